@@ -1,0 +1,246 @@
+//! Errors that cross the wire. Each has one class, which says what the caller may do, and one SQLSTATE.
+
+use crate::{Key, NodeId, ShardDescriptor, ShardId, Timestamp, TxnId};
+use minicbor::{Decode, Encode};
+
+/// What a caller may do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Nothing happened; the transaction can be run again from its start.
+    RetryTransaction,
+    /// Nothing happened; ask again, perhaps elsewhere.
+    Reroute,
+    /// It may or may not have happened; find out, do not repeat blindly.
+    Ambiguous,
+    /// It did not happen and will not by asking again.
+    Permanent,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+pub enum KvError {
+    /// Not the leader; `leader` when known.
+    #[n(0)]
+    #[error("node is not the leader of shard {shard}")]
+    NotLeader {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        leader: Option<NodeId>,
+    },
+    /// The sender's epochs are old (or the shard is gone); the newer descriptors that this node knows for the keys.
+    #[n(1)]
+    #[error("the request was routed by an old shard map")]
+    StaleRoute {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        newer: Vec<ShardDescriptor>,
+    },
+    /// The replica exists but cannot serve yet (starting, catching up, blank entry not applied).
+    #[n(2)]
+    #[error("shard {shard} is not ready: {why}")]
+    NotReady {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        why: String,
+    },
+    /// Something that was read or checked has changed since.
+    #[n(3)]
+    #[error("key {key:?} changed at {their_ts}, after {our_ts}")]
+    Conflict {
+        #[n(0)]
+        key: Key,
+        #[n(1)]
+        other: Option<TxnId>,
+        #[n(2)]
+        their_ts: Timestamp,
+        #[n(3)]
+        our_ts: Timestamp,
+    },
+    /// A value inside the uncertainty interval; move the read timestamp up to `value_ts` and go on.
+    #[n(4)]
+    #[error("key {key:?} has a value at {value_ts} that may precede the read")]
+    Uncertain {
+        #[n(0)]
+        key: Key,
+        #[n(1)]
+        value_ts: Timestamp,
+    },
+    /// A commit would carry a timestamp beyond what a lease or a schema version allows.
+    #[n(5)]
+    #[error("the commit timestamp {needed} would pass its bound {bound}")]
+    BoundPassed {
+        #[n(0)]
+        needed: Timestamp,
+        #[n(1)]
+        bound: Timestamp,
+    },
+    #[n(6)]
+    #[error("waited too long for the lock on {key:?}")]
+    LockTimeout {
+        #[n(0)]
+        key: Key,
+        #[n(1)]
+        holder: Option<TxnId>,
+    },
+    /// `NOWAIT`.
+    #[n(7)]
+    #[error("{key:?} is locked by another transaction")]
+    LockNotAvailable {
+        #[n(0)]
+        key: Key,
+        #[n(1)]
+        holder: Option<TxnId>,
+    },
+    #[n(8)]
+    #[error("deadlock: {cycle:?}")]
+    Deadlock {
+        #[n(0)]
+        cycle: Vec<TxnId>,
+    },
+    /// The record says aborted (by recovery, a deadlock, or its deadline).
+    #[n(9)]
+    #[error("transaction {txn} was aborted: {why}")]
+    TxnAborted {
+        #[n(0)]
+        txn: TxnId,
+        #[n(1)]
+        why: String,
+    },
+    /// The record already says committed at this timestamp (a repeated copy met its done-record).
+    #[n(10)]
+    #[error("transaction {txn} is already committed at {ts}")]
+    TxnCommitted {
+        #[n(0)]
+        txn: TxnId,
+        #[n(1)]
+        ts: Timestamp,
+    },
+    /// `CheckKind::Absent` met a live version.
+    #[n(11)]
+    #[error("key {key:?} exists")]
+    Exists {
+        #[n(0)]
+        key: Key,
+    },
+    #[n(12)]
+    #[error("the read at {read_ts} lies below the garbage collection threshold {threshold}")]
+    BelowGcThreshold {
+        #[n(0)]
+        read_ts: Timestamp,
+        #[n(1)]
+        threshold: Timestamp,
+    },
+    #[n(13)]
+    #[error("shard {shard} has no quorum; not reached: {missing:?}")]
+    QuorumUnavailable {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        missing: Vec<NodeId>,
+        /// Microseconds for which this has lasted.
+        #[n(2)]
+        for_micros: u64,
+    },
+    /// Proposed, and then lost sight of.
+    #[n(14)]
+    #[error("outcome unknown: {why}")]
+    Ambiguous {
+        #[n(0)]
+        why: String,
+    },
+    /// Time ran out before anything was proposed.
+    #[n(15)]
+    #[error("timed out: {why}")]
+    Timeout {
+        #[n(0)]
+        why: String,
+    },
+    /// Nothing was done; come back after the hint.
+    #[n(16)]
+    #[error("overloaded: {what}")]
+    Overloaded {
+        #[n(0)]
+        what: String,
+        #[n(1)]
+        retry_after_millis: u64,
+    },
+    /// The node's clock strays beyond the bound; it serves nothing (PROTOCOL 21).
+    #[n(17)]
+    #[error("node {node} is fenced: its clock is off by {offset_micros} µs")]
+    ClockFenced {
+        #[n(0)]
+        node: NodeId,
+        #[n(1)]
+        offset_micros: i64,
+    },
+    /// The peer cannot be reached, and the request was not handed over.
+    #[n(18)]
+    #[error("node {node} cannot be reached: {why}")]
+    Unreachable {
+        #[n(0)]
+        node: NodeId,
+        #[n(1)]
+        why: String,
+    },
+    /// The request makes no sense to a shard.
+    #[n(19)]
+    #[error("bad request: {why}")]
+    BadRequest {
+        #[n(0)]
+        why: String,
+    },
+    /// A disk error, a failed checksum, a broken invariant. The replica that met it has stopped.
+    #[n(20)]
+    #[error("internal error: {why}")]
+    Internal {
+        #[n(0)]
+        why: String,
+    },
+}
+
+impl KvError {
+    pub fn class(&self) -> ErrorClass {
+        use KvError::*;
+        match self {
+            NotLeader { .. } | StaleRoute { .. } | NotReady { .. } | Unreachable { .. } | ClockFenced { .. } => {
+                ErrorClass::Reroute
+            }
+            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => ErrorClass::RetryTransaction,
+            Ambiguous { .. } => ErrorClass::Ambiguous,
+            LockTimeout { .. }
+            | LockNotAvailable { .. }
+            | Deadlock { .. }
+            | TxnCommitted { .. }
+            | Exists { .. }
+            | BelowGcThreshold { .. }
+            | QuorumUnavailable { .. }
+            | Timeout { .. }
+            | Overloaded { .. }
+            | BadRequest { .. }
+            | Internal { .. } => ErrorClass::Permanent,
+        }
+    }
+
+    /// The SQLSTATE a client sees when nothing could be done about it.
+    pub fn sqlstate(&self) -> &'static str {
+        use KvError::*;
+        match self {
+            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } | BelowGcThreshold { .. } => {
+                "40001"
+            }
+            LockTimeout { .. } | LockNotAvailable { .. } => "55P03",
+            Deadlock { .. } => "40P01",
+            Exists { .. } => "23505",
+            QuorumUnavailable { .. } | NotLeader { .. } | StaleRoute { .. } | NotReady { .. } | Unreachable { .. } => {
+                "57Q01"
+            }
+            ClockFenced { .. } => "57P03",
+            Ambiguous { .. } => "40003",
+            Timeout { .. } => "57014",
+            Overloaded { .. } => "53000",
+            TxnCommitted { .. } | BadRequest { .. } | Internal { .. } => "XX000",
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! What nodes and the placement driver say to one another.
+
+use crate::{Key, KvError, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Timestamp};
+use minicbor::{Decode, Encode};
+
+/// A node as the driver knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NodeInfo {
+    #[n(0)]
+    pub id: NodeId,
+    #[n(1)]
+    pub incarnation: u64,
+    #[n(2)]
+    pub rpc_address: String,
+    #[n(3)]
+    pub sql_address: String,
+    #[n(4)]
+    pub http_address: String,
+    /// `key=value` pairs from the widest to the narrowest.
+    #[n(5)]
+    pub locality: Vec<(String, String)>,
+    /// Bit 0: placement, bit 1: shard, bit 2: sql.
+    #[n(6)]
+    pub roles: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NodeState {
+    #[n(0)]
+    Live,
+    /// Silent for longer than the liveness timeout.
+    #[n(1)]
+    Suspect,
+    /// Silent for longer than the repair delay; its replicas are being replaced.
+    #[n(2)]
+    Dead,
+    #[n(3)]
+    Draining,
+    #[n(4)]
+    Decommissioned,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NodeStatus {
+    #[n(0)]
+    pub info: NodeInfo,
+    #[n(1)]
+    pub state: NodeState,
+    #[n(2)]
+    pub last_heartbeat: Timestamp,
+    #[n(3)]
+    pub clock_offset_micros: i64,
+    #[n(4)]
+    pub replicas: u64,
+    #[n(5)]
+    pub leaders: u64,
+}
+
+/// What a node says of one of its replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReplicaReport {
+    #[n(0)]
+    pub shard: ShardId,
+    #[n(1)]
+    pub replica: ReplicaId,
+    #[n(2)]
+    pub leader: bool,
+    #[n(3)]
+    pub term: u64,
+    /// The shard's own idea of itself, as of the entries applied here; authoritative when `leader`.
+    #[n(4)]
+    pub descriptor: ShardDescriptor,
+    #[n(5)]
+    pub size_bytes: u64,
+    #[n(6)]
+    pub frontiers: Frontiers,
+    /// `TARGET`, `ELECTION`, `DEGRADED`, `RECOVERY` (DESIGN §7).
+    #[n(7)]
+    pub mode: ShardMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ShardMode {
+    #[n(0)]
+    Target,
+    #[n(1)]
+    Election,
+    #[n(2)]
+    Degraded,
+    #[n(3)]
+    Recovery,
+}
+
+/// E D C A F T K of DESIGN §2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Frontiers {
+    #[n(0)]
+    pub appended: LogPosition,
+    #[n(1)]
+    pub durable: LogPosition,
+    #[n(2)]
+    pub committed: LogPosition,
+    #[n(3)]
+    pub applied: LogPosition,
+    #[n(4)]
+    pub flushed: LogPosition,
+    /// Last index no longer in the log.
+    #[n(5)]
+    pub trimmed: LogPosition,
+    #[n(6)]
+    pub closed: Timestamp,
+}
+
+/// Asked of the placement driver; only its leader answers, the others say who leads.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum PlacementRequest {
+    /// Sent every heartbeat interval. `changed` holds the replicas whose report differs from the last acknowledged one;
+    /// `full` says that it holds all.
+    #[n(0)]
+    Heartbeat {
+        #[n(0)]
+        node: NodeInfo,
+        #[n(1)]
+        clock_offset_micros: i64,
+        #[n(2)]
+        changed: Vec<ReplicaReport>,
+        #[n(3)]
+        full: bool,
+        /// Version of the map that the node has; the answer brings what is newer.
+        #[n(4)]
+        map_version: u64,
+        /// The catalog version that all statements on the node use, at least (PROTOCOL 20).
+        #[n(5)]
+        schema_version: u64,
+    },
+    /// The map's changes after this version, waiting at most `wait_millis` for one.
+    #[n(1)]
+    WatchMap {
+        #[n(0)]
+        after_version: u64,
+        #[n(1)]
+        wait_millis: u64,
+    },
+    /// `count` consecutive ids, never given out before.
+    #[n(2)]
+    AllocateIds {
+        #[n(0)]
+        kind: IdKind,
+        #[n(1)]
+        count: u64,
+    },
+    #[n(3)]
+    Nodes,
+    #[n(4)]
+    SetSetting {
+        #[n(0)]
+        name: String,
+        #[n(1)]
+        value: String,
+    },
+    #[n(5)]
+    Settings,
+    /// Starts an operation that outlives the driver's leader; answers with its id at once.
+    #[n(6)]
+    Start(#[n(0)] Operation),
+    #[n(7)]
+    Operations,
+    #[n(8)]
+    Decisions {
+        #[n(0)]
+        limit: u64,
+    },
+    /// Raises the catalog version to `to` (refused unless it is the present one + 1) and answers when every node with
+    /// an unexpired schema lease has reported `to - 1` or later (PROTOCOL 20: at most two versions in use).
+    #[n(9)]
+    AdvanceSchema {
+        #[n(0)]
+        to: u64,
+    },
+    /// All replicas as last reported.
+    #[n(10)]
+    Replicas,
+    /// One operation; waits at most `wait_millis` for its end.
+    #[n(11)]
+    Operation {
+        #[n(0)]
+        id: u64,
+        #[n(1)]
+        wait_millis: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+pub enum IdKind {
+    #[n(0)]
+    Shard,
+    #[n(1)]
+    Replica,
+    /// Tables, indexes, sequences.
+    #[n(2)]
+    Object,
+}
+
+/// A change of the cluster that takes several steps.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Operation {
+    /// Split the shard that owns `at` so that `at` begins a shard; done already if it does.
+    #[n(0)]
+    Split {
+        #[n(0)]
+        at: Key,
+    },
+    /// Replace the copy on `from` by one on `to`, by joint consensus.
+    #[n(1)]
+    MoveReplica {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        from: NodeId,
+        #[n(2)]
+        to: NodeId,
+    },
+    #[n(2)]
+    TransferLeader {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        to: NodeId,
+    },
+    /// Spread leaders (and, with more nodes than replicas, copies) of all shards in the span evenly.
+    #[n(3)]
+    Scatter {
+        #[n(0)]
+        span: crate::Span,
+    },
+    /// Replace the copy on a node that is dead.
+    #[n(4)]
+    Repair {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        dead: NodeId,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum OperationState {
+    #[n(0)]
+    Running,
+    #[n(1)]
+    Done,
+    /// With the reason.
+    #[n(2)]
+    Failed(#[n(0)] String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct OperationStatus {
+    #[n(0)]
+    pub id: u64,
+    #[n(1)]
+    pub operation: Operation,
+    #[n(2)]
+    pub state: OperationState,
+    /// The step it is at, in words.
+    #[n(3)]
+    pub step: String,
+    #[n(4)]
+    pub started: Timestamp,
+    #[n(5)]
+    pub updated: Timestamp,
+    /// Who asked: `operator`, `sql`, `repair`.
+    #[n(6)]
+    pub origin: String,
+}
+
+/// One decision of the driver, with what it saw (DESIGN §8).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PlacementDecision {
+    #[n(0)]
+    pub id: u64,
+    #[n(1)]
+    pub at: Timestamp,
+    #[n(2)]
+    pub scheduler: String,
+    #[n(3)]
+    pub shard: Option<ShardId>,
+    /// What was seen, in words.
+    #[n(4)]
+    pub seen: String,
+    /// Candidate nodes with score and reason.
+    #[n(5)]
+    pub candidates: Vec<(NodeId, i64, String)>,
+    #[n(6)]
+    pub chosen: String,
+    /// Empty while it runs.
+    #[n(7)]
+    pub outcome: String,
+    #[n(8)]
+    pub operation: Option<u64>,
+}
+
+/// A change of the shard map: descriptors that are new or newer, and shards that are gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct MapUpdate {
+    #[n(0)]
+    pub version: u64,
+    #[n(1)]
+    pub changed: Vec<ShardDescriptor>,
+    #[n(2)]
+    pub removed: Vec<ShardId>,
+    /// `changed` is the whole map.
+    #[n(3)]
+    pub full: bool,
+    /// Last known leaders.
+    #[n(4)]
+    pub leaders: Vec<(ShardId, NodeId)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum PlacementReply {
+    #[n(0)]
+    Heartbeat {
+        #[n(0)]
+        map: MapUpdate,
+        /// Present catalog version.
+        #[n(1)]
+        schema_version: u64,
+        /// Until when the node may use the version it has reported, or the next (PROTOCOL 20).
+        #[n(2)]
+        schema_lease_until: Timestamp,
+        #[n(3)]
+        nodes: Vec<NodeInfo>,
+        /// The driver wants all replicas in the next heartbeat.
+        #[n(4)]
+        want_full: bool,
+        #[n(5)]
+        settings_version: u64,
+    },
+    #[n(1)]
+    Map(#[n(0)] MapUpdate),
+    /// First of the consecutive ids.
+    #[n(2)]
+    Ids(#[n(0)] u64),
+    #[n(3)]
+    Nodes(#[n(0)] Vec<NodeStatus>),
+    #[n(4)]
+    Settings(#[n(0)] Vec<(String, String)>),
+    #[n(5)]
+    Started(#[n(0)] u64),
+    #[n(6)]
+    Operations(#[n(0)] Vec<OperationStatus>),
+    #[n(7)]
+    Decisions(#[n(0)] Vec<PlacementDecision>),
+    #[n(8)]
+    SchemaAdvanced(#[n(0)] u64),
+    #[n(9)]
+    Replicas(#[n(0)] Vec<(NodeId, ReplicaReport)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+pub enum PlacementError {
+    #[n(0)]
+    #[error("not the leader of the placement driver")]
+    NotLeader(#[n(0)] Option<NodeId>),
+    #[n(1)]
+    #[error("{0}")]
+    Refused(#[n(0)] String),
+    #[n(2)]
+    #[error("the placement driver has no quorum: {0}")]
+    Unavailable(#[n(0)] String),
+    /// Proposed, then lost sight of; all requests but `AllocateIds` and `AdvanceSchema` may be repeated.
+    #[n(3)]
+    #[error("outcome unknown: {0}")]
+    Ambiguous(#[n(0)] String),
+    #[n(4)]
+    #[error("the node belongs to no cluster yet; run `quorate init`")]
+    NotInitialized,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PlacementAnswer {
+    #[n(0)]
+    pub result: Result<PlacementReply, PlacementError>,
+}
+
+/// What the driver asks of a node about one shard. All may be repeated harmlessly.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ReplicaCommand {
+    /// Create the copies of a brand new shard; every founding member gets the same descriptor.
+    #[n(0)]
+    CreateShard {
+        #[n(0)]
+        descriptor: ShardDescriptor,
+    },
+    /// Create an empty learner that waits for its leader's snapshot.
+    #[n(1)]
+    CreateLearner {
+        #[n(0)]
+        descriptor: ShardDescriptor,
+        #[n(1)]
+        replica: Replica,
+    },
+    /// To the leader: split at the key. `right` and its replicas' ids were allocated by the driver, in the order of the
+    /// left's replicas.
+    #[n(2)]
+    Split {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        at: Key,
+        #[n(2)]
+        right: ShardId,
+        #[n(3)]
+        right_replicas: Vec<ReplicaId>,
+    },
+    /// To the leader: make exactly these the members (joint consensus; learners that become voters must be caught up).
+    #[n(3)]
+    ChangeMembers {
+        #[n(0)]
+        shard: ShardId,
+        /// Refused if the shard is at another epoch.
+        #[n(1)]
+        config_epoch: u64,
+        #[n(2)]
+        members: Vec<Replica>,
+    },
+    /// To the leader: hand leadership over.
+    #[n(4)]
+    TransferLeader {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        to: ReplicaId,
+    },
+    /// Remove a copy that is a member no longer.
+    #[n(5)]
+    Destroy {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        replica: ReplicaId,
+    },
+    /// How far each member is, as the leader sees it.
+    #[n(6)]
+    Status {
+        #[n(0)]
+        shard: ShardId,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct MemberProgress {
+    #[n(0)]
+    pub replica: Replica,
+    /// Highest log index known to be durable there.
+    #[n(1)]
+    pub matched: u64,
+    #[n(2)]
+    pub caught_up: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ReplicaReply {
+    #[n(0)]
+    Done,
+    /// The descriptors after the change (both halves after a split).
+    #[n(1)]
+    Changed(#[n(0)] Vec<ShardDescriptor>),
+    #[n(2)]
+    Status {
+        #[n(0)]
+        descriptor: ShardDescriptor,
+        #[n(1)]
+        leader: Option<NodeId>,
+        #[n(2)]
+        members: Vec<MemberProgress>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReplicaAnswer {
+    #[n(0)]
+    pub result: Result<ReplicaReply, KvError>,
+}
+
+/// What operators, `quorate init` and other nodes' SQL frontends ask of a node itself.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NodeCommand {
+    /// Asked of a node that may join; answers with what it is.
+    #[n(0)]
+    Describe,
+    /// From the operator to one node: found the cluster with all nodes that it knows by `--join`.
+    #[n(1)]
+    Init,
+    /// From that node to the others: become part of this cluster; these carry the placement driver.
+    #[n(2)]
+    Adopt {
+        #[n(0)]
+        cluster_id: String,
+        #[n(1)]
+        placement: Vec<Replica>,
+        #[n(2)]
+        nodes: Vec<NodeInfo>,
+    },
+    /// Cancel the statement of a session (`backend pid`, `secret`) that this node serves.
+    #[n(3)]
+    CancelSession {
+        #[n(0)]
+        pid: u32,
+        #[n(1)]
+        secret: u32,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum NodeReply {
+    #[n(0)]
+    Described {
+        #[n(0)]
+        info: NodeInfo,
+        #[n(1)]
+        cluster_id: String,
+        #[n(2)]
+        placement: Vec<Replica>,
+    },
+    #[n(1)]
+    Done,
+    /// Founded (or found) under this id.
+    #[n(2)]
+    Initialized(#[n(0)] String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NodeAnswer {
+    #[n(0)]
+    pub result: Result<NodeReply, String>,
+}

@@ -1,0 +1,62 @@
+//! Shard descriptors: which keys, which copies, at which epochs.
+
+use crate::{Key, NodeId, ReplicaId, ShardId, Span};
+use minicbor::{Decode, Encode};
+
+/// What a copy of a shard may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum ReplicaRole {
+    /// Votes and holds data.
+    #[n(0)]
+    Voter,
+    /// Holds data and is caught up; has no vote (yet).
+    #[n(1)]
+    Learner,
+    /// Votes and holds the log, no data (PROTOCOL 27).
+    #[n(2)]
+    Witness,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Replica {
+    #[n(0)]
+    pub id: ReplicaId,
+    #[n(1)]
+    pub node: NodeId,
+    #[n(2)]
+    pub role: ReplicaRole,
+}
+
+/// One entry of the shard map. `version` rises when the key range changes, `config_epoch` when the members do; the one
+/// with the greater `(version, config_epoch)` is the newer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ShardDescriptor {
+    #[n(0)]
+    pub id: ShardId,
+    #[n(1)]
+    pub span: Span,
+    #[n(2)]
+    pub version: u64,
+    #[n(3)]
+    pub config_epoch: u64,
+    #[n(4)]
+    pub replicas: Vec<Replica>,
+}
+
+impl ShardDescriptor {
+    pub fn epochs(&self) -> (u64, u64) {
+        (self.version, self.config_epoch)
+    }
+
+    pub fn contains(&self, key: &Key) -> bool {
+        self.span.contains(key)
+    }
+
+    pub fn replica_on(&self, node: NodeId) -> Option<&Replica> {
+        self.replicas.iter().find(|r| r.node == node)
+    }
+
+    pub fn voters(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.iter().filter(|r| r.role != ReplicaRole::Learner)
+    }
+}
