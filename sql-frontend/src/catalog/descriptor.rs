@@ -59,6 +59,9 @@ pub struct ColumnDescriptor {
     /// column's NULLs are written explicitly.
     #[n(7)]
     pub missing: Option<Vec<u8>>,
+    /// Type modifier as in `pg_attribute.atttypmod`: −1 for none.
+    #[n(8)]
+    pub typmod: i32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
