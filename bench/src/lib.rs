@@ -1,1 +1,67 @@
+//! Benchmarks that a reader can repeat: `quorate bench transfer` runs the same transfers against this database and
+//! against PostgreSQL with one primary and two synchronous standbys, in turns on one machine.
 
+mod cpu;
+mod host;
+mod latency;
+mod ours;
+mod postgres;
+mod report;
+mod transfer;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use std::{path::PathBuf, time::Duration};
+
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum BenchCommand {
+    /// Money moved between two accounts that lie in different shards, two updates and a commit
+    Transfer(TransferArgs),
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct TransferArgs {
+    /// A running cluster's nodes; without it a cluster is started and removed again
+    #[arg(long, value_delimiter = ',')]
+    pub url: Vec<String>,
+    /// `postgres`: one primary, two synchronous standbys (ANY 1); left out where it is not installed
+    #[arg(long, value_delimiter = ',')]
+    pub peers: Vec<String>,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub clients: u32,
+    /// How long each side runs, in all
+    #[arg(long, default_value = "30", value_parser = seconds)]
+    pub duration: Duration,
+    /// Turns into which each side's time is cut
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub turns: u32,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(2..=10_000_000))]
+    pub accounts: i64,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub shards: u32,
+    /// Write the figures here; `-` for standard output
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches('s');
+    number
+        .parse::<u64>()
+        .ok()
+        .filter(|n| (1..=86_400).contains(n))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("`{text}` is not a number of seconds such as 30s"))
+}
+
+pub async fn run(args: BenchArgs) -> Result<()> {
+    match args.command {
+        BenchCommand::Transfer(args) => transfer::run(args).await,
+    }
+}

@@ -521,8 +521,12 @@ pub enum NodeReply {
         info: NodeInfo,
         #[n(1)]
         cluster_id: String,
+        /// Members of the placement driver's group; empty before `init`.
         #[n(2)]
         placement: Vec<Replica>,
+        /// The nodes it knows.
+        #[n(3)]
+        nodes: Vec<NodeInfo>,
     },
     #[n(1)]
     Done,

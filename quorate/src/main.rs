@@ -1,1 +1,45 @@
-fn main() {}
+//! `quorate`: the node, and the tools around it.
+
+mod admin;
+mod cli;
+mod demo;
+mod logging;
+mod node;
+mod shell;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let cli = match cli::arguments_with_config_file(std::env::args_os().collect()) {
+        Ok(arguments) => cli::Cli::parse_from(arguments),
+        Err(error) => return fail(&error),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("quorate: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn run(cli: cli::Cli) -> anyhow::Result<()> {
+    use cli::Command::*;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match cli.command {
+        Start(args) => runtime.block_on(node::run(args)),
+        Init(args) => runtime.block_on(admin::init(&args)),
+        Demo(args) => runtime.block_on(demo::run(args)),
+        Sql(args) => runtime.block_on(shell::run(args)),
+        Node(args) => runtime.block_on(admin::node(args)),
+        Shard(args) => runtime.block_on(admin::shard(args)),
+        Setting(args) => runtime.block_on(admin::setting(args)),
+        Bench(args) => runtime.block_on(quorate_bench::run(args)),
+    }
+}

@@ -1,1 +1,36 @@
-fn main() {}
+//! One-command developer tasks: `cargo xtask demo | test | sim | bench`.
+
+mod edges;
+mod packages;
+mod run;
+mod steps;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask <task> [options]
+
+  demo  [--fresh] [options of `quorate demo`]  build, start three nodes on this machine, open a SQL shell
+  test  [--only NAME]                 everything that CI runs, each step timed
+  sim   [--seeds N] [--from S] [--seed S]      simulated clusters; a failing seed prints how to replay it
+  bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed
+  edges                               which crate may use which (also a step of `test`)
+";
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let task = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    match task.as_str() {
+        "demo" => steps::demo(&rest),
+        "test" => steps::test(&rest),
+        "sim" => steps::sim(&rest),
+        "bench" => steps::bench(&rest),
+        "edges" => edges::check(),
+        "" | "-h" | "--help" | "help" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        other => bail!("unknown task `{other}`\n\n{USAGE}"),
+    }
+}

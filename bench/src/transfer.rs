@@ -1,0 +1,208 @@
+//! The transfer workload: `BEGIN`, two updates of accounts half the table apart, `COMMIT`, over prepared statements.
+//! Before and after, the sum of all balances must be the same.
+
+use crate::{
+    TransferArgs, cpu, host,
+    latency::Latencies,
+    ours::{Counters, Ours},
+    postgres::{self, Postgres},
+    report::{Counted, Report, Side},
+};
+use anyhow::{Context, Result, bail};
+use std::time::Duration;
+use tokio_postgres::{Client, NoTls, error::SqlState};
+
+const OPENING_BALANCE: i64 = 1000;
+/// Rows of one INSERT while loading.
+const LOAD_BATCH: i64 = 500;
+
+pub async fn run(args: TransferArgs) -> Result<()> {
+    if let Some(unknown) = args.peers.iter().find(|p| *p != "postgres") {
+        bail!("unknown peer `{unknown}`; there is postgres");
+    }
+    eprintln!("starting …");
+    let ours = if args.url.is_empty() { Ours::start()? } else { Ours::named(&args.url) };
+    load(&ours.urls[0], args.accounts).await.context("loading quorate")?;
+    shard(&ours.urls[0], args.accounts, args.shards).await.context("splitting the table")?;
+    let peer = if args.peers.is_empty() {
+        None
+    } else if postgres::installed() {
+        let peer = Postgres::start().await.context("starting PostgreSQL")?;
+        load(&peer.url, args.accounts).await.context("loading PostgreSQL")?;
+        Some(peer)
+    } else {
+        eprintln!("PostgreSQL is not installed; left out");
+        None
+    };
+
+    let slice = args.duration / args.turns;
+    let (mut mine, mut theirs) = (Total::default(), Total::default());
+    let mut counted = Counters::new();
+    for turn in 0..args.turns {
+        let before = ours.counters().await?;
+        mine.add(measure(&ours.urls, &ours.pids, &args, slice, turn).await?);
+        for (name, value) in ours.counters().await? {
+            *counted.entry(name.clone()).or_default() += value - before.get(&name).copied().unwrap_or(0.0);
+        }
+        if let Some(peer) = &peer {
+            theirs.add(measure(std::slice::from_ref(&peer.url), &peer.pids, &args, slice, turn).await?);
+        }
+        eprintln!("turn {} of {}", turn + 1, args.turns);
+    }
+    verify(&ours.urls[0], args.accounts).await.context("quorate")?;
+    if let Some(peer) = &peer {
+        verify(&peer.url, args.accounts).await.context("PostgreSQL")?;
+    }
+
+    let mut report = Report { quorate: mine.side(), postgres: peer.as_ref().map(|_| theirs.side()) };
+    report.quorate.counted = per_transaction(&counted, mine.latencies.count());
+    eprint!("{}", report.table());
+    if let Some(file) = &args.json {
+        report.write(file)?;
+    }
+    Ok(())
+}
+
+async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.with_context(|| format!("cannot connect to {url}"))?;
+    host::spawn(connection);
+    Ok(client)
+}
+
+async fn load(url: &str, accounts: i64) -> Result<()> {
+    let client = connect(url).await?;
+    client.batch_execute("DROP TABLE IF EXISTS bench_accounts").await?;
+    client.batch_execute("CREATE TABLE bench_accounts (id int8 PRIMARY KEY, balance int8 NOT NULL)").await?;
+    for first in (0..accounts).step_by(LOAD_BATCH as usize) {
+        let rows: Vec<String> =
+            (first..accounts.min(first + LOAD_BATCH)).map(|id| format!("({id},{OPENING_BALANCE})")).collect();
+        client.batch_execute(&format!("INSERT INTO bench_accounts VALUES {}", rows.join(","))).await?;
+    }
+    Ok(())
+}
+
+async fn shard(url: &str, accounts: i64, shards: u32) -> Result<()> {
+    if shards < 2 {
+        return Ok(());
+    }
+    let client = connect(url).await?;
+    let at: Vec<String> = (1..i64::from(shards)).map(|n| format!("({})", n * accounts / i64::from(shards))).collect();
+    client.batch_execute(&format!("ALTER TABLE bench_accounts SPLIT AT VALUES {}", at.join(", "))).await?;
+    client.batch_execute("ALTER TABLE bench_accounts SCATTER").await?;
+    Ok(())
+}
+
+async fn verify(url: &str, accounts: i64) -> Result<()> {
+    let client = connect(url).await?;
+    let sum: i64 = client.query_one("SELECT sum(balance)::int8 FROM bench_accounts", &[]).await?.get(0);
+    if sum != accounts * OPENING_BALANCE {
+        bail!("money was made or lost: the sum is {sum} instead of {}", accounts * OPENING_BALANCE);
+    }
+    Ok(())
+}
+
+/// What one side did in one turn, or in all.
+#[derive(Default)]
+struct Total {
+    latencies: Latencies,
+    retries: u64,
+    seconds: f64,
+    cpu_micros: u64,
+}
+
+impl Total {
+    fn add(&mut self, turn: Total) {
+        self.latencies.merge(turn.latencies);
+        self.retries += turn.retries;
+        self.seconds += turn.seconds;
+        self.cpu_micros += turn.cpu_micros;
+    }
+
+    fn side(&self) -> Side {
+        let count = self.latencies.count();
+        Side {
+            transactions: count as u64,
+            retries: self.retries,
+            tps: count as f64 / self.seconds.max(0.001),
+            p50_ms: self.latencies.percentile_ms(50.0),
+            p95_ms: self.latencies.percentile_ms(95.0),
+            p99_ms: self.latencies.percentile_ms(99.0),
+            server_cpu_us_per_txn: self.cpu_micros as f64 / count.max(1) as f64,
+            counted: None,
+        }
+    }
+}
+
+async fn measure(urls: &[String], pids: &[u32], args: &TransferArgs, time: Duration, turn: u32) -> Result<Total> {
+    let mut sessions = Vec::new();
+    for n in 0..args.clients {
+        sessions.push(connect(&urls[n as usize % urls.len()]).await?);
+    }
+    let (began, cpu) = (host::now(), cpu::of_trees(pids));
+    let tasks: Vec<_> = sessions
+        .into_iter()
+        .enumerate()
+        .map(|(n, session)| {
+            let seed = 1 + n as u64 + u64::from(turn) * 1000;
+            host::spawn(client(session, args.accounts, seed, time))
+        })
+        .collect();
+    let mut total = Total::default();
+    for task in tasks {
+        let (latencies, retries) = task.await??;
+        total.latencies.merge(latencies);
+        total.retries += retries;
+    }
+    total.seconds = began.elapsed().as_secs_f64();
+    total.cpu_micros = cpu::of_trees(pids) - cpu;
+    Ok(total)
+}
+
+async fn client(mut session: Client, accounts: i64, seed: u64, time: Duration) -> Result<(Latencies, u64)> {
+    let take = session.prepare("UPDATE bench_accounts SET balance = balance - $2 WHERE id = $1").await?;
+    let give = session.prepare("UPDATE bench_accounts SET balance = balance + $2 WHERE id = $1").await?;
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let (mut latencies, mut retries) = (Latencies::default(), 0);
+    let began = host::now();
+    while began.elapsed() < time {
+        let half = accounts / 2;
+        let from = host::below(&mut random, half as u64) as i64;
+        let to = half + host::below(&mut random, (accounts - half) as u64) as i64;
+        let amount = 1 + host::below(&mut random, 5) as i64;
+        let at = host::now();
+        loop {
+            let result: Result<(), tokio_postgres::Error> = async {
+                let transaction = session.transaction().await?;
+                transaction.execute(&take, &[&from, &amount]).await?;
+                transaction.execute(&give, &[&to, &amount]).await?;
+                transaction.commit().await
+            }
+            .await;
+            match result {
+                Ok(()) => break,
+                Err(error) if retryable(&error) => retries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        latencies.add(at.elapsed().as_micros());
+    }
+    Ok((latencies, retries))
+}
+
+fn retryable(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
+}
+
+fn per_transaction(counted: &Counters, transactions: usize) -> Option<Counted> {
+    if counted.is_empty() {
+        return None;
+    }
+    let each = |name: &str| counted.get(name).copied().unwrap_or(0.0) / transactions.max(1) as f64;
+    Some(Counted {
+        consensus_rounds_per_txn: each("quorate_txn_rounds_total"),
+        raft_entries_per_txn: each("quorate_consensus_entries_total"),
+        calls_per_txn: each("quorate_env_calls_total"),
+        fsyncs_per_txn: each("quorate_storage_log_fsyncs_total"),
+        bytes_per_txn: each("quorate_env_sent_bytes_total"),
+    })
+}

@@ -1,0 +1,90 @@
+//! One request to one node over the nodes' own protocol, as operator: node id 0, which belongs to no cluster.
+
+use anyhow::{Context, Result, anyhow, bail};
+use quorate_proto::{
+    NodeId, WIRE_VERSION,
+    link::{Batch, Frame, Hello, frame::Kind, link_client::LinkClient},
+    placement::{NodeAnswer, NodeCommand, NodeReply, PlacementAnswer, PlacementError, PlacementReply, PlacementRequest},
+    rpc::{self, Rpc},
+};
+use std::time::Duration;
+use tokio_stream::StreamExt;
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const CALL_PATIENCE: Duration = Duration::from_secs(90);
+
+/// Sends `request` to the node at `host` and waits for its answer.
+pub async fn call<R: Rpc>(host: &str, request: &R) -> Result<R::Answer> {
+    let answer = exchange(host, R::SERVICE as u32, rpc::encode(request)).await?;
+    rpc::decode(&answer).with_context(|| format!("{host} answered something unreadable"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a tool around the cluster, never simulated")]
+async fn exchange(host: &str, service: u32, body: bytes::Bytes) -> Result<bytes::Bytes> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{host}"))
+        .with_context(|| format!("`{host}` is not HOST:PORT"))?
+        .connect_timeout(CONNECT_PATIENCE);
+    let channel = endpoint.connect().await.map_err(|e| anyhow!("cannot reach {host}: {e}"))?;
+    let mut client = LinkClient::new(channel).max_decoding_message_size(64 << 20);
+    let hello = Hello { wire_version: WIRE_VERSION, ..Hello::default() };
+    let request = Frame { kind: Kind::Request as i32, service, call_id: 1, body };
+    let first = Batch { hlc: 0, frames: vec![request], hello: Some(hello) };
+    // The request side stays open until the answer is here: closing it would end the stream.
+    let outbound = tokio_stream::iter([first]).chain(tokio_stream::pending());
+    let wait = async {
+        let mut inbound = client.exchange(outbound).await.map_err(status)?.into_inner();
+        while let Some(batch) = inbound.next().await {
+            for frame in batch.map_err(status)?.frames {
+                match Kind::try_from(frame.kind) {
+                    Ok(Kind::Reply) if frame.call_id == 1 => return Ok(frame.body),
+                    Ok(Kind::Refused) => bail!("{host} refused: {}", String::from_utf8_lossy(&frame.body)),
+                    _ => {}
+                }
+            }
+        }
+        bail!("{host} closed the connection without an answer")
+    };
+    tokio::time::timeout(CALL_PATIENCE, wait).await.map_err(|_| anyhow!("{host} does not answer"))?
+}
+
+fn status(status: tonic::Status) -> anyhow::Error {
+    anyhow!("{}: {}", status.code(), status.message())
+}
+
+/// Asks the node itself.
+pub async fn node(host: &str, command: NodeCommand) -> Result<NodeReply> {
+    let NodeAnswer { result } = call(host, &command).await?;
+    result.map_err(|why| anyhow!(why))
+}
+
+/// Asks the placement driver: the node at `host` tells who carries it, and those tell who leads.
+pub async fn placement(host: &str, request: PlacementRequest) -> Result<PlacementReply> {
+    let NodeReply::Described { info, placement, nodes, .. } = node(host, NodeCommand::Describe).await? else {
+        bail!("{host} did not say what it is");
+    };
+    if placement.is_empty() {
+        bail!("{host} belongs to no cluster yet; run `quorate init --host {host}`");
+    }
+    let address = |id: NodeId| {
+        if id == info.id {
+            return Some(host.to_owned());
+        }
+        nodes.iter().find(|n| n.id == id).map(|n| n.rpc_address.clone())
+    };
+    let mut candidates: Vec<NodeId> = placement.iter().map(|r| r.node).rev().collect();
+    let mut last = anyhow!("no node of the placement driver can be reached");
+    for _ in 0..20 {
+        let Some(next) = candidates.pop() else { break };
+        let Some(to) = address(next) else { continue };
+        match call(&to, &request).await {
+            Ok(PlacementAnswer { result: Ok(reply) }) => return Ok(reply),
+            Ok(PlacementAnswer { result: Err(PlacementError::NotLeader(leader)) }) => {
+                candidates.extend(leader);
+                last = anyhow!("the placement driver has no leader now");
+            }
+            Ok(PlacementAnswer { result: Err(error) }) => return Err(error.into()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,175 @@
+//! `quorate demo`: a cluster of real processes with persistent data on this machine.
+
+mod cluster;
+mod process;
+
+use crate::{
+    admin,
+    cli::{DemoArgs, DemoCommand, DemoDir, DemoUp, HostArgs, SqlArgs},
+    shell,
+};
+use anyhow::{Context, Result, bail};
+use cluster::{Cluster, Node};
+pub use process::pause;
+use std::{io::IsTerminal, path::Path, time::Duration};
+
+/// A node that does not answer within this is reported with the end of its log.
+const START_PATIENCE: Duration = Duration::from_secs(90);
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+pub async fn run(args: DemoArgs) -> Result<()> {
+    match args.command {
+        None => up(args.up).await,
+        Some(DemoCommand::Status { dir, json }) => status(&dir, json).await,
+        Some(DemoCommand::Stop { dir }) => stop_all(&load(&dir)?).await,
+        Some(DemoCommand::Restart { node, dir }) => restart(&load(&dir)?, node).await,
+        Some(DemoCommand::AddNode { dir }) => add_node(load(&dir)?).await,
+    }
+}
+
+async fn up(args: DemoUp) -> Result<()> {
+    let dir = &args.dir.data;
+    if args.fresh {
+        remove(dir).await?;
+    }
+    let (cluster, known) = match Cluster::load(dir)? {
+        Some(cluster) => (cluster, true),
+        None => (Cluster::create(dir, args.nodes, args.base_port_offset, &args.clock_bound)?, false),
+    };
+    if known {
+        eprintln!("demo in {} goes on with its {} nodes", dir.display(), cluster.nodes.len());
+    }
+    for node in &cluster.nodes {
+        if process::running(&cluster, node).is_none() {
+            process::start(&cluster, node)?;
+        }
+    }
+    let started = found_and_wait(&cluster).await;
+    if started.is_err() && !args.background {
+        stop_all(&cluster).await?;
+    }
+    started?;
+    greet(&cluster);
+    if args.background {
+        return Ok(());
+    }
+    let left = if std::io::stdin().is_terminal() {
+        shell::run(SqlArgs { url: cluster.nodes[0].url(), commands: vec![], file: None }).await
+    } else {
+        eprintln!("press Ctrl-C to stop");
+        tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
+    };
+    stop_all(&cluster).await?;
+    left
+}
+
+async fn found_and_wait(cluster: &Cluster) -> Result<()> {
+    let first = cluster.nodes.first().context("a demo without nodes")?;
+    let host = HostArgs { host: first.rpc(), json: false };
+    patiently(cluster, first, "founding the cluster", || admin::found(&host)).await?;
+    for node in &cluster.nodes {
+        patiently(cluster, node, "waiting for SQL", || answers(node)).await?;
+    }
+    Ok(())
+}
+
+/// Repeats `attempt` until it succeeds, telling what it waits for once that lasts longer than a second.
+async fn patiently<F: Future<Output = Result<()>>>(
+    cluster: &Cluster,
+    node: &Node,
+    what: &str,
+    attempt: impl Fn() -> F,
+) -> Result<()> {
+    let step = Duration::from_millis(100);
+    let rounds = START_PATIENCE.as_millis() / step.as_millis();
+    for round in 0..rounds {
+        let error = match attempt().await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if round == 10 {
+            eprintln!("{}: {what} …", node.name);
+        }
+        if round > 20 && process::running(cluster, node).is_none() {
+            bail!("{} ended while {what}; its log ends with\n{}", node.name, process::log_tail(&cluster.dir, node));
+        }
+        if round == rounds - 1 {
+            let tail = process::log_tail(&cluster.dir, node);
+            return Err(error.context(format!("{}: {what} failed; its log ends with\n{tail}", node.name)));
+        }
+        pause(step).await;
+    }
+    Ok(())
+}
+
+async fn answers(node: &Node) -> Result<()> {
+    let client = shell::connect(&node.url()).await?;
+    client.simple_query("SELECT 1").await?;
+    Ok(())
+}
+
+fn greet(cluster: &Cluster) {
+    eprintln!("{} nodes run:", cluster.nodes.len());
+    for node in &cluster.nodes {
+        eprintln!("  {}  psql {}   console http://{}:{}/", node.name, node.url(), node.ip, node.ports.http);
+    }
+}
+
+async fn status(dir: &DemoDir, json: bool) -> Result<()> {
+    let cluster = load(dir)?;
+    let mut rows = Vec::new();
+    for node in &cluster.nodes {
+        let pid = process::running(&cluster, node);
+        let sql = pid.is_some() && answers(node).await.is_ok();
+        rows.push(serde_json::json!({
+            "name": node.name, "id": node.id, "pid": pid, "running": pid.is_some(), "sql": sql, "url": node.url(),
+        }));
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "nodes": rows }))?);
+        return Ok(());
+    }
+    for (node, row) in cluster.nodes.iter().zip(&rows) {
+        let state = match (row["running"].as_bool(), row["sql"].as_bool()) {
+            (Some(true), Some(true)) => "serves SQL",
+            (Some(true), _) => "runs, does not answer SQL",
+            _ => "stopped",
+        };
+        println!("{}  {state}  {}", node.name, node.url());
+    }
+    Ok(())
+}
+
+async fn stop_all(cluster: &Cluster) -> Result<()> {
+    let stops = cluster.nodes.iter().map(|node| process::stop(cluster, node, STOP_PATIENCE));
+    futures::future::try_join_all(stops).await?;
+    eprintln!("stopped; the data stays in {}", cluster.dir.display());
+    Ok(())
+}
+
+async fn restart(cluster: &Cluster, id: u64) -> Result<()> {
+    let node = cluster.nodes.iter().find(|n| n.id == id).with_context(|| format!("the demo has no node {id}"))?;
+    process::stop(cluster, node, STOP_PATIENCE).await?;
+    process::start(cluster, node)?;
+    patiently(cluster, node, "waiting for SQL", || answers(node)).await
+}
+
+async fn add_node(mut cluster: Cluster) -> Result<()> {
+    let node = cluster.add()?;
+    process::start(&cluster, &node)?;
+    patiently(&cluster, &node, "waiting for SQL", || answers(&node)).await?;
+    println!("{}  {}", node.name, node.url());
+    Ok(())
+}
+
+async fn remove(dir: &Path) -> Result<()> {
+    if let Some(cluster) = Cluster::load(dir)? {
+        stop_all(&cluster).await?;
+        std::fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn load(dir: &DemoDir) -> Result<Cluster> {
+    Cluster::load(&dir.data)?.with_context(|| format!("there is no demo in {}", dir.data.display()))
+}

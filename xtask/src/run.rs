@@ -1,0 +1,44 @@
+//! Running commands and saying which one failed.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target` in the workspace.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// `cargo` with these arguments in the workspace. Compilers are looked up through ccache where it is installed, so that
+/// RocksDB's C++, most of a first build, is compiled once for both profiles.
+pub fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root());
+    let wrappers = Path::new("/usr/lib/ccache");
+    if wrappers.is_dir()
+        && let Some(path) = std::env::var_os("PATH")
+    {
+        let all = std::iter::once(wrappers.to_path_buf()).chain(std::env::split_paths(&path));
+        if let Ok(joined) = std::env::join_paths(all) {
+            command.env("PATH", joined);
+        }
+    }
+    command
+}
+
+/// Runs to the end; an error names the command and its exit status.
+pub fn check(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}").replace('"', "");
+    let status = command.status().with_context(|| format!("cannot start: {shown}"))?;
+    if !status.success() {
+        bail!("failed ({status}): {shown}");
+    }
+    Ok(())
+}

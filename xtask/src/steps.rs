@@ -1,0 +1,96 @@
+//! The tasks themselves.
+
+use crate::{edges, packages, run};
+use anyhow::{Context, Result, bail};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+pub fn demo(args: &[String]) -> Result<()> {
+    packages::for_build()?;
+    build_release()?;
+    run::check(quorate("demo").args(args))
+}
+
+pub fn sim(args: &[String]) -> Result<()> {
+    packages::for_build()?;
+    let mut command = run::cargo(&["run", "--quiet", "-p", "quorate-sim", "--"]);
+    run::check(command.args(args))
+}
+
+pub fn bench(args: &[String]) -> Result<()> {
+    packages::for_tests()?;
+    build_release()?;
+    let named = args.first().is_some_and(|a| !a.starts_with('-'));
+    let mut command = quorate("bench");
+    if !named {
+        command.args(["transfer", "--peers", "postgres"]);
+    }
+    run::check(command.args(args))
+}
+
+fn build_release() -> Result<()> {
+    run::check(&mut run::cargo(&["build", "--release", "--locked", "-p", "quorate"]))
+}
+
+fn quorate(subcommand: &str) -> Command {
+    let mut command = Command::new(run::target_dir().join("release/quorate"));
+    command.arg(subcommand);
+    command
+}
+
+/// A named part of `cargo xtask test`.
+type Step = (&'static str, fn() -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("packages", packages::for_tests),
+    ("format", || run::check(&mut run::cargo(&["fmt", "--all", "--check"]))),
+    ("edges", edges::check),
+    ("build", || run::check(&mut run::cargo(&["build", "--workspace", "--all-targets", "--locked"]))),
+    ("tests", || run::check(&mut run::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))),
+    ("simulation", || {
+        run::check(&mut run::cargo(&["run", "--quiet", "-p", "quorate-sim", "--", "--seeds", "20", "--twice"]))
+    }),
+    ("lints", || {
+        run::check(&mut run::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+    }),
+];
+
+/// Everything that CI runs. The first failing step ends it.
+pub fn test(args: &[String]) -> Result<()> {
+    let only = match args {
+        [] => None,
+        [flag, name] if flag == "--only" => Some(name.as_str()),
+        _ => bail!("usage: cargo xtask test [--only {}]", names().join("|")),
+    };
+    if only.is_some_and(|name| !names().contains(&name)) {
+        bail!("no step of that name; there are: {}", names().join(" "));
+    }
+    let began = Instant::now();
+    let mut times = Vec::new();
+    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_none_or(|o| o == *name)) {
+        println!("\n=== {name}");
+        let at = Instant::now();
+        let result = step();
+        times.push((*name, at.elapsed()));
+        if let Err(error) = result {
+            report(&times, began.elapsed());
+            return Err(error).context(format!("step `{name}` failed"));
+        }
+    }
+    report(&times, began.elapsed());
+    Ok(())
+}
+
+fn names() -> Vec<&'static str> {
+    STEPS.iter().map(|(name, _)| *name).collect()
+}
+
+fn report(times: &[(&str, Duration)], total: Duration) {
+    println!("\n=== time");
+    for (name, time) in times {
+        println!("{name:>12} {:7.1} s", time.as_secs_f64());
+    }
+    println!("{:>12} {:7.1} s", "all", total.as_secs_f64());
+}
