@@ -1,0 +1,54 @@
+//! Measures the other nodes' clocks, in real and simulated nodes alike.
+
+use crate::{Clock, Env, Handler, Refusal, offsets::Interval, time};
+use async_trait::async_trait;
+use bytes::Bytes;
+use quorate_proto::{NodeId, rpc::Service};
+use std::{sync::Arc, time::Duration};
+
+/// How often the own clock is judged.
+const TICK: Duration = Duration::from_millis(250);
+/// Every how many ticks each peer is asked.
+const ASK_EVERY: u32 = 3;
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Answers with the own physical clock: 8 bytes, big endian, microseconds since 2020.
+struct TimeService(Arc<Clock>);
+
+#[async_trait]
+impl Handler for TimeService {
+    async fn call(&self, _from: NodeId, _body: Bytes) -> Result<Bytes, Refusal> {
+        Ok(Bytes::copy_from_slice(&self.0.physical().micros().to_be_bytes()))
+    }
+}
+
+pub(crate) fn start(env: &Env) {
+    env.transport().serve(Service::Time, Arc::new(TimeService(env.clock().clone())));
+    env.spawn("env.clocks", run(env.clone())).detach();
+}
+
+async fn run(env: Env) {
+    for tick in 0u32.. {
+        let peers: Vec<NodeId> = env.transport().addresses().into_iter().map(|(node, _)| node).collect();
+        // A peer without any measurement is asked at every tick, so that a starting node is not fenced for long.
+        for &peer in &peers {
+            if tick % ASK_EVERY == 0 || env.clock().peer_offset(peer).is_none() {
+                env.spawn("env.clock_exchange", exchange(env.clone(), peer)).detach();
+            }
+        }
+        env.clock().judge(&peers, !env.transport().cluster().is_empty());
+        env.sleep(TICK).await;
+    }
+}
+
+/// One exchange: the peer's reading was taken between our sending and our receiving.
+async fn exchange(env: Env, peer: NodeId) {
+    let sent = time::now();
+    let Ok(answer) = env.transport().call(peer, Service::Time, Bytes::new(), TIMEOUT).await else { return };
+    let received = env.clock().physical().micros() as i64;
+    let round_trip = time::now().saturating_sub(sent).as_micros() as i64;
+    let Ok(raw) = <[u8; 8]>::try_from(&answer[..]) else { return };
+    let theirs = u64::from_be_bytes(raw) as i64;
+    metrics::histogram!("quorate_env_clock_round_trip_seconds").record(round_trip as f64 / 1e6);
+    env.clock().measured(peer, Interval { low: theirs - received, high: theirs - received + round_trip });
+}
