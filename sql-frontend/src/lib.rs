@@ -1,1 +1,10 @@
+//! SQL: from the PostgreSQL wire to the transaction coordinator. The only crate that names DataFusion.
+//!
+//! PostgreSQL 15 is the reference for syntax, types, SQLSTATEs and texts; whatever is not supported is refused
+//! with an error that says so, never answered differently.
 
+pub mod error;
+pub mod func;
+pub mod types;
+
+pub use error::{Result, SqlError, SqlState};

@@ -1,0 +1,3 @@
+//! Dates, times, intervals and zones.
+mod zone;
+pub use zone::TimeZone;
