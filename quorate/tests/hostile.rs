@@ -1,0 +1,87 @@
+//! Bad input of every kind gets a proper error or a closed connection, and the next client is served.
+
+mod support;
+
+use std::time::Duration;
+use support::{Demo, below, pause};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Sends raw bytes and waits, at most some seconds, until the server has closed or answered.
+async fn send_raw(port: u16, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    // The server may close in the middle of what it is sent.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the server neither answers nor closes");
+}
+
+fn startup() -> Vec<u8> {
+    let parameters = b"user\0root\0database\0quorate\0\0";
+    let mut out = (8 + parameters.len() as u32).to_be_bytes().to_vec();
+    out.extend([0, 3, 0, 0]);
+    out.extend(parameters);
+    out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_packets_and_absurd_statements() {
+    let demo = Demo::start(1400);
+    let port = demo.sql_port(1);
+    let mut random = 42;
+    for length in [0usize, 1, 3, 7, 8, 100, 5000] {
+        let noise: Vec<u8> = (0..length).map(|_| below(&mut random, 256) as u8).collect();
+        send_raw(port, &noise).await;
+        send_raw(port, &[startup(), noise].concat()).await;
+    }
+    send_raw(port, &[0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0]).await;
+    send_raw(port, &[startup(), vec![b'Q', 0xff, 0xff, 0xff, 0xff]].concat()).await;
+    send_raw(port, &[startup(), vec![b'Q', 0x7f, 0xff, 0xff, 0xff, b's']].concat()).await;
+    send_raw(port, &[startup(), vec![b'P', 0, 0, 0, 5, b'x']].concat()).await;
+    send_raw(port, &[startup(), vec![b'B', 0, 0, 0, 8, 0, 0, 0xff, 0xff]].concat()).await;
+
+    let client = demo.client(1).await;
+    let state = |error: tokio_postgres::Error| error.code().map(|c| c.code().to_owned());
+    let deep = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    assert_eq!(state(client.simple_query(&deep).await.unwrap_err()).as_deref(), Some("54001"));
+    let chain = format!("SELECT 1{}", " + 1".repeat(50_000));
+    let _ = client.simple_query(&chain).await;
+    let long = format!("SELECT '{}'", "x".repeat(8 << 20));
+    let _ = client.simple_query(&long).await;
+    assert_eq!(state(client.simple_query("SELEC 1").await.unwrap_err()).as_deref(), Some("42601"));
+
+    let statement = client.prepare("SELECT $1::int4 + $2::int4").await.unwrap();
+    assert_eq!(statement.params().len(), 2);
+    let error = client.simple_query("SELECT $1::int4").await.unwrap_err();
+    assert_eq!(state(error).as_deref(), Some("42P02"));
+    let one: i32 = client.query_one(&statement, &[&1i32, &2i32]).await.unwrap().get(0);
+    assert_eq!(one, 3);
+    demo.assert_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_connections() {
+    let demo = Demo::start(1500);
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for n in 0..500u16 {
+        match demo.try_client(1 + n % 3).await {
+            Ok(client) => open.push(client),
+            Err(error) => {
+                assert_eq!(error.code().map(|c| c.code()), Some("53300"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    for client in &open {
+        client.simple_query("SELECT 1").await.unwrap();
+    }
+    eprintln!("{} served, {refused} refused", open.len());
+    drop(open);
+    pause(Duration::from_millis(500)).await;
+    demo.assert_healthy().await;
+}

@@ -1,0 +1,142 @@
+//! A demo of real processes for one test, with ports of its own.
+#![allow(dead_code, clippy::disallowed_methods, reason = "real processes live in real time")]
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tokio_postgres::{Client, NoTls};
+
+pub struct Demo {
+    dir: tempfile::TempDir,
+    offset: u16,
+    nodes: u16,
+}
+
+impl Demo {
+    /// Each test file takes another `offset`, so that files can run side by side.
+    pub fn start(offset: u16) -> Demo {
+        let demo = Demo { dir: tempfile::tempdir().unwrap(), offset, nodes: 3 };
+        demo.up();
+        demo
+    }
+
+    /// Starts the nodes that do not run and waits until each answers SQL.
+    pub fn up(&self) {
+        let offset = self.offset.to_string();
+        self.quorate(&["demo", "--background", "--base-port-offset", &offset, "--data", self.data()]);
+    }
+
+    pub fn restart(&self, node: u16) {
+        self.quorate(&["demo", "restart", &node.to_string(), "--data", self.data()]);
+    }
+
+    fn data(&self) -> &str {
+        self.dir.path().to_str().unwrap()
+    }
+
+    /// Runs the binary to its end and returns what it printed.
+    pub fn quorate(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "quorate {} failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = u16> {
+        1..=self.nodes
+    }
+
+    pub fn sql_port(&self, node: u16) -> u16 {
+        5450 + node + self.offset
+    }
+
+    pub fn rpc(&self, node: u16) -> String {
+        format!("127.0.0.1:{}", 7450 + node + self.offset)
+    }
+
+    pub fn http(&self, node: u16) -> String {
+        format!("127.0.0.1:{}", 8450 + node + self.offset)
+    }
+
+    pub fn url(&self, node: u16) -> String {
+        format!("postgresql://root@127.0.0.1:{}/quorate?connect_timeout=5", self.sql_port(node))
+    }
+
+    pub async fn client(&self, node: u16) -> Client {
+        self.try_client(node).await.unwrap()
+    }
+
+    pub async fn try_client(&self, node: u16) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::connect(&self.url(node), NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    pub fn pid(&self, node: u16) -> i32 {
+        let file: PathBuf = self.dir.path().join(format!("n{node}.pid"));
+        std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
+    }
+
+    /// No farewell, no flush: SIGKILL.
+    pub fn kill(&self, node: u16) {
+        let pid = self.pid(node).to_string();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    }
+
+    /// Every node answers, and none has logged an error that it did not expect.
+    pub async fn assert_healthy(&self) {
+        for node in self.nodes() {
+            let client = self.client(node).await;
+            let one: i32 = client.query_one("SELECT 1", &[]).await.unwrap().get(0);
+            assert_eq!(one, 1);
+        }
+        for node in self.nodes() {
+            let log = std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap();
+            let errors: Vec<&str> = log.lines().filter(|l| l.contains("\"level\":\"ERROR\"") || l.contains("panicked")).collect();
+            assert!(errors.is_empty(), "node {node} logged errors:\n{}", errors.join("\n"));
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in self.nodes() {
+                let log = std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().rev().take(15).collect();
+                eprintln!("--- end of n{node}.log\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            }
+        }
+        let stopped = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["demo", "stop", "--data", self.data()])
+            .stderr(Stdio::null())
+            .status();
+        if stopped.is_err() {
+            eprintln!("the demo in {} was not stopped", self.data());
+        }
+    }
+}
+
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// Seconds that a long test runs: `QUORATE_TEST_SECONDS`, else what the test says.
+pub fn seconds(default: u64) -> Duration {
+    let given = std::env::var("QUORATE_TEST_SECONDS").ok().and_then(|s| s.parse().ok());
+    Duration::from_secs(given.unwrap_or(default))
+}
+
+/// A number below `bound` (xorshift, Marsaglia 2003).
+pub fn below(state: &mut u64, bound: u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state % bound
+}
