@@ -223,6 +223,15 @@ impl Env {
         self.0.faults.fires(point, &self.0.scope.random)
     }
 
+    /// Begins the shutdown, lets what was queued for peers be written, and stops. Call it last.
+    pub async fn close(&self) {
+        self.shutdown().begin();
+        if let Some(real) = &self.0.real {
+            real.drain(Duration::from_millis(500)).await;
+        }
+        self.kill();
+    }
+
     /// Stops all of the node's tasks where they stand and closes its connections, as a crash would. For tests.
     pub fn kill(&self) {
         self.0.scope.kill();

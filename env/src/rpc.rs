@@ -1,6 +1,6 @@
 //! Typed requests over a [`crate::Transport`].
 
-use crate::{Env, Handler, NodeId, Refusal, TransportError, scope, time};
+use crate::{Env, Handler, NodeId, Refusal, Scope, TransportError, time};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
@@ -22,7 +22,7 @@ where
         && let Some(handler) = env.transport().handler(R::SERVICE)
         && let Some(typed) = handler.typed().and_then(|any| any.downcast_ref::<Typed<R>>())
     {
-        return in_process((typed.0)(to, request.clone()), timeout).await;
+        return in_process(env.scope(), (typed.0)(to, request.clone()), timeout).await;
     }
     let answer = env.transport().call(to, R::SERVICE, encode(request), timeout).await?;
     decode(&answer).map_err(|error| TransportError::Lost(format!("the answer cannot be read: {error}")))
@@ -60,6 +60,7 @@ impl<R: Rpc> Handler for Typed<R> {
 /// Runs a handler of the own node. Most are done at their first poll; the others go on in a task of their own, so that
 /// a caller who leaves does not cancel them halfway.
 pub(crate) async fn in_process<T: Send + 'static>(
+    scope: &Arc<Scope>,
     mut future: BoxFuture<'static, T>,
     timeout: Duration,
 ) -> Result<T, TransportError> {
@@ -67,7 +68,7 @@ pub(crate) async fn in_process<T: Send + 'static>(
     if let Poll::Ready(value) = first {
         return Ok(value);
     }
-    match time::timeout(timeout, scope::spawn_named("rpc.local", future)).await {
+    match time::timeout(timeout, scope.spawn("rpc.local", future)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(_)) => Err(TransportError::Lost("the handler did not come to its end".into())),
         Err(_) => Err(TransportError::Lost(format!("no answer of the own node within {timeout:?}"))),
