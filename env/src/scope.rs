@@ -155,6 +155,15 @@ impl Scope {
         handle
     }
 
+    /// Runs `body` with this scope as the current one; a dead scope runs nothing.
+    pub(crate) fn enter(self: &Arc<Self>, body: impl FnOnce()) {
+        if !self.is_dead() {
+            let mut home = Some(self.clone());
+            let _current = Current::enter(&mut home);
+            body();
+        }
+    }
+
     /// Aborts all tasks and refuses new ones. They are gone when [`Scope::is_empty`] says so.
     pub fn kill(&self) {
         let mut tasks = self.tasks.lock();

@@ -33,7 +33,8 @@ impl Acceptor {
     }
 
     /// Reads one peer's stream to its end.
-    async fn read(self: Arc<Self>, from: NodeId, mut incoming: Streaming<Batch>, outbox: Arc<Outbox>) {
+    async fn read(self: Arc<Self>, from: NodeId, mut incoming: Streaming<Batch>, answers: Answers) {
+        let outbox = &answers.0;
         let mut stopped = self.stopped.clone();
         loop {
             let message = tokio::select! {
@@ -45,7 +46,7 @@ impl Acceptor {
                 Ok(Some(batch)) => {
                     self.identity.observe(from, batch.hlc);
                     for frame in batch.frames {
-                        self.frame(from, frame, &outbox);
+                        self.frame(from, frame, outbox);
                     }
                 }
                 Ok(None) => break,
@@ -55,7 +56,6 @@ impl Acceptor {
                 }
             }
         }
-        outbox.close();
     }
 
     fn frame(&self, from: NodeId, frame: Frame, outbox: &Arc<Outbox>) {
@@ -73,7 +73,9 @@ impl Acceptor {
 
     fn request(&self, from: NodeId, frame: Frame, outbox: &Arc<Outbox>) {
         let Frame { service, call_id, body, .. } = frame;
-        let refuse = |why: &str| reply(outbox, Kind::Refused, service, call_id, Bytes::copy_from_slice(why.as_bytes()));
+        let refuse = |why: &str| {
+            reply(outbox, Kind::Refused, service, call_id, Bytes::copy_from_slice(why.as_bytes()))
+        };
         let Some(handler) = Service::from_u32(service).and_then(|s| self.handlers.get(s)) else {
             return refuse("this node does not offer the service");
         };
@@ -97,6 +99,15 @@ impl Acceptor {
     }
 }
 
+/// Ends the stream of answers when nobody reads the questions any more, also when the reader was stopped by force.
+struct Answers(Arc<Outbox>);
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Answers are bounded by the requests in progress, not by the queue.
 fn reply(outbox: &Outbox, kind: Kind, service: u32, call_id: u64, body: Bytes) {
     let frame = Frame { kind: kind as i32, service, call_id, body };
@@ -111,6 +122,9 @@ impl Link for Acceptor {
         &self,
         request: Request<Streaming<Batch>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
+        if *self.stopped.borrow() {
+            return Err(Status::unavailable("the node is stopping"));
+        }
         let mut incoming = request.into_inner();
         let hello = incoming.message().await?.and_then(|batch| batch.hello);
         let hello = hello.ok_or_else(|| Status::invalid_argument("the first batch carries no greeting"))?;
@@ -131,7 +145,7 @@ impl Link for Acceptor {
             permits: self.permits.clone(),
             stopped: self.stopped.clone(),
         });
-        self.identity.scope.spawn("net.read", acceptor.read(from, incoming, outbox));
+        self.identity.scope.spawn("net.read", acceptor.read(from, incoming, Answers(outbox)));
         Ok(Response::new(Box::pin(outgoing.map(Ok))))
     }
 }

@@ -89,7 +89,7 @@ impl Identity {
 fn greeting_error(hello: &Hello, own: &Identity) -> Option<String> {
     let cluster = own.cluster.lock();
     if !cluster.is_empty() && !hello.cluster_id.is_empty() && *cluster != hello.cluster_id {
-        return Some(format!("node {} belongs to cluster {}, not {cluster}", own.node, hello.cluster_id));
+        return Some(format!("node {} belongs to cluster {cluster}, not {}", own.node, hello.cluster_id));
     }
     (hello.wire_version < WIRE_VERSION)
         .then(|| format!("wire version {} is too old for {WIRE_VERSION}", hello.wire_version))
@@ -169,7 +169,8 @@ impl RealTransport {
     /// Waits until what was queued is written, at most `patience`.
     pub(crate) async fn drain(&self, patience: Duration) {
         let deadline = time::now() + patience;
-        let drained = || self.peers.read().values().flatten().all(|lane| lane.is_drained() || !lane.is_connected());
+        let drained =
+            || self.peers.read().values().flatten().all(|lane| lane.is_drained() || !lane.is_connected());
         while !drained() && time::now() < deadline {
             time::sleep(Duration::from_millis(5)).await;
         }
@@ -210,7 +211,8 @@ impl Transport for RealTransport {
     ) -> Result<Bytes, TransportError> {
         if to == self.identity.node {
             let handler = self.handlers.get(service);
-            let handler = handler.ok_or_else(|| TransportError::Refused(format!("no {service:?} service here")))?;
+            let handler =
+                handler.ok_or_else(|| TransportError::Refused(format!("no {service:?} service here")))?;
             let future = Box::pin(async move { handler.call(to, body).await });
             return Ok(in_process(&self.identity.scope, future, timeout).await??);
         }
