@@ -183,9 +183,10 @@ fn a_clock_that_jumps_is_fenced_and_comes_back() {
             world.start(node, "cluster");
         }
         world.sleep(SECOND).await;
-        let fenced =
-            || world.up().into_iter().filter(|&n| world.env(n).unwrap().clock().is_fenced()).collect();
-        assert_eq!(fenced(), Vec::<NodeId>::new());
+        let fenced = || {
+            world.up().into_iter().filter(|&n| world.env(n).unwrap().clock().is_fenced()).collect::<Vec<_>>()
+        };
+        assert_eq!(fenced(), []);
         world.jump_clock(TWO, 500_000);
         world.sleep(SECOND).await;
         assert_eq!(fenced(), [TWO]);
@@ -193,19 +194,19 @@ fn a_clock_that_jumps_is_fenced_and_comes_back() {
         assert!((offset - 500_000).abs() < 5_000, "{offset}");
         world.jump_clock(TWO, -500_000);
         world.sleep(2 * SECOND).await;
-        assert_eq!(fenced(), Vec::<NodeId>::new());
+        assert_eq!(fenced(), []);
         // The others do not follow a leaping clock.
         let ahead = world.env(ONE).unwrap().clock().now().since(world.env(ONE).unwrap().clock().physical());
         assert!(ahead <= Duration::from_millis(10), "{ahead:?}");
         // Cut off from all others for long: fenced as well.
         world.partition(&[THREE], &[ONE, TWO]);
         world.sleep(4 * SECOND).await;
-        assert_eq!(fenced(), Vec::<NodeId>::new());
+        assert_eq!(fenced(), []);
         world.sleep(12 * SECOND).await;
         assert_eq!(fenced(), [THREE]);
         world.heal();
         world.sleep(2 * SECOND).await;
-        assert_eq!(fenced(), Vec::<NodeId>::new());
+        assert_eq!(fenced(), []);
     });
 }
 

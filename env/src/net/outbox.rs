@@ -158,7 +158,7 @@ impl Stream for Outgoing {
         drop(state);
         metrics::counter!("quorate_env_net_batches_sent_total").increment(1);
         metrics::counter!("quorate_env_net_frames_sent_total").increment(frames.len() as u64);
-        metrics::counter!("quorate_env_net_sent_bytes_total").increment(bytes as u64);
+        metrics::counter!("quorate_env_sent_bytes_total").increment(bytes as u64);
         Poll::Ready(Some(self.batch(frames, None)))
     }
 }
