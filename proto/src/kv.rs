@@ -96,7 +96,8 @@ pub struct LockRequest {
     pub wait: WaitPolicy,
 }
 
-/// Reads at `read_ts`, each recorded in the timestamp cache (except those that lock).
+/// Reads at `read_ts`, each recorded in the timestamp cache. Only single keys that are locked need not be (their commit
+/// proves them); the span of a scan that locks is recorded, as nothing else holds the gaps between its rows.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReadRequest {
     /// Absent for reads outside a transaction.
@@ -191,7 +192,8 @@ pub struct ReadReply {
     /// One for each operation, in order.
     #[n(0)]
     pub results: Vec<ReadResult>,
-    /// At which it was read; above the request's only with `may_forward`.
+    /// At which it was read; above the request's only with `may_forward`, or when it locked: then not below the newest
+    /// version or tombstone that it met, so that `UnchangedSince(read_ts)` holds at that moment.
     #[n(1)]
     pub read_ts: Timestamp,
     #[n(2)]
@@ -236,7 +238,8 @@ pub struct CommitLocal {
     /// Not below this.
     #[n(2)]
     pub commit_ts: Timestamp,
-    /// Not above this: a schema lease or another promise ends here (PROTOCOL 20).
+    /// Not above this (equal is allowed): a schema lease or another promise ends here (PROTOCOL 20). Equal to `commit_ts`
+    /// when the timestamp must not be moved; [`KvError::BoundPassed`] then says what would have been needed.
     #[n(3)]
     pub commit_before: Timestamp,
     /// Spans read at `read_ts`; nothing may have been written in them up to the commit timestamp.
@@ -325,7 +328,8 @@ pub struct QueryTxn {
     #[n(1)]
     pub anchor: Key,
     /// Write ABORTED if it is undecided and its coordinator has been silent beyond the liveness timeout (or its node's
-    /// incarnation is known to be over).
+    /// incarnation is known to be over). Without a record, silence counts from when the asker first met the intent or
+    /// lock, not from `started`: a long transaction creates its record late.
     #[n(2)]
     pub abort_if_silent: bool,
     /// Write ABORTED if it is undecided, whoever lives.

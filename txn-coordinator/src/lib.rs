@@ -1,1 +1,30 @@
+//! The coordinator of transactions: a library inside the gateway node (DESIGN §6, PROTOCOL 10–18).
+//!
+//! [`Router`] knows which node leads the shard of a key and finds out when that changes. [`Coordinator`] begins
+//! transactions; a [`Txn`] buffers writes, reads through its buffer, and commits: in one entry where one shard holds all,
+//! with two-phase commit and a replicated decision otherwise.
+//!
+//! The parts that decide something are pure and have no clock, no network and no tasks: [`buffer`], [`spans`],
+//! [`route::map`], [`commit::machine`]. What this crate never does: read a replica's state, know SQL, keep anything on
+//! disk.
 
+pub mod buffer;
+pub mod commit;
+pub mod coordinator;
+pub mod cost;
+pub mod error;
+pub mod guarantee;
+pub mod history;
+pub mod options;
+pub mod route;
+pub mod spans;
+pub mod txn;
+
+pub use coordinator::Coordinator;
+pub use cost::Cost;
+pub use error::TxnError;
+pub use guarantee::{Guarantee, Order, Recency, Scope, Visibility};
+pub use history::{Evidence, Outcome};
+pub use options::{Isolation, ScanOptions, TxnConfig, TxnOptions};
+pub use route::Router;
+pub use txn::{Committed, Savepoint, Txn};

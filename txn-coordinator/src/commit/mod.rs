@@ -1,0 +1,1 @@
+//! The commit: its pure core and what drives it.
