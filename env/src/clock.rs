@@ -115,7 +115,7 @@ impl Clock {
             if physical > ts {
                 return;
             }
-            time::sleep(ts.since(physical) + Duration::from_micros(1)).await;
+            time::sleep_precisely(ts.since(physical) + Duration::from_micros(1)).await;
         }
     }
 

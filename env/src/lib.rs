@@ -11,6 +11,7 @@ mod measure;
 pub mod net;
 pub mod offsets;
 mod placement_client;
+mod precise;
 pub mod probe;
 pub mod random;
 pub mod rpc;

@@ -4,7 +4,10 @@
 //! that code which is handed no `Env` (openraft's runtime) has them too. Instants are durations since boot
 //! (`CLOCK_BOOTTIME`: it goes on while the machine sleeps, as leases must).
 
-use crate::sim::virtual_time::{self, VirtualSleep};
+use crate::{
+    precise::{self, PreciseSleep},
+    sim::virtual_time::{self, VirtualSleep},
+};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
@@ -53,6 +56,23 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// Sleeps until [`now`] has reached `at`.
 pub fn sleep_until(at: Duration) -> Sleep {
     sleep(at.saturating_sub(now()))
+}
+
+/// [`sleep`] for short waits that a millisecond more would spoil.
+pub async fn sleep_precisely(duration: Duration) {
+    if virtual_time::current().is_some() {
+        return sleep(duration).await;
+    }
+    let deadline = now().saturating_add(duration);
+    if duration > precise::LONGEST {
+        sleep(duration - precise::LONGEST).await;
+    }
+    let left = deadline.saturating_sub(now());
+    match PreciseSleep::new(left) {
+        _ if left.is_zero() => {}
+        Some(precise) => precise.await,
+        None => sleep(left).await,
+    }
 }
 
 impl Future for Sleep {
