@@ -1,6 +1,7 @@
 //! `quorate init | node | shard | setting`: what operators ask of a cluster.
 
 mod client;
+pub use client::node as ask_node;
 mod operation;
 
 use crate::{

@@ -1,0 +1,158 @@
+//! One node: its parts, in the order in which they start and stop.
+
+mod drain;
+mod http;
+mod identity;
+mod membership;
+mod parts;
+mod pulse;
+
+use crate::{
+    cli::{Role, StartArgs},
+    logging,
+};
+use anyhow::{Context, Result, bail};
+use identity::DataDir;
+use membership::Membership;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use parts::Storage;
+use pulse::Pulse;
+use quorate_env::{Env, EnvConfig, PlacementClient};
+use quorate_placement::Placement;
+use quorate_proto::{NodeId, placement::NodeInfo};
+use quorate_sql::{SqlConfig, SqlServer};
+use quorate_txn::{Coordinator, Router, TxnConfig};
+use std::{net::ToSocketAddrs, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Statements under way at SIGTERM get this long to end; leaderships are handed over meanwhile.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+pub async fn run(args: StartArgs) -> Result<()> {
+    logging::start(&args.log, args.log_file.as_deref())?;
+    refuse_exposure(&args)?;
+    let node = NodeId(args.node_id);
+    let data = DataDir::open(&args.data)?;
+    let identity = data.identity(node)?;
+    let metrics = PrometheusBuilder::new().install_recorder().context("cannot start metrics")?;
+    let env = Env::real(EnvConfig {
+        clock_bound: args.clock_bound,
+        cluster_id: identity.cluster_id.clone(),
+        ..EnvConfig::new(node)
+    })?;
+    let mut stop = Signals::new()?;
+
+    let storage = Storage::open(&env, &data).context("cannot open the data directory")?;
+    let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join);
+    let client = Arc::new(PlacementClient::new(env.clone(), membership.placement_nodes()));
+    let router = Router::new(env.clone(), client.clone());
+    let shards = storage.serve_shards(&env, &router).await?;
+    let pulse = Pulse::new(&env, client.clone(), router.clone(), shards.clone(), membership.clone());
+
+    let http = TcpListener::bind(&args.http).await.with_context(|| format!("cannot listen on {}", args.http))?;
+    let pages = http::serve(http, pulse.clone(), metrics);
+    env.spawn("http", async move {
+        if let Err(error) = pages.await {
+            tracing::error!(%error, "HTTP ended");
+        }
+    })
+    .detach();
+    env.listen(&args.rpc).await.with_context(|| format!("cannot listen on {}", args.rpc))?;
+    if let Some(file) = &args.pid_file {
+        std::fs::write(file, format!("{}\n", std::process::id()))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    tracing::info!(%node, rpc = args.rpc, sql = args.sql, http = args.http, "node serves");
+
+    let serve = async {
+        membership.in_cluster().await;
+        client.set_nodes(membership.placement_nodes());
+        let founders = membership.identity().placement();
+        let carries = founders.iter().any(|r| r.node == node);
+        let _placement = if carries && args.roles.contains(&Role::Placement) {
+            let (consensus, engine) = (storage.consensus.clone(), storage.engine.clone());
+            Some(Placement::start(env.clone(), consensus, engine, Some(founders)).await?)
+        } else {
+            None
+        };
+        let heart = pulse.clone();
+        env.spawn("pulse", async move { heart.beat().await }).detach();
+        if args.roles.contains(&Role::Sql) {
+            let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default());
+            let config = SqlConfig { listen: args.sql.clone(), insecure: args.insecure, ..SqlConfig::default() };
+            SqlServer::start(env.clone(), coordinator, client.clone(), pulse.clone(), config)
+                .await
+                .with_context(|| format!("cannot serve SQL on {}", args.sql))?;
+        }
+        pulse.set_serving();
+        std::future::pending::<Result<()>>().await
+    };
+    let ended = tokio::select! {
+        result = serve => result,
+        () = stop.wait() => Ok(()),
+        why = storage.broken() => Err(anyhow::anyhow!(why)),
+    };
+    if ended.is_ok() {
+        tracing::info!("draining");
+        tokio::select! {
+            () = drain::run(&env, &storage, DRAIN_PATIENCE) => {}
+            () = stop.wait() => tracing::warn!("stopped at once"),
+        }
+    }
+    if let Some(file) = &args.pid_file {
+        // A supervisor may have removed it already.
+        let _ = std::fs::remove_file(file);
+    }
+    env.close().await;
+    ended
+}
+
+fn describe(env: &Env, args: &StartArgs) -> Result<NodeInfo> {
+    let pair = |text: &String| {
+        text.split_once('=')
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .with_context(|| format!("`{text}` is not key=value"))
+    };
+    let bit = |role: Role| if args.roles.contains(&role) { 1u8 << role as u8 } else { 0 };
+    Ok(NodeInfo {
+        id: env.node(),
+        incarnation: env.incarnation(),
+        rpc_address: args.rpc.clone(),
+        sql_address: args.sql.clone(),
+        http_address: args.http.clone(),
+        locality: args.locality.iter().map(pair).collect::<Result<_>>()?,
+        roles: bit(Role::Placement) | bit(Role::Shard) | bit(Role::Sql),
+    })
+}
+
+/// Without TLS and passwords only loopback is served, unless the operator insists.
+fn refuse_exposure(args: &StartArgs) -> Result<()> {
+    for address in [&args.rpc, &args.sql, &args.http] {
+        let mut resolved = address.to_socket_addrs().with_context(|| format!("`{address}` is not HOST:PORT"))?;
+        if !args.insecure && resolved.any(|a| !a.ip().is_loopback()) {
+            bail!("{address} is not a loopback address; there is no TLS yet, so say --insecure to serve it openly");
+        }
+    }
+    Ok(())
+}
+
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

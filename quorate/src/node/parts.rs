@@ -1,0 +1,71 @@
+//! What a node keeps on disk and the Raft groups above it.
+
+use super::identity::DataDir;
+use anyhow::Result;
+use async_trait::async_trait;
+use quorate_consensus::{Consensus, ConsensusConfig};
+use quorate_env::Env;
+use quorate_proto::{
+    Key, KvError,
+    kv::{ShardOp, ShardReply},
+};
+use quorate_shard_server::{Peers, ShardConfig, ShardServer};
+use quorate_storage::{Engine, FileLog, FileLogOptions, LogStore, RocksOptions, open_rocks};
+use quorate_txn::{Router, route::SendOptions};
+use std::{sync::Arc, time::Duration};
+
+/// One request of a shard to another.
+const PEER_PATIENCE: Duration = Duration::from_secs(3);
+const PEER_ATTEMPT: Duration = Duration::from_secs(1);
+
+pub struct Storage {
+    pub engine: Arc<dyn Engine>,
+    pub log: Arc<dyn LogStore>,
+    pub consensus: Arc<Consensus>,
+    env: Env,
+}
+
+impl Storage {
+    pub fn open(env: &Env, data: &DataDir) -> Result<Self> {
+        let engine = open_rocks(&data.join("engine"), &RocksOptions::default())?;
+        let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
+            if let Err(error) = env.spawn_thread(name, body) {
+                tracing::error!(%error, name, "cannot start a thread");
+            }
+        };
+        let log = FileLog::open(&data.join("log"), FileLogOptions::default(), &spawn)?;
+        let consensus = Consensus::start(env.clone(), log.clone(), ConsensusConfig::default());
+        Ok(Storage { engine, log, consensus, env: env.clone() })
+    }
+
+    pub async fn serve_shards(&self, env: &Env, router: &Arc<Router>) -> Result<Arc<ShardServer>> {
+        let peers = Arc::new(OtherShards { env: env.clone(), router: router.clone() });
+        let (engine, consensus) = (self.engine.clone(), self.consensus.clone());
+        Ok(ShardServer::start(env.clone(), engine, consensus, peers, ShardConfig::default()).await?)
+    }
+
+    /// Waits until the log has failed for good, and says why: a node that cannot make its log durable must stop.
+    pub async fn broken(&self) -> String {
+        loop {
+            if let Some(why) = self.log.failed() {
+                return format!("the log has failed: {why}");
+            }
+            self.env.sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// How a shard reaches the shard of another transaction's anchor.
+struct OtherShards {
+    env: Env,
+    router: Arc<Router>,
+}
+
+#[async_trait]
+impl Peers for OtherShards {
+    async fn shard_call(&self, _key: &Key, op: ShardOp) -> Result<ShardReply, KvError> {
+        let deadline = self.env.boottime() + PEER_PATIENCE;
+        let options = SendOptions { deadline, attempt: PEER_ATTEMPT, follower: false };
+        self.router.send(op, options).await.map(|sent| sent.reply).map_err(|failed| failed.error)
+    }
+}

@@ -1,0 +1,189 @@
+//! The node's heartbeat to the placement driver, and what its answers bring: the shard map, other nodes' addresses, the
+//! schema lease.
+
+use super::{http::Health, membership::Membership};
+use parking_lot::RwLock;
+use quorate_env::{Env, PlacementClient};
+use quorate_proto::{
+    NodeId, ShardDescriptor, ShardId, Timestamp,
+    placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
+};
+use quorate_shard_server::ShardServer;
+use quorate_sql::{ClusterInfo, SchemaLease};
+use quorate_txn::Router;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+
+const INTERVAL: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub struct Pulse {
+    env: Env,
+    driver: Arc<PlacementClient>,
+    router: Arc<Router>,
+    shards: Arc<ShardServer>,
+    membership: Arc<Membership>,
+    nodes: RwLock<Vec<NodeInfo>>,
+    schema: watch::Sender<SchemaLease>,
+    reported_schema: AtomicU64,
+    hurry: Notify,
+    serving: AtomicBool,
+}
+
+impl Pulse {
+    pub fn new(
+        env: &Env,
+        driver: Arc<PlacementClient>,
+        router: Arc<Router>,
+        shards: Arc<ShardServer>,
+        membership: Arc<Membership>,
+    ) -> Arc<Self> {
+        Arc::new(Pulse {
+            env: env.clone(),
+            driver,
+            router,
+            shards,
+            membership,
+            nodes: RwLock::default(),
+            schema: watch::Sender::new(SchemaLease { version: 0, until: Timestamp::ZERO }),
+            reported_schema: AtomicU64::new(0),
+            hurry: Notify::new(),
+            serving: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on `/health` may say yes.
+    pub fn set_serving(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// Beats until the node shuts down.
+    pub async fn beat(&self) {
+        // What the driver has acknowledged of each replica.
+        let mut acknowledged: BTreeMap<ShardId, ReplicaReport> = BTreeMap::new();
+        let mut full = true;
+        while !self.env.shutdown().is_set() {
+            let reports = self.shards.reports();
+            let news = |r: &&ReplicaReport| full || acknowledged.get(&r.shard) != Some(*r);
+            let gone = acknowledged.len() != reports.iter().filter(|r| acknowledged.contains_key(&r.shard)).count();
+            let full_now = full || gone;
+            let changed: Vec<ReplicaReport> =
+                if full_now { reports.clone() } else { reports.iter().filter(news).cloned().collect() };
+            match self.send(changed, full_now).await {
+                Some(wants_all) => {
+                    acknowledged = reports.into_iter().map(|r| (r.shard, r)).collect();
+                    full = wants_all;
+                }
+                None => full = true,
+            }
+            let pause = self.env.sleep(INTERVAL);
+            tokio::select! {
+                () = pause => {}
+                () = self.hurry.notified() => {}
+            }
+        }
+    }
+
+    /// One heartbeat; `None` when the driver did not answer, else whether it wants all replicas next time.
+    async fn send(&self, changed: Vec<ReplicaReport>, full: bool) -> Option<bool> {
+        let request = PlacementRequest::Heartbeat {
+            node: self.membership.info().clone(),
+            clock_offset_micros: self.env.clock().offset_micros(),
+            changed,
+            full,
+            map_version: self.router.map_version(),
+            schema_version: self.reported_schema.load(Ordering::SeqCst),
+        };
+        match self.driver.request(request, PATIENCE).await {
+            Ok(PlacementReply::Heartbeat { map, schema_version, schema_lease_until, nodes, want_full, .. }) => {
+                self.router.update(&map);
+                self.schema.send_if_modified(|lease| {
+                    let news = lease.version != schema_version || lease.until != schema_lease_until;
+                    *lease = SchemaLease { version: schema_version, until: schema_lease_until };
+                    news
+                });
+                if *self.nodes.read() != nodes {
+                    self.membership.learn(&nodes);
+                    *self.nodes.write() = nodes;
+                }
+                Some(want_full)
+            }
+            Ok(other) => {
+                tracing::error!(?other, "the placement driver answered a heartbeat with something else");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no answer to the heartbeat");
+                None
+            }
+        }
+    }
+}
+
+impl ClusterInfo for Pulse {
+    fn schema(&self) -> watch::Receiver<SchemaLease> {
+        self.schema.subscribe()
+    }
+
+    fn report_schema(&self, version: u64) {
+        self.reported_schema.fetch_max(version, Ordering::SeqCst);
+        self.hurry.notify_one();
+    }
+
+    fn shards(&self) -> Vec<(ShardDescriptor, Option<NodeId>)> {
+        self.router.shards()
+    }
+
+    fn nodes(&self) -> Vec<NodeInfo> {
+        self.nodes.read().clone()
+    }
+}
+
+impl Health for Pulse {
+    fn healthy(&self) -> Result<(), String> {
+        if let Some(fence) = self.env.clock().fence() {
+            return Err(format!("the clock is fenced: {fence:?}"));
+        }
+        if !self.serving.load(Ordering::Relaxed) {
+            return Err("the node belongs to no cluster yet, or is starting".into());
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.healthy()?;
+        let shards = self.router.shards();
+        let without: Vec<String> =
+            shards.iter().filter(|(_, leader)| leader.is_none()).map(|(d, _)| d.id.to_string()).collect();
+        match (shards.is_empty(), without.is_empty()) {
+            (true, _) => Err("no shard map yet".into()),
+            (_, false) => Err(format!("no leader known for shards {}", without.join(", "))),
+            _ => Ok(()),
+        }
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        let info = self.membership.info();
+        let reports = self.shards.reports();
+        let led = reports.iter().filter(|r| r.leader).count();
+        let off = reports.iter().filter(|r| r.mode != ShardMode::Target).count();
+        vec![
+            ("node".into(), info.id.to_string()),
+            ("cluster".into(), self.membership.identity().cluster_id),
+            ("health".into(), self.healthy().err().unwrap_or_else(|| "ok".into())),
+            ("SQL".into(), info.sql_address.clone()),
+            ("nodes known".into(), self.nodes.read().len().to_string()),
+            ("replicas here".into(), reports.len().to_string()),
+            ("of these led".into(), led.to_string()),
+            ("of these not in mode TARGET".into(), off.to_string()),
+            ("clock offset µs".into(), self.env.clock().offset_micros().to_string()),
+        ]
+    }
+}
