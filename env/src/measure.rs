@@ -4,12 +4,14 @@ use crate::{Clock, Env, Handler, Refusal, offsets::Interval, time};
 use async_trait::async_trait;
 use bytes::Bytes;
 use quorate_proto::{NodeId, rpc::Service};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How often the own clock is judged.
 const TICK: Duration = Duration::from_millis(250);
 /// Every how many ticks each peer is asked.
 const ASK_EVERY: u32 = 3;
+/// Every how many ticks the tasks are counted.
+const COUNT_EVERY: u32 = 20;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers with the own physical clock: 8 bytes, big endian, microseconds since 2020.
@@ -28,7 +30,11 @@ pub(crate) fn start(env: &Env) {
 }
 
 async fn run(env: Env) {
+    let mut named = BTreeSet::new();
     for tick in 0u32.. {
+        if tick % COUNT_EVERY == 0 && !env.is_simulated() {
+            count_tasks(&env, &mut named);
+        }
         let peers: Vec<NodeId> = env.transport().addresses().into_iter().map(|(node, _)| node).collect();
         // A peer without any measurement is asked at every tick, so that a starting node is not fenced for long.
         for &peer in &peers {
@@ -38,6 +44,16 @@ async fn run(env: Env) {
         }
         env.clock().judge(&peers, !env.transport().cluster().is_empty());
         env.sleep(TICK).await;
+    }
+}
+
+/// Sets the gauge of live tasks by name; names that were seen once are kept, so that they fall to zero.
+fn count_tasks(env: &Env, named: &mut BTreeSet<&'static str>) {
+    let tasks = env.scope().tasks();
+    named.extend(tasks.keys());
+    for name in named.iter() {
+        let live = tasks.get(name).copied().unwrap_or(0);
+        metrics::gauge!("quorate_env_tasks", "task" => *name).set(live as f64);
     }
 }
 

@@ -105,6 +105,11 @@ impl Scope {
         self.node
     }
 
+    /// The node's randomness.
+    pub fn random(&self) -> &Random {
+        &self.random
+    }
+
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }

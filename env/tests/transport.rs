@@ -175,6 +175,11 @@ async fn suite(site: &dyn Site) {
     let answer = two.transport().call(NodeId(3), Service::Kv, large.clone(), 10 * SECOND).await;
     assert_eq!(answer.unwrap(), large);
 
+    // Snapshots go their own way.
+    two.transport().serve(Service::Snapshot, Arc::new(Echo::default()));
+    let answer = one.transport().call(NodeId(2), Service::Snapshot, large.clone(), 10 * SECOND).await;
+    assert_eq!(answer.unwrap(), large);
+
     // One way, in order.
     for n in 0..1000u32 {
         one.transport().send(NodeId(3), Service::Kv, Bytes::copy_from_slice(&n.to_be_bytes()));

@@ -17,7 +17,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
@@ -40,6 +40,8 @@ pub(crate) struct Lane {
     state: Mutex<State>,
     /// The address to dial; none: the lane is over.
     address: watch::Sender<Option<String>>,
+    /// Something was queued.
+    wanted: Notify,
 }
 
 struct State {
@@ -72,6 +74,7 @@ impl Lane {
                 calls: BTreeMap::new(),
             }),
             address: watch::Sender::new(Some(address)),
+            wanted: Notify::new(),
         })
     }
 
@@ -148,7 +151,11 @@ impl Lane {
             return Err(super::outbox::Full);
         }
         let frame = Frame { kind: kind as i32, service: service as u32, call_id, body };
-        self.outbox.push(frame, self.config.queue_frames, self.config.queue_bytes)
+        self.outbox.push(frame, self.config.queue_frames, self.config.queue_bytes)?;
+        if self.number != 0 {
+            self.wanted.notify_one();
+        }
+        Ok(())
     }
 
     /// Dials until the lane is over.
@@ -157,6 +164,15 @@ impl Lane {
         let mut backoff = FIRST_BACKOFF;
         loop {
             let Some(target) = address.borrow_and_update().clone() else { break };
+            // Lane 0 stands at all times; another is dialled when it is needed.
+            if self.number != 0 && self.outbox.is_empty() {
+                tokio::select! {
+                    biased;
+                    _ = address.changed() => {}
+                    () = self.wanted.notified() => {}
+                }
+                continue;
+            }
             let moved = async {
                 let _ = address.changed().await;
             };

@@ -264,7 +264,7 @@ impl Transport for SimTransport {
             }
             return;
         }
-        if !self.peers.lock().contains_key(&to) {
+        if self.scope.is_dead() || !self.peers.lock().contains_key(&to) {
             return;
         }
         let stamp = self.stamp();
@@ -300,6 +300,9 @@ impl Transport for SimTransport {
             return Ok(in_process(&self.scope, future, timeout).await??);
         }
         let not_sent = |why: &str| Err(TransportError::NotSent(format!("node {to} {why}")));
+        if self.scope.is_dead() {
+            return not_sent("is not called: the own node is down");
+        }
         if !self.peers.lock().contains_key(&to) {
             return not_sent("is not known here");
         }
