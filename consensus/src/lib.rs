@@ -1,1 +1,28 @@
+//! Raft groups: the only crate that names openraft.
+//!
+//! A [`Consensus`] holds all groups of a node; a [`Group`] is one replica of one of them. Whoever replicates something
+//! implements [`StateMachine`], proposes commands with [`Group::propose`], and asks [`Group::confirm_read`] before it
+//! answers from its own state. How leases stay safe is told in `docs/consensus.md`.
 
+mod config;
+mod error;
+mod group;
+mod leadership;
+mod machine;
+mod node;
+pub mod testing;
+
+pub use config::ConsensusConfig;
+pub use error::{OpenError, ProposeError};
+pub use group::Group;
+pub use leadership::{Leadership, Lease, ReadCertificate};
+pub use machine::{Applied, Entry, Fatal, Membership, SnapshotSink, SnapshotSource, StateMachine};
+pub use node::{Consensus, Start};
+
+use quorate_proto::LogPosition;
+
+/// Name of a group: the shard whose log it is.
+pub type GroupId = quorate_proto::ShardId;
+
+/// Where the log of every group begins: all founders agree on a state "as of" this position without any log.
+pub const FOUNDING_POSITION: LogPosition = LogPosition { term: 1, index: 10 };
