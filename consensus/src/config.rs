@@ -15,6 +15,8 @@ pub struct ConsensusConfig {
     pub quiet_after: Duration,
     /// How long a proposal may wait for its entry before its outcome is called ambiguous.
     pub propose_timeout: Duration,
+    /// How long a write or a read without a lease waits for a quorum's word before it is refused.
+    pub quorum_patience: Duration,
     /// Entries that stay in the log behind F, so that a follower briefly away needs no snapshot.
     pub keep_entries: u64,
     /// How often a group looks whether its log can be trimmed and whether it may go quiet.
@@ -30,9 +32,10 @@ impl Default for ConsensusConfig {
         ConsensusConfig {
             liveness_interval: Duration::from_millis(250),
             support: Duration::from_millis(1200),
-            heartbeat: Duration::from_millis(500),
+            heartbeat: Duration::from_millis(400),
             quiet_after: Duration::from_secs(3),
             propose_timeout: Duration::from_secs(5),
+            quorum_patience: Duration::from_millis(1500),
             keep_entries: 2_000,
             housekeeping: Duration::from_secs(1),
             snapshot_bytes_per_second: 64 << 20,

@@ -1,89 +1,235 @@
 //! One group's replica on this node, as its users see it.
 
-use crate::{Leadership, Lease, Membership, ProposeError, ReadCertificate};
-use bytes::Bytes;
+use crate::raft::types::position_or_zero;
+use crate::shared::Shared;
+use crate::{Leadership, Lease, Membership, ReadCertificate};
+use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::raft::linearizable_read::LinearizerOption;
 use quorate_proto::placement::{Frontiers, MemberProgress, ShardMode};
-use quorate_proto::{KvError, LogPosition, Replica, ReplicaId, ShardId};
+use quorate_proto::{KvError, LogPosition, NodeId, ReplicaId, ShardId};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
-pub struct Group {}
+/// Entries that a member may lack and still count as caught up.
+const CAUGHT_UP: u64 = 64;
+
+pub struct Group {
+    pub(crate) shared: Arc<Shared>,
+    /// One change of members at a time.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+}
 
 impl Group {
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Group { shared, changing: tokio::sync::Mutex::default() })
+    }
+
     pub fn shard(&self) -> ShardId {
-        todo!()
+        self.shared.shard()
     }
 
     pub fn replica(&self) -> ReplicaId {
-        todo!()
+        self.shared.replica()
     }
 
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        todo!()
+        self.shared.leadership.subscribe()
     }
 
     /// The lease as of now; `None` when this replica does not lead, is not ready, or is not supported by a quorum.
     pub fn lease(&self) -> Option<Lease> {
-        todo!()
+        self.shared.lease()
     }
 
     /// Makes sure that a read evaluated on a snapshot taken after this returns misses nothing committed before it was called.
     /// By lease if there is one, else by read-index.
+    ///
+    /// # Errors
+    /// `NotLeader`, `NotReady` (blank entry not applied), `QuorumUnavailable` (within a second or two), `ClockFenced`.
     pub async fn confirm_read(&self) -> Result<ReadCertificate, KvError> {
-        todo!()
+        if let Some(lease) = self.lease() {
+            return Ok(ReadCertificate::Lease(lease));
+        }
+        let shard = self.shard();
+        let env = &self.shared.env;
+        if env.clock().is_fenced() {
+            return Err(KvError::ClockFenced { node: env.node(), offset_micros: env.clock().offset_micros() });
+        }
+        let before = self.leading()?;
+        let raft = self.shared.raft().ok_or_else(|| stopped(shard))?;
+        metrics::counter!("quorate_consensus_read_index_total").increment(1);
+        let patience = self.shared.node.config.quorum_patience;
+        let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(patience);
+        let started = env.boottime();
+        let linearizer = raft.get_read_linearizer(option).await.map_err(|error| match error {
+            RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
+                KvError::NotLeader { shard, leader: forward.leader_node.map(|m| NodeId(m.node)) }
+            }
+            RaftError::APIError(LinearizableReadError::QuorumNotEnough(quorum)) => {
+                self.no_quorum(&quorum.got, env.boottime() - started)
+            }
+            RaftError::Fatal(_) => stopped(shard),
+        })?;
+        let upto = linearizer.read_log_id().index();
+        let applied = self.wait_applied(upto, patience).await?;
+        // The confirmation is of the leadership that openraft had then; the caller's must be the same.
+        let after = self.leading()?;
+        if after.term != before.term {
+            return Err(KvError::NotLeader { shard, leader: None });
+        }
+        Ok(ReadCertificate::ReadIndex { term: after.term, applied })
     }
 
-    /// Replicates a command evaluated in `evaluated_term`; returns its position and the state machine's reply after it
-    /// was applied here.
-    pub async fn propose(&self, evaluated_term: u64, command: Bytes) -> Result<(LogPosition, Bytes), ProposeError> {
-        let _ = (evaluated_term, command);
-        todo!()
+    fn leading(&self) -> Result<Leadership, KvError> {
+        let leadership = self.shared.leadership.borrow().clone();
+        let shard = self.shard();
+        if !leadership.is_leader {
+            return Err(KvError::NotLeader { shard, leader: leadership.leader.map(|(_, node)| node) });
+        }
+        if !leadership.ready {
+            return Err(KvError::NotReady { shard, why: "the leader's first entry is not applied yet".into() });
+        }
+        Ok(leadership)
     }
 
-    /// Makes `members` the group's members: adds learners, waits until they have caught up, then changes the voters by
-    /// joint consensus. Returns the position of the entry that completed it; at once if they are the members already.
-    /// Only on the leader.
-    pub async fn change_members(&self, members: Vec<Replica>) -> Result<LogPosition, KvError> {
-        let _ = members;
-        todo!()
+    /// Waits until everything up to `index` is applied here.
+    ///
+    /// # Errors
+    /// `NotReady` if that takes longer than `timeout`, or the replica stops.
+    pub async fn wait_applied(&self, index: u64, timeout: Duration) -> Result<LogPosition, KvError> {
+        let mut applied = self.shared.applied_watch();
+        let waiting = async {
+            loop {
+                let now = self.shared.frontiers.lock().applied();
+                if now.index >= index {
+                    return Some(now);
+                }
+                if self.shared.is_stopped() || applied.changed().await.is_err() {
+                    return None;
+                }
+            }
+        };
+        match self.shared.env.timeout(timeout, waiting).await {
+            Ok(Some(position)) => Ok(position),
+            Ok(None) => Err(stopped(self.shard())),
+            Err(_) => Err(KvError::NotReady { shard: self.shard(), why: format!("entry {index} is not applied") }),
+        }
     }
 
-    /// Hands leadership to a voter. Returns when another leads; the lease is given up before anything is sent.
-    pub async fn transfer(&self, to: ReplicaId) -> Result<(), KvError> {
-        let _ = to;
-        todo!()
+    pub(crate) fn no_quorum(&self, got: &std::collections::BTreeSet<u64>, since: Duration) -> KvError {
+        KvError::QuorumUnavailable {
+            shard: self.shard(),
+            missing: self.missing(got),
+            for_micros: since.as_micros() as u64,
+        }
+    }
+
+    /// The nodes of the voters that are not among `got`.
+    pub(crate) fn missing(&self, got: &std::collections::BTreeSet<u64>) -> Vec<NodeId> {
+        let members = self.shared.members();
+        let away = |id: &u64| *id != self.replica().0 && !got.contains(id);
+        members.voters().iter().filter(|id| away(id)).filter_map(|id| members.nodes.get(id)).copied().collect()
     }
 
     /// Asks for an election now, through the pre-vote rule: nothing happens while a leader is supported.
     pub fn campaign(&self) {
-        todo!()
+        let now = self.shared.env.boottime();
+        self.shared.pace.lock().campaign_now(now);
+        if self.shared.may_campaign().is_ok()
+            && !self.shared.env.clock().is_fenced()
+            && let Some(raft) = self.shared.raft()
+        {
+            crate::driver::fire(raft.trigger().elect(true));
+        }
     }
 
     /// E D C A F T as of now (K is the state machine's).
     pub fn frontiers(&self) -> Frontiers {
-        todo!()
+        self.shared.frontiers.lock().view(self.shared.machine.flushed())
     }
 
     /// What the leader knows of each member's log; empty elsewhere.
     pub fn progress(&self) -> Vec<MemberProgress> {
-        todo!()
+        use openraft::async_runtime::watch::WatchReceiver as _;
+        let Some(raft) = self.shared.raft() else { return Vec::new() };
+        let data = raft.data_metrics();
+        let (replication, commit) = {
+            let data = data.borrow_watched();
+            let Some(replication) = data.replication.clone() else { return Vec::new() };
+            (replication, position_or_zero(data.cluster_committed.as_ref()))
+        };
+        let members = self.members();
+        let frontiers = self.frontiers();
+        let progress = |replica: quorate_proto::Replica| {
+            let matched = if replica.id == self.replica() {
+                frontiers.durable.index
+            } else {
+                let known = replication.get(&replica.id.0).cloned().flatten();
+                position_or_zero(known.as_ref()).index
+            };
+            MemberProgress { caught_up: matched > 0 && matched + CAUGHT_UP >= commit.index, replica, matched }
+        };
+        members.replicas.into_iter().map(progress).collect()
     }
 
     pub fn mode(&self) -> ShardMode {
-        todo!()
+        let leadership = self.shared.leadership.borrow().clone();
+        let members = self.shared.members();
+        let now = self.shared.env.boottime();
+        let near = |id: u64| {
+            id == self.replica().0
+                || members.nodes.get(&id).is_some_and(|node| {
+                    self.shared.node.received.lock().reaches(*node, now)
+                        || self.shared.node.granted.lock().hears(*node, now)
+                })
+        };
+        let frontiers = self.frontiers();
+        if members.configs.is_empty() || frontiers.applied.index + CAUGHT_UP < frontiers.committed.index {
+            return ShardMode::Recovery;
+        }
+        if !members.is_quorum(near) {
+            return ShardMode::Degraded;
+        }
+        match (leadership.is_leader, leadership.leader) {
+            (true, _) if self.lease().is_some() => ShardMode::Target,
+            (false, Some(_)) if self.shared.supported_leader().is_some() => ShardMode::Target,
+            _ => ShardMode::Election,
+        }
     }
 
     /// The newest membership in the log, committed or not.
     pub fn members(&self) -> Membership {
-        todo!()
+        let none = || Membership {
+            position: LogPosition::default(),
+            encoded: bytes::Bytes::new(),
+            replicas: Vec::new(),
+            joint: false,
+        };
+        self.shared.members().view.clone().unwrap_or_else(none)
     }
 
-    /// Ticks are off and no heartbeats flow.
+    /// No heartbeats flow: nothing but the promises between nodes keeps the leader.
     pub fn is_quiet(&self) -> bool {
-        todo!()
+        self.shared.pace.lock().is_quiet()
+    }
+
+    /// The replica has stopped, by [`Self::stop`] or by a failure of its own.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.is_stopped()
     }
 
     /// Stops this replica; its log stays.
     pub async fn stop(&self) {
-        todo!()
+        self.shared.mark_stopped();
+        self.shared.node.forget(self.shard());
+        if let Some(raft) = self.shared.raft_even_if_stopped() {
+            let shutdown = raft.shutdown();
+            let _ = quorate_env::scope::within(self.shared.env.scope(), shutdown).await;
+        }
     }
+}
+
+pub(crate) fn stopped(shard: ShardId) -> KvError {
+    KvError::NotReady { shard, why: "the replica is stopped".into() }
 }

@@ -1,6 +1,6 @@
 //! Who leads, until when, and what a read may rest on.
 
-use quorate_proto::{LogPosition, NodeId, ReplicaId};
+use quorate_proto::{LogPosition, NodeId, ReplicaId, Timestamp};
 use std::time::Duration;
 
 /// What this replica knows of its group's leadership.
@@ -17,6 +17,9 @@ pub struct Leadership {
     /// `Env::boottime` when the lease of this term began: no earlier leader answers by lease after it. Meaningful when
     /// `ready`.
     pub lease_start: Duration,
+    /// No earlier leader has answered a read at or above this time, whatever the clocks do: what this term's voters heard of
+    /// their clocks, plus a lease period (PROTOCOL 21). Zero if they heard of none.
+    pub predecessors_until: Timestamp,
 }
 
 /// A promise of a quorum of nodes not to elect another leader before `until`.

@@ -4,20 +4,35 @@
 //! implements [`StateMachine`], proposes commands with [`Group::propose`], and asks [`Group::confirm_read`] before it
 //! answers from its own state. How leases stay safe is told in `docs/consensus.md`.
 
+mod change;
 mod config;
+mod driver;
+mod elections;
 mod error;
+mod frontiers;
 mod group;
 mod leadership;
+mod lease;
 mod machine;
 mod node;
+mod node_state;
+mod pacing;
+mod propose;
+mod raft;
+mod receive;
+mod shared;
+mod snapshot;
+mod support;
 pub mod testing;
+mod trim;
+mod wire;
 
 pub use config::ConsensusConfig;
 pub use error::{OpenError, ProposeError};
 pub use group::Group;
 pub use leadership::{Leadership, Lease, ReadCertificate};
 pub use machine::{Applied, Entry, Fatal, Membership, SnapshotSink, SnapshotSource, StateMachine};
-pub use node::{Consensus, Start};
+pub use node::{Consensus, Start, founding_membership};
 
 use quorate_proto::LogPosition;
 

@@ -1,10 +1,27 @@
 //! All groups of one node.
 
-use crate::{ConsensusConfig, Group, OpenError, StateMachine};
-use quorate_env::Env;
-use quorate_proto::{KvError, Replica, ReplicaId, ShardId};
-use quorate_storage::LogStore;
+use crate::driver::{LivenessService, drive, publish, raft_config, update};
+use crate::frontiers::Tracker;
+use crate::group::Group;
+use crate::node_state::NodeState;
+use crate::raft::apply::Machine;
+use crate::raft::log::{Log, install, remove};
+use crate::raft::network::Network;
+use crate::raft::payload::{decode_membership, encode_membership};
+use crate::raft::types::{StoredMembership, log_id, uniform};
+use crate::receive::RaftService;
+use crate::shared::Shared;
+use crate::snapshot::SnapshotService;
+use crate::{ConsensusConfig, FOUNDING_POSITION, Membership, OpenError, StateMachine};
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use parking_lot::Mutex;
+use quorate_env::{Env, Service, scope};
+use quorate_proto::{KvError, LogPosition, Replica, ReplicaId, ShardId};
+use quorate_storage::{GroupKey, LogState, LogStore};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// In which state a replica is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,22 +31,45 @@ pub enum Start {
     Existing,
     /// A group that did not exist before. Every founder gets the same members and starts from the same synthetic state
     /// (log trimmed up to [`FOUNDING_POSITION`]), so that whoever joins later needs a snapshot. The state machine must hold
-    /// the founding state already, with [`FOUNDING_POSITION`] as applied position.
+    /// the founding state already, durably, with [`FOUNDING_POSITION`] as applied position and [`founding_membership`] as
+    /// its membership.
     Founding { members: Vec<Replica> },
     /// Empty; waits to be added and for the leader's snapshot.
     Learner,
 }
 
+/// The membership that a state machine stores with its founding state.
+///
+/// # Panics
+/// Without a single voter.
+pub fn founding_membership(members: &[Replica]) -> Membership {
+    crate::raft::types::membership(&StoredMembership::new(Some(log_id(FOUNDING_POSITION)), uniform(members)))
+}
+
 /// All groups of one node; registers the services `Raft`, `Snapshot` and `Liveness`.
-pub struct Consensus {}
+pub struct Consensus {
+    node: Arc<NodeState>,
+    log: Arc<dyn LogStore>,
+    groups: Mutex<BTreeMap<ShardId, Arc<Group>>>,
+    /// Opening and closing, one at a time: a shard has one replica on a node.
+    opening: tokio::sync::Mutex<()>,
+}
 
 impl Consensus {
     pub fn start(env: Env, log: Arc<dyn LogStore>, config: ConsensusConfig) -> Arc<Consensus> {
-        let _ = (env, log, config);
-        todo!()
+        let node = NodeState::new(env.clone(), config);
+        let transport = env.transport();
+        transport.serve(Service::Raft, Arc::new(RaftService(node.clone())));
+        transport.serve(Service::Snapshot, Arc::new(SnapshotService(node.clone())));
+        transport.serve(Service::Liveness, Arc::new(LivenessService(node.clone())));
+        env.spawn("consensus.driver", drive(node.clone())).detach();
+        Arc::new(Consensus { node, log, groups: Mutex::default(), opening: tokio::sync::Mutex::default() })
     }
 
     /// Opens a replica and lets it take part.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
     pub async fn open(
         &self,
         shard: ShardId,
@@ -37,27 +77,180 @@ impl Consensus {
         start: Start,
         machine: Arc<dyn StateMachine>,
     ) -> Result<Arc<Group>, OpenError> {
-        let _ = (shard, replica, start, machine);
-        todo!()
+        let _one = self.opening.lock().await;
+        if self.groups.lock().contains_key(&shard) {
+            return Err(OpenError::AlreadyOpen(shard));
+        }
+        let key = GroupKey { shard, replica };
+        let found = Found::look(key, &self.log.state(key), &start, machine.as_ref())?;
+        let tracker = Tracker::open(found.last, found.committed, found.applied, found.trimmed);
+        let shared =
+            Shared::new(self.node.clone(), key, self.log.clone(), machine, tracker, found.founded);
+        let storage = |error: String| OpenError::Storage { shard, why: error };
+        if found.install {
+            install(&shared, FOUNDING_POSITION).await.map_err(|e| storage(e.to_string()))?;
+        }
+        let running = Arc::new(AtomicBool::new(false));
+        let state = Machine::new(shared.clone(), found.applied, found.membership, running.clone());
+        let config = raft_config(&self.node.config, format!("shard {shard}"));
+        let config = config.validate().map_err(|e| storage(e.to_string()))?;
+        let building = Raft::new(
+            replica.0,
+            Arc::new(config),
+            Network(shared.clone()),
+            Log(shared.clone()),
+            state,
+        );
+        let env = &self.node.env;
+        let raft = scope::within(env.scope(), building).await.map_err(|e| storage(e.to_string()))?;
+        running.store(true, Ordering::Release);
+        shared.set_raft(raft.clone());
+        // Who leads and who votes must be known before the first message is let in.
+        let mut server = raft.server_metrics();
+        let first = server.wait_until_ge_initialized();
+        first.await;
+        update(&shared, &server.borrow_watched().clone());
+        env.spawn("consensus.group", publish(shared.clone())).detach();
+        let group = Group::new(shared.clone());
+        self.groups.lock().insert(shard, group.clone());
+        self.node.insert(shared.clone());
+        if shared.members().voters().len() == 1 && shared.members().is_voter(replica) {
+            group.campaign();
+        }
+        Ok(group)
     }
 
     pub fn group(&self, shard: ShardId) -> Option<Arc<Group>> {
-        let _ = shard;
-        todo!()
+        self.groups.lock().get(&shard).cloned()
     }
 
     pub fn groups(&self) -> Vec<Arc<Group>> {
-        todo!()
+        self.groups.lock().values().cloned().collect()
+    }
+
+    /// Stops a replica; its log and vote stay.
+    pub async fn close(&self, shard: ShardId) {
+        let _one = self.opening.lock().await;
+        let group = self.groups.lock().remove(&shard);
+        if let Some(group) = group {
+            group.stop().await;
+        }
     }
 
     /// Stops a replica and deletes its log and vote, durably. Its id must never be opened again.
+    ///
+    /// # Errors
+    /// `Internal` if the log cannot be written.
     pub async fn remove(&self, shard: ShardId) -> Result<(), KvError> {
-        let _ = shard;
-        todo!()
+        let _one = self.opening.lock().await;
+        let group = self.groups.lock().remove(&shard);
+        let Some(group) = group else { return Ok(()) };
+        group.stop().await;
+        remove(&group.shared).await.map_err(|error| KvError::Internal { why: error.to_string() })
     }
 
     /// Stops all groups; nothing is deleted.
     pub async fn stop(&self) {
-        todo!()
+        let shards: Vec<ShardId> = self.groups.lock().keys().copied().collect();
+        for shard in shards {
+            self.close(shard).await;
+        }
+    }
+}
+
+/// What log and state machine hold when a replica is opened.
+struct Found {
+    last: LogPosition,
+    committed: LogPosition,
+    applied: LogPosition,
+    trimmed: LogPosition,
+    membership: StoredMembership,
+    /// The log must first be given the founding position.
+    install: bool,
+    /// Nobody has ever voted in this group.
+    founded: bool,
+}
+
+impl Found {
+    fn look(
+        key: GroupKey,
+        log: &LogState,
+        start: &Start,
+        machine: &dyn StateMachine,
+    ) -> Result<Found, OpenError> {
+        let mismatch = |why: String| OpenError::Mismatch { shard: key.shard, why };
+        let applied = machine.applied();
+        let fresh = *log == LogState::default();
+        let blank = applied.position == LogPosition::default();
+        let founding = matches!(start, Start::Founding { .. }) && fresh;
+        let membership = match (&applied.membership, start) {
+            (Some((at, raw)), _) => {
+                let membership = decode_membership(raw).map_err(|e| mismatch(e.to_string()))?;
+                StoredMembership::new(Some(log_id(*at)), membership)
+            }
+            (None, Start::Founding { members }) if members.iter().any(|r| r.role != quorate_proto::ReplicaRole::Learner) => {
+                StoredMembership::new(Some(log_id(FOUNDING_POSITION)), uniform(members))
+            }
+            (None, _) if blank => StoredMembership::default(),
+            (None, _) => return Err(mismatch("the state machine has lost its membership".into())),
+        };
+        if founding && applied.position != FOUNDING_POSITION {
+            let why = format!("a founding state at {}, not at {FOUNDING_POSITION}", applied.position);
+            return Err(mismatch(why));
+        }
+        // A crash between the founding state and the founding of the log.
+        let interrupted = fresh && applied.position == FOUNDING_POSITION;
+        if fresh && !blank && !interrupted {
+            return Err(mismatch(format!("state at {} without a log", applied.position)));
+        }
+        let install = founding || interrupted;
+        let at = |position: Option<LogPosition>| {
+            if install { FOUNDING_POSITION } else { position.unwrap_or_default() }
+        };
+        Ok(Found {
+            last: at(log.last),
+            committed: at(log.committed),
+            applied: applied.position,
+            trimmed: at(log.purged),
+            membership,
+            install,
+            founded: founding,
+        })
+    }
+}
+
+/// Waits for openraft's first report of itself.
+trait FirstReport {
+    async fn wait_until_ge_initialized(&mut self);
+}
+
+impl FirstReport for tokio::sync::watch::Receiver<openraft::metrics::RaftServerMetrics<crate::raft::types::Types>> {
+    async fn wait_until_ge_initialized(&mut self) {
+        let _ = self.changed().await;
+    }
+}
+
+#[allow(dead_code)]
+fn _object_safe(_: &dyn StateMachine) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_proto::{NodeId, ReplicaRole};
+
+    #[test]
+    fn the_founding_membership_reads_back() {
+        let replica = |id, role| Replica { id: ReplicaId(id), node: NodeId(id + 1), role };
+        let members = vec![
+            replica(1, ReplicaRole::Voter),
+            replica(2, ReplicaRole::Witness),
+            replica(3, ReplicaRole::Learner),
+        ];
+        let founding = founding_membership(&members);
+        assert_eq!(founding.position, FOUNDING_POSITION);
+        assert_eq!(founding.replicas, members);
+        assert!(!founding.joint);
+        let decoded = decode_membership(&founding.encoded).unwrap();
+        assert_eq!(encode_membership(&decoded), founding.encoded);
     }
 }

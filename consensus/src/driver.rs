@@ -1,0 +1,312 @@
+//! The node's one periodic task: pings peers, and steps every group's [`crate::pacing`]. And the task of each group that
+//! publishes its leadership.
+
+use crate::elections::Withheld;
+use crate::node_state::NodeState;
+use crate::pacing::{Act, View, rank};
+use crate::raft::types::Types;
+use crate::shared::{Members, Shared};
+use crate::support::{Ping, Pong};
+use crate::wire::{OneWay, Route};
+use crate::{ConsensusConfig, Leadership};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::metrics::RaftServerMetrics;
+use openraft::{Config, ServerState, SnapshotPolicy, StepDownPolicy};
+use quorate_env::{Handler, Refusal, probe};
+use quorate_proto::rpc::{Service, encode};
+use quorate_proto::{LogPosition, NodeId, ReplicaId, Timestamp};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+const STEP: Duration = Duration::from_millis(50);
+
+/// openraft's view of time. Its own ticks are off; what remains are its lease, which refuses writes without a recent quorum
+/// (PROTOCOL 3) and votes shortly after an append, and timeouts of messages.
+pub(crate) fn raft_config(config: &ConsensusConfig, name: String) -> Config {
+    let lease = (config.support / 4 * 3).as_millis() as u64;
+    let timeout = lease / 3 * 2;
+    Config {
+        cluster_name: name,
+        election_timeout_min: timeout,
+        election_timeout_max: lease,
+        heartbeat_interval: timeout / 6 * 5,
+        max_payload_entries: 1024,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: config.keep_entries,
+        enable_tick: false,
+        enable_elect: false,
+        removed_leader_step_down: StepDownPolicy::After(150),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        backoff: "50ms 100ms 200ms ..800ms".into(),
+        ..Config::default()
+    }
+}
+
+#[derive(minicbor::Encode, minicbor::Decode)]
+enum Beat {
+    #[n(0)]
+    Ping(#[n(0)] Ping),
+    #[n(1)]
+    Pong(#[n(0)] Pong),
+}
+
+pub(crate) struct LivenessService(pub Arc<NodeState>);
+
+#[async_trait]
+impl Handler for LivenessService {
+    async fn call(&self, _from: NodeId, _body: Bytes) -> Result<Bytes, Refusal> {
+        Err(Refusal("liveness is one way".into()))
+    }
+
+    fn one_way(&self, from: NodeId, body: Bytes) {
+        let node = &self.0;
+        match quorate_proto::rpc::decode::<Beat>(&body) {
+            Ok(Beat::Ping(ping)) => {
+                let now = node.env.boottime();
+                let pong = node.granted.lock().heard(from, &ping, now);
+                node.env.transport().send(from, Service::Liveness, encode(&Beat::Pong(pong)));
+            }
+            Ok(Beat::Pong(pong)) => {
+                node.received.lock().answered(from, &pong);
+            }
+            Err(error) => tracing::warn!(%from, %error, "undecodable liveness message"),
+        }
+    }
+}
+
+/// Lets a request to openraft's queue go if the queue is full, rather than wait with everybody else's step.
+pub(crate) fn fire(request: impl Future) {
+    let _ = tokio::task::coop::unconstrained(request).now_or_never();
+}
+
+/// Runs as long as the node.
+pub(crate) async fn drive(node: Arc<NodeState>) {
+    let mut next_ping = Duration::ZERO;
+    let mut next_housekeeping = Duration::ZERO;
+    loop {
+        let now = node.env.boottime();
+        if now >= next_ping {
+            ping(&node, now);
+            next_ping = now + node.config.liveness_interval;
+        }
+        let housekeeping = now >= next_housekeeping;
+        if housekeeping {
+            next_housekeeping = now + node.config.housekeeping;
+        }
+        for shared in node.groups() {
+            step(&shared, now);
+            if housekeeping {
+                crate::trim::trim(&shared);
+                give_up_if_fenced(&shared);
+            }
+        }
+        node.env.sleep(STEP).await;
+    }
+}
+
+fn ping(node: &NodeState, now: Duration) {
+    let clock = node.env.clock();
+    let ping = Ping {
+        incarnation: node.env.incarnation(),
+        sent: now.as_micros() as u64,
+        physical: clock.physical(),
+        clock: clock.now(),
+    };
+    let body = encode(&Beat::Ping(ping));
+    for peer in node.peers() {
+        node.env.transport().send(peer, Service::Liveness, body.clone());
+    }
+}
+
+fn view(shared: &Shared, now: Duration) -> View {
+    let leadership = shared.leadership.borrow().clone();
+    let members = shared.members();
+    let bound = !leadership.is_leader && shared.supported_leader().is_some();
+    let campaign = !leadership.is_leader && !bound;
+    let env = &shared.env;
+    View {
+        now,
+        leading: leadership.is_leader,
+        ready: leadership.ready,
+        last_activity: shared.last_activity(),
+        settled: leadership.is_leader && is_settled(shared, &leadership, &members, now),
+        following: leadership.leader.is_some(),
+        bound,
+        voter: members.is_voter(shared.replica()),
+        young_until: if campaign && shared.may_campaign() == Err(Withheld::Young) {
+            shared.node.young_until
+        } else {
+            Duration::ZERO
+        },
+        fenced: env.clock().is_fenced(),
+        rank: if campaign {
+            let lost = leadership.leader.map(|(replica, _)| replica.0);
+            let voters = members.voters().into_iter().filter(|v| Some(*v) != lost);
+            rank(shared.shard().0, shared.replica().0, voters)
+        } else {
+            0
+        },
+        jitter: if campaign { Duration::from_millis(env.random_range(0..40)) } else { Duration::ZERO },
+        heartbeat: shared.node.config.heartbeat,
+        quiet_after: (!shared.node.config.never_quiet).then_some(shared.node.config.quiet_after),
+    }
+}
+
+/// Every member whose node answers has acknowledged in this term under its node's present promise, and knows that everything
+/// is committed.
+fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: Duration) -> bool {
+    let (appended, committed) = {
+        let frontiers = shared.frontiers.lock();
+        (frontiers.appended(), frontiers.committed())
+    };
+    if committed != appended {
+        return false;
+    }
+    let elections = shared.elections.lock();
+    shared.standing(&elections, leadership.term, |standing| {
+        let received = |id: &u64| members.nodes.get(id).is_some_and(|n| shared.node.received.lock().reaches(*n, now));
+        members.nodes.keys().filter(|id| **id != shared.replica().0).all(|id| {
+            let knows = elections.acks.get(id).is_some_and(|a| a.term == leadership.term && a.commit == committed);
+            knows && standing.is_fortified(*id) || !received(id)
+        })
+    })
+}
+
+fn step(shared: &Arc<Shared>, now: Duration) {
+    let Some(raft) = shared.raft() else { return };
+    let view = view(shared, now);
+    let act = shared.pace.lock().step(&view);
+    match act {
+        Act::Nothing => {}
+        Act::Heartbeat => fire(raft.trigger().heartbeat()),
+        Act::Campaign => {
+            metrics::counter!("quorate_consensus_campaigns_total").increment(1);
+            fire(raft.trigger().elect(true));
+        }
+        Act::Doubt => {
+            if let Some(known) = shared.supported_leader() {
+                let route = Route { shard: shared.shard(), from: shared.replica(), to: known.replica };
+                shared.node.send(known.node, &OneWay::Doubt { route, term: known.term });
+            }
+        }
+    }
+}
+
+/// PROTOCOL 21: a node whose clock strays leads nothing.
+fn give_up_if_fenced(shared: &Arc<Shared>) {
+    let leadership = shared.leadership.borrow().clone();
+    if !leadership.is_leader || !shared.env.clock().is_fenced() {
+        return;
+    }
+    let Some(raft) = shared.raft() else { return };
+    let now = shared.env.boottime();
+    let members = shared.members();
+    let heir = members.voters().into_iter().find(|voter| {
+        *voter != shared.replica().0
+            && members.nodes.get(voter).is_some_and(|node| shared.node.received.lock().reaches(*node, now))
+    });
+    if let Some(heir) = heir {
+        probe!("consensus.fenced_leader_gave_up");
+        shared.bar_lease(leadership.term);
+        fire(raft.trigger().transfer_leader(heir));
+    }
+}
+
+/// Publishes the leadership of a group whenever openraft's state or the applied blank entry changes it.
+pub(crate) async fn publish(shared: Arc<Shared>) {
+    let Some(raft) = shared.raft_even_if_stopped().cloned() else { return };
+    let mut server = raft.server_metrics();
+    loop {
+        let metrics = server.borrow_and_update().clone();
+        update(&shared, &metrics);
+        let gone = tokio::select! {
+            biased;
+            changed = server.changed() => changed.is_err(),
+            () = shared.changed.notified() => shared.is_stopped(),
+        };
+        if gone {
+            break;
+        }
+    }
+    if !shared.is_stopped() {
+        tracing::error!(shard = %shared.shard(), replica = %shared.replica(), "the replica has stopped");
+        metrics::counter!("quorate_consensus_replicas_failed_total").increment(1);
+        shared.mark_stopped();
+    }
+    let last = Leadership { term: shared.leadership.borrow().term, ..Leadership::default() };
+    set(&shared, last);
+}
+
+pub(crate) fn update(shared: &Arc<Shared>, metrics: &RaftServerMetrics<Types>) {
+    let members = Arc::new(Members::new(&metrics.membership_config));
+    let (term, voted_for, committed) = crate::raft::types::vote_parts(&metrics.vote);
+    let leader = metrics.current_leader.map(ReplicaId).filter(|leader| committed && *leader == voted_for);
+    let is_leader = metrics.state == ServerState::Leader && leader == Some(shared.replica());
+    let node_of = |replica: ReplicaId| {
+        let known = shared.elections.lock().known.filter(|k| k.replica == replica).map(|k| k.node);
+        members.nodes.get(&replica.0).copied().or(known)
+    };
+    let leader = leader.and_then(|replica| Some((replica, node_of(replica)?)));
+    *shared.members.lock() = members;
+    let before = shared.leadership.borrow().clone();
+    let blank = shared.elections.lock().blank;
+    let ready = is_leader && blank.term == term;
+    let continues = before.is_leader && before.term == term;
+    let lease_start = match (is_leader, continues) {
+        (false, _) => Duration::ZERO,
+        (true, true) => before.lease_start,
+        // Those who voted had no promise out any more, or the giver had given its lease up.
+        (true, false) => shared.env.boottime(),
+    };
+    let predecessors_until = match (is_leader, continues) {
+        (false, _) => Timestamp::ZERO,
+        (true, true) => before.predecessors_until,
+        (true, false) => predecessors_until(shared, term),
+    };
+    let ready_at = if ready { blank } else { LogPosition::default() };
+    let next = Leadership { term, leader, is_leader, ready, ready_at, lease_start, predecessors_until };
+    if before.is_leader && !(is_leader && before.term == term) {
+        step_down(shared, before.term);
+    }
+    if next != before {
+        set(shared, next);
+    }
+}
+
+fn predecessors_until(shared: &Shared, term: u64) -> Timestamp {
+    let own = shared.leaders_clock();
+    let told = {
+        let clocks = shared.elections.lock().clocks;
+        if clocks.0 == term { clocks.1 } else { Timestamp::ZERO }
+    };
+    match own.max(told) {
+        Timestamp::ZERO => Timestamp::ZERO,
+        heard => heard.plus(shared.node.config.support),
+    }
+}
+
+/// Tells the members, so that they need not wait for this node's support to run out.
+fn step_down(shared: &Shared, term: u64) {
+    shared.bar_lease(term);
+    let members = shared.members();
+    for (id, node) in &members.nodes {
+        if *id != shared.replica().0 {
+            let route = Route { shard: shared.shard(), from: shared.replica(), to: ReplicaId(*id) };
+            shared.node.send(*node, &OneWay::Released { route, term });
+        }
+    }
+}
+
+fn set(shared: &Arc<Shared>, next: Leadership) {
+    if next.is_leader && !shared.leadership.borrow().is_leader {
+        metrics::counter!("quorate_consensus_elections_won_total").increment(1);
+    }
+    tracing::debug!(shard = %shared.shard(), replica = %shared.replica(), ?next, "leadership");
+    shared.machine.leadership(&next);
+    shared.leadership.send_replace(next);
+}

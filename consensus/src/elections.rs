@@ -1,0 +1,169 @@
+//! The gate before openraft's votes (PROTOCOL 2, 3), on both sides: who is asked to vote, and who asks.
+//!
+//! The argument for why no two leaders' leases overlap is told in `docs/consensus.md`; each check here names its step.
+
+use crate::raft::types::{Vote, vote_parts};
+use crate::shared::{Elections, Known, Shared};
+use quorate_env::probe;
+use quorate_proto::{NodeId, ReplicaId, Timestamp};
+use std::time::Duration;
+
+/// Why no vote is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    /// The process is too young: an earlier life of it may have promised its support.
+    Young,
+    /// The present leader's node is supported.
+    Supported(Known),
+    /// This replica leads and has a lease.
+    Leading,
+}
+
+impl Shared {
+    /// The leadership that this node's support binds the replica to, if any.
+    fn bound_to(&self, elections: &Elections, now: Duration) -> Option<Known> {
+        let known = elections.known.filter(|known| !known.released && known.replica != self.replica())?;
+        self.node.granted.lock().supports(known.node, known.incarnation, now).then_some(known)
+    }
+
+    pub fn supported_leader(&self) -> Option<Known> {
+        let now = self.env.boottime();
+        self.bound_to(&self.elections.lock(), now)
+    }
+
+    /// Step "promises outlive restarts". A group founded in this life has no earlier promises; a sole voter that itself led
+    /// last promised nobody anything.
+    fn is_young(&self, elections: &Elections, now: Duration) -> bool {
+        now < self.node.young_until && !elections.founded && !self.led_alone()
+    }
+
+    fn led_alone(&self) -> bool {
+        let leadership = self.leadership.borrow();
+        let members = self.members();
+        let voters = members.voters();
+        voters.len() == 1
+            && voters.contains(&self.replica().0)
+            && leadership.leader.is_none_or(|(leader, _)| leader == self.replica())
+    }
+
+    /// Asked for a (pre-)vote: may openraft be asked? A `true` vote keeps the lease from being used until
+    /// [`Self::vote_decided`].
+    pub fn begin_vote(&self, pre: bool, transfer: bool, term: u64, from: NodeId) -> Result<(), Withheld> {
+        let now = self.env.boottime();
+        let leadership = self.leadership.borrow().clone();
+        let mut elections = self.elections.lock();
+        if let Some(known) = &mut elections.known {
+            // Only a leader that has given its lease up authorizes a transfer; and who asks for a vote leads no longer.
+            let ended = transfer || known.node == from;
+            if ended && known.term < term {
+                known.released = true;
+            }
+        }
+        if !transfer {
+            if self.is_young(&elections, now) {
+                probe!("consensus.vote_withheld_young");
+                return Err(Withheld::Young);
+            }
+            if let Some(known) = self.bound_to(&elections, now) {
+                probe!("consensus.vote_withheld_supported");
+                return Err(Withheld::Supported(known));
+            }
+            if leadership.is_leader && self.lease_of(&elections, leadership.term).is_some() {
+                return Err(Withheld::Leading);
+            }
+        }
+        if !pre {
+            elections.pending_votes += 1;
+        }
+        Ok(())
+    }
+
+    /// After openraft decided a vote: whether the answer may be given. A vote granted ends this replica's own leases of
+    /// earlier terms; a promise made in between keeps the answer back.
+    pub fn vote_decided(&self, granted: bool, transfer: bool, now_voted: &Vote) -> bool {
+        let now = self.env.boottime();
+        let (term, replica, _) = vote_parts(now_voted);
+        let mut elections = self.elections.lock();
+        elections.pending_votes -= 1;
+        if replica != self.replica() {
+            elections.barred = elections.barred.max(term.saturating_sub(1));
+        }
+        let bound = self.bound_to(&elections, now).is_some_and(|known| known.term < term);
+        !granted || transfer || !bound
+    }
+
+    /// May this replica ask for votes, or count one that it was given?
+    pub fn may_campaign(&self) -> Result<(), Withheld> {
+        let now = self.env.boottime();
+        let elections = self.elections.lock();
+        if self.is_young(&elections, now) {
+            return Err(Withheld::Young);
+        }
+        match self.bound_to(&elections, now) {
+            Some(known) => Err(Withheld::Supported(known)),
+            None => Ok(()),
+        }
+    }
+
+    /// An append of a leader has arrived; called before openraft sees it, so that whoever acknowledges it is bound already.
+    pub fn note_leader(&self, term: u64, replica: ReplicaId, node: NodeId, incarnation: u64) {
+        let mut elections = self.elections.lock();
+        let newer = match &elections.known {
+            Some(known) => term > known.term || (term == known.term && known.incarnation != incarnation),
+            None => true,
+        };
+        if newer {
+            elections.known = Some(Known { term, replica, node, incarnation, released: false });
+        }
+    }
+
+    /// The leader's own word that its leadership of `term` is over.
+    pub fn note_released(&self, term: u64, replica: ReplicaId) {
+        let mut elections = self.elections.lock();
+        if let Some(known) = &mut elections.known
+            && known.term == term
+            && known.replica == replica
+            && !known.released
+        {
+            known.released = true;
+            probe!("consensus.released");
+            drop(elections);
+            self.pace.lock().leader_lost();
+        }
+    }
+
+    /// Never again a lease in this term or an earlier one.
+    pub fn bar_lease(&self, term: u64) {
+        let mut elections = self.elections.lock();
+        elections.barred = elections.barred.max(term);
+    }
+
+    /// For a doubter: true if this replica does not lead in `term` and will not read by its lease any more.
+    pub fn release(&self, term: u64) -> bool {
+        let leadership = self.leadership.borrow().clone();
+        let leads = leadership.is_leader && leadership.term == term && !self.is_stopped();
+        if !leads && leadership.term >= term {
+            self.bar_lease(term);
+            return true;
+        }
+        false
+    }
+
+    /// PROTOCOL 21: what is heard of the clocks of the leaders so far.
+    pub fn leaders_clock(&self) -> Timestamp {
+        let elections = self.elections.lock();
+        let known = elections.known;
+        let own = if self.leadership.borrow().is_leader { self.env.clock().physical() } else { Timestamp::ZERO };
+        known.map_or(own, |known| own.max(self.node.granted.lock().clock(known.node)))
+    }
+
+    /// A voter's report of [`Self::leaders_clock`] with its vote in `term`.
+    pub fn note_clock(&self, term: u64, clock: Timestamp) {
+        let mut elections = self.elections.lock();
+        if term > elections.clocks.0 {
+            elections.clocks = (term, clock);
+        } else if term == elections.clocks.0 {
+            elections.clocks.1 = elections.clocks.1.max(clock);
+        }
+    }
+}

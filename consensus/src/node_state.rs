@@ -1,0 +1,117 @@
+//! What all groups of a node share: promises between nodes, answers on their way back, and the list of groups.
+
+use crate::ConsensusConfig;
+use crate::shared::Shared;
+use crate::snapshot::{Incoming, Pace as SnapshotPace};
+use crate::support::{Granted, Received};
+use crate::wire::{Answer, OneWay, Route};
+use parking_lot::{Mutex, RwLock};
+use quorate_env::Env;
+use quorate_proto::rpc::{Service, encode};
+use quorate_proto::{NodeId, ShardId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+pub(crate) struct NodeState {
+    pub env: Env,
+    pub config: ConsensusConfig,
+    pub granted: Mutex<Granted>,
+    pub received: Mutex<Received>,
+    /// Until then an earlier life of this process may have promises out.
+    pub young_until: Duration,
+    pub incoming: tokio::sync::Mutex<BTreeMap<(NodeId, u64), Incoming>>,
+    pub snapshot_pace: SnapshotPace,
+    groups: RwLock<BTreeMap<ShardId, Arc<Shared>>>,
+    answers: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Answer>>>,
+    next_stream: AtomicU64,
+}
+
+impl NodeState {
+    pub fn new(env: Env, config: ConsensusConfig) -> Arc<Self> {
+        let incarnation = env.incarnation();
+        let young_until = env.boottime() + config.support;
+        let snapshot_pace = SnapshotPace::new(config.snapshot_bytes_per_second);
+        Arc::new(NodeState {
+            granted: Mutex::new(Granted::new(incarnation, config.support)),
+            received: Mutex::new(Received::new(incarnation)),
+            young_until,
+            incoming: tokio::sync::Mutex::default(),
+            snapshot_pace,
+            groups: RwLock::default(),
+            answers: Mutex::default(),
+            next_stream: AtomicU64::new(1),
+            env,
+            config,
+        })
+    }
+
+    pub fn group(&self, shard: ShardId) -> Option<Arc<Shared>> {
+        self.groups.read().get(&shard).cloned()
+    }
+
+    /// The replica that a message is for, if the node carries it.
+    pub fn addressee(&self, route: &Route) -> Option<Arc<Shared>> {
+        self.group(route.shard).filter(|shared| shared.replica() == route.to && !shared.is_stopped())
+    }
+
+    pub fn groups(&self) -> Vec<Arc<Shared>> {
+        self.groups.read().values().cloned().collect()
+    }
+
+    pub fn insert(&self, shared: Arc<Shared>) {
+        self.groups.write().insert(shared.shard(), shared);
+    }
+
+    pub fn forget(&self, shard: ShardId) {
+        self.groups.write().remove(&shard);
+    }
+
+    /// The nodes that share a group with this one.
+    pub fn peers(&self) -> BTreeSet<NodeId> {
+        let mut peers = BTreeSet::new();
+        for shared in self.groups.read().values() {
+            peers.extend(shared.members().nodes.values().copied());
+        }
+        peers.remove(&self.env.node());
+        peers
+    }
+
+    pub fn send(&self, to: NodeId, message: &OneWay<'_>) {
+        self.env.transport().send(to, Service::Raft, encode(message));
+    }
+
+    /// Opens a stream of appends: its name, and where its answers arrive.
+    pub fn open_stream(self: &Arc<Self>) -> AnswerStream {
+        let stream = self.next_stream.fetch_add(1, Ordering::Relaxed);
+        let (tx, answers) = mpsc::unbounded_channel();
+        self.answers.lock().insert(stream, tx);
+        AnswerStream { node: self.clone(), stream, answers }
+    }
+
+    /// A number that no other transfer of this process has.
+    pub fn unique(&self) -> u64 {
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn answered(&self, answer: Answer) {
+        if let Some(stream) = self.answers.lock().get(&answer.stream) {
+            let _ = stream.send(answer);
+        }
+    }
+}
+
+/// Closes the stream when dropped.
+pub(crate) struct AnswerStream {
+    node: Arc<NodeState>,
+    pub stream: u64,
+    pub answers: mpsc::UnboundedReceiver<Answer>,
+}
+
+impl Drop for AnswerStream {
+    fn drop(&mut self) {
+        self.node.answers.lock().remove(&self.stream);
+    }
+}

@@ -1,0 +1,290 @@
+//! What the parts of one replica share: openraft's glue, the message handlers, the driver and the public [`crate::Group`].
+
+use crate::frontiers::{Cut, Tracker};
+use crate::lease::{Ack, Standing};
+use crate::node_state::NodeState;
+use crate::raft::apply::Machine;
+use crate::raft::types::{StoredMembership, Types};
+use crate::{Leadership, Lease, Membership, StateMachine};
+use openraft::Raft;
+use parking_lot::Mutex;
+use quorate_env::Env;
+use quorate_proto::{LogPosition, NodeId, ReplicaId, ShardId, Timestamp};
+use quorate_storage::{GroupKey, LogStore};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+pub(crate) type RaftHandle = Raft<Types, Machine>;
+
+pub(crate) struct Shared {
+    pub env: Env,
+    pub node: Arc<NodeState>,
+    pub key: GroupKey,
+    pub log: Arc<dyn LogStore>,
+    pub machine: Arc<dyn StateMachine>,
+    pub frontiers: Mutex<Tracker>,
+    pub elections: Mutex<Elections>,
+    pub leadership: watch::Sender<Leadership>,
+    /// The newest membership in the log, committed or not.
+    pub members: Mutex<Arc<Members>>,
+    pub pace: Mutex<crate::pacing::Pace>,
+    /// Appends of which streams are expected from whom; see [`crate::receive`].
+    pub inbound: Mutex<Vec<Inbound>>,
+    /// Wakes the task that publishes leadership.
+    pub changed: Notify,
+    raft: OnceLock<RaftHandle>,
+    durable: watch::Sender<LogPosition>,
+    applied: watch::Sender<LogPosition>,
+    /// Boottime of the last proposal, in microseconds.
+    activity: AtomicU64,
+    stopped: AtomicBool,
+}
+
+pub(crate) struct Inbound {
+    pub from: NodeId,
+    pub stream: u64,
+    pub next: u64,
+}
+
+/// A leadership that this replica has seen an append of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub term: u64,
+    pub replica: ReplicaId,
+    pub node: NodeId,
+    /// Of the leader's process: support of a later one does not bind this group.
+    pub incarnation: u64,
+    /// It has ended by its own word (hand-over, step-down).
+    pub released: bool,
+}
+
+/// Promises around votes and leases. One lock, so that a vote and a lease never cross.
+#[derive(Debug, Default)]
+pub(crate) struct Elections {
+    pub known: Option<Known>,
+    /// Acknowledgements by replica id, while leading.
+    pub acks: BTreeMap<u64, Ack>,
+    /// No lease in terms up to this one: handed over, voted against, or released.
+    pub barred: u64,
+    /// Votes that openraft is deciding; no lease meanwhile.
+    pub pending_votes: u32,
+    /// The group was founded in this life of the process, so no earlier life can have promised anything about it.
+    pub founded: bool,
+    /// Position of the newest blank entry applied: its term's leader may evaluate.
+    pub blank: LogPosition,
+    /// The largest clock reading that voters reported of earlier leaders, by candidacy term.
+    pub clocks: (u64, Timestamp),
+}
+
+/// A membership as the lease and the driver need it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Members {
+    pub view: Option<Membership>,
+    pub configs: Vec<BTreeSet<u64>>,
+    pub nodes: BTreeMap<u64, NodeId>,
+}
+
+impl Members {
+    pub fn new(stored: &StoredMembership) -> Self {
+        Members {
+            view: Some(crate::raft::types::membership(stored)),
+            configs: stored.membership().get_joint_config().clone(),
+            nodes: stored.nodes().map(|(id, member)| (*id, NodeId(member.node))).collect(),
+        }
+    }
+
+    pub fn voters(&self) -> BTreeSet<u64> {
+        self.configs.iter().flatten().copied().collect()
+    }
+
+    pub fn is_voter(&self, replica: ReplicaId) -> bool {
+        self.configs.iter().any(|config| config.contains(&replica.0))
+    }
+
+    /// Whether the replicas that satisfy the condition are a majority of every active configuration.
+    pub fn is_quorum(&self, holds: impl Fn(u64) -> bool) -> bool {
+        !self.configs.is_empty()
+            && self.configs.iter().all(|c| c.iter().filter(|id| holds(**id)).count() > c.len() / 2)
+    }
+}
+
+impl Shared {
+    pub fn new(
+        node: Arc<NodeState>,
+        key: GroupKey,
+        log: Arc<dyn LogStore>,
+        machine: Arc<dyn StateMachine>,
+        frontiers: Tracker,
+        founded: bool,
+    ) -> Arc<Self> {
+        let (durable, _) = watch::channel(frontiers.durable_position());
+        let (applied, _) = watch::channel(frontiers.applied());
+        let (leadership, _) = watch::channel(Leadership::default());
+        Arc::new(Shared {
+            env: node.env.clone(),
+            node,
+            key,
+            log,
+            machine,
+            frontiers: Mutex::new(frontiers),
+            elections: Mutex::new(Elections { founded, ..Elections::default() }),
+            leadership,
+            members: Mutex::default(),
+            pace: Mutex::default(),
+            inbound: Mutex::default(),
+            changed: Notify::new(),
+            raft: OnceLock::new(),
+            durable,
+            applied,
+            activity: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    pub fn shard(&self) -> ShardId {
+        self.key.shard
+    }
+
+    pub fn replica(&self) -> ReplicaId {
+        self.key.replica
+    }
+
+    pub fn set_raft(&self, raft: RaftHandle) {
+        let _ = self.raft.set(raft);
+    }
+
+    /// `None` until openraft has started, and after the replica was stopped.
+    pub fn raft(&self) -> Option<&RaftHandle> {
+        if self.is_stopped() { None } else { self.raft.get() }
+    }
+
+    pub fn raft_even_if_stopped(&self) -> Option<&RaftHandle> {
+        self.raft.get()
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// From now on nothing is proposed, answered or led here.
+    pub fn mark_stopped(&self) {
+        self.stopped.store(true, Ordering::Release);
+        let mut elections = self.elections.lock();
+        elections.barred = u64::MAX;
+        drop(elections);
+        // Those who wait look again, and find it stopped.
+        self.durable.send_modify(|_| ());
+        self.applied.send_modify(|_| ());
+        self.changed.notify_one();
+    }
+
+    pub fn members(&self) -> Arc<Members> {
+        self.members.lock().clone()
+    }
+
+    /// Called by the log writer.
+    pub fn note_durable(&self, last: LogPosition, cut: Cut) {
+        let moved = self.frontiers.lock().durable(last, cut);
+        if let Some(durable) = moved {
+            self.durable.send_replace(durable);
+        }
+    }
+
+    /// Waits until the log is durable here up to `index`: A never passes D.
+    pub async fn wait_durable(&self, index: u64) -> io::Result<()> {
+        let mut durable = self.durable.subscribe();
+        loop {
+            // The tracker knows of snapshots as well.
+            if self.frontiers.lock().durable_position().index >= index {
+                return Ok(());
+            }
+            if self.is_stopped() || durable.changed().await.is_err() {
+                return Err(io::Error::other("stopped while waiting for the log"));
+            }
+        }
+    }
+
+    pub fn note_applied(&self) {
+        let applied = self.frontiers.lock().applied();
+        self.applied.send_replace(applied);
+    }
+
+    pub fn applied_watch(&self) -> watch::Receiver<LogPosition> {
+        self.applied.subscribe()
+    }
+
+    pub fn note_blank_applied(&self, at: LogPosition) {
+        let mut elections = self.elections.lock();
+        if at > elections.blank {
+            elections.blank = at;
+            drop(elections);
+            self.changed.notify_one();
+        }
+    }
+
+    pub fn note_activity(&self, now: Duration) {
+        self.activity.fetch_max(now.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub fn last_activity(&self) -> Duration {
+        Duration::from_micros(self.activity.load(Ordering::Relaxed))
+    }
+
+    /// An acknowledgement of `replica` for a message of `ack.term`.
+    pub fn note_ack(&self, replica: u64, ack: Ack) {
+        let mut elections = self.elections.lock();
+        let stale = elections.acks.get(&replica).is_some_and(|known| {
+            known.term > ack.term
+                || known.term == ack.term
+                    && match (known.epoch, ack.epoch) {
+                        (Some(known), Some(new)) => new.is_older_than(&known),
+                        _ => false,
+                    }
+        });
+        if !stale {
+            let commit = match elections.acks.get(&replica) {
+                Some(known) if known.term == ack.term => known.commit.max(ack.commit),
+                _ => ack.commit,
+            };
+            elections.acks.insert(replica, Ack { commit, ..ack });
+        }
+    }
+
+    /// Runs `with` on the arithmetic of the lease of `term`.
+    pub fn standing<R>(&self, elections: &Elections, term: u64, with: impl FnOnce(&Standing<'_>) -> R) -> R {
+        let members = self.members();
+        let received = self.node.received.lock();
+        let standing = Standing {
+            me: self.replica().0,
+            term,
+            configs: &members.configs,
+            acks: &elections.acks,
+            promise: &|voter| members.nodes.get(&voter).and_then(|node| received.promise(*node)).copied(),
+        };
+        with(&standing)
+    }
+
+    /// The lease as of now. Everything it rests on is looked at under the lock that votes take, too.
+    pub fn lease(&self) -> Option<Lease> {
+        let leadership = self.leadership.borrow().clone();
+        if !leadership.ready || self.is_stopped() || self.env.clock().is_fenced() {
+            return None;
+        }
+        let elections = self.elections.lock();
+        self.lease_of(&elections, leadership.term)
+    }
+
+    pub fn lease_of(&self, elections: &Elections, term: u64) -> Option<Lease> {
+        if elections.barred >= term || elections.pending_votes > 0 {
+            return None;
+        }
+        let now = self.env.boottime();
+        let alone = now + self.node.config.support / 5 * 4;
+        let until = self.standing(elections, term, |s| s.lease(now, self.env.clock().physical(), alone))?;
+        Some(Lease { term, until })
+    }
+}
