@@ -138,7 +138,9 @@ impl Group {
             let asked = raft.change_membership(change.clone(), retain);
             let outcome: Outcome = match env.timeout(left, asked).await {
                 Ok(outcome) => outcome,
-                Err(_) => return Err(KvError::Timeout { why: "the change of members takes too long".into() }),
+                Err(_) => {
+                    return Err(KvError::Timeout { why: "the change of members takes too long".into() });
+                }
             };
             let error = match outcome {
                 Ok(response) => return Ok(position(&response.log_id)),
@@ -157,7 +159,9 @@ impl Group {
                 }
                 ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)) => {
                     if env.boottime() >= until {
-                        return Err(KvError::Timeout { why: "another change of members is under way".into() });
+                        return Err(KvError::Timeout {
+                            why: "another change of members is under way".into(),
+                        });
                     }
                     env.sleep(LOOK_AGAIN).await;
                 }

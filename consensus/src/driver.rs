@@ -169,9 +169,11 @@ fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: 
     }
     let elections = shared.elections.lock();
     shared.standing(&elections, leadership.term, |standing| {
-        let received = |id: &u64| members.nodes.get(id).is_some_and(|n| shared.node.received.lock().reaches(*n, now));
+        let received =
+            |id: &u64| members.nodes.get(id).is_some_and(|n| shared.node.received.lock().reaches(*n, now));
         members.nodes.keys().filter(|id| **id != shared.replica().0).all(|id| {
-            let knows = elections.acks.get(id).is_some_and(|a| a.term == leadership.term && a.commit == committed);
+            let knows =
+                elections.acks.get(id).is_some_and(|a| a.term == leadership.term && a.commit == committed);
             knows && standing.is_fortified(*id) || !received(id)
         })
     })

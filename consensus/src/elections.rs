@@ -153,7 +153,8 @@ impl Shared {
     pub fn leaders_clock(&self) -> Timestamp {
         let elections = self.elections.lock();
         let known = elections.known;
-        let own = if self.leadership.borrow().is_leader { self.env.clock().physical() } else { Timestamp::ZERO };
+        let own =
+            if self.leadership.borrow().is_leader { self.env.clock().physical() } else { Timestamp::ZERO };
         known.map_or(own, |known| own.max(self.node.granted.lock().clock(known.node)))
     }
 

@@ -24,7 +24,12 @@ pub(crate) struct Cut(u64);
 
 impl Tracker {
     /// As found at open: everything in the log is durable, and so is what the state machine holds.
-    pub fn open(last: LogPosition, committed: LogPosition, applied: LogPosition, trimmed: LogPosition) -> Self {
+    pub fn open(
+        last: LogPosition,
+        committed: LogPosition,
+        applied: LogPosition,
+        trimmed: LogPosition,
+    ) -> Self {
         let end = last.max(applied);
         Tracker {
             appended: end,

@@ -54,7 +54,10 @@ impl Group {
         let shard = self.shard();
         let env = &self.shared.env;
         if env.clock().is_fenced() {
-            return Err(KvError::ClockFenced { node: env.node(), offset_micros: env.clock().offset_micros() });
+            return Err(KvError::ClockFenced {
+                node: env.node(),
+                offset_micros: env.clock().offset_micros(),
+            });
         }
         let before = self.leading()?;
         let raft = self.shared.raft().ok_or_else(|| stopped(shard))?;
@@ -88,7 +91,10 @@ impl Group {
             return Err(KvError::NotLeader { shard, leader: leadership.leader.map(|(_, node)| node) });
         }
         if !leadership.ready {
-            return Err(KvError::NotReady { shard, why: "the leader's first entry is not applied yet".into() });
+            return Err(KvError::NotReady {
+                shard,
+                why: "the leader's first entry is not applied yet".into(),
+            });
         }
         Ok(leadership)
     }
@@ -113,7 +119,9 @@ impl Group {
         match self.shared.env.timeout(timeout, waiting).await {
             Ok(Some(position)) => Ok(position),
             Ok(None) => Err(stopped(self.shard())),
-            Err(_) => Err(KvError::NotReady { shard: self.shard(), why: format!("entry {index} is not applied") }),
+            Err(_) => {
+                Err(KvError::NotReady { shard: self.shard(), why: format!("entry {index} is not applied") })
+            }
         }
     }
 
@@ -129,7 +137,13 @@ impl Group {
     pub(crate) fn missing(&self, got: &std::collections::BTreeSet<u64>) -> Vec<NodeId> {
         let members = self.shared.members();
         let away = |id: &u64| *id != self.replica().0 && !got.contains(id);
-        members.voters().iter().filter(|id| away(id)).filter_map(|id| members.nodes.get(id)).copied().collect()
+        members
+            .voters()
+            .iter()
+            .filter(|id| away(id))
+            .filter_map(|id| members.nodes.get(id))
+            .copied()
+            .collect()
     }
 
     /// Asks for an election now, through the pre-vote rule: nothing happens while a leader is supported.

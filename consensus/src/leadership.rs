@@ -35,7 +35,10 @@ pub struct Lease {
 pub enum ReadCertificate {
     Lease(Lease),
     /// A quorum confirmed the leader of `term` after the read arrived; everything up to `applied` is applied here.
-    ReadIndex { term: u64, applied: LogPosition },
+    ReadIndex {
+        term: u64,
+        applied: LogPosition,
+    },
 }
 
 impl ReadCertificate {

@@ -82,12 +82,7 @@ mod tests {
         }
     }
 
-    fn lease(
-        configs: &[&[u64]],
-        acks: &[(u64, Ack)],
-        promises: &[(u64, Promise)],
-        now: u64,
-    ) -> Option<u64> {
+    fn lease(configs: &[&[u64]], acks: &[(u64, Ack)], promises: &[(u64, Promise)], now: u64) -> Option<u64> {
         let configs: Vec<BTreeSet<u64>> = configs.iter().map(|c| c.iter().copied().collect()).collect();
         let acks = acks.iter().copied().collect();
         let promises: BTreeMap<u64, Promise> = promises.iter().copied().collect();
@@ -99,7 +94,11 @@ mod tests {
             promise: &|voter| promises.get(&voter).copied(),
         };
         standing
-            .lease(Duration::from_millis(now), Timestamp::from_micros(now * 1000), Duration::from_millis(now + 800))
+            .lease(
+                Duration::from_millis(now),
+                Timestamp::from_micros(now * 1000),
+                Duration::from_millis(now + 800),
+            )
             .map(|end| end.as_millis() as u64)
     }
 
@@ -127,6 +126,10 @@ mod tests {
         let promises = [(2, promise(1, 500)), (4, promise(1, 400))];
         let acks = [(2, ack(5, 1)), (4, ack(5, 1))];
         assert_eq!(lease(&[&[1, 2, 3], &[1, 4, 6]], &acks, &promises, 100), Some(400));
-        assert_eq!(lease(&[&[1, 2, 3], &[3, 4, 6]], &acks, &promises, 100), None, "the leader has no vote there");
+        assert_eq!(
+            lease(&[&[1, 2, 3], &[3, 4, 6]], &acks, &promises, 100),
+            None,
+            "the leader has no vote there"
+        );
     }
 }

@@ -7,7 +7,7 @@ use crate::node_state::NodeState;
 use crate::raft::apply::Machine;
 use crate::raft::log::{Log, install, remove};
 use crate::raft::network::Network;
-use crate::raft::payload::{decode_membership, encode_membership};
+use crate::raft::payload::decode_membership;
 use crate::raft::types::{StoredMembership, log_id, uniform};
 use crate::receive::RaftService;
 use crate::shared::Shared;
@@ -17,7 +17,7 @@ use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use parking_lot::Mutex;
 use quorate_env::{Env, Service, scope};
-use quorate_proto::{KvError, LogPosition, Replica, ReplicaId, ShardId};
+use quorate_proto::{KvError, LogPosition, Replica, ReplicaId, ReplicaRole, ShardId};
 use quorate_storage::{GroupKey, LogState, LogStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,8 +84,7 @@ impl Consensus {
         let key = GroupKey { shard, replica };
         let found = Found::look(key, &self.log.state(key), &start, machine.as_ref())?;
         let tracker = Tracker::open(found.last, found.committed, found.applied, found.trimmed);
-        let shared =
-            Shared::new(self.node.clone(), key, self.log.clone(), machine, tracker, found.founded);
+        let shared = Shared::new(self.node.clone(), key, self.log.clone(), machine, tracker, found.founded);
         let storage = |error: String| OpenError::Storage { shard, why: error };
         if found.install {
             install(&shared, FOUNDING_POSITION).await.map_err(|e| storage(e.to_string()))?;
@@ -94,22 +93,16 @@ impl Consensus {
         let state = Machine::new(shared.clone(), found.applied, found.membership, running.clone());
         let config = raft_config(&self.node.config, format!("shard {shard}"));
         let config = config.validate().map_err(|e| storage(e.to_string()))?;
-        let building = Raft::new(
-            replica.0,
-            Arc::new(config),
-            Network(shared.clone()),
-            Log(shared.clone()),
-            state,
-        );
+        let building =
+            Raft::new(replica.0, Arc::new(config), Network(shared.clone()), Log(shared.clone()), state);
         let env = &self.node.env;
         let raft = scope::within(env.scope(), building).await.map_err(|e| storage(e.to_string()))?;
         running.store(true, Ordering::Release);
         shared.set_raft(raft.clone());
         // Who leads and who votes must be known before the first message is let in.
-        let mut server = raft.server_metrics();
-        let first = server.wait_until_ge_initialized();
-        first.await;
-        update(&shared, &server.borrow_watched().clone());
+        raft.with_raft_state(|_| ()).await.map_err(|e| storage(e.to_string()))?;
+        let first = raft.server_metrics().borrow_watched().clone();
+        update(&shared, &first);
         env.spawn("consensus.group", publish(shared.clone())).detach();
         let group = Group::new(shared.clone());
         self.groups.lock().insert(shard, group.clone());
@@ -188,7 +181,7 @@ impl Found {
                 let membership = decode_membership(raw).map_err(|e| mismatch(e.to_string()))?;
                 StoredMembership::new(Some(log_id(*at)), membership)
             }
-            (None, Start::Founding { members }) if members.iter().any(|r| r.role != quorate_proto::ReplicaRole::Learner) => {
+            (None, Start::Founding { members }) if members.iter().any(|r| r.role != ReplicaRole::Learner) => {
                 StoredMembership::new(Some(log_id(FOUNDING_POSITION)), uniform(members))
             }
             (None, _) if blank => StoredMembership::default(),
@@ -219,24 +212,11 @@ impl Found {
     }
 }
 
-/// Waits for openraft's first report of itself.
-trait FirstReport {
-    async fn wait_until_ge_initialized(&mut self);
-}
-
-impl FirstReport for tokio::sync::watch::Receiver<openraft::metrics::RaftServerMetrics<crate::raft::types::Types>> {
-    async fn wait_until_ge_initialized(&mut self) {
-        let _ = self.changed().await;
-    }
-}
-
-#[allow(dead_code)]
-fn _object_safe(_: &dyn StateMachine) {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::{NodeId, ReplicaRole};
+    use crate::raft::payload::encode_membership;
+    use quorate_proto::NodeId;
 
     #[test]
     fn the_founding_membership_reads_back() {

@@ -127,9 +127,7 @@ async fn step(
         Err(error) => return Err(StreamingError::Network(NetworkError::new(&error))),
     };
     match decode(&raw).map_err(network)? {
-        SnapshotAnswer::Refused(why) => {
-            Err(StreamingError::Unreachable(Unreachable::from_string(why)))
-        }
+        SnapshotAnswer::Refused(why) => Err(StreamingError::Unreachable(Unreachable::from_string(why))),
         answer => Ok(answer),
     }
 }
@@ -162,7 +160,10 @@ impl Handler for SnapshotService {
                 let membership = decode_membership(membership).map_err(|e| Refusal(e.to_string()))?;
                 let meta = SnapshotMeta {
                     last_log_id: log_id_unless_zero(position),
-                    last_membership: StoredMembership::new(log_id_unless_zero(membership_position), membership),
+                    last_membership: StoredMembership::new(
+                        log_id_unless_zero(membership_position),
+                        membership,
+                    ),
                 };
                 self.finish(from, route, transfer, chunks, vote_of(&vote), meta).await
             }

@@ -119,11 +119,6 @@ impl Granted {
         self.peers.get(&node).map_or(Timestamp::ZERO, |grant| grant.clock)
     }
 
-    /// Nodes that were supported at `before` and are not at `now`.
-    pub fn lapsed(&self, before: Duration, now: Duration) -> bool {
-        self.peers.values().any(|grant| before <= grant.until && grant.until < now)
-    }
-
     /// Whether the node was heard of within the support period.
     pub fn hears(&self, node: NodeId, now: Duration) -> bool {
         self.peers.get(&node).is_some_and(|grant| now <= grant.until)
@@ -225,7 +220,6 @@ mod tests {
         assert_eq!(v.heard(A, &ping(7, ms(500)), ms(1010)).epoch, first);
         assert!(v.supports(A, 7, ms(2010)));
         assert!(!v.supports(A, 7, ms(2011)));
-        assert!(v.lapsed(ms(2000), ms(2011)));
         assert_ne!(v.heard(A, &ping(7, ms(2100)), ms(2100)).epoch, first);
     }
 
@@ -246,7 +240,10 @@ mod tests {
         let promise = *a.promise(NodeId(2)).unwrap();
         assert_eq!(promise.until, ms(900));
         assert!(promise.holds(ms(899), Timestamp::from_micros(899_000)));
-        assert!(!promise.holds(ms(200), Timestamp::from_micros(900_000)), "the physical clock may end it too");
+        assert!(
+            !promise.holds(ms(200), Timestamp::from_micros(900_000)),
+            "the physical clock may end it too"
+        );
         assert!(v.supports(A, 7, ms(1100)));
     }
 

@@ -14,7 +14,11 @@ pub const REPLICA: ReplicaId = ReplicaId(1);
 ///
 /// # Panics
 /// If the state machine does not fit, or leadership never comes.
-pub async fn single(env: Env, shard: ShardId, machine: Arc<dyn StateMachine>) -> (Arc<Consensus>, Arc<Group>) {
+pub async fn single(
+    env: Env,
+    shard: ShardId,
+    machine: Arc<dyn StateMachine>,
+) -> (Arc<Consensus>, Arc<Group>) {
     let consensus = Consensus::start(env.clone(), Arc::new(MemLog::new()), ConsensusConfig::default());
     let group = join(&consensus, env, shard, machine).await;
     (consensus, group)

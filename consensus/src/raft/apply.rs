@@ -159,7 +159,11 @@ impl RaftStateMachine<Types> for Machine {
         PositionOnly { flushed, membership: self.membership_at(flushed) }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
         let SnapshotData::Incoming(sink) = snapshot else {
             return Err(io::Error::other("only a received snapshot can be installed"));
         };
@@ -169,7 +173,9 @@ impl RaftStateMachine<Types> for Machine {
         let membership: Membership = super::types::membership(&meta.last_membership);
         let at = position(&last);
         let env = self.shared.env.clone();
-        env.blocking("snapshot.install", move || sink.finish(at, membership)).await.map_err(io::Error::other)?;
+        env.blocking("snapshot.install", move || sink.finish(at, membership))
+            .await
+            .map_err(io::Error::other)?;
         self.shared.frontiers.lock().restore(at).map_err(io::Error::other)?;
         self.last_applied = Some(last);
         self.memberships = vec![meta.last_membership.clone()];
@@ -184,7 +190,8 @@ impl RaftStateMachine<Types> for Machine {
         }
         let source = self.shared.machine.snapshot().map_err(io::Error::other)?;
         let (at, raw): (LogPosition, Bytes) = source.membership();
-        let membership = StoredMembership::new(log_id_unless_zero(at), super::payload::decode_membership(&raw)?);
+        let membership =
+            StoredMembership::new(log_id_unless_zero(at), super::payload::decode_membership(&raw)?);
         let meta =
             SnapshotMeta { last_log_id: log_id_unless_zero(source.position()), last_membership: membership };
         Ok(Some(Snapshot { meta, snapshot: SnapshotData::Outgoing(source) }))

@@ -81,7 +81,12 @@ impl RaftLogReader<Types> for Log {
             }
             let piece = match log.read(next, end, READ_BYTES) {
                 Ok(piece) if piece.first().is_some_and(|e| e.log_id.index() == next) => piece,
-                Ok(_) => return Some((vec![Err(io::Error::other(format!("entry {next} is missing")))], (log, end))),
+                Ok(_) => {
+                    return Some((
+                        vec![Err(io::Error::other(format!("entry {next} is missing")))],
+                        (log, end),
+                    ));
+                }
                 Err(error) => return Some((vec![Err(error)], (log, end))),
             };
             let after = next + piece.len() as u64;

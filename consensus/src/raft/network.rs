@@ -7,6 +7,7 @@ use crate::receive::{vote_form, vote_of};
 use crate::shared::Shared;
 use crate::wire::{Call, CallAnswer, Route};
 use futures::{Stream, stream};
+use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
@@ -15,7 +16,6 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{OptionalSend, async_runtime::watch as _};
 use quorate_env::{TransportError, probe};
 use quorate_proto::rpc::{Service, decode, encode};
 use quorate_proto::{NodeId, ReplicaId};
@@ -62,12 +62,14 @@ impl Link {
     async fn call(&self, call: &Call, timeout: Duration) -> Result<CallAnswer, RPCError<Types>> {
         let transport = self.shared.env.transport();
         let raw =
-            transport.call(self.node, Service::Raft, encode(call), timeout).await.map_err(|error| match error {
-                TransportError::Refused(_) | TransportError::NotSent(_) => {
-                    RPCError::Unreachable(Unreachable::new(&error))
-                }
-                TransportError::Lost(_) => RPCError::Network(NetworkError::new(&error)),
-            })?;
+            transport.call(self.node, Service::Raft, encode(call), timeout).await.map_err(
+                |error| match error {
+                    TransportError::Refused(_) | TransportError::NotSent(_) => {
+                        RPCError::Unreachable(Unreachable::new(&error))
+                    }
+                    TransportError::Lost(_) => RPCError::Network(NetworkError::new(&error)),
+                },
+            )?;
         decode(&raw).map_err(|error| RPCError::Network(NetworkError::from_string(error)))
     }
 
@@ -132,11 +134,15 @@ impl RaftNetworkV2<Types> for Link {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        let patience = if !self.heartbeat && self.is_reachable() { APPEND_PATIENCE } else { option.soft_ttl() };
+        let patience =
+            if !self.heartbeat && self.is_reachable() { APPEND_PATIENCE } else { option.soft_ttl() };
         let pipeline = Pipeline::new(self.clone(), input, self.heartbeat, patience);
         let answers = stream::unfold(pipeline, |mut pipeline| async move {
             pipeline.next_answer().await.map(|answer| (answer, pipeline))

@@ -104,7 +104,8 @@ pub fn decode_entry(at: LogPosition, payload: &Bytes) -> io::Result<RaftEntry> {
     let payload = match payload.first() {
         Some(&BLANK) => EntryPayload::Blank,
         Some(&COMMAND) => {
-            let term = payload.get(1..9).and_then(|raw| raw.try_into().ok()).ok_or_else(|| bad("short command"))?;
+            let term =
+                payload.get(1..9).and_then(|raw| raw.try_into().ok()).ok_or_else(|| bad("short command"))?;
             EntryPayload::Normal(Command {
                 evaluated_term: u64::from_be_bytes(term),
                 bytes: payload.slice(9..),

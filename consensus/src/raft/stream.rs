@@ -132,7 +132,10 @@ where
             commit,
             entries: payloads
                 .iter()
-                .map(|(position, payload)| EntryFrame { position: *position, payload: payload.as_ref().into() })
+                .map(|(position, payload)| EntryFrame {
+                    position: *position,
+                    payload: payload.as_ref().into(),
+                })
                 .collect(),
             alone: self.alone,
         });
