@@ -90,7 +90,9 @@ impl WriteBatch {
                     (WriteOp::DeleteRange(family, key, end), 3)
                 }
             };
-            left = left.checked_sub(items).ok_or_else(|| decode::Error::message("batch cut inside an operation"))?;
+            left = left
+                .checked_sub(items)
+                .ok_or_else(|| decode::Error::message("batch cut inside an operation"))?;
             ops.push(op);
         }
         Ok(WriteBatch { ops })

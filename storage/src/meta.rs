@@ -200,7 +200,8 @@ pub fn shards(snapshot: &dyn Snapshot) -> Result<Vec<ShardId>> {
     let mut cursor = snapshot.cursor(Family::Meta, &[], Some(&NODE.0.to_be_bytes()))?;
     let mut more = cursor.first()?;
     while more {
-        let raw = cursor.key().first_chunk::<8>().ok_or_else(|| StorageError::corrupt("metadata key cut short"))?;
+        let raw =
+            cursor.key().first_chunk::<8>().ok_or_else(|| StorageError::corrupt("metadata key cut short"))?;
         let id = u64::from_be_bytes(*raw);
         found.push(ShardId(id));
         more = cursor.seek(&(id + 1).to_be_bytes())?;

@@ -37,6 +37,11 @@ impl<S> Default for GroupLog<S> {
 }
 
 impl<S: Slot> GroupLog<S> {
+    /// What was read back from a disk; its entries are pushed next.
+    pub fn restored(vote: Option<Bytes>, purged: Option<LogPosition>) -> Self {
+        GroupLog { vote, purged, durable: purged, ..Self::default() }
+    }
+
     pub fn last(&self) -> Option<LogPosition> {
         self.entries.back().map(Slot::position).or(self.purged)
     }
@@ -107,7 +112,9 @@ impl<S: Slot> GroupLog<S> {
     /// Returns what was removed.
     pub fn truncate_from(&mut self, index: u64) -> VecDeque<S> {
         let keep = match self.entries.front() {
-            Some(first) => usize::try_from(index.saturating_sub(first.position().index)).unwrap_or(usize::MAX),
+            Some(first) => {
+                usize::try_from(index.saturating_sub(first.position().index)).unwrap_or(usize::MAX)
+            }
             None => 0,
         };
         let removed = self.entries.split_off(keep.min(self.entries.len()));
@@ -142,7 +149,9 @@ impl<S: Slot> GroupLog<S> {
 
     /// The disk holds everything up to this position, unless it was removed meanwhile.
     pub fn mark_durable(&mut self, at: LogPosition) {
-        if self.term_at(at.index) == Some(at.term) && self.durable.is_none_or(|durable| durable.index < at.index) {
+        if self.term_at(at.index) == Some(at.term)
+            && self.durable.is_none_or(|durable| durable.index < at.index)
+        {
             self.durable = Some(at);
         }
     }
@@ -167,7 +176,9 @@ pub(super) struct Groups(BTreeMap<GroupKey, GroupLog<LogEntry>>);
 impl Groups {
     pub fn check(&self, group: GroupKey, op: &LogOp) -> Result<()> {
         match (op, self.0.get(&group)) {
-            (LogOp::Append(entries), Some(log)) => log.check_append(entries.iter().map(|entry| entry.position)),
+            (LogOp::Append(entries), Some(log)) => {
+                log.check_append(entries.iter().map(|entry| entry.position))
+            }
             (LogOp::Append(entries), None) => {
                 GroupLog::<LogEntry>::default().check_append(entries.iter().map(|entry| entry.position))
             }

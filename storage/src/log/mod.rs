@@ -18,8 +18,8 @@ use std::ops::Range;
 /// log is dead and the node must stop.
 pub type Done = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
 
-/// How the log starts its threads; `|name, body| env.spawn_thread(name, body)` in a node.
-pub type SpawnThread<'a> = &'a dyn Fn(&'static str, Box<dyn FnOnce() + Send>);
+/// How the log starts its threads; `&|name, body| env.spawn_thread(name, body).map(drop)` in a node.
+pub type SpawnThread<'a> = &'a dyn Fn(&'static str, Box<dyn FnOnce() + Send>) -> std::io::Result<()>;
 
 /// One replica's log. A rebuilt replica has a new id, hence an empty log and a fresh vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

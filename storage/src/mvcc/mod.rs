@@ -9,9 +9,6 @@ mod changed;
 mod garbage;
 mod scan;
 
-#[cfg(test)]
-mod tests;
-
 pub use changed::{changed_between, key_changed_between};
 pub use garbage::{Garbage, collect_garbage};
 pub use scan::{Page, Scan, scan, scan_page};
@@ -55,7 +52,8 @@ pub fn split_data_key(raw: &[u8]) -> Result<(Key, Timestamp)> {
 
 /// Encoded user key and timestamp, without decoding the former.
 fn split_raw(raw: &[u8]) -> Result<(&[u8], Timestamp)> {
-    let (prefix, suffix) = raw.split_last_chunk::<SUFFIX>().ok_or_else(|| StorageError::corrupt("data key cut short"))?;
+    let (prefix, suffix) =
+        raw.split_last_chunk::<SUFFIX>().ok_or_else(|| StorageError::corrupt("data key cut short"))?;
     Ok((prefix, Timestamp(!u64::from_be_bytes(*suffix))))
 }
 

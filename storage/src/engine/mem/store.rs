@@ -81,7 +81,8 @@ impl Store {
                     if is_empty(bounds) {
                         continue;
                     }
-                    let keys = self.maps[*family as usize].range::<[u8], _>(bounds).map(|(key, _)| key.clone());
+                    let keys =
+                        self.maps[*family as usize].range::<[u8], _>(bounds).map(|(key, _)| key.clone());
                     for key in keys.collect::<Vec<_>>() {
                         self.set(*family, &key, None);
                     }
@@ -113,9 +114,7 @@ impl Store {
             let mut ends = ends.into_iter();
             chain.retain(|(number, _)| match ends.next() {
                 // Shown to everyone who looks at [number, end).
-                Some(end) => {
-                    (*number..end).contains(&flushed) || pins.range(*number..end).next().is_some()
-                }
+                Some(end) => (*number..end).contains(&flushed) || pins.range(*number..end).next().is_some(),
                 None => true,
             });
         }
@@ -162,7 +161,9 @@ impl Store {
     pub fn dump(&self) -> Vec<(Family, Bytes, Bytes)> {
         let of = |family: Family| {
             let rows = self.maps[family as usize].iter();
-            rows.filter_map(move |(key, chain)| Some((family, key.clone(), visible(chain, u64::MAX)?.clone())))
+            rows.filter_map(move |(key, chain)| {
+                Some((family, key.clone(), visible(chain, u64::MAX)?.clone()))
+            })
         };
         Family::ALL.into_iter().flat_map(of).collect()
     }
@@ -175,7 +176,9 @@ fn range_bounds<'a>(start: &'a Bytes, end: Option<&'a Bytes>) -> (Bound<&'a [u8]
 /// `BTreeMap::range` panics on such bounds.
 fn is_empty(bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
     match bounds {
-        (Bound::Included(start), Bound::Excluded(end)) | (Bound::Excluded(start), Bound::Excluded(end)) => start >= end,
+        (Bound::Included(start), Bound::Excluded(end)) | (Bound::Excluded(start), Bound::Excluded(end)) => {
+            start >= end
+        }
         (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end)) => start > end,
         _ => false,
     }

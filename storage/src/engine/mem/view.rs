@@ -92,7 +92,11 @@ impl Cursor for MemCursor<'_> {
     }
 
     fn seek(&mut self, key: &[u8]) -> Result<bool> {
-        if key <= &self.start[..] { self.first() } else { self.place(Some(Bound::Included(key)), None, false) }
+        if key <= &self.start[..] {
+            self.first()
+        } else {
+            self.place(Some(Bound::Included(key)), None, false)
+        }
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<bool> {

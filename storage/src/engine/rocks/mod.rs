@@ -1,0 +1,141 @@
+//! The durable engine, on RocksDB.
+//!
+//! All families share one column family; the first byte of a raw key is the family. So one memtable holds them all: what
+//! a flush or a crash leaves is a prefix of the batches by construction, and an ingest of several files is atomic over the
+//! families (RocksDB's C interface cannot ingest into several column families at once). It also means one write buffer
+//! instead of four, and fewer, larger files.
+//!
+//! RocksDB's own write-ahead log is off: the Raft log is the log (DESIGN §5).
+
+mod ingest;
+mod options;
+mod view;
+
+use self::ingest::RocksIngest;
+pub use self::options::RocksOptions;
+use self::view::RocksSnapshot;
+use super::{Engine, Family, FamilyRange, Ingest, Snapshot};
+use crate::{Result, StorageError, WriteBatch, WriteOp};
+use bytes::Bytes;
+use parking_lot::RwLock;
+use rocksdb::{DB, WriteOptions};
+use std::any::Any;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Opens or creates the engine in the directory.
+pub fn open_rocks(path: &Path, options: &RocksOptions) -> Result<Arc<dyn Engine>> {
+    let staging = path.join("ingest");
+    if staging.exists() {
+        // Left by a crash before they were taken in.
+        std::fs::remove_dir_all(&staging).map_err(|e| StorageError::io("clear staged files", e))?;
+    }
+    std::fs::create_dir_all(&staging).map_err(|e| StorageError::io("create the engine's directory", e))?;
+    let db = DB::open(&options::database(options), path).map_err(|e| StorageError::io("open RocksDB", e))?;
+    let inner = Inner { db, staging, staged: AtomicU64::new(0), order: RwLock::new(()) };
+    Ok(Arc::new(RocksEngine { inner: Arc::new(inner) }))
+}
+
+struct RocksEngine {
+    inner: Arc<Inner>,
+}
+
+/// What snapshots and ingests keep alive.
+pub(super) struct Inner {
+    db: DB,
+    /// Where files wait to be ingested.
+    staging: PathBuf,
+    staged: AtomicU64,
+    /// Held shared by writes, and alone by the last part of an ingest: nothing is written between the flush that
+    /// precedes it and the ingest, so that a crash never keeps the ingest and loses an earlier write.
+    order: RwLock<()>,
+}
+
+/// Family byte and key.
+fn raw_key(family: Family, key: &[u8]) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(1 + key.len());
+    raw.push(family as u8);
+    raw.extend_from_slice(key);
+    raw
+}
+
+/// The end of a range in raw keys; the next family's begin stands for the end of a family.
+fn raw_end(family: Family, end: Option<&[u8]>) -> Vec<u8> {
+    match end {
+        Some(end) => raw_key(family, end),
+        None => vec![family as u8 + 1],
+    }
+}
+
+fn failed(what: &str, error: rocksdb::Error) -> StorageError {
+    match error.kind() {
+        rocksdb::ErrorKind::Corruption => StorageError::Corruption(format!("{what}: {error}")),
+        _ => StorageError::io(what, error),
+    }
+}
+
+fn get_result(found: Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>) -> Result<Option<Bytes>> {
+    let found = found.map_err(|e| failed("get", e))?;
+    Ok(found.map(|slice| Bytes::copy_from_slice(&slice)))
+}
+
+impl Inner {
+    fn flush(&self) -> Result<()> {
+        self.db.flush().map_err(|e| failed("flush", e))
+    }
+
+    fn next_staged(&self) -> PathBuf {
+        self.staging.join(format!("{}.sst", self.staged.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl Engine for RocksEngine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        get_result(self.inner.db.get_pinned(raw_key(family, key)))
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot> {
+        Box::new(RocksSnapshot::new(self.inner.clone()))
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<()> {
+        let mut rocks = rocksdb::WriteBatch::default();
+        for op in &batch.ops {
+            match op {
+                WriteOp::Put(family, key, value) => rocks.put(raw_key(*family, key), value),
+                WriteOp::Delete(family, key) => rocks.delete(raw_key(*family, key)),
+                WriteOp::DeleteRange(family, start, end) => {
+                    let (start, end) = (raw_key(*family, start), raw_end(*family, end.as_deref()));
+                    if start < end {
+                        rocks.delete_range(start, end);
+                    }
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        let _order = self.inner.order.read();
+        self.inner.db.write_opt(rocks, &options).map_err(|e| failed("write", e))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.inner.flush()
+    }
+
+    fn size(&self, range: &FamilyRange) -> Result<u64> {
+        let (start, end) = (raw_key(range.family, &range.start), raw_end(range.family, range.end.as_deref()));
+        if start >= end {
+            return Ok(0);
+        }
+        Ok(self.inner.db.get_approximate_sizes(&[rocksdb::Range::new(&start, &end)]).into_iter().sum())
+    }
+
+    fn ingest(&self) -> Result<Box<dyn Ingest>> {
+        Ok(Box::new(RocksIngest::new(self.inner.clone())))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

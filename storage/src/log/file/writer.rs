@@ -1,0 +1,339 @@
+//! The one thread that writes: takes all that waits, of all groups, into one frame, and waits for the disk once.
+
+use super::Shared;
+use super::frame::{self, FRAME_HEADER, FrameHead};
+use super::index::{Freed, Place, Written};
+use super::record::{self, Extent};
+use super::recovery::Kept;
+use super::segment::{self, FIRST_FRAME, Segment};
+use super::supply::Supply;
+use crate::log::group::LogOp;
+use crate::log::{Done, GroupKey};
+use crate::{Result, StorageError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+use quorate_proto::LogPosition;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Committed marks that nothing else carries along are written after this.
+const MARK_DELAY: Duration = Duration::from_millis(20);
+/// A frame takes in further operations up to this size.
+const FRAME_TARGET: usize = 1 << 20;
+
+/// One operation on its way to disk.
+pub(super) enum Job {
+    Op {
+        group: GroupKey,
+        op: LogOp,
+        ticket: u64,
+        freed: Freed,
+        done: Option<Done>,
+    },
+    /// Write down what waits, and end.
+    Close(Done),
+}
+
+pub(super) struct Writer {
+    pub shared: Arc<Shared>,
+    pub active: Arc<Segment>,
+    /// Where the next frame goes.
+    pub at: u64,
+    /// Of the next frame.
+    pub sequence: u64,
+    /// Of the last frame known to be on disk.
+    pub synced: u64,
+    /// Older segments, oldest first.
+    pub sealed: VecDeque<u64>,
+    /// Bytes needed in each segment, as far as operations have reached the disk.
+    pub live: BTreeMap<u64, u64>,
+    pub kept: BTreeMap<GroupKey, Kept>,
+    /// Committed marks that wait for the next frame.
+    pub marks: BTreeMap<GroupKey, LogPosition>,
+    pub supply: Supply,
+    pub segment_size: u64,
+    pub frame: Vec<u8>,
+    /// An old segment could not be read for moving; it stays.
+    pub stuck: bool,
+}
+
+enum Wake {
+    Job(Job),
+    Idle,
+    Over,
+}
+
+impl Writer {
+    pub fn run(mut self, jobs: &Receiver<Job>) {
+        let mut more_to_reclaim = true;
+        loop {
+            let wake = self.wait(jobs, more_to_reclaim);
+            let mut batch = Vec::new();
+            let mut closing = None;
+            match wake {
+                Wake::Job(Job::Close(done)) => closing = Some(done),
+                Wake::Job(job) => {
+                    batch.push(job);
+                    closing = collect(jobs, &mut batch);
+                }
+                Wake::Idle => {}
+                Wake::Over => closing = Some(Box::new(|_| ())),
+            }
+            if let Err(error) = self.commit(batch) {
+                return self.refuse(jobs, closing, error);
+            }
+            if let Some(done) = closing {
+                let end = self.flush();
+                self.shared.die(StorageError::Dead("closed".into()));
+                self.shared.unlock();
+                return done(end);
+            }
+            match self.reclaim() {
+                Ok(more) => more_to_reclaim = more,
+                Err(error) => return self.refuse(jobs, None, error),
+            }
+        }
+    }
+
+    fn wait(&self, jobs: &Receiver<Job>, more_to_reclaim: bool) -> Wake {
+        if more_to_reclaim {
+            return match jobs.try_recv() {
+                Ok(job) => Wake::Job(job),
+                Err(TryRecvError::Empty) => Wake::Idle,
+                Err(TryRecvError::Disconnected) => Wake::Over,
+            };
+        }
+        if self.marks.is_empty() {
+            return jobs.recv().map_or(Wake::Over, Wake::Job);
+        }
+        match jobs.recv_timeout(MARK_DELAY) {
+            Ok(job) => Wake::Job(job),
+            Err(RecvTimeoutError::Timeout) => Wake::Idle,
+            Err(RecvTimeoutError::Disconnected) => Wake::Over,
+        }
+    }
+
+    /// After a failed write nothing can be trusted: every operation from now on is told so.
+    fn refuse(self, jobs: &Receiver<Job>, closing: Option<Done>, error: StorageError) {
+        let error = self.shared.die(error);
+        if let Some(done) = closing {
+            done(Err(error.clone()));
+        }
+        self.shared.unlock();
+        for job in jobs {
+            match job {
+                Job::Op { done: Some(done), .. } | Job::Close(done) => done(Err(error.clone())),
+                Job::Op { done: None, .. } => {}
+            }
+        }
+    }
+
+    /// Brings a batch to disk and tells its callers. An empty one writes the marks that wait.
+    fn commit(&mut self, batch: Vec<Job>) -> Result<()> {
+        self.frame.clear();
+        self.frame.resize(FRAME_HEADER, 0);
+        let mut extents = Vec::new();
+        for job in &batch {
+            if let Job::Op { group, op, .. } = job {
+                extents.push(self.encode(*group, op));
+            }
+        }
+        let waited_for = batch.iter().any(|job| matches!(job, Job::Op { done: Some(_), .. }));
+        if !waited_for && !batch.is_empty() {
+            return Ok(()); // Marks only: they wait for company.
+        }
+        for (group, at) in &self.marks {
+            record::put_committed(&mut self.frame, *group, *at);
+        }
+        let outcome = self.write_frame().and_then(|frame| match waited_for {
+            true => self.sync().map(|()| frame),
+            false => Ok(frame),
+        });
+        match outcome {
+            Ok(start) => {
+                self.account(batch, extents, start);
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.shared.die(error);
+                for job in batch {
+                    if let Job::Op { done: Some(done), .. } = job {
+                        done(Err(error.clone()));
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn encode(&mut self, group: GroupKey, op: &LogOp) -> Vec<Extent> {
+        let out = &mut self.frame;
+        match op {
+            LogOp::Append(entries) => return record::put_entries(out, group, entries),
+            LogOp::Vote(vote) => record::put_vote(out, group, vote),
+            LogOp::Committed(at) => {
+                self.marks.insert(group, *at);
+            }
+            LogOp::TruncateFrom(index) => record::put_truncate(out, group, *index),
+            LogOp::PurgeTo(to) => record::put_purge(out, group, *to),
+            LogOp::Install(at, vote) => {
+                self.marks.remove(&group);
+                record::put_install(out, group, *at, vote);
+            }
+            LogOp::Remove => {
+                self.marks.remove(&group);
+                record::put_remove(out, group);
+            }
+        }
+        Vec::new()
+    }
+
+    /// Writes the frame that was put together, if there is anything in it. Returns where it begins.
+    pub fn write_frame(&mut self) -> Result<u64> {
+        if self.frame.len() == FRAME_HEADER {
+            return Ok(self.at);
+        }
+        let length = (self.frame.len() as u64).next_multiple_of(frame::ALIGN);
+        if self.at + length > self.active.file.size {
+            self.switch(length)?;
+        }
+        let head =
+            FrameHead { generation: self.active.generation, sequence: self.sequence, synced: self.synced };
+        frame::seal(&mut self.frame, head);
+        self.active.file.write(&self.frame, self.at, &self.shared.disk)?;
+        metrics::counter!("quorate_storage_log_written_bytes").increment(self.frame.len() as u64);
+        let start = self.at;
+        self.at += self.frame.len() as u64;
+        self.sequence += 1;
+        Ok(start)
+    }
+
+    /// Waits until all frames are on disk.
+    pub fn sync(&mut self) -> Result<()> {
+        if self.synced + 1 < self.sequence {
+            self.active.file.sync(&self.shared.disk)?;
+            self.synced = self.sequence - 1;
+            metrics::counter!("quorate_storage_log_fsyncs_total").increment(1);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.commit(Vec::new())?;
+        self.sync()
+    }
+
+    /// Goes on in another file, with room for a frame of the given length.
+    fn switch(&mut self, length: u64) -> Result<()> {
+        self.sync()?;
+        let file = self.supply.take(self.segment_size.max(FIRST_FRAME + length), &self.shared.disk)?;
+        let generation = self.active.generation + 1;
+        // Synced together with the file's first frame.
+        file.write(&segment::header(generation, self.sequence), 0, &self.shared.disk)?;
+        let segment = Arc::new(Segment { generation, file });
+        self.shared.index.lock().segments.insert(generation, segment.clone());
+        self.sealed.push_back(self.active.generation);
+        self.active = segment;
+        self.at = FIRST_FRAME;
+        Ok(())
+    }
+
+    /// Everything in the batch is on disk: notes it, and tells the callers.
+    fn account(&mut self, batch: Vec<Job>, extents: Vec<Vec<Extent>>, start: u64) {
+        let generation = self.active.generation;
+        for (group, at) in std::mem::take(&mut self.marks) {
+            self.kept.entry(group).or_default().committed(at, generation);
+        }
+        let mut dones = Vec::with_capacity(batch.len());
+        let mut extents = extents.into_iter();
+        let mut written = Vec::new();
+        let mut durable = Vec::new();
+        for job in batch {
+            let Job::Op { group, op, ticket, freed, done } = job else { continue };
+            let extents = extents.next().unwrap_or_default();
+            dones.extend(done);
+            self.free(&freed);
+            if let LogOp::Append(entries) = &op {
+                written.extend(entries.iter().zip(extents).map(|(entry, extent)| Written {
+                    group,
+                    position: entry.position,
+                    ticket,
+                    place: place(generation, start, extent),
+                }));
+                durable.extend(entries.last().map(|entry| (group, entry.position)));
+            }
+            if let LogOp::Install(at, _) = &op {
+                durable.push((group, *at));
+            }
+            self.keep(group, op, generation);
+        }
+        let mut index = self.shared.index.lock();
+        let (gained, left) = index.settle(&written);
+        for (group, at) in durable {
+            if let Some(log) = index.groups.get_mut(&group) {
+                log.mark_durable(at);
+            }
+        }
+        drop(index);
+        self.gain(&gained);
+        self.free(&left);
+        metrics::counter!("quorate_storage_log_operations_total").increment(dones.len() as u64);
+        for done in dones {
+            done(Ok(()));
+        }
+    }
+
+    fn keep(&mut self, group: GroupKey, op: LogOp, generation: u64) {
+        if let LogOp::Remove = op {
+            self.kept.remove(&group);
+            return;
+        }
+        let kept = self.kept.entry(group).or_default();
+        match op {
+            LogOp::Vote(vote) => kept.vote(vote, generation),
+            LogOp::PurgeTo(to) => kept.purged(to, generation),
+            LogOp::Install(at, vote) => kept.install(at, vote, generation),
+            _ => {}
+        }
+    }
+
+    pub fn gain(&mut self, gained: &Freed) {
+        for (generation, bytes) in gained {
+            *self.live.entry(*generation).or_default() += bytes;
+        }
+    }
+
+    pub fn free(&mut self, freed: &Freed) {
+        for (generation, bytes) in freed {
+            let live = self.live.entry(*generation).or_default();
+            debug_assert!(*live >= *bytes, "more was freed in segment {generation} than was there");
+            *live = live.saturating_sub(*bytes);
+        }
+    }
+}
+
+pub(super) fn place(generation: u64, start: u64, extent: Extent) -> Place {
+    Place { generation, offset: start + u64::from(extent.offset), length: extent.length, crc: extent.crc }
+}
+
+/// All that waits already, up to a frame's worth. Returns the end of the log's life if that was among it.
+fn collect(jobs: &Receiver<Job>, batch: &mut Vec<Job>) -> Option<Done> {
+    let size = |job: &Job| match job {
+        Job::Op { op: LogOp::Append(entries), .. } => {
+            entries.iter().map(|entry| entry.payload.len() + 32).sum()
+        }
+        _ => 64,
+    };
+    let mut bytes: usize = batch.iter().map(size).sum();
+    while bytes < FRAME_TARGET {
+        match jobs.try_recv() {
+            Ok(Job::Close(done)) => return Some(done),
+            Ok(job) => {
+                bytes += size(&job);
+                batch.push(job);
+            }
+            Err(_) => break,
+        }
+    }
+    None
+}
