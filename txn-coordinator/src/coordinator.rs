@@ -1,13 +1,18 @@
 //! Begins transactions and looks after those under way.
 
 use crate::{
-    Isolation, Router, Txn, TxnConfig, TxnError, TxnOptions,
+    Router, Txn, TxnConfig, TxnError, TxnOptions,
+    commit::cleanup::Cleanup,
     history::{Evidence, History, Outcome},
+    route::SendOptions,
     txn::Committed,
 };
 use quorate_env::Env;
-use quorate_proto::{Key, TxnId};
-use std::{future::Future, sync::Arc};
+use quorate_proto::{
+    Key, TxnId,
+    kv::{QueryTxn, ShardOp, ShardReply, TxnState},
+};
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// One per gateway node.
 pub struct Coordinator {
@@ -15,11 +20,13 @@ pub struct Coordinator {
     pub(crate) router: Arc<Router>,
     pub(crate) config: TxnConfig,
     pub(crate) history: History,
+    pub(crate) cleanup: Cleanup,
 }
 
 impl Coordinator {
     pub fn new(env: Env, router: Arc<Router>, config: TxnConfig) -> Arc<Self> {
-        Arc::new(Coordinator { env, router, config, history: History::new(8192) })
+        let cleanup = Cleanup::new(env.clone(), router.clone(), &config);
+        Arc::new(Coordinator { env, router, config, history: History::new(8192), cleanup })
     }
 
     pub fn env(&self) -> &Env {
@@ -46,15 +53,59 @@ impl Coordinator {
         F: Fn(Txn) -> Fut,
         Fut: Future<Output = Result<T, TxnError>>,
     {
-        let _ = (options, body);
-        todo!()
+        let mut txn = self.begin(options);
+        loop {
+            let error = match body(txn.clone()).await {
+                Ok(value) => match txn.commit().await {
+                    Ok(committed) => return Ok((value, committed)),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if !error.retryable() || txn.attempt() + 1 >= self.config.max_attempts {
+                txn.rollback().await;
+                return Err(error);
+            }
+            // The more often it failed, the more room is left to the others.
+            let pause = Duration::from_millis(1 << txn.attempt().min(7));
+            if txn.attempt() > 0 {
+                self.env.sleep(self.env.jittered(pause)).await;
+            }
+            txn = txn.restart();
+        }
     }
 
     /// Asks the record beside `anchor` what became of a transaction. With `abort` an undecided one is aborted for good, so
     /// that the answer is never `Pending`.
     pub async fn outcome(&self, id: TxnId, anchor: &Key, abort: bool) -> Result<Outcome, TxnError> {
-        let _ = (id, anchor, abort);
-        todo!()
+        let query = QueryTxn {
+            txn: id,
+            anchor: anchor.clone(),
+            abort_if_silent: false,
+            abort_now: abort,
+            meta: None,
+        };
+        let now = self.env.boottime();
+        let options = SendOptions {
+            deadline: now + self.config.ambiguity_bound,
+            attempt: Duration::from_secs(3),
+            follower: false,
+        };
+        let sent = self.router.send(ShardOp::QueryTxn(query), options).await;
+        let sent = sent.map_err(|e| TxnError { error: e.error, txn: id, shard: e.shard })?;
+        let outcome = match sent.reply {
+            ShardReply::Txn(TxnState::Committed(ts)) => Outcome::Committed(ts),
+            ShardReply::Txn(TxnState::Aborted) => Outcome::Aborted,
+            ShardReply::Txn(TxnState::Pending(_)) => Outcome::Pending,
+            _ => Outcome::Unknown,
+        };
+        if let Outcome::Committed(ts) = outcome {
+            // Whoever reveals a commit waits for its time (PROTOCOL 15).
+            let clock = self.env.clock();
+            let until = if clock.commit_wait() { ts.plus(clock.bound()) } else { ts };
+            clock.wait_until_past(until).await;
+        }
+        Ok(outcome)
     }
 
     /// What this gateway remembers of a transaction that it coordinated: the certificates that it met, for the latest
@@ -62,9 +113,5 @@ impl Coordinator {
     /// their anchor key; the durable certificates are the record beside that key and the done-record.
     pub fn evidence(&self, id: TxnId) -> Option<Evidence> {
         self.history.get(id)
-    }
-
-    pub(crate) fn uses_spans(isolation: Isolation) -> bool {
-        isolation != Isolation::ReadCommitted
     }
 }

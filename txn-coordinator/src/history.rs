@@ -61,6 +61,16 @@ impl History {
         }
     }
 
+    /// Nothing of it happened.
+    pub fn forget(&self, id: TxnId) {
+        let mut ring = self.inner.lock();
+        if ring.by_id.remove(&id).is_some()
+            && let Some(at) = ring.order.iter().rposition(|other| *other == id)
+        {
+            ring.order.remove(at);
+        }
+    }
+
     pub fn get(&self, id: TxnId) -> Option<Evidence> {
         self.inner.lock().by_id.get(&id).cloned()
     }

@@ -1,1 +1,197 @@
-//! The commit: its pure core and what drives it.
+//! The commit: its pure core ([`machine`]), how its work is grouped by shard ([`plan`]), what drives it ([`drive`]), and
+//! what is left to do after the answer ([`cleanup`]).
+
+pub mod cleanup;
+mod drive;
+pub mod machine;
+pub mod plan;
+
+use crate::{
+    Evidence, Isolation, Outcome, Txn, TxnError,
+    txn::{
+        Committed,
+        state::{Inner, Phase, State},
+    },
+};
+use machine::Plan;
+use plan::Pieces;
+use quorate_proto::{
+    Key, KvError, Timestamp,
+    kv::{Check, CheckKind, Write},
+};
+use std::sync::Arc;
+
+/// Commits; see [`Txn::commit`].
+pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
+    txn.check_open()?;
+    // Reads still running would add to what must be proven; they end first.
+    let _alone = txn.moving.write().await;
+    let (pieces, refused) = {
+        let mut state = txn.state.lock();
+        if state.phase != Phase::Open {
+            return Err(txn.error(KvError::BadRequest { why: "the transaction is over".into() }));
+        }
+        state.phase = Phase::Committing;
+        (pieces(txn, &state), state.refused.take())
+    };
+    if let Some(error) = refused {
+        return Err(end(txn, true, error));
+    }
+    if pieces.is_empty() {
+        txn.state.lock().phase = Phase::Ended { clean: true };
+        return Ok(summary(txn, txn.state.lock().read_ts));
+    }
+    let plan = match plan(txn, &pieces).await {
+        Ok(plan) => plan,
+        Err(error) => return Err(end(txn, true, error.error)),
+    };
+    // Runs to its end even if the client goes away meanwhile.
+    let driver = drive::Driver::new(txn.clone(), plan);
+    let (answer, told) = tokio::sync::oneshot::channel();
+    txn.coordinator.env.spawn("txn.commit", driver.run(answer)).detach();
+    match told.await {
+        Ok(Ok(ts)) => Ok(summary(txn, ts)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            let why = "the node is stopping".into();
+            Err(txn.error(KvError::Ambiguous { why }))
+        }
+    }
+}
+
+fn end(txn: &Inner, clean: bool, error: KvError) -> TxnError {
+    txn.state.lock().phase = Phase::Ended { clean };
+    txn.error(error)
+}
+
+fn summary(txn: &Inner, ts: Timestamp) -> Committed {
+    metrics::counter!("quorate_txn_committed_total").increment(1);
+    let state = txn.state.lock();
+    metrics::counter!("quorate_txn_rounds_total").increment(state.cost.rounds);
+    Committed { txn: txn.id, ts, cost: state.cost, guarantee: state.guarantee }
+}
+
+/// All that the commit proves and writes, in key order.
+fn pieces(txn: &Inner, state: &State) -> Pieces {
+    let writes: Vec<Write> = state
+        .buffer
+        .writes()
+        .map(|(key, value, _)| Write { key: key.clone(), value: value.cloned() })
+        .collect();
+    let mut checks: Vec<Check> = state
+        .locks
+        .iter()
+        .map(|(key, since)| Check { key: key.clone(), kind: CheckKind::UnchangedSince(*since) })
+        .collect();
+    checks.extend(state.buffer.absent().map(|key| Check { key: key.clone(), kind: CheckKind::Absent }));
+    // A write that was neither locked nor checked: nobody may have written the key since it could have been read.
+    let since = |first: Timestamp| if txn.read_committed() { first } else { state.read_ts };
+    let absent: std::collections::BTreeSet<&Key> = state.buffer.absent().collect();
+    checks.extend(
+        state
+            .buffer
+            .writes()
+            .filter(|(key, ..)| !state.locks.contains_key(*key) && !absent.contains(key))
+            .map(|(key, _, first)| Check { key: key.clone(), kind: CheckKind::UnchangedSince(since(first)) }),
+    );
+    checks.sort_by(|a, b| a.key.cmp(&b.key));
+    // Without writes and locks all reads were one snapshot already.
+    let prove = txn.options.isolation == Isolation::Serializable && !(writes.is_empty() && checks.is_empty());
+    let refresh = if prove { state.spans.iter().collect() } else { Vec::new() };
+    Pieces { refresh, checks, writes }
+}
+
+async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
+    let coordinator = &txn.coordinator;
+    let (read_ts, commit_ts, commit_max, record, anchor) = {
+        let mut state = txn.state.lock();
+        let now = coordinator.env.clock().now();
+        let mut commit_ts = state.read_ts.max(state.newest_met.next());
+        if let Some(latest) = state.locks.values().max() {
+            commit_ts = commit_ts.max(*latest);
+        }
+        if now.since(state.read_ts) > coordinator.config.stale_after {
+            commit_ts = commit_ts.max(now);
+        }
+        // The anchor is one of the keys written, unless its record exists elsewhere already.
+        let written = |key: &Key| pieces.writes.binary_search_by(|write| write.key.cmp(key)).is_ok();
+        if !state.record
+            && !state.anchor.as_ref().is_some_and(written)
+            && let Some(first) = pieces.writes.first()
+        {
+            state.anchor = Some(first.key.clone());
+        }
+        let anchor = state.anchor.clone().unwrap_or_else(|| pieces.first_key());
+        state.anchor = Some(anchor.clone());
+        (state.read_ts, commit_ts, state.commit_before.prev(), state.record, anchor)
+    };
+    if commit_ts > commit_max {
+        return Err(txn.error(KvError::BoundPassed { needed: commit_ts, bound: commit_max }));
+    }
+    let deadline = txn.send_options().deadline;
+    let parts = pieces.group(&coordinator.router, deadline).await.map_err(|e| txn.failed(e))?;
+    let anchor_shard = coordinator.router.locate(&anchor, deadline).await.map_err(|e| txn.failed(e))?.id;
+    Ok(Plan { txn: txn.id, read_ts, commit_ts, commit_max, parts, record, anchor_shard })
+}
+
+/// Drops everything; see [`Txn::rollback`].
+pub(crate) fn rollback(txn: &Arc<Inner>) {
+    let (shards, record) = {
+        let mut state = txn.state.lock();
+        // With messages under way that release its locks, the id must not come back (they would release new ones).
+        let clean = match state.phase {
+            Phase::Committing => return,
+            Phase::Ended { clean } => clean,
+            Phase::Open => !state.record,
+        } && state.lock_shards.is_empty();
+        let record = state.record && state.phase == Phase::Open;
+        state.phase = Phase::Ended { clean };
+        (std::mem::take(&mut state.lock_shards), record.then(|| state.anchor.clone()).flatten())
+    };
+    let cleanup = &txn.coordinator.cleanup;
+    cleanup.release(txn.id, shards);
+    if let Some(anchor) = record {
+        cleanup.abort_record(txn.meta(anchor, txn.deadline));
+    }
+    txn.coordinator.history.forget(txn.id);
+}
+
+/// The next attempt; see [`Txn::restart`].
+pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
+    quorate_env::probe!("txn.restarted");
+    metrics::counter!("quorate_txn_restarts_total").increment(1);
+    let (clean, shards, record, cost, commit_before) = {
+        let mut state = txn.state.lock();
+        let clean = match state.phase {
+            Phase::Open => !state.record,
+            Phase::Committing => false,
+            Phase::Ended { clean } => clean,
+        };
+        let record = state.record && state.phase == Phase::Open;
+        if state.phase == Phase::Open {
+            state.phase = Phase::Ended { clean };
+        }
+        let shards = std::mem::take(&mut state.lock_shards);
+        (clean, shards, record.then(|| state.anchor.clone()).flatten(), state.cost, txn.options.commit_before)
+    };
+    let coordinator = txn.coordinator.clone();
+    let mut options = txn.options.clone();
+    options.commit_before = commit_before;
+    // The id stands for locks held; it can only be kept while no shard has anything durable under it.
+    let id = if clean { txn.id } else { quorate_proto::TxnId(coordinator.env.random_u128()) };
+    let next = Inner::new(coordinator.clone(), options, id, txn.attempt + 1, txn.started, txn.deadline, cost);
+    if clean {
+        next.state.lock().lock_shards = shards;
+    } else {
+        coordinator.cleanup.release(txn.id, shards);
+        if let Some(anchor) = record {
+            coordinator.cleanup.abort_record(txn.meta(anchor, txn.deadline));
+        }
+    }
+    Txn(Arc::new(next))
+}
+
+/// What to remember of a transaction that is being decided.
+pub(crate) fn evidence(txn: &Inner, anchor: Key, outcome: Outcome) -> Evidence {
+    Evidence { txn: txn.id, anchor, outcome, prepared: Vec::new(), decided: None }
+}

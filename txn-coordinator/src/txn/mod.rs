@@ -1,24 +1,27 @@
 //! A transaction, as its users hold it.
 
-use crate::{Coordinator, Cost, Guarantee, Isolation, ScanOptions, TxnError, TxnOptions};
+mod read;
+mod scan;
+pub(crate) mod state;
+
+use crate::{Coordinator, Cost, Guarantee, Isolation, ScanOptions, TxnError, TxnOptions, commit};
 use futures::stream::BoxStream;
-use quorate_proto::{Key, Span, Timestamp, TxnId, Value, kv::LockRequest};
+use quorate_proto::{Key, KvError, Span, Timestamp, TxnId, Value, kv::LockRequest};
+use state::{Inner, Phase};
 use std::sync::Arc;
 
 /// A transaction under way; clones are the same transaction, so that concurrent operators can share it. Dropping the last
 /// clone without [`Txn::commit`] rolls it back.
 #[derive(Clone)]
-pub struct Txn(Arc<Inner>);
-
-pub(crate) struct Inner {
-    #[allow(dead_code)]
-    coordinator: Arc<Coordinator>,
-}
+pub struct Txn(pub(crate) Arc<Inner>);
 
 /// A moment to which [`Txn::rollback_to`] returns. It stays valid after that, until it is released, an earlier one is
 /// returned to or released, or the transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Savepoint(u64);
+pub struct Savepoint {
+    depth: usize,
+    mark: u64,
+}
 
 /// A transaction that is committed for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,48 +34,57 @@ pub struct Committed {
 }
 
 impl Txn {
-    pub(crate) fn begin(coordinator: Arc<Coordinator>, _options: TxnOptions) -> Self {
-        Txn(Arc::new(Inner { coordinator }))
+    pub(crate) fn begin(coordinator: Arc<Coordinator>, options: TxnOptions) -> Self {
+        Txn(Arc::new(Inner::first(coordinator, options)))
     }
 
     pub fn id(&self) -> TxnId {
-        todo!()
+        self.0.id
     }
 
     pub fn isolation(&self) -> Isolation {
-        todo!()
+        self.0.options.isolation
     }
 
     pub fn read_only(&self) -> bool {
-        todo!()
+        self.0.options.read_only || self.0.historical()
     }
 
     /// Starts at 0 and rises with each [`Txn::restart`].
     pub fn attempt(&self) -> u32 {
-        todo!()
+        self.0.attempt
     }
 
     /// The timestamp at which everything is read now; it may move up while nothing contradicts.
     pub fn read_ts(&self) -> Timestamp {
-        todo!()
+        self.0.state.lock().read_ts
     }
 
     /// When the transaction began (its first attempt).
     pub fn started(&self) -> Timestamp {
-        todo!()
+        self.0.started
     }
 
     /// Begins the next statement: under `ReadCommitted` it reads at the present time, otherwise nothing changes. Running
     /// streams of the statement before must have ended.
     pub fn begin_statement(&self) {
-        todo!()
+        let clock = self.0.coordinator.env.clock();
+        let mut state = self.0.state.lock();
+        state.guarantee = Guarantee::strongest(self.0.options.isolation, clock.commit_wait());
+        if self.0.read_committed() && !self.0.historical() {
+            state.read_ts = clock.now().max(state.read_ts);
+            state.uncertain_to =
+                if clock.commit_wait() { state.read_ts } else { state.read_ts.plus(clock.bound()) };
+            state.fixed = false;
+            state.spans.clear();
+        }
     }
 
     /// Reads one key through the own writes. With `lock` the key is locked first, whether it exists or not, and the newest
     /// version is returned; with `WaitPolicy::SkipLocked` a locked key reads as absent.
     pub async fn get(&self, key: &Key, lock: Option<LockRequest>) -> Result<Option<Value>, TxnError> {
-        let _ = (key, lock);
-        todo!()
+        let values = self.0.read_keys(std::slice::from_ref(key), lock).await?;
+        Ok(values.into_iter().next().flatten())
     }
 
     /// Reads many keys, in parallel over their shards; the answers in the order of `keys`.
@@ -81,8 +93,7 @@ impl Txn {
         keys: &[Key],
         lock: Option<LockRequest>,
     ) -> Result<Vec<Option<Value>>, TxnError> {
-        let _ = (keys, lock);
-        todo!()
+        self.0.read_keys(keys, lock).await
     }
 
     /// Reads the rows of a span page by page, in key order or its reverse, through the own writes as they are now: what is
@@ -92,81 +103,118 @@ impl Txn {
         span: Span,
         options: ScanOptions,
     ) -> BoxStream<'static, Result<Vec<(Key, Value)>, TxnError>> {
-        let _ = (span, options);
-        todo!()
+        scan::scan(self.0.clone(), span, options)
     }
 
     /// Buffers a write. The commit proves that nobody else has written the key since it was locked, or read otherwise.
     pub fn put(&self, key: Key, value: Value) {
-        let _ = (key, value);
-        todo!()
+        self.write(key, Some(value));
     }
 
     /// Buffers a deletion; like [`Txn::put`].
     pub fn delete(&self, key: Key) {
-        let _ = key;
-        todo!()
+        self.write(key, None);
     }
 
     /// The commit proves that the key has no live version then; otherwise it fails with `KvError::Exists`. Undone by
     /// [`Txn::rollback_to`].
     pub fn check_absent(&self, key: Key) {
-        let _ = key;
-        todo!()
+        let mut state = self.0.state.lock();
+        state.anchor.get_or_insert_with(|| key.clone());
+        state.buffer.check_absent(key);
     }
 
     /// Keys written so far, and the bytes that they take.
     pub fn buffered(&self) -> (usize, usize) {
-        todo!()
+        let state = self.0.state.lock();
+        (state.buffer.len(), state.buffer.bytes())
     }
 
     pub fn savepoint(&self) -> Savepoint {
-        todo!()
+        let mut state = self.0.state.lock();
+        let mark = state.buffer.mark();
+        state.savepoints.push(mark);
+        Savepoint { depth: state.savepoints.len(), mark }
     }
 
     /// Undoes the writes and absence checks since. Locks stay.
     pub fn rollback_to(&self, savepoint: Savepoint) {
-        let _ = savepoint;
-        todo!()
+        self.release_from(savepoint.depth + 1);
+        let mut state = self.0.state.lock();
+        if state.savepoints.last() == Some(&savepoint.mark) {
+            state.buffer.rollback_to(savepoint.mark);
+        } else {
+            state.refused = Some(KvError::BadRequest { why: "the savepoint is gone".into() });
+        }
     }
 
     /// Forgets a savepoint and all later ones.
     pub fn release(&self, savepoint: Savepoint) {
-        let _ = savepoint;
-        todo!()
+        self.release_from(savepoint.depth);
     }
 
     /// The commit timestamp must lie below this: the lease of a schema version ends there (PROTOCOL 20). Several calls: the
     /// earliest counts.
     pub fn set_commit_before(&self, ts: Timestamp) {
-        let _ = ts;
-        todo!()
+        let mut state = self.0.state.lock();
+        state.commit_before = state.commit_before.min(ts);
     }
 
     /// Commits. After an error the transaction is over: rolled back, or with `ErrorClass::Ambiguous` unknown. Dropping the
     /// future does not stop the commit.
     pub async fn commit(&self) -> Result<Committed, TxnError> {
-        todo!()
+        commit::commit(&self.0).await
     }
 
     /// Drops all writes and locks. Nothing is waited for.
     pub async fn rollback(&self) {
-        todo!()
+        commit::rollback(&self.0);
     }
 
     /// The next attempt of this transaction, which must have failed or been given up: nothing read or written, a new read
     /// timestamp, the age of the first attempt (which counts in deadlocks) and, where possible, its locks.
     pub fn restart(&self) -> Txn {
-        todo!()
+        commit::restart(&self.0)
     }
 
     /// What all attempts have cost so far.
     pub fn cost(&self) -> Cost {
-        todo!()
+        self.0.state.lock().cost
     }
 
     /// What the answers since the last [`Txn::begin_statement`] may be relied upon for.
     pub fn guarantee(&self) -> Guarantee {
-        todo!()
+        self.0.state.lock().guarantee
+    }
+
+    fn write(&self, key: Key, value: Option<Value>) {
+        let config = &self.0.coordinator.config;
+        let mut state = self.0.state.lock();
+        if self.read_only() {
+            state.refused = Some(KvError::BadRequest { why: "a read-only transaction wrote".into() });
+            return;
+        }
+        if state.buffer.bytes() > config.max_buffer_bytes {
+            let what = format!("a transaction holds at most {} bytes of changes", config.max_buffer_bytes);
+            state.refused = Some(KvError::Overloaded { what, retry_after_millis: 0 });
+            return;
+        }
+        let read_ts = state.read_ts;
+        state.anchor.get_or_insert_with(|| key.clone());
+        state.buffer.write(key, value, read_ts);
+    }
+
+    /// Forgets all savepoints from this depth on (1 is the first).
+    fn release_from(&self, depth: usize) {
+        let mut state = self.0.state.lock();
+        while state.savepoints.len() >= depth.max(1) {
+            let Some(mark) = state.savepoints.pop() else { return };
+            state.buffer.unmark(mark);
+        }
+    }
+
+    /// Whether the transaction can still read, write and commit.
+    pub fn is_open(&self) -> bool {
+        self.0.state.lock().phase == Phase::Open
     }
 }

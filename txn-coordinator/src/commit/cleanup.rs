@@ -1,0 +1,241 @@
+//! What remains to be done when the client has its answer: resolving intents, writing aborts, releasing locks; and the
+//! heartbeats of transactions that hold locks for long. All of it may be lost with the node: others then do the rest.
+
+use crate::{
+    Router, TxnConfig,
+    route::{SendError, SendOptions},
+    txn::state::{Inner, Phase},
+};
+use futures::{StreamExt, stream::FuturesUnordered};
+use parking_lot::Mutex;
+use quorate_env::Env;
+use quorate_proto::{
+    Key, ShardId, TxnId,
+    kv::{Decide, Decision, Heartbeat, ReleaseLocks, Resolve, ShardOp, TxnMeta},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long a resolution is tried before it is left to whoever meets the intents.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// Keys of one request, and with it one log entry.
+const BATCH: usize = 2048;
+
+/// Shared by all transactions of a coordinator.
+pub struct Cleanup {
+    env: Env,
+    router: Arc<Router>,
+    /// Bounds decided transactions with unresolved intents; commits wait for a free place (back-pressure).
+    places: Arc<Semaphore>,
+    heartbeat: Duration,
+    holders: Arc<Mutex<Holders>>,
+}
+
+/// Transactions that hold locks. A task runs while there are any.
+#[derive(Default)]
+struct Holders {
+    by_id: BTreeMap<TxnId, Weak<Inner>>,
+    running: bool,
+}
+
+impl Cleanup {
+    pub(crate) fn new(env: Env, router: Arc<Router>, config: &TxnConfig) -> Self {
+        Cleanup {
+            env,
+            router,
+            places: Arc::new(Semaphore::new(config.max_unresolved)),
+            heartbeat: config.heartbeat,
+            holders: Arc::default(),
+        }
+    }
+
+    /// A place among the transactions with unresolved intents.
+    pub(crate) async fn admit(&self) -> OwnedSemaphorePermit {
+        if self.places.available_permits() == 0 {
+            metrics::counter!("quorate_txn_backpressure_total").increment(1);
+        }
+        let places = self.places.clone();
+        places.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Turns intents into versions, or removes them, batched by shard.
+    pub(crate) fn resolve(
+        &self,
+        txn: TxnId,
+        decision: Decision,
+        keys: Vec<Key>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        if keys.is_empty() {
+            return;
+        }
+        let (env, router) = (self.env.clone(), self.router.clone());
+        let task = async move {
+            if let Err(error) = resolve(&env, &router, txn, decision, keys).await {
+                quorate_env::probe!("txn.resolve_left_to_others");
+                tracing::info!(%txn, error = %error.error, "intents are left for others to resolve");
+            }
+            drop(place);
+        };
+        self.env.spawn("txn.resolve", task).detach();
+    }
+
+    /// Writes ABORTED (if asked to) and removes intents. Both at once: nobody but the coordinator commits, and it will not.
+    pub(crate) fn abort(
+        &self,
+        txn: TxnId,
+        record: Option<TxnMeta>,
+        keys: Vec<Key>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        metrics::counter!("quorate_txn_aborts_written_total").increment(1);
+        if let Some(meta) = record {
+            self.abort_record(meta);
+        }
+        self.resolve(txn, Decision::Abort, keys, place);
+    }
+
+    pub(crate) fn abort_record(&self, meta: TxnMeta) {
+        let (env, router) = (self.env.clone(), self.router.clone());
+        let task = async move {
+            let decide =
+                Decide { txn: meta, decision: Decision::Abort, intents: Vec::new(), prepared: Vec::new() };
+            if let Err(error) = router.send(ShardOp::Decide(decide), options(&env)).await {
+                tracing::debug!(error = %error.error, "an abort is left for others to write");
+            }
+        };
+        self.env.spawn("txn.abort", task).detach();
+    }
+
+    /// Drops unreplicated locks. A message lost is no harm: the lock falls with its holder, or by PROTOCOL 13.
+    pub(crate) fn release(&self, txn: TxnId, shards: BTreeSet<ShardId>) {
+        if shards.is_empty() {
+            return;
+        }
+        let router = self.router.clone();
+        let task = async move {
+            let all = shards.into_iter().map(|shard| {
+                let router = &router;
+                async move { router.tell(shard, ShardOp::ReleaseLocks(ReleaseLocks { txn })).await }
+            });
+            futures::future::join_all(all).await;
+        };
+        self.env.spawn("txn.release", task).detach();
+    }
+
+    pub(crate) fn heartbeat(&self, heartbeat: Heartbeat) {
+        let (env, router) = (self.env.clone(), self.router.clone());
+        let interval = self.heartbeat;
+        let task = async move {
+            let options =
+                SendOptions { deadline: env.boottime() + interval, attempt: interval, follower: false };
+            if let Err(error) = router.send(ShardOp::Heartbeat(heartbeat), options).await {
+                tracing::debug!(error = %error.error, "a heartbeat got lost");
+            }
+        };
+        self.env.spawn("txn.heartbeat", task).detach();
+    }
+
+    /// From now on the transaction counts as one that holds locks.
+    pub(crate) fn watch(&self, txn: &Arc<Inner>) {
+        let mut holders = self.holders.lock();
+        if holders.by_id.insert(txn.id, Arc::downgrade(txn)).is_none() && !holders.running {
+            holders.running = true;
+            let task = beat(self.env.clone(), self.router.clone(), self.holders.clone(), self.heartbeat);
+            self.env.spawn("txn.heartbeats", task).detach();
+        }
+    }
+
+    pub(crate) fn forget(&self, txn: TxnId) {
+        let mut holders = self.holders.lock();
+        // An attempt that follows under the same id has taken the place already.
+        if holders.by_id.get(&txn).is_some_and(|held| held.strong_count() == 0) {
+            holders.by_id.remove(&txn);
+        }
+    }
+}
+
+fn options(env: &Env) -> SendOptions {
+    SendOptions { deadline: env.boottime() + PATIENCE, attempt: ATTEMPT, follower: false }
+}
+
+async fn resolve(
+    env: &Env,
+    router: &Arc<Router>,
+    txn: TxnId,
+    decision: Decision,
+    mut todo: Vec<Key>,
+) -> Result<(), SendError> {
+    let until = options(env);
+    while !todo.is_empty() {
+        todo.sort();
+        let mut batches: Vec<(ShardId, Vec<Key>)> = Vec::new();
+        for key in std::mem::take(&mut todo) {
+            let shard = router.locate(&key, until.deadline).await?.id;
+            match batches.last_mut() {
+                Some((last, keys)) if *last == shard && keys.len() < BATCH => keys.push(key),
+                _ => batches.push((shard, vec![key])),
+            }
+        }
+        let mut running: FuturesUnordered<_> = batches
+            .into_iter()
+            .map(|(_, keys)| async move {
+                let op = ShardOp::Resolve(Resolve { txn, decision, keys: keys.clone() });
+                (keys, router.send(op, until).await)
+            })
+            .collect();
+        while let Some((keys, result)) = running.next().await {
+            match result {
+                Ok(_) => {}
+                Err(error) if error.regroup => todo.extend(keys),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps records of transactions that have held locks for longer than two intervals from being taken for dead. Ends when
+/// no transaction holds any.
+async fn beat(env: Env, router: Arc<Router>, holders: Arc<Mutex<Holders>>, interval: Duration) {
+    loop {
+        env.sleep(interval).await;
+        let held: Vec<Arc<Inner>> = {
+            let mut all = holders.lock();
+            all.by_id.retain(|_, txn| txn.strong_count() > 0);
+            if all.by_id.is_empty() {
+                all.running = false;
+                return;
+            }
+            all.by_id.values().filter_map(Weak::upgrade).collect()
+        };
+        let now = env.clock().physical();
+        for txn in held {
+            let anchor = {
+                let mut state = txn.state.lock();
+                let old = now.since(txn.started) > 2 * interval;
+                if state.phase != Phase::Open || state.lock_shards.is_empty() || !old {
+                    continue;
+                }
+                let Some(anchor) = state.anchor.clone() else { continue };
+                state.record = true;
+                anchor
+            };
+            let op = ShardOp::Heartbeat(Heartbeat { txn: txn.meta(anchor, txn.deadline) });
+            let options =
+                SendOptions { deadline: env.boottime() + interval, attempt: interval, follower: false };
+            let router = router.clone();
+            let task = async move {
+                if let Err(error) = router.send(op, options).await {
+                    tracing::debug!(error = %error.error, "a heartbeat got lost");
+                }
+            };
+            env.spawn("txn.heartbeat", task).detach();
+        }
+    }
+}

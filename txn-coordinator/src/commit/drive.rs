@@ -1,0 +1,432 @@
+//! Carries out what the commit machine says.
+
+use super::{
+    evidence,
+    machine::{Effect, Event, Failure, Machine, Part, Plan},
+    plan::Pieces,
+};
+use crate::{
+    Outcome, TxnError,
+    route::{SendError, SendOptions, Sent},
+    txn::state::{Inner, Phase},
+};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use quorate_proto::{
+    Key, KvError, ShardId, Timestamp,
+    kv::{
+        CommitLocal, Decide, Decision, Heartbeat, Prepare, QueryTxn, Refresh, ShardOp, ShardReply, TxnMeta,
+    },
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// How long proposing may take, all repetitions included.
+const PATIENCE: Duration = Duration::from_secs(30);
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// Parts of one large transaction that are prepared at a time.
+const PARALLEL_PARTS: usize = 16;
+/// Keys listed in a record; of more, whoever meets an intent finds the record through the intent.
+const MAX_LISTED: usize = 4096;
+
+pub(super) struct Driver {
+    txn: Arc<Inner>,
+    machine: Machine,
+    first: Vec<Effect>,
+    meta: TxnMeta,
+    running: FuturesUnordered<BoxFuture<'static, (Event, crate::Cost)>>,
+    /// Parts that wait for their turn.
+    queued: std::collections::VecDeque<BoxFuture<'static, (Event, crate::Cost)>>,
+    preparing: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Driver {
+    pub(super) fn new(txn: Arc<Inner>, plan: Plan) -> Self {
+        let coordinator = &txn.coordinator;
+        let now = coordinator.env.clock().physical();
+        let deadline = txn.deadline.min(now.plus(coordinator.config.commit_window));
+        let anchor = txn.state.lock().anchor.clone().unwrap_or_default();
+        let meta = txn.meta(anchor, deadline);
+        let (machine, first) = Machine::new(plan);
+        Driver {
+            txn,
+            machine,
+            first,
+            meta,
+            running: FuturesUnordered::new(),
+            queued: std::collections::VecDeque::new(),
+            preparing: 0,
+            permit: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, answer: oneshot::Sender<Result<Timestamp, TxnError>>) {
+        let coordinator = self.txn.coordinator.clone();
+        coordinator.history.record(evidence(&self.txn, self.meta.anchor.clone(), Outcome::Pending));
+        if !matches!(self.first.first(), Some(Effect::CommitLocal { .. })) {
+            self.permit = Some(coordinator.cleanup.admit().await);
+        }
+        let mut answer = Some(answer);
+        let heartbeat = coordinator.config.heartbeat;
+        let mut effects = std::mem::take(&mut self.first);
+        let mut next_tick = coordinator.env.boottime() + heartbeat;
+        loop {
+            for effect in effects {
+                if let Effect::Answer(result) = effect {
+                    let result = self.ended(result);
+                    if let Some(answer) = answer.take() {
+                        // The client may be gone; the commit is what it is.
+                        let _ = answer.send(result);
+                    }
+                } else {
+                    self.effect(effect);
+                }
+            }
+            if self.machine.finished() && self.running.is_empty() {
+                return;
+            }
+            let left = next_tick.saturating_sub(coordinator.env.boottime());
+            let event = match coordinator.env.timeout(left, self.running.next()).await {
+                Ok(Some((event, cost))) => {
+                    self.txn.state.lock().cost += cost;
+                    event
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    next_tick = coordinator.env.boottime() + heartbeat;
+                    Event::Tick
+                }
+            };
+            if matches!(event, Event::Prepared { .. } | Event::PrepareFailed { .. } | Event::Regrouped { .. })
+            {
+                self.preparing -= 1;
+                if let Some(next) = self.queued.pop_front() {
+                    self.preparing += 1;
+                    self.running.push(next);
+                }
+            }
+            effects = self.machine.step(event);
+        }
+    }
+
+    /// The outcome is known, or known to be unknown.
+    fn ended(&mut self, result: Result<Timestamp, KvError>) -> Result<Timestamp, TxnError> {
+        let coordinator = &self.txn.coordinator;
+        let mut evidence = evidence(
+            &self.txn,
+            self.meta.anchor.clone(),
+            match &result {
+                Ok(ts) => Outcome::Committed(*ts),
+                Err(KvError::Ambiguous { .. }) => Outcome::Unknown,
+                Err(_) => Outcome::Aborted,
+            },
+        );
+        evidence.prepared = self.machine.prepared();
+        evidence.decided = self.machine.decided();
+        let clean = result.is_err() && !self.machine.left_traces();
+        if clean {
+            coordinator.history.forget(self.txn.id);
+        } else {
+            coordinator.history.record(evidence);
+        }
+        let mut state = self.txn.state.lock();
+        state.cost.rounds += self.machine.rounds;
+        state.cost.entries += self.machine.entries;
+        state.phase = Phase::Ended { clean };
+        if result.is_ok() {
+            // Shards that were written to let go of the locks by themselves.
+            let written: BTreeSet<ShardId> = self.written().map(|part| part.shard).collect();
+            let locks = std::mem::take(&mut state.lock_shards);
+            let others: BTreeSet<ShardId> = locks.difference(&written).copied().collect();
+            drop(state);
+            coordinator.cleanup.release(self.txn.id, others);
+        }
+        result.map_err(|error| {
+            metrics::counter!("quorate_txn_failed_commits_total").increment(1);
+            self.txn.error(error)
+        })
+    }
+
+    fn written(&self) -> impl Iterator<Item = &Part> {
+        self.machine.plan().parts.iter().filter(|part| !part.writes.is_empty())
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::CommitLocal { part, commit_ts, commit_max } => {
+                let future = self.commit_local(part, commit_ts, commit_max);
+                self.running.push(future);
+            }
+            Effect::Prepare { part, commit_ts } => {
+                let future = self.prepare(part, commit_ts);
+                if self.preparing < PARALLEL_PARTS {
+                    self.preparing += 1;
+                    self.running.push(future);
+                } else {
+                    self.queued.push_back(future);
+                }
+            }
+            Effect::Refresh { part, from, to } => {
+                let future = self.refresh(part, from, to);
+                self.running.push(future);
+            }
+            Effect::Decide { ts } => {
+                let future = self.decide(ts);
+                self.running.push(future);
+            }
+            Effect::Ask { abort } => {
+                let future = self.ask(abort);
+                self.running.push(future);
+            }
+            Effect::Wait { ts } => {
+                let env = self.txn.coordinator.env.clone();
+                let until = if env.clock().commit_wait() { ts.plus(env.clock().bound()) } else { ts };
+                self.running.push(
+                    async move {
+                        env.clock().wait_until_past(until).await;
+                        (Event::Waited, crate::Cost::default())
+                    }
+                    .boxed(),
+                );
+            }
+            Effect::Heartbeat => {
+                let heartbeat = Heartbeat { txn: self.meta.clone() };
+                self.txn.coordinator.cleanup.heartbeat(heartbeat);
+            }
+            Effect::Answer(_) => unreachable!("answers are given by the loop"),
+            Effect::Resolve { ts, parts } => {
+                let keys = self.keys(&parts);
+                let permit = self.permit.take();
+                self.txn.coordinator.cleanup.resolve(self.txn.id, Decision::Commit(ts), keys, permit);
+            }
+            Effect::Abort { record, parts } => {
+                let keys = self.keys(&parts);
+                let permit = self.permit.take();
+                let record = record.then(|| self.meta.clone());
+                self.txn.coordinator.cleanup.abort(self.txn.id, record, keys, permit);
+            }
+        }
+    }
+
+    fn keys(&self, parts: &[usize]) -> Vec<Key> {
+        let writes = parts.iter().flat_map(|part| &self.machine.part(*part).writes);
+        writes.map(|write| write.key.clone()).collect()
+    }
+
+    fn options(&self) -> SendOptions {
+        let now = self.txn.coordinator.env.boottime();
+        SendOptions { deadline: now + PATIENCE, attempt: ATTEMPT, follower: false }
+    }
+
+    fn commit_local(
+        &self,
+        part: usize,
+        commit_ts: Timestamp,
+        commit_max: Timestamp,
+    ) -> BoxFuture<'static, (Event, crate::Cost)> {
+        let router = self.txn.coordinator.router.clone();
+        let share = self.machine.part(part).clone();
+        let all = Pieces::of_all(self.machine.plan().parts.iter());
+        let read_ts = self.machine.plan().read_ts;
+        let op = ShardOp::CommitLocal(CommitLocal {
+            txn: self.meta.clone(),
+            read_ts,
+            commit_ts,
+            commit_before: commit_max,
+            refresh: share.refresh,
+            checks: share.checks,
+            writes: share.writes,
+        });
+        let options = self.options();
+        async move {
+            match router.send(op, options).await {
+                Ok(Sent { reply: ShardReply::Committed(ts, position), cost, .. }) => {
+                    (Event::Local(Ok((ts, position))), waited(cost))
+                }
+                Ok(sent) => (Event::Local(Err(wrong(&sent))), waited(sent.cost)),
+                Err(error) => {
+                    let cost = waited(error.cost);
+                    let parts = if error.regroup {
+                        quorate_env::probe!("txn.local_regrouped");
+                        all.group(&router, options.deadline).await.ok()
+                    } else {
+                        None
+                    };
+                    let failure = Failure { error: error.error, maybe: error.maybe, parts };
+                    (Event::Local(Err(failure)), cost)
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn prepare(&self, part: usize, commit_ts: Timestamp) -> BoxFuture<'static, (Event, crate::Cost)> {
+        let router = self.txn.coordinator.router.clone();
+        let share = self.machine.part(part).clone();
+        let plan = self.machine.plan();
+        let op = ShardOp::Prepare(Prepare {
+            txn: self.meta.clone(),
+            read_ts: plan.read_ts,
+            commit_ts,
+            commit_before: plan.commit_max,
+            refresh: share.refresh.clone(),
+            checks: share.checks.clone(),
+            writes: share.writes.clone(),
+        });
+        let options = self.options();
+        async move {
+            match router.send(op, options).await {
+                Ok(Sent { reply: ShardReply::Prepared(ts, position), cost, .. }) => {
+                    (Event::Prepared { part, ts, position }, cost)
+                }
+                Ok(sent) => {
+                    let cost = sent.cost;
+                    (Event::PrepareFailed { part, failure: wrong(&sent) }, cost)
+                }
+                Err(error) if error.regroup && !error.maybe => {
+                    quorate_env::probe!("txn.prepare_regrouped");
+                    match Pieces::of(&share).group(&router, options.deadline).await {
+                        Ok(parts) => (Event::Regrouped { part, parts }, error.cost),
+                        Err(other) => (Event::PrepareFailed { part, failure: failure(other) }, error.cost),
+                    }
+                }
+                // Perhaps prepared before the split: the same keys again, wherever they are now, are answered from the
+                // intents.
+                Err(error) if error.regroup => {
+                    match Pieces::of(&share).group(&router, options.deadline).await {
+                        Ok(parts) => (Event::Regrouped { part, parts }, error.cost),
+                        Err(other) => {
+                            let failure = Failure { error: other.error, maybe: true, parts: None };
+                            (Event::PrepareFailed { part, failure }, error.cost)
+                        }
+                    }
+                }
+                Err(error) => {
+                    let cost = error.cost;
+                    (Event::PrepareFailed { part, failure: failure(error) }, cost)
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// Proves reads, and checks of keys that are not written, up to a later timestamp.
+    fn refresh(
+        &self,
+        part: usize,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'static, (Event, crate::Cost)> {
+        let router = self.txn.coordinator.router.clone();
+        let share = self.machine.part(part);
+        let pieces = Pieces {
+            refresh: share.refresh.clone(),
+            checks: share.unprotected().cloned().collect(),
+            writes: Vec::new(),
+        };
+        let (meta, options) = (self.meta.clone(), self.options());
+        async move {
+            let mut cost = crate::Cost::default();
+            let mut todo = vec![(pieces.refresh, pieces.checks)];
+            while let Some((spans, checks)) = todo.pop() {
+                let again = Pieces { refresh: spans.clone(), checks: checks.clone(), writes: Vec::new() };
+                let op = ShardOp::Refresh(Refresh { txn: meta.clone(), from, to, spans, checks });
+                match router.send(op, options).await {
+                    Ok(sent) => cost += sent.cost,
+                    Err(error) if error.regroup => {
+                        cost += error.cost;
+                        match again.group(&router, options.deadline).await {
+                            Ok(parts) => todo.extend(parts.into_iter().map(|p| (p.refresh, p.checks))),
+                            Err(error) => {
+                                return (Event::RefreshFailed { part, failure: failure(error) }, cost);
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        cost += error.cost;
+                        return (Event::RefreshFailed { part, failure: failure(error) }, cost);
+                    }
+                }
+            }
+            (Event::Refreshed { part }, cost)
+        }
+        .boxed()
+    }
+
+    fn decide(&self, ts: Timestamp) -> BoxFuture<'static, (Event, crate::Cost)> {
+        let coordinator = self.txn.coordinator.clone();
+        let keys = self.written().map(|part| part.writes.len()).sum::<usize>();
+        let intents = if keys > MAX_LISTED {
+            Vec::new()
+        } else {
+            self.written().flat_map(|part| part.writes.iter().map(|write| write.key.clone())).collect()
+        };
+        let op = ShardOp::Decide(Decide {
+            txn: self.meta.clone(),
+            decision: Decision::Commit(ts),
+            intents,
+            prepared: self.machine.prepared(),
+        });
+        let mut options = self.options();
+        options.deadline = coordinator.env.boottime() + coordinator.config.ambiguity_bound;
+        async move {
+            match coordinator.router.send(op, options).await {
+                Ok(Sent { reply: ShardReply::Decided(state, position), cost, .. }) => {
+                    (Event::Decided { state, position }, waited(cost))
+                }
+                Ok(sent) => {
+                    let mut failure = wrong(&sent);
+                    failure.maybe = true;
+                    (Event::DecideFailed { failure }, waited(sent.cost))
+                }
+                Err(error) => {
+                    let cost = waited(error.cost);
+                    (Event::DecideFailed { failure: failure(error) }, cost)
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn ask(&self, abort: bool) -> BoxFuture<'static, (Event, crate::Cost)> {
+        quorate_env::probe!("txn.outcome_asked");
+        let coordinator = self.txn.coordinator.clone();
+        let op = ShardOp::QueryTxn(QueryTxn {
+            txn: self.txn.id,
+            anchor: self.meta.anchor.clone(),
+            abort_if_silent: false,
+            abort_now: abort,
+            meta: Some(self.meta.clone()),
+        });
+        let mut options = self.options();
+        options.deadline = coordinator.env.boottime() + coordinator.config.ambiguity_bound;
+        async move {
+            match coordinator.router.send(op, options).await {
+                Ok(Sent { reply: ShardReply::Txn(state), cost, .. }) => (Event::Asked(state), waited(cost)),
+                Ok(sent) => (Event::AskFailed, waited(sent.cost)),
+                Err(error) => match error.error {
+                    KvError::TxnCommitted { ts, .. } => {
+                        (Event::Asked(quorate_proto::kv::TxnState::Committed(ts)), waited(error.cost))
+                    }
+                    _ => (Event::AskFailed, waited(error.cost)),
+                },
+            }
+        }
+        .boxed()
+    }
+}
+
+fn waited(mut cost: crate::Cost) -> crate::Cost {
+    cost.waits += 1;
+    cost
+}
+
+fn failure(error: SendError) -> Failure {
+    Failure { error: error.error, maybe: error.maybe, parts: None }
+}
+
+/// A shard that answers another question than was asked is broken, and may have done anything.
+fn wrong(sent: &Sent) -> Failure {
+    let why = format!("shard {} answered another question: {:?}", sent.shard, sent.reply);
+    Failure { error: KvError::Internal { why }, maybe: true, parts: None }
+}

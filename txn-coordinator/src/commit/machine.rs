@@ -1,0 +1,618 @@
+//! The commit of one transaction as a state machine. Pure: events in, effects out.
+//!
+//! ```text
+//! Local ──────────────► Done            all in one shard: one entry
+//!   │ pinned: would have to move; or split meanwhile
+//!   ▼
+//! Preparing ─► Refreshing ─► Deciding ─► Done
+//!   │  failed      │ failed     │ lost ─► Asking ─► Done
+//!   ▼              ▼            ▼
+//! Aborting ─────────────────────► Done
+//! ```
+//!
+//! What keeps it safe, asserted where it happens:
+//! - `Decide(Commit(ts))` is emitted at most once, after every part is prepared at or below `ts` and all reads and checks
+//!   that no own intent protects are proven up to `ts`.
+//! - A success is answered only after the record says committed; a definite failure only if no copy of a deciding request
+//!   can still succeed, or the record says aborted.
+
+use quorate_proto::{
+    KvError, LogPosition, ShardId, Span, Timestamp, TxnId,
+    kv::{Check, TxnState, Write},
+};
+
+/// One participant's share; a shard may get several when its share is large.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    pub shard: ShardId,
+    pub refresh: Vec<Span>,
+    pub checks: Vec<Check>,
+    pub writes: Vec<Write>,
+}
+
+impl Part {
+    /// Whether something was read or checked that no own intent protects, so that a later commit timestamp needs proof.
+    fn needs_proof(&self) -> bool {
+        !self.refresh.is_empty() || self.unprotected().next().is_some()
+    }
+
+    /// Checks of keys that this part does not write. (Absence must hold at the commit timestamp; an own intent keeps it.)
+    pub fn unprotected(&self) -> impl Iterator<Item = &Check> {
+        self.checks
+            .iter()
+            .filter(|check| self.writes.binary_search_by(|write| write.key.cmp(&check.key)).is_err())
+    }
+}
+
+/// How the commit is to be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub txn: TxnId,
+    pub read_ts: Timestamp,
+    pub commit_ts: Timestamp,
+    /// The greatest timestamp allowed.
+    pub commit_max: Timestamp,
+    pub parts: Vec<Part>,
+    /// A record may exist: an abort must be written.
+    pub record: bool,
+    /// The shard of the anchor, as far as known when grouping.
+    pub anchor_shard: ShardId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// `CommitLocal` was answered.
+    Local(Result<(Timestamp, LogPosition), Failure>),
+    Prepared {
+        part: usize,
+        ts: Timestamp,
+        position: Option<LogPosition>,
+    },
+    PrepareFailed {
+        part: usize,
+        failure: Failure,
+    },
+    /// The part's keys lie in several shards by now; these replace it.
+    Regrouped {
+        part: usize,
+        parts: Vec<Part>,
+    },
+    Refreshed {
+        part: usize,
+    },
+    RefreshFailed {
+        part: usize,
+        failure: Failure,
+    },
+    /// The record's state after `Decide`, and the deciding entry if this request wrote it.
+    Decided {
+        state: TxnState,
+        position: Option<LogPosition>,
+    },
+    DecideFailed {
+        failure: Failure,
+    },
+    /// The record's state.
+    Asked(TxnState),
+    AskFailed,
+    /// The commit wait is over.
+    Waited,
+    /// Time for a heartbeat.
+    Tick,
+}
+
+/// Why a request brought no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub error: KvError,
+    /// A copy of the request may have been carried out, or may still be.
+    pub maybe: bool,
+    /// For `CommitLocal`: how the keys are grouped now, if that is why it was refused.
+    pub parts: Option<Vec<Part>>,
+}
+
+impl Failure {
+    pub fn definite(error: KvError) -> Self {
+        Failure { error, maybe: false, parts: None }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    CommitLocal {
+        part: usize,
+        commit_ts: Timestamp,
+        commit_max: Timestamp,
+    },
+    Prepare {
+        part: usize,
+        commit_ts: Timestamp,
+    },
+    Refresh {
+        part: usize,
+        from: Timestamp,
+        to: Timestamp,
+    },
+    /// Only ever `Commit`; aborts are part of [`Effect::Abort`].
+    Decide {
+        ts: Timestamp,
+    },
+    /// Ask the record what became of the transaction; with `abort` write ABORTED if it is undecided.
+    Ask {
+        abort: bool,
+    },
+    /// Begin the commit wait for this timestamp.
+    Wait {
+        ts: Timestamp,
+    },
+    Heartbeat,
+    /// The client may be told. After success or failure only clean-up follows.
+    Answer(Result<Timestamp, KvError>),
+    /// Turn the intents of these parts into versions.
+    Resolve {
+        ts: Timestamp,
+        parts: Vec<usize>,
+    },
+    /// Remove the intents of these parts; with `record` write ABORTED first.
+    Abort {
+        record: bool,
+        parts: Vec<usize>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Local,
+    Preparing,
+    Refreshing,
+    Deciding,
+    Asking,
+    /// Failed; waiting for the answers still out, so that their intents can be removed.
+    Aborting,
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Status {
+    Waiting,
+    Prepared {
+        ts: Timestamp,
+        position: Option<LogPosition>,
+        proven: Timestamp,
+    },
+    /// Certainly nothing of it in the shard.
+    Refused,
+    /// Perhaps something of it in the shard.
+    Lost,
+    /// Others took its place.
+    Replaced,
+}
+
+/// See the module's words.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    plan: Plan,
+    phase: Phase,
+    status: Vec<Status>,
+    refreshing: usize,
+    /// The timestamp of the decision, once chosen.
+    ts: Timestamp,
+    /// Two-phase was used: intents may exist.
+    prepared_any: bool,
+    /// What the client will be told, once the commit wait is over as well.
+    committed: Option<Timestamp>,
+    decided: Option<(ShardId, LogPosition)>,
+    waited: bool,
+    answered: bool,
+    failure: Option<KvError>,
+    decide_sent: bool,
+    decide_maybe: bool,
+    /// Consensus rounds waited for.
+    pub rounds: u64,
+    /// Log entries asked for.
+    pub entries: u64,
+}
+
+impl Machine {
+    pub fn new(plan: Plan) -> (Self, Vec<Effect>) {
+        let status = vec![Status::Waiting; plan.parts.len()];
+        let mut machine = Machine {
+            ts: plan.commit_ts,
+            plan,
+            phase: Phase::Done,
+            status,
+            refreshing: 0,
+            prepared_any: false,
+            committed: None,
+            decided: None,
+            waited: false,
+            answered: false,
+            failure: None,
+            decide_sent: false,
+            decide_maybe: false,
+            rounds: 0,
+            entries: 0,
+        };
+        let effects = machine.start();
+        (machine, effects)
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn part(&self, part: usize) -> &Part {
+        &self.plan.parts[part]
+    }
+
+    /// Nothing is expected any more.
+    pub fn finished(&self) -> bool {
+        self.phase == Phase::Done && self.answered
+    }
+
+    /// Where the parts prepared, for the record and as evidence.
+    pub fn prepared(&self) -> Vec<(ShardId, LogPosition)> {
+        let parts = self.plan.parts.iter().zip(&self.status);
+        parts
+            .filter_map(|(part, status)| match status {
+                Status::Prepared { position: Some(position), .. } => Some((part.shard, *position)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn decided(&self) -> Option<(ShardId, LogPosition)> {
+        self.decided
+    }
+
+    /// Requests of the transaction may have left something behind, so that its id is not to be used again.
+    pub fn left_traces(&self) -> bool {
+        self.prepared_any || self.plan.record || self.decide_maybe
+    }
+
+    fn start(&mut self) -> Vec<Effect> {
+        match self.local_part() {
+            Some((part, pinned)) => {
+                self.phase = Phase::Local;
+                self.entries += 1;
+                let commit_max = if pinned { self.plan.commit_ts } else { self.plan.commit_max };
+                vec![Effect::CommitLocal { part, commit_ts: self.plan.commit_ts, commit_max }]
+            }
+            None => self.prepare(),
+        }
+    }
+
+    /// The part that can be committed in one entry, and whether its timestamp must stay: reads in other shards hold at the
+    /// read timestamp only (their timestamp caches protect them up to it and no further).
+    fn local_part(&self) -> Option<(usize, bool)> {
+        let writes = |part: &Part| !part.writes.is_empty();
+        let mut writers = self.plan.parts.iter().enumerate().filter(|(_, part)| writes(part));
+        let (index, part) = writers.next()?;
+        if writers.next().is_some() || part.shard != self.plan.anchor_shard {
+            return None;
+        }
+        let mut others = self.plan.parts.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, p)| p);
+        if others.clone().next().is_none() {
+            return Some((index, false));
+        }
+        let only_reads = others.all(|part| part.checks.is_empty());
+        (only_reads && self.plan.commit_ts == self.plan.read_ts).then_some((index, true))
+    }
+
+    fn prepare(&mut self) -> Vec<Effect> {
+        self.phase = Phase::Preparing;
+        self.prepared_any |= self.plan.parts.iter().any(|part| !part.writes.is_empty());
+        let waiting = self.status.iter().enumerate().filter(|(_, s)| **s == Status::Waiting);
+        let parts: Vec<usize> = waiting.map(|(part, _)| part).collect();
+        self.entries += parts.iter().filter(|part| !self.plan.parts[**part].writes.is_empty()).count() as u64;
+        parts.into_iter().map(|part| Effect::Prepare { part, commit_ts: self.plan.commit_ts }).collect()
+    }
+
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Local(result) => self.local(result),
+            Event::Prepared { part, ts, position } => {
+                let proven = self.plan.commit_ts;
+                self.status[part] = Status::Prepared { ts, position, proven };
+                self.after_prepare()
+            }
+            Event::PrepareFailed { part, failure } => {
+                self.status[part] = if failure.maybe { Status::Lost } else { Status::Refused };
+                self.fail(failure.error)
+            }
+            Event::Regrouped { part, parts } => self.regrouped(part, parts),
+            Event::Refreshed { part } => {
+                if let Status::Prepared { proven, .. } = &mut self.status[part] {
+                    *proven = self.ts;
+                }
+                self.refreshing -= 1;
+                self.after_refresh()
+            }
+            Event::RefreshFailed { failure, .. } => {
+                self.refreshing -= 1;
+                self.fail(failure.error)
+            }
+            Event::Decided { state, position } => self.after_decide(state, position),
+            Event::DecideFailed { failure } => self.decide_failed(failure),
+            Event::Asked(state) => self.asked(state),
+            Event::AskFailed => self.ask_failed(),
+            Event::Waited => {
+                self.waited = true;
+                self.maybe_answer()
+            }
+            Event::Tick => self.tick(),
+        }
+    }
+
+    fn local(&mut self, result: Result<(Timestamp, LogPosition), Failure>) -> Vec<Effect> {
+        let failure = match result {
+            Ok((ts, position)) => {
+                self.rounds += 1;
+                self.decided = Some((self.plan.anchor_shard, position));
+                self.committed = Some(ts);
+                self.phase = Phase::Done;
+                return vec![Effect::Wait { ts }];
+            }
+            Err(failure) => failure,
+        };
+        match failure.error {
+            KvError::TxnCommitted { ts, .. } => {
+                self.committed = Some(ts);
+                self.phase = Phase::Done;
+                return vec![Effect::Wait { ts }];
+            }
+            KvError::TxnAborted { .. } => return self.answer(Err(failure.error)),
+            _ => {}
+        }
+        if failure.maybe {
+            // Some copy may have been applied, or be applied later: the record must say before anything else is done.
+            self.decide_maybe = true;
+            self.failure = Some(failure.error);
+            self.phase = Phase::Asking;
+            return vec![Effect::Ask { abort: true }];
+        }
+        if let Some(parts) = failure.parts {
+            self.plan.parts = parts;
+            self.status = vec![Status::Waiting; self.plan.parts.len()];
+            return self.prepare();
+        }
+        match failure.error {
+            // Pinned to its timestamp and in need of a later one: with all participants that can be had.
+            KvError::BoundPassed { needed, .. }
+                if needed <= self.plan.commit_max && self.plan.parts.len() > 1 =>
+            {
+                self.plan.commit_ts = needed.max(self.plan.commit_ts);
+                self.ts = self.plan.commit_ts;
+                self.prepare()
+            }
+            error => {
+                let mut effects = self.answer(Err(error));
+                effects.extend(self.clean_up());
+                effects
+            }
+        }
+    }
+
+    fn regrouped(&mut self, part: usize, parts: Vec<Part>) -> Vec<Effect> {
+        self.status[part] = Status::Replaced;
+        if self.phase == Phase::Aborting {
+            return self.after_prepare();
+        }
+        let first = self.plan.parts.len();
+        self.plan.parts.extend(parts);
+        self.status.resize(self.plan.parts.len(), Status::Waiting);
+        (first..self.plan.parts.len())
+            .map(|part| Effect::Prepare { part, commit_ts: self.plan.commit_ts })
+            .collect()
+    }
+
+    fn waiting(&self) -> bool {
+        self.status.contains(&Status::Waiting)
+    }
+
+    fn after_prepare(&mut self) -> Vec<Effect> {
+        if self.waiting() {
+            return Vec::new();
+        }
+        if self.phase == Phase::Aborting {
+            return self.clean_up();
+        }
+        self.ts = self.plan.commit_ts;
+        for status in &self.status {
+            if let Status::Prepared { ts, .. } = status {
+                self.ts = self.ts.max(*ts);
+            }
+        }
+        if self.prepared_any {
+            self.rounds += 1;
+        }
+        if self.ts > self.plan.commit_max {
+            let error = KvError::BoundPassed { needed: self.ts, bound: self.plan.commit_max };
+            return self.fail(error);
+        }
+        let from = self.plan.commit_ts;
+        let unproven: Vec<usize> = (0..self.status.len())
+            .filter(|&part| match &self.status[part] {
+                Status::Prepared { proven, .. } => *proven < self.ts && self.plan.parts[part].needs_proof(),
+                _ => false,
+            })
+            .collect();
+        if unproven.is_empty() {
+            return self.decide();
+        }
+        self.phase = Phase::Refreshing;
+        self.refreshing = unproven.len();
+        unproven.into_iter().map(|part| Effect::Refresh { part, from, to: self.ts }).collect()
+    }
+
+    fn after_refresh(&mut self) -> Vec<Effect> {
+        match (self.phase, self.refreshing) {
+            (Phase::Refreshing, 0) => self.decide(),
+            (Phase::Aborting, 0) => self.clean_up(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn decide(&mut self) -> Vec<Effect> {
+        for (part, status) in self.plan.parts.iter().zip(&self.status) {
+            match status {
+                Status::Replaced => {}
+                Status::Prepared { ts, proven, .. } => assert!(
+                    *ts <= self.ts && (*proven >= self.ts || !part.needs_proof()),
+                    "deciding at {} with shard {} prepared at {ts}, proven to {proven}",
+                    self.ts,
+                    part.shard
+                ),
+                other => unreachable!("deciding with shard {} {other:?}", part.shard),
+            }
+        }
+        if !self.prepared_any {
+            // Only locks were proven: nothing to decide, and nobody to tell but the client.
+            self.phase = Phase::Done;
+            self.committed = Some(self.ts);
+            self.waited = true;
+            return self.maybe_answer();
+        }
+        assert!(!self.decide_sent, "a second decision");
+        self.phase = Phase::Deciding;
+        self.decide_sent = true;
+        self.entries += 1;
+        vec![Effect::Decide { ts: self.ts }, Effect::Wait { ts: self.ts }]
+    }
+
+    fn after_decide(&mut self, state: TxnState, position: Option<LogPosition>) -> Vec<Effect> {
+        match state {
+            TxnState::Committed(ts) => {
+                assert_eq!(ts, self.ts, "the record holds another timestamp than was decided");
+                self.rounds += 1;
+                self.decided = position.map(|position| (self.plan.anchor_shard, position));
+                self.committed(ts)
+            }
+            TxnState::Aborted => {
+                let why = "its record says so".into();
+                self.aborted_by_others(KvError::TxnAborted { txn: self.plan.txn, why })
+            }
+            TxnState::Pending(_) | TxnState::Unknown => {
+                let why = "the decision was not taken down".into();
+                self.decide_failed(Failure { error: KvError::Ambiguous { why }, maybe: true, parts: None })
+            }
+        }
+    }
+
+    fn decide_failed(&mut self, failure: Failure) -> Vec<Effect> {
+        match failure.error {
+            KvError::TxnCommitted { ts, .. } => return self.committed(ts),
+            KvError::TxnAborted { .. } => return self.aborted_by_others(failure.error),
+            _ => {}
+        }
+        self.decide_maybe |= failure.maybe;
+        self.failure = Some(failure.error);
+        self.phase = Phase::Asking;
+        // A decision that was certainly not taken can be turned into an abort; one that was perhaps taken only be asked for.
+        vec![Effect::Ask { abort: true }]
+    }
+
+    fn asked(&mut self, state: TxnState) -> Vec<Effect> {
+        match state {
+            TxnState::Committed(ts) => {
+                self.waited = false;
+                let mut effects = self.committed(ts);
+                effects.push(Effect::Wait { ts });
+                effects
+            }
+            TxnState::Aborted => {
+                let why = "its outcome was lost sight of, and it was aborted to be sure".into();
+                let error = match self.failure.take() {
+                    Some(error) if !matches!(error, KvError::Ambiguous { .. }) => error,
+                    _ => KvError::TxnAborted { txn: self.plan.txn, why },
+                };
+                self.aborted_by_others(error)
+            }
+            TxnState::Pending(_) | TxnState::Unknown => self.ask_failed(),
+        }
+    }
+
+    fn ask_failed(&mut self) -> Vec<Effect> {
+        let error = self.failure.take().unwrap_or(KvError::Ambiguous { why: String::new() });
+        if self.decide_maybe {
+            let why = format!("transaction {}: {error}", self.plan.txn);
+            return self.answer(Err(KvError::Ambiguous { why }));
+        }
+        // Certainly not decided, and never asked for again: it cannot commit any more.
+        let mut effects = self.answer(Err(error));
+        effects.extend(self.clean_up());
+        effects
+    }
+
+    fn committed(&mut self, ts: Timestamp) -> Vec<Effect> {
+        self.phase = Phase::Done;
+        self.committed = Some(ts);
+        let parts = self.parts_with(|_, part| !part.writes.is_empty());
+        let mut effects = self.maybe_answer();
+        if self.prepared_any {
+            effects.push(Effect::Resolve { ts, parts });
+        }
+        effects
+    }
+
+    /// The record says aborted already.
+    fn aborted_by_others(&mut self, error: KvError) -> Vec<Effect> {
+        let mut effects = self.answer(Err(error));
+        let parts = self.parts_with(|_, part| !part.writes.is_empty());
+        if self.prepared_any {
+            effects.push(Effect::Abort { record: false, parts });
+        }
+        effects
+    }
+
+    fn fail(&mut self, error: KvError) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.phase != Phase::Aborting {
+            self.phase = Phase::Aborting;
+            effects = self.answer(Err(error));
+            self.phase = Phase::Aborting;
+        }
+        if !self.waiting() && self.refreshing == 0 {
+            effects.extend(self.clean_up());
+        }
+        effects
+    }
+
+    fn clean_up(&mut self) -> Vec<Effect> {
+        self.phase = Phase::Done;
+        let parts = self.parts_with(|status, part| {
+            !part.writes.is_empty() && matches!(status, Status::Prepared { .. } | Status::Lost)
+        });
+        if parts.is_empty() && !self.plan.record {
+            return Vec::new();
+        }
+        vec![Effect::Abort { record: true, parts }]
+    }
+
+    fn parts_with(&self, want: impl Fn(&Status, &Part) -> bool) -> Vec<usize> {
+        let parts = self.plan.parts.iter().zip(&self.status).enumerate();
+        parts
+            .filter(|(_, (part, status))| **status != Status::Replaced && want(status, part))
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    fn maybe_answer(&mut self) -> Vec<Effect> {
+        match self.committed {
+            Some(ts) if self.waited && !self.answered => self.answer(Ok(ts)),
+            _ => Vec::new(),
+        }
+    }
+
+    fn answer(&mut self, result: Result<Timestamp, KvError>) -> Vec<Effect> {
+        assert!(!self.answered, "a second answer");
+        self.answered = true;
+        self.phase = Phase::Done;
+        vec![Effect::Answer(result)]
+    }
+
+    fn tick(&mut self) -> Vec<Effect> {
+        let undecided = matches!(self.phase, Phase::Preparing | Phase::Refreshing | Phase::Deciding);
+        if undecided && self.prepared_any { vec![Effect::Heartbeat] } else { Vec::new() }
+    }
+}

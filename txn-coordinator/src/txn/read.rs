@@ -1,0 +1,428 @@
+//! Reading keys, and moving the read timestamp when a read asks for it.
+
+use super::state::Inner;
+use crate::{
+    TxnError,
+    route::{SendError, Sent},
+};
+use futures::{StreamExt, stream::FuturesUnordered};
+use quorate_proto::{
+    Key, KvError, ShardId, Span, Timestamp, Value,
+    kv::{LockRequest, ReadOp, ReadReply, ReadRequest, ReadResult, Refresh, ShardOp, ShardReply, WaitPolicy},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Longest single wait in a shard's queue; longer waits are several requests, so that a silent leader is noticed.
+const WAIT_SLICE: Duration = Duration::from_secs(10);
+/// Keys of one request.
+const BATCH: usize = 1024;
+
+impl Inner {
+    /// Reads keys through the own writes.
+    pub(super) async fn read_keys(
+        self: &Arc<Self>,
+        keys: &[Key],
+        lock: Option<LockRequest>,
+    ) -> Result<Vec<Option<Value>>, TxnError> {
+        self.check_open()?;
+        let mut out: Vec<Option<Value>> = vec![None; keys.len()];
+        let mut missing: Vec<usize> = Vec::new();
+        {
+            let state = self.state.lock();
+            for (i, key) in keys.iter().enumerate() {
+                match state.buffer.get(key) {
+                    Some(own) => out[i] = own.cloned(),
+                    None => missing.push(i),
+                }
+            }
+        }
+        if let [one] = missing[..] {
+            let found = self.read_group(vec![keys[one].clone()], lock).await?;
+            out[one] = found.into_iter().next().flatten();
+            return Ok(out);
+        }
+        let mut todo = missing;
+        while !todo.is_empty() {
+            todo = self.read_groups(keys, todo, lock.clone(), &mut out).await?;
+        }
+        Ok(out)
+    }
+
+    /// Reads by shard, in parallel; returns what must be grouped anew.
+    async fn read_groups(
+        self: &Arc<Self>,
+        keys: &[Key],
+        todo: Vec<usize>,
+        lock: Option<LockRequest>,
+        out: &mut [Option<Value>],
+    ) -> Result<Vec<usize>, TxnError> {
+        let mut groups: BTreeMap<(ShardId, usize), Vec<usize>> = BTreeMap::new();
+        let mut sizes: BTreeMap<ShardId, usize> = BTreeMap::new();
+        let deadline = self.send_options().deadline;
+        for i in todo {
+            let shard = self.coordinator.router.locate(&keys[i], deadline).await;
+            let shard = shard.map_err(|e| self.failed(e))?.id;
+            let size = sizes.entry(shard).or_insert(0);
+            groups.entry((shard, *size / BATCH)).or_default().push(i);
+            *size += 1;
+        }
+        let company = if groups.len() == 1 { Company::Alone } else { Company::Several };
+        let mut running: FuturesUnordered<_> = groups
+            .into_values()
+            .map(|group| {
+                let these: Vec<Key> = group.iter().map(|i| keys[*i].clone()).collect();
+                let lock = lock.clone();
+                async move { (group, self.read_group_once(these, lock, company).await) }
+            })
+            .collect();
+        let mut again = Vec::new();
+        while let Some((group, result)) = running.next().await {
+            match result? {
+                Some(values) => group.into_iter().zip(values).for_each(|(i, value)| out[i] = value),
+                None => again.extend(group),
+            }
+        }
+        Ok(again)
+    }
+
+    /// One key is never grouped anew: its shard may change, and the router follows.
+    async fn read_group(
+        self: &Arc<Self>,
+        keys: Vec<Key>,
+        lock: Option<LockRequest>,
+    ) -> Result<Vec<Option<Value>>, TxnError> {
+        loop {
+            if let Some(values) = self.read_group_once(keys.clone(), lock.clone(), Company::Alone).await? {
+                return Ok(values);
+            }
+        }
+    }
+
+    /// `None`: the keys lie in several shards by now.
+    async fn read_group_once(
+        self: &Arc<Self>,
+        keys: Vec<Key>,
+        lock: Option<LockRequest>,
+        company: Company,
+    ) -> Result<Option<Vec<Option<Value>>>, TxnError> {
+        let ops = keys.iter().cloned().map(ReadOp::Get).collect();
+        let noted = Noted::Points(&keys, company);
+        let Some(reply) = self.read(ops, &keys[0], lock.as_ref(), noted).await? else { return Ok(None) };
+        let values = reply.results.into_iter().map(|result| match result {
+            ReadResult::Get(row) => Ok(row.map(|row| row.value)),
+            ReadResult::Scan(_) => Err(self.error(KvError::Internal { why: "a scan answered a get".into() })),
+        });
+        values.collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
+    /// One request to one shard, with all that may follow from it: locks are waited for, the read timestamp moves. What was
+    /// read is noted before this returns. `None`: the keys lie in several shards by now.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        ops: Vec<ReadOp>,
+        first: &Key,
+        lock: Option<&LockRequest>,
+        noted: Noted<'_>,
+    ) -> Result<Option<ReadReply>, TxnError> {
+        let began = self.coordinator.env.boottime();
+        loop {
+            self.check_open()?;
+            // The first read may choose the read timestamp, and a scan that locks may move it; both are then alone. Locked
+            // keys need not be: they cannot change, so that the timestamp may move past them afterwards.
+            let guard = match (&noted, lock) {
+                (Noted::Scan(..), Some(_)) => Guard::Alone(self.moving.write().await),
+                (Noted::Points(_, Company::Alone) | Noted::Scan(..), None) if !self.state.lock().fixed => {
+                    Guard::Alone(self.moving.write().await)
+                }
+                _ => Guard::Shared(self.moving.read().await),
+            };
+            let (read_ts, fixed) = {
+                let state = self.state.lock();
+                (state.read_ts, state.fixed)
+            };
+            let free = !fixed && (guard.alone() || lock.is_some());
+            // Under READ COMMITTED a lock shows the newest version, as PostgreSQL does, whatever the statement's snapshot.
+            let may_forward = !self.historical() && (free || (lock.is_some() && self.read_committed()));
+            let sent = match self.ask(ops.clone(), first, lock, read_ts, may_forward, began).await {
+                Ok(sent) => sent,
+                Err(error) if error.regroup => {
+                    self.state.lock().cost += error.cost;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    drop(guard);
+                    if lock.is_some() {
+                        // Some of the keys may be locked already.
+                        self.state.lock().lock_shards.extend(error.shard);
+                    }
+                    self.after_refusal(error, lock, began).await?;
+                    continue;
+                }
+            };
+            let (shard, cost) = (sent.shard, sent.cost);
+            let ShardReply::Read(reply) = sent.reply else {
+                return Err(self.error(KvError::Internal { why: "a read got another answer".into() }));
+            };
+            let newest = newest_of(&reply).max(reply.read_ts);
+            {
+                let mut state = self.state.lock();
+                state.cost += cost;
+                state.cost.waits += 1;
+                if lock.is_some() {
+                    state.lock_shards.insert(shard);
+                }
+                let age = self.coordinator.env.clock().physical().since(reply.read_ts);
+                state.guarantee.met(reply.certificate, age);
+            }
+            let adopt = newest > read_ts && !(self.read_committed() && fixed);
+            let guard = if adopt && guard.alone() {
+                self.advance(newest).await?;
+                Some(guard)
+            } else if adopt {
+                drop(guard);
+                // Only keys locked by this very request are noted below, and they cannot change.
+                self.move_read_ts(newest).await?;
+                None
+            } else {
+                Some(guard)
+            };
+            noted.note(&mut self.state.lock(), &reply, lock, shard, newest, self.historical());
+            drop(guard);
+            if lock.is_some() {
+                self.coordinator.cleanup.watch(self);
+            }
+            return Ok(Some(reply));
+        }
+    }
+
+    async fn ask(
+        &self,
+        ops: Vec<ReadOp>,
+        first: &Key,
+        lock: Option<&LockRequest>,
+        read_ts: Timestamp,
+        may_forward: bool,
+        began: Duration,
+    ) -> Result<Sent, SendError> {
+        let (anchor, uncertain_to) = {
+            let mut state = self.state.lock();
+            if lock.is_some() {
+                state.anchor.get_or_insert_with(|| first.clone());
+                // Noted before the answer, which may never be seen: whatever was locked is let go of in the end.
+                state.lock_shards.extend(self.coordinator.router.lookup(first).map(|(shard, _)| shard.id));
+            }
+            (state.anchor.clone().unwrap_or_else(|| first.clone()), state.uncertain_to)
+        };
+        let mut options = self.send_options();
+        options.follower = self.historical();
+        let lock = lock.map(|lock| {
+            let slice = match lock.wait {
+                WaitPolicy::Block(_) => self.wait_left(lock, began).unwrap_or(WAIT_SLICE).min(WAIT_SLICE),
+                WaitPolicy::NoWait | WaitPolicy::SkipLocked => Duration::ZERO,
+            };
+            options.attempt += slice;
+            options.deadline += slice;
+            let wait = match lock.wait {
+                WaitPolicy::Block(_) => WaitPolicy::Block((slice.as_millis() as u64).max(1)),
+                other => other,
+            };
+            LockRequest { mode: lock.mode, wait }
+        });
+        let request = ReadRequest {
+            txn: Some(self.meta(anchor, self.deadline)),
+            read_ts,
+            uncertain_to: uncertain_to.max(read_ts),
+            may_forward,
+            lock,
+            ops,
+            follower: options.follower,
+        };
+        self.coordinator.router.send(ShardOp::Read(request), options).await
+    }
+
+    /// Time left to wait for locks; `None`: as long as it takes.
+    fn wait_left(&self, lock: &LockRequest, began: Duration) -> Option<Duration> {
+        let total = match lock.wait {
+            WaitPolicy::Block(0) => self.options.lock_timeout?,
+            WaitPolicy::Block(millis) => Duration::from_millis(millis),
+            WaitPolicy::NoWait | WaitPolicy::SkipLocked => Duration::ZERO,
+        };
+        Some((began + total).saturating_sub(self.coordinator.env.boottime()))
+    }
+
+    /// Does what makes the read worth repeating, or hands the error up.
+    async fn after_refusal(
+        self: &Arc<Self>,
+        error: SendError,
+        lock: Option<&LockRequest>,
+        began: Duration,
+    ) -> Result<(), TxnError> {
+        match &error.error {
+            KvError::Uncertain { value_ts, .. } => {
+                quorate_env::probe!("txn.uncertain");
+                let to = *value_ts;
+                self.state.lock().cost += error.cost;
+                self.move_read_ts(to).await
+            }
+            KvError::LockTimeout { .. }
+                if lock
+                    .is_some_and(|lock| self.wait_left(lock, began).is_none_or(|left| !left.is_zero())) =>
+            {
+                self.state.lock().cost += error.cost;
+                Ok(())
+            }
+            _ => Err(self.failed(error)),
+        }
+    }
+
+    /// Moves the read timestamp up after proving that nothing read so far has changed (in parallel on the shards).
+    pub(super) async fn move_read_ts(&self, to: Timestamp) -> Result<(), TxnError> {
+        let _alone = self.moving.write().await;
+        self.advance(to).await
+    }
+
+    /// The same, by whoever holds `moving` alone.
+    async fn advance(&self, to: Timestamp) -> Result<(), TxnError> {
+        let (from, spans) = {
+            let state = self.state.lock();
+            if state.read_ts >= to {
+                return Ok(());
+            }
+            (state.read_ts, state.spans.iter().collect::<Vec<Span>>())
+        };
+        if self.historical() {
+            let why = "a historical read cannot move".into();
+            return Err(self.error(KvError::Internal { why }));
+        }
+        if !spans.is_empty() {
+            quorate_env::probe!("txn.refreshed");
+            self.refresh(spans, from, to).await?;
+        }
+        self.state.lock().move_read_ts(to);
+        Ok(())
+    }
+
+    async fn refresh(&self, spans: Vec<Span>, from: Timestamp, to: Timestamp) -> Result<(), TxnError> {
+        let mut todo = spans;
+        while !todo.is_empty() {
+            let mut by_shard: BTreeMap<ShardId, Vec<Span>> = BTreeMap::new();
+            for span in &todo {
+                let parts = self.coordinator.router.split(span, self.send_options().deadline).await;
+                for (shard, part) in parts.map_err(|e| self.failed(e))? {
+                    by_shard.entry(shard.id).or_default().push(part);
+                }
+            }
+            todo.clear();
+            let mut running: FuturesUnordered<_> = by_shard
+                .into_values()
+                .map(|spans| async move {
+                    let anchor = self.state.lock().anchor.clone().unwrap_or_else(|| spans[0].start.clone());
+                    let txn = self.meta(anchor, self.deadline);
+                    let refresh = Refresh { txn, from, to, spans: spans.clone(), checks: Vec::new() };
+                    (
+                        spans,
+                        self.coordinator.router.send(ShardOp::Refresh(refresh), self.send_options()).await,
+                    )
+                })
+                .collect();
+            while let Some((spans, result)) = running.next().await {
+                match result {
+                    Ok(sent) => self.state.lock().cost += sent.cost,
+                    Err(error) if error.regroup => todo.extend(spans),
+                    Err(error) => return Err(self.failed(error)),
+                }
+            }
+            self.state.lock().cost.waits += 1;
+        }
+        Ok(())
+    }
+}
+
+enum Guard<'a> {
+    Shared(#[allow(dead_code)] tokio::sync::RwLockReadGuard<'a, ()>),
+    Alone(#[allow(dead_code)] tokio::sync::RwLockWriteGuard<'a, ()>),
+}
+
+impl Guard<'_> {
+    fn alone(&self) -> bool {
+        matches!(self, Guard::Alone(_))
+    }
+}
+
+/// Whether other requests of the same step are under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    Alone,
+    Several,
+}
+
+/// What a read leaves in the transaction's state.
+pub(super) enum Noted<'a> {
+    Points(&'a [Key], Company),
+    /// The span asked for and whether in reverse; what was covered of it is told by the answer.
+    Scan(&'a Span, bool),
+}
+
+impl Noted<'_> {
+    fn note(
+        &self,
+        state: &mut super::state::State,
+        reply: &ReadReply,
+        lock: Option<&LockRequest>,
+        shard: ShardId,
+        newest: Timestamp,
+        historical: bool,
+    ) {
+        let skips = lock.is_some_and(|lock| lock.wait == WaitPolicy::SkipLocked);
+        if lock.is_some() {
+            state.newest_met = state.newest_met.max(newest_of(reply));
+        }
+        match self {
+            Noted::Points(keys, _) => {
+                for (key, result) in keys.iter().zip(&reply.results) {
+                    let found = matches!(result, ReadResult::Get(Some(_)));
+                    match lock {
+                        Some(_) if found || !skips => state.note_lock(key.clone(), newest, shard),
+                        // Skipped: whatever it holds has not been read.
+                        Some(_) => {}
+                        None if historical => {}
+                        None => state.note_read(Span::point(key)),
+                    }
+                }
+            }
+            Noted::Scan(span, reverse) => {
+                for result in &reply.results {
+                    let ReadResult::Scan(scan) = result else { continue };
+                    if lock.is_some() {
+                        scan.rows.iter().for_each(|row| state.note_lock(row.key.clone(), newest, shard));
+                    }
+                    // SKIP LOCKED gives no consistent view of a span, in PostgreSQL neither.
+                    if !historical
+                        && !skips
+                        && let Some(covered) = covered(span, scan.resume.as_ref(), *reverse)
+                    {
+                        state.note_read(covered);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The part of a scan's span that its answer speaks of; `None` if that is nothing.
+pub(super) fn covered(span: &Span, resume: Option<&Span>, reverse: bool) -> Option<Span> {
+    let covered = match (resume, reverse) {
+        (None, _) => span.clone(),
+        (Some(rest), false) => Span { start: span.start.clone(), end: Some(rest.start.clone()) },
+        (Some(rest), true) => Span { start: rest.end.clone()?, end: span.end.clone() },
+    };
+    (!covered.is_empty()).then_some(covered)
+}
+
+fn newest_of(reply: &ReadReply) -> Timestamp {
+    let rows = reply.results.iter().flat_map(|result| match result {
+        ReadResult::Get(row) => row.as_slice(),
+        ReadResult::Scan(scan) => &scan.rows,
+    });
+    rows.map(|row| row.ts).max().unwrap_or(Timestamp::ZERO)
+}

@@ -1,0 +1,123 @@
+//! Streams of rows.
+
+use super::{
+    read::{Noted, covered},
+    state::Inner,
+};
+use crate::{
+    ScanOptions, TxnError,
+    buffer::{Seq, overlay},
+};
+use futures::stream::{self, BoxStream, StreamExt};
+use quorate_proto::{
+    Key, KvError, Span, Value,
+    kv::{ReadOp, ReadResult, Scan},
+};
+use std::sync::Arc;
+
+/// A scan under way: what is left of its span, and the moment of the buffer that it sees.
+struct Cursor {
+    txn: Arc<Inner>,
+    rest: Option<Span>,
+    options: ScanOptions,
+    /// Rows still wanted.
+    left: u64,
+    as_of: Seq,
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.txn.state.lock().buffer.unmark(self.as_of);
+    }
+}
+
+pub(super) fn scan(
+    txn: Arc<Inner>,
+    span: Span,
+    options: ScanOptions,
+) -> BoxStream<'static, Result<Vec<(Key, Value)>, TxnError>> {
+    let as_of = txn.state.lock().buffer.mark();
+    let left = options.limit.unwrap_or(u64::MAX);
+    let rest = (!span.is_empty() && left > 0).then_some(span);
+    let cursor = Cursor { txn, rest, options, left, as_of };
+    let pages = stream::unfold(cursor, |mut cursor| async move {
+        loop {
+            match cursor.page().await {
+                Ok(None) => return None,
+                Ok(Some(page)) if page.is_empty() => {}
+                Ok(Some(page)) => return Some((Ok(page), cursor)),
+                Err(error) => {
+                    cursor.rest = None;
+                    return Some((Err(error), cursor));
+                }
+            }
+        }
+    });
+    pages.boxed()
+}
+
+impl Cursor {
+    /// The next page, perhaps empty; `None` at the end.
+    async fn page(&mut self) -> Result<Option<Vec<(Key, Value)>>, TxnError> {
+        let Some(rest) = self.rest.clone() else { return Ok(None) };
+        let txn = self.txn.clone();
+        let reverse = self.options.reverse;
+        let deadline = txn.send_options().deadline;
+        let router = &txn.coordinator.router;
+        let shard = if reverse {
+            router.locate_before(rest.end.as_ref(), deadline).await
+        } else {
+            router.locate(&rest.start, deadline).await
+        };
+        let shard = shard.map_err(|error| txn.failed(error))?;
+        let Some(part) = rest.intersection(&shard.span) else { return Ok(Some(Vec::new())) };
+        let op = ReadOp::Scan(Scan {
+            span: part.clone(),
+            reverse,
+            max_rows: self.rows_wanted(&part),
+            max_bytes: txn.coordinator.config.page_bytes,
+        });
+        let noted = Noted::Scan(&part, reverse);
+        let read = txn.read(vec![op], &part.start, self.options.lock.as_ref(), noted).await?;
+        // The shard was split meanwhile: the next turn finds the right one.
+        let Some(reply) = read else { return Ok(Some(Vec::new())) };
+        let Some(ReadResult::Scan(found)) = reply.results.into_iter().next() else {
+            return Err(txn.error(KvError::Internal { why: "a get answered a scan".into() }));
+        };
+        let Some(covered) = covered(&part, found.resume.as_ref(), reverse) else {
+            return Err(txn.error(KvError::Internal { why: "a scan made no progress".into() }));
+        };
+        let rows = found.rows.into_iter().map(|row| (row.key, row.value));
+        let mut page = overlay(rows, &txn.state.lock().buffer, &covered, self.as_of, reverse);
+        page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= page.len() as u64;
+        self.rest = if self.left == 0 { None } else { after(rest, &covered, reverse) };
+        Ok(Some(page))
+    }
+
+    /// Own deletions hide rows, so that as many more are asked for.
+    fn rows_wanted(&self, part: &Span) -> u64 {
+        let config = &self.txn.coordinator.config;
+        if self.left >= config.page_rows {
+            return config.page_rows;
+        }
+        let state = self.txn.state.lock();
+        let hidden = state
+            .buffer
+            .range(part, self.as_of)
+            .take(config.page_rows as usize)
+            .filter(|(_, value)| value.is_none())
+            .count();
+        (self.left + hidden as u64).min(config.page_rows)
+    }
+}
+
+/// What is left of a span once `covered`, its first part in scan order, is done.
+fn after(rest: Span, covered: &Span, reverse: bool) -> Option<Span> {
+    let rest = if reverse {
+        Span { start: rest.start, end: Some(covered.start.clone()) }
+    } else {
+        Span { start: covered.end.clone()?, end: rest.end }
+    };
+    (!rest.is_empty()).then_some(rest)
+}

@@ -1,0 +1,224 @@
+//! What a transaction has read, locked and written so far.
+
+use crate::{
+    Coordinator, Cost, Guarantee, Isolation, TxnError, TxnOptions,
+    buffer::{Buffer, Seq},
+    route::{SendError, SendOptions},
+    spans::SpanSet,
+};
+use parking_lot::Mutex;
+use quorate_proto::{Key, KvError, ShardId, Span, Timestamp, TxnId, kv::TxnMeta};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+pub(crate) struct Inner {
+    pub(crate) coordinator: Arc<Coordinator>,
+    pub(crate) id: TxnId,
+    pub(crate) attempt: u32,
+    pub(crate) started: Timestamp,
+    pub(crate) deadline: Timestamp,
+    pub(crate) options: TxnOptions,
+    /// Reads hold it shared; whoever moves the read timestamp holds it alone, so that no read is under way at a timestamp
+    /// that its refresh does not cover.
+    pub(crate) moving: tokio::sync::RwLock<()>,
+    pub(crate) state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    pub(crate) read_ts: Timestamp,
+    /// End of the uncertainty interval, fixed when the first read timestamp was (PROTOCOL 16).
+    pub(crate) uncertain_to: Timestamp,
+    /// Something was read without a lock: the read timestamp moves only with a refresh.
+    pub(crate) fixed: bool,
+    pub(crate) spans: SpanSet,
+    pub(crate) buffer: Buffer,
+    /// Locked keys, each with the timestamp since which it must not have changed (PROTOCOL 13).
+    pub(crate) locks: BTreeMap<Key, Timestamp>,
+    /// Shards in which unreplicated locks may be held, also by earlier attempts.
+    pub(crate) lock_shards: BTreeSet<ShardId>,
+    /// Newest version met under a lock; the commit lies above it.
+    pub(crate) newest_met: Timestamp,
+    pub(crate) anchor: Option<Key>,
+    /// A record may exist beside the anchor, which must not move any more.
+    pub(crate) record: bool,
+    pub(crate) commit_before: Timestamp,
+    pub(crate) savepoints: Vec<Seq>,
+    /// A mistake that only the commit can report.
+    pub(crate) refused: Option<KvError>,
+    pub(crate) cost: Cost,
+    pub(crate) guarantee: Guarantee,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// The commit is running or has ended; see `Ended`.
+    Committing,
+    /// Over; `clean` says that nothing of it can have reached a shard's log, so that its id may be used again.
+    Ended {
+        clean: bool,
+    },
+}
+
+/// Time after which an attempt to get an answer is repeated.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// Time after which a request that is served slowly is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Inner {
+    pub(crate) fn first(coordinator: Arc<Coordinator>, options: TxnOptions) -> Self {
+        let id = TxnId(coordinator.env.random_u128());
+        let started = coordinator.env.clock().now();
+        let age = options.deadline.unwrap_or(coordinator.config.max_age);
+        let deadline = started.plus(age);
+        Self::new(coordinator, options, id, 0, started, deadline, Cost::default())
+    }
+
+    pub(crate) fn new(
+        coordinator: Arc<Coordinator>,
+        options: TxnOptions,
+        id: TxnId,
+        attempt: u32,
+        started: Timestamp,
+        deadline: Timestamp,
+        mut cost: Cost,
+    ) -> Self {
+        cost.attempts += 1;
+        let clock = coordinator.env.clock();
+        let read_ts = match options.read_ts {
+            Some(ts) => ts,
+            None if attempt == 0 => started,
+            None => clock.now(),
+        };
+        let historical = options.read_ts.is_some();
+        let uncertain_to =
+            if historical || clock.commit_wait() { read_ts } else { read_ts.plus(clock.bound()) };
+        let guarantee = Guarantee::strongest(options.isolation, clock.commit_wait());
+        let state = State {
+            phase: Phase::Open,
+            read_ts,
+            uncertain_to,
+            fixed: historical,
+            spans: SpanSet::new(coordinator.config.max_read_spans),
+            buffer: Buffer::default(),
+            locks: BTreeMap::new(),
+            lock_shards: BTreeSet::new(),
+            newest_met: Timestamp::ZERO,
+            anchor: None,
+            record: false,
+            commit_before: options.commit_before.unwrap_or(Timestamp::MAX),
+            savepoints: Vec::new(),
+            refused: None,
+            cost,
+            guarantee,
+        };
+        Inner {
+            coordinator,
+            id,
+            attempt,
+            started,
+            deadline,
+            options,
+            moving: tokio::sync::RwLock::new(()),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn historical(&self) -> bool {
+        self.options.read_ts.is_some()
+    }
+
+    pub(crate) fn read_committed(&self) -> bool {
+        self.options.isolation == Isolation::ReadCommitted
+    }
+
+    /// What shards are told; `key` stands in for the anchor as long as there is none.
+    pub(crate) fn meta(&self, anchor: Key, deadline: Timestamp) -> TxnMeta {
+        let env = &self.coordinator.env;
+        TxnMeta {
+            id: self.id,
+            anchor,
+            attempt: self.attempt,
+            started: self.started,
+            deadline,
+            gateway: env.node(),
+            incarnation: env.incarnation(),
+        }
+    }
+
+    pub(crate) fn send_options(&self) -> SendOptions {
+        let now = self.coordinator.env.boottime();
+        SendOptions { deadline: now + PATIENCE, attempt: ATTEMPT, follower: false }
+    }
+
+    pub(crate) fn error(&self, error: KvError) -> TxnError {
+        TxnError::new(self.id, error)
+    }
+
+    /// Counts what the request has cost and gives its error a context.
+    pub(crate) fn failed(&self, error: SendError) -> TxnError {
+        self.state.lock().cost += error.cost;
+        TxnError { error: error.error, txn: self.id, shard: error.shard }
+    }
+
+    /// Refuses to go on when the transaction is over, too old, or its node's clock is not to be trusted.
+    pub(crate) fn check_open(&self) -> Result<(), TxnError> {
+        let phase = self.state.lock().phase;
+        if phase != Phase::Open {
+            return Err(self.error(KvError::BadRequest { why: "the transaction is over".into() }));
+        }
+        let clock = self.coordinator.env.clock();
+        if clock.is_fenced() {
+            let (node, offset_micros) = (self.coordinator.env.node(), clock.offset_micros());
+            return Err(self.error(KvError::ClockFenced { node, offset_micros }));
+        }
+        if clock.physical() > self.deadline {
+            let why = "the transaction has passed its deadline".into();
+            return Err(self.error(KvError::Timeout { why }));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Notes spans that were read without locks at the present read timestamp.
+    pub(crate) fn note_read(&mut self, span: Span) {
+        self.fixed = true;
+        self.spans.insert(span);
+    }
+
+    /// Notes a lock. The older mark stays: what was read under it must still hold.
+    pub(crate) fn note_lock(&mut self, key: Key, since: Timestamp, shard: ShardId) {
+        self.lock_shards.insert(shard);
+        self.locks.entry(key).or_insert(since);
+    }
+
+    pub(crate) fn move_read_ts(&mut self, to: Timestamp) {
+        self.read_ts = self.read_ts.max(to);
+        self.uncertain_to = self.uncertain_to.max(self.read_ts);
+    }
+}
+
+impl Drop for Inner {
+    /// Whoever forgets to end a transaction still leaves no locks behind.
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        self.coordinator.cleanup.forget(self.id);
+        if state.phase == Phase::Committing {
+            return;
+        }
+        let shards = std::mem::take(&mut state.lock_shards);
+        self.coordinator.cleanup.release(self.id, shards);
+        if state.record
+            && matches!(state.phase, Phase::Open)
+            && let Some(anchor) = state.anchor.take()
+        {
+            let meta = self.meta(anchor, self.deadline);
+            self.coordinator.cleanup.abort_record(meta);
+        }
+    }
+}
