@@ -7,7 +7,7 @@ use crate::{Result, Snapshot, WriteBatch};
 use minicbor::{Decode, Encode};
 use quorate_proto::kv::TxnMeta;
 use quorate_proto::ordered::{put_bytes, take_bytes};
-use quorate_proto::{Key, Span, Timestamp, Value, rpc};
+use quorate_proto::{Key, LogPosition, Span, Timestamp, Value, rpc};
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Intent {
@@ -19,6 +19,9 @@ pub struct Intent {
     /// `None` deletes.
     #[n(2)]
     pub value: Option<Value>,
+    /// Of the entry that laid it.
+    #[n(3)]
+    pub position: LogPosition,
 }
 
 /// `put_bytes(user key)`.

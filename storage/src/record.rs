@@ -36,6 +36,9 @@ pub enum TxnRecord {
         /// Where each participant prepared.
         #[n(4)]
         prepared: Vec<(ShardId, LogPosition)>,
+        /// Of the entry that decided it.
+        #[n(5)]
+        position: LogPosition,
     },
     /// Final.
     #[n(2)]
@@ -46,6 +49,9 @@ pub enum TxnRecord {
         deadline: Timestamp,
         #[n(2)]
         intents: Vec<Key>,
+        /// Of the entry that decided it.
+        #[n(3)]
+        position: LogPosition,
     },
 }
 
@@ -66,6 +72,24 @@ impl TxnRecord {
         match self {
             TxnRecord::Pending { txn, .. } => txn.deadline,
             TxnRecord::Committed { deadline, .. } | TxnRecord::Aborted { deadline, .. } => *deadline,
+        }
+    }
+}
+
+impl TxnRecord {
+    /// Of the deciding entry; `None` while undecided.
+    pub fn position(&self) -> Option<LogPosition> {
+        match self {
+            TxnRecord::Pending { .. } => None,
+            TxnRecord::Committed { position, .. } | TxnRecord::Aborted { position, .. } => Some(*position),
+        }
+    }
+
+    /// Filled in where the entry is applied; its position is not known before.
+    pub fn set_position(&mut self, at: LogPosition) {
+        match self {
+            TxnRecord::Pending { .. } => {}
+            TxnRecord::Committed { position, .. } | TxnRecord::Aborted { position, .. } => *position = at,
         }
     }
 }
