@@ -1,0 +1,405 @@
+//! The lock table of one shard on its leader: unreplicated locks, first come first served. A pure core: calls go in, the
+//! waiters whose turn has come come out; [`crate::leader`] wakes them.
+//!
+//! A lock here is a courtesy, not a proof: it spares work that would fail, and orders those who wait. It may be lost at
+//! any time (the leader moves, the holder's node dies, there are too many); what holds is the check at commit
+//! (PROTOCOL 13). Intents are durable locks; they enter the table when they are laid over a lock or when someone meets
+//! them, so that all who wait for a key stand in one line. Plain reads never wait for a lock, only for an intent.
+
+use quorate_proto::kv::{LockMode, TxnMeta};
+use quorate_proto::{Key, TxnId};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaiterId(pub u64);
+
+/// Why a waiter is woken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It holds the lock now.
+    Granted,
+    /// The intent it waited for is gone.
+    Cleared,
+    /// It closed a circle, or was the youngest in one.
+    Deadlock(Vec<TxnId>),
+    /// Its transaction gave its locks back meanwhile.
+    Ended,
+}
+
+/// What one call sets free, in order.
+pub type Wakes = Vec<(WaiterId, Turn)>;
+
+#[derive(Clone, Debug)]
+struct Holder {
+    txn: Arc<TxnMeta>,
+    mode: LockMode,
+    /// The lock is an intent: only its resolution frees it.
+    intent: bool,
+}
+
+#[derive(Debug, Default)]
+struct KeyLocks {
+    holders: Vec<Holder>,
+    queue: VecDeque<WaiterId>,
+    /// Wait for intents to go, in no particular order.
+    readers: Vec<WaiterId>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    key: Key,
+    /// Absent for a read outside a transaction.
+    txn: Option<Arc<TxnMeta>>,
+    /// Absent for one who only waits for an intent to go.
+    mode: Option<LockMode>,
+}
+
+fn clash(a: LockMode, b: LockMode) -> bool {
+    a == LockMode::Exclusive || b == LockMode::Exclusive
+}
+
+/// Invariants: holders of a key are compatible or the same transaction; the first in a queue conflicts with a holder; no
+/// entry is empty.
+#[derive(Debug, Default)]
+pub struct LockTable {
+    next: u64,
+    keys: BTreeMap<Key, KeyLocks>,
+    held: BTreeMap<TxnId, BTreeSet<Key>>,
+    waiters: BTreeMap<WaiterId, Waiter>,
+    waiting: BTreeMap<TxnId, BTreeSet<WaiterId>>,
+    /// Pairs in `held`.
+    locks: usize,
+}
+
+impl LockTable {
+    /// Locks and intents known here.
+    pub fn locks(&self) -> usize {
+        self.locks
+    }
+
+    pub fn waiters(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether a write of `txn` to `key` may go ahead: nobody else holds or waits for it.
+    pub fn admits_write(&self, key: &Key, txn: TxnId) -> Result<(), Arc<TxnMeta>> {
+        match self.keys.get(key) {
+            None => Ok(()),
+            Some(entry) => entry.admits(&self.waiters, txn, LockMode::Exclusive),
+        }
+    }
+
+    /// Takes the lock if nobody stands in the way, else says who.
+    pub fn try_lock(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode) -> Result<(), Arc<TxnMeta>> {
+        if let Some(entry) = self.keys.get(key) {
+            entry.admits(&self.waiters, txn.id, mode)?;
+        }
+        self.hold(key, txn, mode, false);
+        Ok(())
+    }
+
+    fn hold(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, intent: bool) {
+        if !self.keys.contains_key(key) {
+            self.keys.insert(key.clone(), KeyLocks::default());
+        }
+        let entry = self.keys.get_mut(key).expect("just inserted");
+        match entry.holders.iter_mut().find(|h| h.txn.id == txn.id) {
+            Some(holder) => {
+                if mode == LockMode::Exclusive {
+                    holder.mode = mode;
+                }
+                holder.intent |= intent;
+            }
+            None => entry.holders.push(Holder { txn: txn.clone(), mode, intent }),
+        }
+        self.locks += usize::from(self.held.entry(txn.id).or_default().insert(key.clone()));
+    }
+
+    /// Stands in line for the lock. One who holds it already (and wants more) stands in front.
+    pub fn queue(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode) -> WaiterId {
+        let id = self.enter(key, Some(txn.clone()), Some(mode));
+        let entry = self.keys.entry(key.clone()).or_default();
+        if entry.holders.iter().any(|h| h.txn.id == txn.id) {
+            entry.queue.push_front(id);
+        } else {
+            entry.queue.push_back(id);
+        }
+        id
+    }
+
+    /// Stands in front of the line: for one who had the lock and lost it to an intent that was met late.
+    pub fn queue_first(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode) -> WaiterId {
+        let id = self.enter(key, Some(txn.clone()), Some(mode));
+        self.keys.entry(key.clone()).or_default().queue.push_front(id);
+        id
+    }
+
+    /// Waits until no intent of another transaction is known on the key.
+    pub fn await_intent(&mut self, key: &Key, txn: Option<&Arc<TxnMeta>>) -> WaiterId {
+        let id = self.enter(key, txn.cloned(), None);
+        self.keys.entry(key.clone()).or_default().readers.push(id);
+        id
+    }
+
+    fn enter(&mut self, key: &Key, txn: Option<Arc<TxnMeta>>, mode: Option<LockMode>) -> WaiterId {
+        self.next += 1;
+        let id = WaiterId(self.next);
+        if let Some(txn) = &txn {
+            self.waiting.entry(txn.id).or_default().insert(id);
+        }
+        self.waiters.insert(id, Waiter { key: key.clone(), txn, mode });
+        id
+    }
+
+    /// An intent was met on the key: its transaction holds it. Whoever took the free-looking lock meanwhile loses it; the
+    /// exclusion check at commit stands in for it.
+    pub fn found_intent(&mut self, key: &Key, txn: &Arc<TxnMeta>) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            for lost in entry.holders.extract_if(.., |h| h.txn.id != txn.id && !h.intent) {
+                self.locks -= forget(&mut self.held, lost.txn.id, key);
+            }
+        }
+        self.hold(key, txn, LockMode::Exclusive, true);
+    }
+
+    /// The transaction's intents now lie on these keys. Only keys with a lock are noted: the intent itself keeps the
+    /// others, and whoever meets it enters it.
+    pub fn laid_intents<'a>(&mut self, txn: &Arc<TxnMeta>, keys: impl Iterator<Item = &'a Key>) {
+        for key in keys {
+            if self.keys.contains_key(key) {
+                self.hold(key, txn, LockMode::Exclusive, true);
+            }
+        }
+    }
+
+    /// The key's lock or intent of the transaction is gone.
+    pub fn release(&mut self, key: &Key, txn: TxnId) -> Wakes {
+        let mut wakes = Wakes::new();
+        self.drop_holder(key, txn, &mut wakes);
+        wakes
+    }
+
+    /// The transaction is over here: all its locks but the intents go, and so does whoever still waits for it.
+    pub fn release_all(&mut self, txn: TxnId) -> Wakes {
+        let mut wakes = Wakes::new();
+        for waiter in self.waiting.get(&txn).cloned().unwrap_or_default() {
+            self.leave(waiter, &mut wakes);
+            wakes.push((waiter, Turn::Ended));
+        }
+        for key in self.held.get(&txn).cloned().unwrap_or_default() {
+            let intent = |h: &Holder| h.txn.id == txn && h.intent;
+            if !self.keys.get(&key).is_some_and(|entry| entry.holders.iter().any(intent)) {
+                self.drop_holder(&key, txn, &mut wakes);
+            }
+        }
+        wakes
+    }
+
+    fn drop_holder(&mut self, key: &Key, txn: TxnId, wakes: &mut Wakes) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        let before = entry.holders.len();
+        entry.holders.retain(|h| h.txn.id != txn);
+        if entry.holders.len() < before {
+            self.locks -= forget(&mut self.held, txn, key);
+        }
+        self.advance(key, wakes);
+    }
+
+    /// One who gave up waiting leaves the line.
+    pub fn cancel(&mut self, waiter: WaiterId) -> Wakes {
+        let mut wakes = Wakes::new();
+        self.leave(waiter, &mut wakes);
+        wakes
+    }
+
+    fn leave(&mut self, id: WaiterId, wakes: &mut Wakes) {
+        let Some(waiter) = self.forget_waiter(id) else { return };
+        if let Some(entry) = self.keys.get_mut(&waiter.key) {
+            entry.queue.retain(|other| *other != id);
+            entry.readers.retain(|other| *other != id);
+        }
+        self.advance(&waiter.key, wakes);
+    }
+
+    fn forget_waiter(&mut self, id: WaiterId) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&id)?;
+        if let Some(txn) = &waiter.txn
+            && let Some(all) = self.waiting.get_mut(&txn.id)
+        {
+            all.remove(&id);
+            if all.is_empty() {
+                self.waiting.remove(&txn.id);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// Lets in whoever can be let in now.
+    fn advance(&mut self, key: &Key, wakes: &mut Wakes) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        if !entry.readers.is_empty() && !entry.holders.iter().any(|h| h.intent) {
+            for id in std::mem::take(&mut entry.readers) {
+                self.forget_waiter(id);
+                wakes.push((id, Turn::Cleared));
+            }
+        }
+        while let Some(entry) = self.keys.get_mut(key)
+            && let Some(id) = entry.queue.front().copied()
+            && let Some(Waiter { txn: Some(txn), mode: Some(mode), .. }) = self.waiters.get(&id)
+            && !entry.holders.iter().any(|h| h.txn.id != txn.id && clash(h.mode, *mode))
+        {
+            let (txn, mode) = (txn.clone(), *mode);
+            entry.queue.pop_front();
+            self.forget_waiter(id);
+            self.hold(key, &txn, mode, false);
+            wakes.push((id, Turn::Granted));
+        }
+        let empty = |e: &KeyLocks| e.holders.is_empty() && e.queue.is_empty() && e.readers.is_empty();
+        if self.keys.get(key).is_some_and(empty) {
+            self.keys.remove(key);
+        }
+    }
+
+    /// Who keeps the waiter waiting first of all: whom to push.
+    pub fn blocker(&self, id: WaiterId) -> Option<(Arc<TxnMeta>, bool)> {
+        let waiter = self.waiters.get(&id)?;
+        let entry = self.keys.get(&waiter.key)?;
+        let own = waiter.txn.as_ref().map(|txn| txn.id);
+        let holder = entry
+            .holders
+            .iter()
+            .find(|h| Some(h.txn.id) != own && waiter.mode.map_or(h.intent, |mode| clash(h.mode, mode)))?;
+        Some((holder.txn.clone(), holder.intent))
+    }
+
+    fn blockers(&self, id: WaiterId) -> BTreeSet<TxnId> {
+        let Some(waiter) = self.waiters.get(&id) else { return BTreeSet::new() };
+        let Some(entry) = self.keys.get(&waiter.key) else { return BTreeSet::new() };
+        let own = waiter.txn.as_ref().map(|txn| txn.id);
+        let holders =
+            entry.holders.iter().filter(|h| waiter.mode.map_or(h.intent, |mode| clash(h.mode, mode)));
+        let earlier = entry.queue.iter().take_while(|other| waiter.mode.is_some() && **other != id);
+        let earlier = earlier.filter_map(|other| {
+            let other = self.waiters.get(other)?;
+            clash(other.mode?, waiter.mode?).then(|| other.txn.as_ref().map(|txn| txn.id))?
+        });
+        holders.map(|h| h.txn.id).chain(earlier).filter(|txn| Some(*txn) != own).collect()
+    }
+
+    /// Looks for a circle of waiters that `start` closes, and breaks it: the youngest in it leaves with the circle.
+    pub fn break_deadlock(&mut self, start: WaiterId) -> Wakes {
+        let mut wakes = Wakes::new();
+        let Some(txn) = self.waiters.get(&start).and_then(|w| w.txn.as_ref()).map(|txn| txn.id) else {
+            return wakes;
+        };
+        let mut path = vec![start];
+        let mut seen = BTreeSet::new();
+        if !self.search(txn, &mut path, &mut seen) {
+            return wakes;
+        }
+        let member = |id: &WaiterId| self.waiters.get(id).and_then(|w| w.txn.clone()).map(|txn| (*id, txn));
+        let circle: Vec<_> = path.iter().filter_map(member).collect();
+        let ids: Vec<TxnId> = circle.iter().map(|(_, txn)| txn.id).collect();
+        let youngest = circle.iter().max_by_key(|(_, txn)| (txn.started, txn.id)).map(|(id, _)| *id);
+        if let Some(victim) = youngest {
+            self.leave(victim, &mut wakes);
+            wakes.insert(0, (victim, Turn::Deadlock(ids)));
+        }
+        wakes
+    }
+
+    /// Depth first from the last on the path to a transaction that `target` is.
+    fn search(&self, target: TxnId, path: &mut Vec<WaiterId>, seen: &mut BTreeSet<TxnId>) -> bool {
+        let last = *path.last().expect("the path starts with a waiter");
+        for blocker in self.blockers(last) {
+            if blocker == target {
+                return true;
+            }
+            if !seen.insert(blocker) {
+                continue;
+            }
+            for next in self.waiting.get(&blocker).into_iter().flatten() {
+                path.push(*next);
+                if self.search(target, path, seen) {
+                    return true;
+                }
+                path.pop();
+            }
+        }
+        false
+    }
+
+    /// The shard was split: the locks at and above `at` go with their keys; those who wait there must ask again at the
+    /// new shard.
+    pub fn split_off(&mut self, at: &Key) -> (LockTable, Vec<WaiterId>) {
+        let mut right = LockTable { keys: self.keys.split_off(at), ..LockTable::default() };
+        let mut moved = Vec::new();
+        for (key, entry) in &mut right.keys {
+            moved.extend(entry.queue.drain(..));
+            moved.append(&mut entry.readers);
+            for holder in &entry.holders {
+                self.locks -= forget(&mut self.held, holder.txn.id, key);
+                right.locks += usize::from(right.held.entry(holder.txn.id).or_default().insert(key.clone()));
+            }
+        }
+        right.keys.retain(|_, entry| !entry.holders.is_empty());
+        for id in &moved {
+            self.forget_waiter(*id);
+        }
+        moved.sort_unstable();
+        (right, moved)
+    }
+
+    /// The keys on which intents of the transaction are known.
+    pub fn intents_of(&self, txn: TxnId) -> Vec<Key> {
+        let intent = |key: &&Key| {
+            self.keys.get(*key).is_some_and(|e| e.holders.iter().any(|h| h.txn.id == txn && h.intent))
+        };
+        self.held.get(&txn).into_iter().flatten().filter(intent).cloned().collect()
+    }
+}
+
+impl KeyLocks {
+    /// A holder who wants more overtakes the line: those in it wait for him anyway.
+    fn admits(
+        &self,
+        waiters: &BTreeMap<WaiterId, Waiter>,
+        txn: TxnId,
+        mode: LockMode,
+    ) -> Result<(), Arc<TxnMeta>> {
+        let mut holds = false;
+        for holder in &self.holders {
+            if holder.txn.id == txn {
+                holds = true;
+            } else if clash(holder.mode, mode) {
+                return Err(holder.txn.clone());
+            }
+        }
+        if holds {
+            return Ok(());
+        }
+        let first =
+            self.queue.iter().filter_map(|id| waiters.get(id)?.txn.clone()).find(|other| other.id != txn);
+        first.map_or(Ok(()), Err)
+    }
+}
+
+/// How many pairs went: one or none.
+fn forget(held: &mut BTreeMap<TxnId, BTreeSet<Key>>, txn: TxnId, key: &Key) -> usize {
+    let Some(keys) = held.get_mut(&txn) else { return 0 };
+    let gone = usize::from(keys.remove(key));
+    if keys.is_empty() {
+        held.remove(&txn);
+    }
+    gone
+}
+
+#[cfg(test)]
+mod tests;

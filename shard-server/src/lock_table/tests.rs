@@ -1,0 +1,167 @@
+use super::*;
+use LockMode::{Exclusive, Shared};
+use quorate_proto::{NodeId, Timestamp};
+
+fn txn(n: u64) -> Arc<TxnMeta> {
+    Arc::new(TxnMeta {
+        id: TxnId(u128::from(n)),
+        anchor: Key::from("a"),
+        attempt: 0,
+        started: Timestamp(n),
+        deadline: Timestamp::MAX,
+        gateway: NodeId(1),
+        incarnation: 1,
+    })
+}
+
+fn key(text: &str) -> Key {
+    Key::from(text)
+}
+
+#[test]
+fn first_come_first_served() {
+    let mut table = LockTable::default();
+    let (t1, t2, t3, t4) = (txn(1), txn(2), txn(3), txn(4));
+    let k = key("k");
+    assert!(table.try_lock(&k, &t1, Exclusive).is_ok());
+    assert!(table.try_lock(&k, &t1, Shared).is_ok(), "a holder may ask again");
+    assert_eq!(table.try_lock(&k, &t2, Shared).unwrap_err().id, t1.id);
+    let w2 = table.queue(&k, &t2, Shared);
+    let w3 = table.queue(&k, &t3, Exclusive);
+    let w4 = table.queue(&k, &t4, Shared);
+    assert_eq!(table.release_all(t1.id), vec![(w2, Turn::Granted)], "the exclusive one in line keeps w4 out");
+    assert!(table.try_lock(&k, &txn(5), Shared).is_err(), "nobody overtakes");
+    assert_eq!(table.release(&k, t2.id), vec![(w3, Turn::Granted)]);
+    assert_eq!(table.release(&k, t3.id), vec![(w4, Turn::Granted)]);
+    assert!(table.release(&k, t4.id).is_empty() && table.is_empty() && table.locks() == 0);
+}
+
+#[test]
+fn upgrade_goes_first() {
+    let mut table = LockTable::default();
+    let (t1, t2, t3) = (txn(1), txn(2), txn(3));
+    let k = key("k");
+    table.try_lock(&k, &t1, Shared).unwrap();
+    table.try_lock(&k, &t2, Shared).unwrap();
+    let w3 = table.queue(&k, &t3, Exclusive);
+    assert_eq!(table.try_lock(&k, &t1, Exclusive).unwrap_err().id, t2.id);
+    let w1 = table.queue(&k, &t1, Exclusive);
+    assert!(table.break_deadlock(w1).is_empty());
+    assert_eq!(table.release(&k, t2.id), vec![(w1, Turn::Granted)]);
+    assert_eq!(table.release(&k, t1.id), vec![(w3, Turn::Granted)]);
+}
+
+#[test]
+fn intents_are_met_late_and_free_readers_and_writers() {
+    let mut table = LockTable::default();
+    let (t1, t2, t3) = (txn(1), txn(2), txn(3));
+    let k = key("k");
+    // A new leader's table is empty: t2 takes the lock, then meets t1's intent.
+    table.try_lock(&k, &t2, Exclusive).unwrap();
+    table.found_intent(&k, &t1);
+    let w2 = table.queue(&k, &t2, Exclusive);
+    let reader = table.await_intent(&k, Some(&t3));
+    assert_eq!(table.blocker(w2).map(|(t, intent)| (t.id, intent)), Some((t1.id, true)));
+    assert!(table.release_all(t1.id).is_empty(), "an intent is not freed by the end of the transaction");
+    assert_eq!(table.release(&k, t1.id), vec![(reader, Turn::Cleared), (w2, Turn::Granted)]);
+    // A lock becomes an intent; keys without a lock are not entered.
+    table.laid_intents(&t2, [key("k"), key("z")].iter());
+    assert!(table.admits_write(&key("z"), t3.id).is_ok());
+    assert_eq!(table.admits_write(&k, t3.id).unwrap_err().id, t2.id);
+}
+
+#[test]
+fn the_youngest_breaks_the_circle() {
+    let mut table = LockTable::default();
+    let (t1, t2, t3) = (txn(1), txn(2), txn(3));
+    for (k, t) in [("a", &t1), ("b", &t2), ("c", &t3)] {
+        table.try_lock(&key(k), t, Exclusive).unwrap();
+    }
+    let w3 = table.queue(&key("a"), &t3, Exclusive);
+    assert!(table.break_deadlock(w3).is_empty());
+    let w1 = table.queue(&key("b"), &t1, Exclusive);
+    assert!(table.break_deadlock(w1).is_empty());
+    let w2 = table.queue(&key("c"), &t2, Shared);
+    let wakes = table.break_deadlock(w2);
+    let circle = vec![t2.id, t3.id, t1.id];
+    assert_eq!(wakes, vec![(w3, Turn::Deadlock(circle))]);
+    assert_eq!(table.release_all(t3.id), vec![(w2, Turn::Granted)]);
+}
+
+#[test]
+fn waiting_behind_a_waiter_counts() {
+    let mut table = LockTable::default();
+    let (t1, t2, t3) = (txn(1), txn(2), txn(3));
+    table.try_lock(&key("a"), &t1, Shared).unwrap();
+    table.try_lock(&key("b"), &t3, Exclusive).unwrap();
+    table.queue(&key("a"), &t2, Exclusive);
+    let behind = table.queue(&key("a"), &t3, Shared);
+    assert!(table.break_deadlock(behind).is_empty());
+    let closing = table.queue(&key("b"), &t2, Exclusive);
+    let wakes = table.break_deadlock(closing);
+    assert_eq!(wakes.first().map(|(id, _)| *id), Some(behind), "t3 is the youngest");
+}
+
+#[test]
+fn split_takes_locks_along_and_turns_waiters_away() {
+    let mut table = LockTable::default();
+    let (t1, t2) = (txn(1), txn(2));
+    for k in ["a", "m", "z"] {
+        table.try_lock(&key(k), &t1, Exclusive).unwrap();
+    }
+    let stays = table.queue(&key("a"), &t2, Exclusive);
+    let goes = table.queue(&key("m"), &t2, Exclusive);
+    let (mut right, moved) = table.split_off(&key("m"));
+    assert_eq!((moved, table.locks(), right.locks()), (vec![goes], 1, 2));
+    assert_eq!(table.release_all(t1.id), vec![(stays, Turn::Granted)]);
+    assert!(right.try_lock(&key("z"), &t2, Shared).is_err());
+    assert!(right.release_all(t1.id).is_empty() && right.is_empty());
+}
+
+#[test]
+fn ending_a_transaction_turns_its_waiters_away() {
+    let mut table = LockTable::default();
+    let (t1, t2, t3) = (txn(1), txn(2), txn(3));
+    table.try_lock(&key("a"), &t1, Shared).unwrap();
+    let w2 = table.queue(&key("a"), &t2, Exclusive);
+    let w3 = table.queue(&key("a"), &t3, Shared);
+    assert_eq!(table.release_all(t2.id), vec![(w3, Turn::Granted), (w2, Turn::Ended)]);
+    assert_eq!(table.waiters(), 0);
+}
+
+proptest::proptest! {
+    /// No two conflicting holders, nobody waits without a reason, and everything drains.
+    #[test]
+    fn exclusion_and_progress(steps in proptest::collection::vec((0u64..5, 0u8..4, 0u8..8), 1..150)) {
+        let mut table = LockTable::default();
+        for (t, k, what) in steps {
+            let (t, k) = (txn(t), Key::from(vec![b'a' + k]));
+            let mode = if what % 2 == 0 { Shared } else { Exclusive };
+            match what {
+                0..=4 => {
+                    if table.try_lock(&k, &t, mode).is_err() {
+                        let id = table.queue(&k, &t, mode);
+                        table.break_deadlock(id);
+                    }
+                }
+                5 => drop(table.release(&k, t.id)),
+                6 => drop(table.release_all(t.id)),
+                _ => if let Some(id) = table.waiters.keys().next().copied() { table.cancel(id); },
+            }
+            for entry in table.keys.values() {
+                for (i, a) in entry.holders.iter().enumerate() {
+                    assert!(entry.holders[..i].iter().all(|b| a.txn.id != b.txn.id && !clash(a.mode, b.mode)));
+                }
+                if let Some(first) = entry.queue.front() {
+                    assert!(!table.blockers(*first).is_empty(), "the first in line waits for a holder");
+                }
+                assert!(!entry.holders.is_empty() || !entry.queue.is_empty());
+            }
+            assert_eq!(table.locks(), table.keys.values().map(|e| e.holders.len()).sum::<usize>());
+        }
+        for t in 0..5 {
+            table.release_all(TxnId(t));
+        }
+        assert!(table.is_empty() && table.waiters() == 0 && table.locks() == 0 && table.waiting.is_empty());
+    }
+}
