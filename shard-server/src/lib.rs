@@ -1,1 +1,31 @@
+//! The shard server: a node's replicas of shards, and the evaluation of requests on their leaders.
+//!
+//! A request comes in ([`ShardServer`]), is evaluated on the leader under latches ([`Replica::handle`]), becomes one entry of
+//! the shard's log, and is applied by every replica ([`machine`]). Locks, latches and the timestamp cache live in the
+//! leader's memory for one term ([`leader`]); what must survive is in the engine.
+//!
+//! Absent on purpose: no SQL, no routing (other shards are reached through [`Peers`]), no decision about where copies live,
+//! and no Raft beyond `quorate-consensus`' groups.
 
+mod admin;
+mod command;
+mod config;
+mod context;
+mod eval;
+mod flusher;
+mod latch;
+mod leader;
+mod lock_table;
+mod machine;
+mod peers;
+mod registry;
+mod replica;
+mod server;
+mod snapshot;
+mod split;
+mod ts_cache;
+
+pub use config::ShardConfig;
+pub(crate) use context::Context;
+pub use peers::Peers;
+pub use server::ShardServer;

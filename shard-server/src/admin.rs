@@ -1,0 +1,88 @@
+//! What the placement driver asks of this node's replicas. Each command may come twice.
+
+use crate::{Context, replica::Replica, split};
+use quorate_proto::placement::{ReplicaCommand, ReplicaReply};
+use quorate_proto::{KvError, Replica as Member, ReplicaId, ShardId};
+use std::{sync::Arc, time::Duration};
+
+/// How long a completed change of members may take to show in the descriptor.
+const APPLY_WAIT: Duration = Duration::from_secs(5);
+
+pub(crate) async fn execute(
+    context: &Arc<Context>,
+    command: ReplicaCommand,
+) -> Result<ReplicaReply, KvError> {
+    match command {
+        ReplicaCommand::CreateShard { descriptor } => {
+            context.create_shard(descriptor).await.map(|()| ReplicaReply::Done)
+        }
+        ReplicaCommand::CreateLearner { descriptor, replica } => {
+            context.create_learner(descriptor, replica.id).await.map(|()| ReplicaReply::Done)
+        }
+        ReplicaCommand::Split { shard, at, right, right_replicas } => {
+            let replica = find(context, shard)?;
+            split::split(&replica, at, right, &right_replicas).await.map(ReplicaReply::Changed)
+        }
+        ReplicaCommand::ChangeMembers { shard, config_epoch, members } => {
+            change_members(&*find(context, shard)?, config_epoch, members).await
+        }
+        ReplicaCommand::TransferLeader { shard, to } => transfer(&*find(context, shard)?, to).await,
+        ReplicaCommand::Destroy { shard, replica } => {
+            context.destroy(shard, replica).await.map(|()| ReplicaReply::Done)
+        }
+        ReplicaCommand::Status { shard } => status(&*find(context, shard)?),
+    }
+}
+
+fn find(context: &Context, shard: ShardId) -> Result<Arc<Replica>, KvError> {
+    context.replica(shard).ok_or_else(|| KvError::StaleRoute { shard, newer: Vec::new() })
+}
+
+async fn change_members(
+    replica: &Replica,
+    config_epoch: u64,
+    members: Vec<Member>,
+) -> Result<ReplicaReply, KvError> {
+    let _one = replica.admin.lock().await;
+    replica.leader()?;
+    let same = |present: &[Member]| {
+        present.len() == members.len() && members.iter().all(|member| present.contains(member))
+    };
+    let present = replica.descriptor();
+    if same(&present.replicas) {
+        return Ok(ReplicaReply::Changed(vec![present]));
+    }
+    if present.config_epoch != config_epoch {
+        return Err(KvError::StaleRoute { shard: replica.shard, newer: vec![present] });
+    }
+    replica.group()?.change_members(members.clone()).await?;
+    let shown = async {
+        loop {
+            let descriptor = replica.descriptor();
+            if same(&descriptor.replicas) {
+                return descriptor;
+            }
+            replica.context.env.sleep(Duration::from_millis(5)).await;
+        }
+    };
+    match replica.context.env.timeout(APPLY_WAIT, shown).await {
+        Ok(descriptor) => Ok(ReplicaReply::Changed(vec![descriptor])),
+        Err(_) => Err(KvError::Ambiguous { why: "the change of members is not applied yet".into() }),
+    }
+}
+
+async fn transfer(replica: &Replica, to: ReplicaId) -> Result<ReplicaReply, KvError> {
+    let group = replica.group()?;
+    let leadership = group.leadership().borrow().clone();
+    if leadership.leader.is_some_and(|(leader, _)| leader == to) {
+        return Ok(ReplicaReply::Done);
+    }
+    replica.leader()?;
+    group.transfer(to).await.map(|()| ReplicaReply::Done)
+}
+
+fn status(replica: &Replica) -> Result<ReplicaReply, KvError> {
+    let group = replica.group()?;
+    let leader = group.leadership().borrow().leader.map(|(_, node)| node);
+    Ok(ReplicaReply::Status { descriptor: replica.descriptor(), leader, members: group.progress() })
+}

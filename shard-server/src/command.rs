@@ -1,0 +1,124 @@
+//! What an entry of a shard's log carries: an evaluated command.
+//!
+//! Encoding: `length of the extras (4 bytes, big-endian) ++ extras (CBOR; absent when empty) ++ write batch`. The batch
+//! comes last so that it can be decoded without copying.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use minicbor::{Decode, Encode};
+use quorate_proto::{Key, LogPosition, ShardDescriptor, Timestamp, TxnId};
+use quorate_storage::{WriteBatch, intent::Intent, record::TxnRecord};
+
+/// Applied by every replica as it stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Command {
+    pub batch: WriteBatch,
+    pub extras: Extras,
+}
+
+/// What needs the entry's position, or does more than write.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct Extras {
+    /// Written with the entry's position filled in.
+    #[n(0)]
+    pub record: Option<Record>,
+    /// Written with the entry's position filled in.
+    #[n(1)]
+    pub intents: Vec<(Key, Intent)>,
+    #[n(2)]
+    pub split: Option<Split>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Record {
+    #[n(0)]
+    pub anchor: Key,
+    #[n(1)]
+    pub txn: TxnId,
+    #[n(2)]
+    pub record: TxnRecord,
+}
+
+/// The keys from `right.span.start` on become a shard of their own (PROTOCOL 25).
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Split {
+    #[n(0)]
+    pub left: ShardDescriptor,
+    #[n(1)]
+    pub right: ShardDescriptor,
+    /// Above everything that was read in the right half before the split.
+    #[n(2)]
+    pub low_water: Timestamp,
+}
+
+impl Extras {
+    fn is_empty(&self) -> bool {
+        self.record.is_none() && self.intents.is_empty() && self.split.is_none()
+    }
+
+    /// Writes records and intents as those of the entry at `position`.
+    pub fn write(self, position: LogPosition, batch: &mut WriteBatch) {
+        if let Some(Record { anchor, txn, mut record }) = self.record {
+            record.set_position(position);
+            quorate_storage::record::put(batch, &anchor, txn, &record);
+        }
+        for (key, mut intent) in self.intents {
+            intent.position = position;
+            quorate_storage::intent::put(batch, &key, &intent);
+        }
+    }
+}
+
+impl Command {
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(64 + self.batch.byte_size() + 8 * self.batch.len());
+        out.put_u32(0);
+        if !self.extras.is_empty() {
+            put_cbor(&self.extras, &mut out);
+            let length = (out.len() - 4) as u32;
+            out[..4].copy_from_slice(&length.to_be_bytes());
+        }
+        put_cbor(&self.batch, &mut out);
+        out.freeze()
+    }
+
+    pub fn decode(raw: &Bytes) -> Result<Self, minicbor::decode::Error> {
+        let short = || minicbor::decode::Error::message("command cut short");
+        let length = u32::from_be_bytes(*raw.first_chunk::<4>().ok_or_else(short)?) as usize;
+        let end = length.checked_add(4).filter(|end| *end <= raw.len()).ok_or_else(short)?;
+        let extras = if length == 0 { Extras::default() } else { minicbor::decode(&raw[4..end])? };
+        Ok(Command { batch: WriteBatch::from_bytes(&raw.slice(end..))?, extras })
+    }
+}
+
+fn put_cbor<T: Encode<()>>(value: &T, out: &mut BytesMut) {
+    let mut writer = minicbor::encode::write::Writer::new(out.writer());
+    minicbor::encode(value, &mut writer).expect("encoding into memory does not fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_storage::Family;
+
+    #[test]
+    fn round_trip_and_garbage() {
+        let mut command = Command::default();
+        command.batch.put(Family::Data, &b"k"[..], &b"v"[..]);
+        assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        command.extras.record = Some(Record {
+            anchor: Key::from("a"),
+            txn: TxnId(7),
+            record: TxnRecord::Aborted {
+                attempt: 1,
+                deadline: Timestamp(3),
+                intents: Vec::new(),
+                position: LogPosition::default(),
+            },
+        });
+        let raw = command.encode();
+        assert_eq!(Command::decode(&raw).unwrap(), command);
+        for end in 0..raw.len() {
+            assert!(Command::decode(&raw.slice(..end)).is_err());
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Bounds and waits of the shard server.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// No wait for a lock or an intent lasts longer, whatever the request asks for.
+    pub lock_wait: Duration,
+    /// How long one who meets an intent waits for it to be resolved before asking the anchor's shard.
+    pub intent_patience: Duration,
+    /// How long one waits for an unreplicated lock before asking whether its coordinator still lives.
+    pub lock_patience: Duration,
+    /// The pause between two such questions doubles up to this.
+    pub push_pause_max: Duration,
+    /// An undecided transaction whose coordinator has not been heard of for this long may be aborted by whoever needs it.
+    pub coordinator_silence: Duration,
+    /// A gateway to which no connection has stood for this long counts as dead.
+    pub gateway_silence: Duration,
+    /// Records are kept for this long after the deadline of their transaction (PROTOCOL 12).
+    pub retention: Duration,
+    /// How far beyond the clock's bound a request's timestamp may lie and still be waited for.
+    pub clock_patience: Duration,
+    /// Keys and values of one request.
+    pub max_request_bytes: usize,
+    /// Rows of one scan's answer.
+    pub max_scan_rows: u64,
+    /// Bytes of one scan's answer.
+    pub max_scan_bytes: u64,
+    /// Requests of one shard that wait for a lock or an intent at once; more are refused.
+    pub max_waiters: usize,
+    /// Unreplicated locks of one shard; beyond it locks are not kept, and only the check at commit excludes.
+    pub max_locks: usize,
+    /// Memory of one shard's timestamp cache.
+    pub ts_cache_bytes: usize,
+    /// The engine is flushed when this much was applied since the last time,
+    pub flush_bytes: u64,
+    /// and at the latest this long after a change.
+    pub flush_interval: Duration,
+    /// How long the size of a shard is reported before it is estimated anew.
+    pub size_interval: Duration,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        ShardConfig {
+            lock_wait: Duration::from_secs(10),
+            intent_patience: Duration::from_millis(20),
+            lock_patience: Duration::from_millis(500),
+            push_pause_max: Duration::from_millis(500),
+            coordinator_silence: Duration::from_secs(5),
+            gateway_silence: Duration::from_millis(1500),
+            retention: Duration::from_secs(3600),
+            clock_patience: Duration::from_secs(5),
+            max_request_bytes: 32 << 20,
+            max_scan_rows: 10_000,
+            max_scan_bytes: 1 << 20,
+            max_waiters: 10_000,
+            max_locks: 200_000,
+            ts_cache_bytes: 1 << 20,
+            flush_bytes: 32 << 20,
+            flush_interval: Duration::from_secs(5),
+            size_interval: Duration::from_secs(5),
+        }
+    }
+}

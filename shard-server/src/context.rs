@@ -1,0 +1,100 @@
+//! What all replicas of a node share, and which replicas there are. [`crate::registry`] alone adds and removes them.
+
+use crate::{Peers, ShardConfig, flusher::Flush, replica::Replica};
+use parking_lot::{Mutex, RwLock};
+use quorate_consensus::Consensus;
+use quorate_env::Env;
+use quorate_proto::{Key, NodeId, ShardDescriptor, ShardId, Span};
+use quorate_storage::Engine;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+pub(crate) struct Context {
+    pub env: Env,
+    pub engine: Arc<dyn Engine>,
+    pub consensus: Arc<Consensus>,
+    pub peers: Arc<dyn Peers>,
+    pub config: ShardConfig,
+    pub flush: Flush,
+    pub(crate) replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
+    /// One creation or destruction at a time.
+    pub(crate) registry: tokio::sync::Mutex<()>,
+    /// Since when no connection has stood to a gateway that someone asked for (on `Env::boottime`).
+    silent: Mutex<BTreeMap<NodeId, Duration>>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        env: Env,
+        engine: Arc<dyn Engine>,
+        consensus: Arc<Consensus>,
+        peers: Arc<dyn Peers>,
+        config: ShardConfig,
+    ) -> Arc<Context> {
+        Arc::new(Context {
+            env,
+            engine,
+            consensus,
+            peers,
+            flush: Flush::new(config.flush_bytes),
+            config,
+            replicas: RwLock::default(),
+            registry: tokio::sync::Mutex::new(()),
+            silent: Mutex::default(),
+        })
+    }
+
+    pub fn replica(&self, shard: ShardId) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&shard).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    /// Another replica on this node than `shard`'s that holds keys of the span.
+    pub(crate) fn overlapping(&self, shard: ShardId, span: &Span) -> Option<Arc<Replica>> {
+        let overlaps = |r: &Arc<Replica>| {
+            r.shard != shard && !r.is_empty() && r.state.load().descriptor.span.overlaps(span)
+        };
+        self.replicas.read().values().find(|replica| overlaps(replica)).cloned()
+    }
+
+    /// What this node knows of who owns these keys now.
+    pub(crate) fn owners<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Vec<ShardDescriptor> {
+        let replicas: Vec<_> =
+            self.all().into_iter().filter(|r| !r.is_empty()).map(|r| r.descriptor()).collect();
+        let mut found: BTreeMap<ShardId, ShardDescriptor> = BTreeMap::new();
+        for key in keys {
+            if found.values().any(|descriptor| descriptor.contains(key)) {
+                continue;
+            }
+            if let Some(owner) = replicas.iter().find(|descriptor| descriptor.contains(key)) {
+                found.insert(owner.id, owner.clone());
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// Whether a transaction's coordinator is certainly or very probably gone: its process has restarted, or its node has
+    /// been out of reach for a while. Undecided transactions may be aborted at any time, so an error here costs a retry.
+    pub(crate) fn coordinator_is_over(&self, gateway: NodeId, incarnation: u64) -> bool {
+        if gateway == self.env.node() {
+            return incarnation != self.env.incarnation();
+        }
+        let peer = self.env.transport().peer(gateway);
+        let mut silent = self.silent.lock();
+        if let Some(peer) = &peer {
+            if peer.connected {
+                silent.remove(&gateway);
+            }
+            if peer.incarnation.is_some_and(|known| known != incarnation) {
+                return true;
+            }
+            if peer.connected {
+                return false;
+            }
+        }
+        let now = self.env.boottime();
+        now >= *silent.entry(gateway).or_insert(now) + self.config.gateway_silence
+    }
+}

@@ -1,0 +1,251 @@
+//! Reads that lock what they find: `UPDATE`, `DELETE`, `SELECT FOR …`. They return the newest version of each key.
+//!
+//! A lock on a single key is taken before the snapshot, so that no other write comes between the two; the rows of a scan
+//! are locked while the scan's latch keeps writers out. Whoever must wait gives all latches back, stands in line and starts
+//! over (PROTOCOL 10); locks already taken stay.
+
+use super::{
+    read::{View, latches, note},
+    scan::covered,
+};
+use crate::{leader::Leader, registry::internal, replica::Replica};
+use quorate_proto::kv::{
+    LockRequest, ReadOp, ReadReply, ReadRequest, ReadResult, Row, Scan, ScanResult, TxnMeta, WaitPolicy,
+};
+use quorate_proto::{Key, KvError, Timestamp};
+use quorate_storage::{intent, mvcc};
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
+
+/// What one try comes to.
+enum Try {
+    Done {
+        results: Vec<ReadResult>,
+        met: Timestamp,
+    },
+    /// Someone stands in the way on this key: with an intent that was met there, or with a lock.
+    Blocked {
+        key: Key,
+        holder: Arc<TxnMeta>,
+        intent: bool,
+    },
+}
+
+/// Someone in the way, for the caller to act on by the wait policy.
+struct InTheWay {
+    key: Key,
+    holder: Arc<TxnMeta>,
+    intent: bool,
+}
+
+impl Replica {
+    pub(super) async fn locking_read(
+        self: &Arc<Self>,
+        version: u64,
+        request: ReadRequest,
+    ) -> Result<ReadReply, KvError> {
+        let (Some(lock), Some(txn)) = (&request.lock, &request.txn) else {
+            return Err(KvError::BadRequest { why: "a locking read outside a transaction".into() });
+        };
+        let txn = Arc::new(txn.clone());
+        let cap = self.context.config.lock_wait;
+        let cap = match lock.wait {
+            WaitPolicy::Block(millis) if millis > 0 => cap.min(Duration::from_millis(millis)),
+            _ => cap,
+        };
+        let give_up = self.context.env.boottime() + cap;
+        let mut read_ts = request.read_ts;
+        loop {
+            self.wait_clock(read_ts).await?;
+            self.check_deadline(&txn)?;
+            let leader = self.leader()?;
+            match self.try_locking(&leader, version, &request, read_ts, lock, &txn).await? {
+                // Once more as of the newest version met, so that the whole answer is noted as read there.
+                Try::Done { met, .. } if request.may_forward && met > read_ts => read_ts = met,
+                Try::Done { results, met } => {
+                    let certificate = self.certify(&leader).await?;
+                    self.reveal(met).await;
+                    return Ok(ReadReply { results, read_ts, certificate });
+                }
+                Try::Blocked { key, holder, .. } if lock.wait == WaitPolicy::NoWait => {
+                    return Err(KvError::LockNotAvailable { key, holder: Some(holder.id) });
+                }
+                Try::Blocked { key, holder, intent } => {
+                    let met = intent.then_some(&holder);
+                    self.await_lock(&leader, &key, &txn, lock.mode, met, give_up).await?;
+                }
+            }
+        }
+    }
+
+    async fn try_locking(
+        &self,
+        leader: &Arc<Leader>,
+        version: u64,
+        request: &ReadRequest,
+        read_ts: Timestamp,
+        lock: &LockRequest,
+        txn: &Arc<TxnMeta>,
+    ) -> Result<Try, KvError> {
+        let points_only = request.ops.iter().all(|op| matches!(op, ReadOp::Get(_)));
+        let mut skipped = BTreeSet::new();
+        let free = |op: &ReadOp, core: &crate::leader::Core| match op {
+            ReadOp::Get(key) => !core.latches.blocks_read(key),
+            ReadOp::Scan(_) => false,
+        };
+        let mut locked = None;
+        if points_only {
+            let mut core = leader.core();
+            if request.ops.iter().all(|op| free(op, &core)) {
+                locked = Some(lock_points(leader, &mut core, request, read_ts, lock, txn, &mut skipped));
+            }
+        }
+        // Held until the rows of scans are locked too.
+        let mut latched = None;
+        let locked = match locked {
+            Some(locked) => locked,
+            None => {
+                latched = Some(leader.latch(latches(&request.ops)).await?);
+                lock_points(leader, &mut leader.core(), request, read_ts, lock, txn, &mut skipped)
+            }
+        };
+        if let Err(InTheWay { key, holder, intent }) = locked {
+            return Ok(Try::Blocked { key, holder, intent });
+        }
+        let snapshot = self.context.engine.snapshot();
+        self.still(leader, version)?;
+        let mut view = View {
+            snapshot: &*snapshot,
+            txn: Some(txn),
+            read_ts,
+            uncertain_to: read_ts,
+            met: Timestamp::ZERO,
+            blocked: Vec::new(),
+        };
+        let mut results = Vec::with_capacity(request.ops.len());
+        for op in &request.ops {
+            let looked = match op {
+                ReadOp::Get(key) if skipped.contains(key) => Ok(ReadResult::Get(None)),
+                ReadOp::Get(key) => {
+                    view.get_newest(key, lock, leader).map(|found| found.map(ReadResult::Get))?
+                }
+                ReadOp::Scan(scan) => {
+                    view.lock_rows(scan, lock, leader, txn, self).map(|found| found.map(ReadResult::Scan))?
+                }
+            };
+            match looked {
+                Ok(result) => results.push(result),
+                Err(InTheWay { key, holder, intent }) => return Ok(Try::Blocked { key, holder, intent }),
+            }
+        }
+        drop(latched);
+        Ok(Try::Done { results, met: view.met })
+    }
+}
+
+/// Locks the single keys of the request and notes all its reads.
+fn lock_points(
+    leader: &Leader,
+    core: &mut crate::leader::Core,
+    request: &ReadRequest,
+    read_ts: Timestamp,
+    lock: &LockRequest,
+    txn: &Arc<TxnMeta>,
+    skipped: &mut BTreeSet<Key>,
+) -> Result<(), InTheWay> {
+    for op in &request.ops {
+        let ReadOp::Get(key) = op else { continue };
+        match leader.try_lock(core, key, txn, lock.mode) {
+            Ok(()) => {}
+            Err(_) if lock.wait == WaitPolicy::SkipLocked => drop(skipped.insert(key.clone())),
+            Err(holder) => return Err(InTheWay { key: key.clone(), holder, intent: false }),
+        }
+    }
+    note(core, &request.ops, read_ts);
+    Ok(())
+}
+
+impl View<'_> {
+    /// The newest version of a key that is locked.
+    fn get_newest(
+        &mut self,
+        key: &Key,
+        lock: &LockRequest,
+        leader: &Leader,
+    ) -> Result<Result<Option<Row>, InTheWay>, KvError> {
+        if let Some(found) = intent::get(self.snapshot, key).map_err(internal)? {
+            if self.owns(&found) {
+                let row = found.value.map(|value| Row { key: key.clone(), value, ts: found.ts });
+                return Ok(Ok(row));
+            }
+            if self.txn.is_none_or(|txn| txn.id != found.txn.id) {
+                if lock.wait == WaitPolicy::SkipLocked {
+                    let mut core = leader.core();
+                    let wakes = self.txn.map(|txn| core.locks.release(key, txn.id)).unwrap_or_default();
+                    core.wake_locks(wakes);
+                    return Ok(Ok(None));
+                }
+                return Ok(Err(InTheWay { key: key.clone(), holder: Arc::new(found.txn), intent: true }));
+            }
+        }
+        let Some(newest) = mvcc::newest(self.snapshot, key).map_err(internal)? else { return Ok(Ok(None)) };
+        self.met = self.met.max(newest.ts);
+        Ok(Ok(newest.value.map(|value| Row { key: key.clone(), value, ts: newest.ts })))
+    }
+
+    /// A page of the newest rows, each locked. Writers are kept out of the span by the caller's latch.
+    fn lock_rows(
+        &mut self,
+        scan: &Scan,
+        lock: &LockRequest,
+        leader: &Leader,
+        txn: &Arc<TxnMeta>,
+        replica: &Replica,
+    ) -> Result<Result<ScanResult, InTheWay>, KvError> {
+        let page = self.page(scan, Timestamp::MAX, &replica.context.config)?;
+        let covered = covered(&scan.span, page.resume.as_ref(), scan.reverse);
+        let mut own = BTreeMap::new();
+        let mut foreign = BTreeMap::new();
+        for found in intent::scan(self.snapshot, &covered) {
+            let (key, found) = found.map_err(internal)?;
+            if self.owns(&found) {
+                own.insert(key, found);
+            } else if found.txn.id != txn.id {
+                foreign.insert(key, found);
+            }
+        }
+        self.met = self.met.max(page.newest_met);
+        // A row that is only about to appear concerns this read if it may appear before it.
+        for (key, intent) in &foreign {
+            let present = page.rows.iter().any(|row| row.key == *key);
+            if !present && intent.ts <= self.read_ts && lock.wait != WaitPolicy::SkipLocked {
+                let holder = Arc::new(intent.txn.clone());
+                return Ok(Err(InTheWay { key: key.clone(), holder, intent: true }));
+            }
+        }
+        let mut rows = super::scan::overlay(page.rows, own, scan.reverse);
+        let mut in_the_way = None;
+        let mut core = leader.core();
+        rows.retain(|row| {
+            if in_the_way.is_some() {
+                return false;
+            }
+            let blocker = match foreign.get(&row.key) {
+                Some(intent) => Some((Arc::new(intent.txn.clone()), true)),
+                None => {
+                    leader.try_lock(&mut core, &row.key, txn, lock.mode).err().map(|holder| (holder, false))
+                }
+            };
+            if let Some((holder, intent)) = blocker {
+                if lock.wait != WaitPolicy::SkipLocked {
+                    in_the_way = Some(InTheWay { key: row.key.clone(), holder, intent });
+                }
+                return false;
+            }
+            true
+        });
+        Ok(match in_the_way {
+            Some(found) => Err(found),
+            None => Ok(ScanResult { rows, resume: page.resume }),
+        })
+    }
+}

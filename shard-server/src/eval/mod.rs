@@ -1,0 +1,197 @@
+//! Evaluation of requests on the leader (DESIGN §5): latch, look at one snapshot, turn into a batch, replicate.
+
+mod commit;
+mod decide;
+mod locking_read;
+mod prepare;
+mod proof;
+mod propose;
+mod query;
+mod read;
+mod refresh;
+mod resolve;
+mod scan;
+mod wait;
+
+use crate::replica::{RangeState, Replica};
+use quorate_proto::kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest, TxnMeta};
+use quorate_proto::{Key, KvError, ShardDescriptor, Span, Timestamp};
+use std::sync::Arc;
+
+impl Replica {
+    /// Answers one request. Runs to its end even if the caller has gone.
+    pub async fn handle(self: &Arc<Self>, request: ShardRequest) -> ShardAnswer {
+        let ShardRequest { version, config_epoch, op, .. } = request;
+        let mut keys = Vec::new();
+        let state = self.state.load_full();
+        if state.descriptor.version != version {
+            for_each_key(&op, |key| keys.push(key.clone()));
+        }
+        let mut result = match self.admit(&state, version, &op) {
+            Ok(()) => self.evaluate(version, op).await,
+            Err(error) => Err(error),
+        };
+        let now = self.state.load();
+        if let Err(KvError::StaleRoute { newer, .. }) = &mut result {
+            *newer = self.newer(&now.descriptor, keys.iter());
+            return ShardAnswer { result, newer: Vec::new() };
+        }
+        // Old members are no reason to refuse, but the caller should know.
+        let news = now.descriptor.config_epoch > config_epoch;
+        ShardAnswer { result, newer: if news { vec![now.descriptor.clone()] } else { Vec::new() } }
+    }
+
+    fn newer<'a>(&self, own: &ShardDescriptor, keys: impl Iterator<Item = &'a Key>) -> Vec<ShardDescriptor> {
+        let mut newer = self.context.owners(keys);
+        newer.extend(own.span.end.iter().flat_map(|end| self.context.owners(std::iter::once(end))));
+        newer.push(own.clone());
+        newer.sort_by_key(|descriptor| descriptor.id);
+        newer.dedup_by_key(|descriptor| descriptor.id);
+        newer
+    }
+
+    /// What can be refused without looking at any data.
+    fn admit(&self, state: &RangeState, version: u64, op: &ShardOp) -> Result<(), KvError> {
+        if self.context.env.clock().is_fenced() {
+            return Err(self.fenced());
+        }
+        let own = state.descriptor.version;
+        if own > version {
+            // A transaction's locks may have gone to any shard of this node by a split.
+            crate::server::release_everywhere(&self.context, op);
+            return Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() });
+        }
+        if own < version {
+            return Err(self.not_ready("it has not applied its newest range yet"));
+        }
+        if let Some(key) = first_outside(&state.descriptor.span, op) {
+            return Err(KvError::BadRequest { why: format!("{key:?} is not in shard {}", self.shard) });
+        }
+        let bytes = request_bytes(op);
+        if bytes > self.context.config.max_request_bytes {
+            return Err(KvError::BadRequest { why: format!("a request of {bytes} bytes") });
+        }
+        Ok(())
+    }
+
+    async fn evaluate(self: &Arc<Self>, version: u64, op: ShardOp) -> Result<ShardReply, KvError> {
+        match op {
+            ShardOp::Read(request) => self.read(version, request).await.map(ShardReply::Read),
+            ShardOp::CommitLocal(request) => self.commit_local(version, request).await,
+            ShardOp::Prepare(request) => self.prepare(version, request).await,
+            ShardOp::Decide(request) => self.decide(version, request).await,
+            ShardOp::Resolve(request) => self.resolve(version, request).await.map(|()| ShardReply::Resolved),
+            ShardOp::Refresh(request) => self.refresh(version, request).await,
+            ShardOp::QueryTxn(request) => self.query_txn(version, request).await.map(ShardReply::Txn),
+            ShardOp::Heartbeat(request) => self.heartbeat(version, request.txn).await,
+            ShardOp::ReleaseLocks(request) => {
+                self.leader()?.release_txn(request.txn);
+                Ok(ShardReply::Released)
+            }
+        }
+    }
+
+    /// Waits until `ts` is not beyond the clock + ε: so every later leader's low water covers it (PROTOCOL 11).
+    async fn wait_clock(&self, ts: Timestamp) -> Result<(), KvError> {
+        let clock = self.context.env.clock();
+        let latest = clock.physical().plus(clock.bound());
+        if ts <= latest {
+            return Ok(());
+        }
+        if ts.since(latest) > self.context.config.clock_patience {
+            return Err(KvError::BadRequest { why: format!("the timestamp {ts} lies in the future") });
+        }
+        quorate_env::probe!("shard.waited_for_clock");
+        clock.wait_until_past(ts.minus(clock.bound())).await;
+        Ok(())
+    }
+
+    /// Holds an answer back that met a version at `ts`, until nobody can find it from the future (PROTOCOL 15).
+    async fn reveal(&self, ts: Timestamp) {
+        let clock = self.context.env.clock();
+        if ts > Timestamp::ZERO {
+            clock.wait_until_past(if clock.commit_wait() { ts.plus(clock.bound()) } else { ts }).await;
+        }
+    }
+
+    /// After its deadline a transaction writes and decides nothing any more (PROTOCOL 12).
+    fn check_deadline(&self, txn: &TxnMeta) -> Result<(), KvError> {
+        if self.context.env.clock().physical() > txn.deadline {
+            return Err(KvError::TxnAborted { txn: txn.id, why: "its deadline has passed".into() });
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn for_each_key<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Key)) {
+    match op {
+        ShardOp::Read(read) => read.ops.iter().for_each(|op| match op {
+            ReadOp::Get(key) => visit(key),
+            ReadOp::Scan(scan) => visit(&scan.span.start),
+        }),
+        ShardOp::CommitLocal(c) => {
+            c.writes.iter().for_each(|write| visit(&write.key));
+            c.checks.iter().for_each(|check| visit(&check.key));
+            c.refresh.iter().for_each(|span| visit(&span.start));
+        }
+        ShardOp::Prepare(p) => {
+            p.writes.iter().for_each(|write| visit(&write.key));
+            p.checks.iter().for_each(|check| visit(&check.key));
+            p.refresh.iter().for_each(|span| visit(&span.start));
+        }
+        ShardOp::Decide(decide) => visit(&decide.txn.anchor),
+        ShardOp::Resolve(resolve) => resolve.keys.iter().for_each(visit),
+        ShardOp::Refresh(refresh) => {
+            refresh.checks.iter().for_each(|check| visit(&check.key));
+            refresh.spans.iter().for_each(|span| visit(&span.start));
+        }
+        ShardOp::QueryTxn(query) => visit(&query.anchor),
+        ShardOp::Heartbeat(heartbeat) => visit(&heartbeat.txn.anchor),
+        ShardOp::ReleaseLocks(_) => {}
+    }
+}
+
+fn for_each_span<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Span)) {
+    match op {
+        ShardOp::Read(read) => read.ops.iter().for_each(|op| {
+            if let ReadOp::Scan(scan) = op {
+                visit(&scan.span);
+            }
+        }),
+        ShardOp::CommitLocal(commit) => commit.refresh.iter().for_each(visit),
+        ShardOp::Prepare(prepare) => prepare.refresh.iter().for_each(visit),
+        ShardOp::Refresh(refresh) => refresh.spans.iter().for_each(visit),
+        _ => {}
+    }
+}
+
+fn first_outside(own: &Span, op: &ShardOp) -> Option<Key> {
+    let mut outside = None;
+    for_each_key(op, |key| {
+        if outside.is_none() && !own.contains(key) {
+            outside = Some(key.clone());
+        }
+    });
+    if let ShardOp::CommitLocal(commit) = op
+        && !own.contains(&commit.txn.anchor)
+    {
+        outside = outside.or(Some(commit.txn.anchor.clone()));
+    }
+    for_each_span(op, |span| {
+        if outside.is_none() && !own.contains_span(span) {
+            outside = Some(span.end.clone().unwrap_or_default());
+        }
+    });
+    outside
+}
+
+fn request_bytes(op: &ShardOp) -> usize {
+    let mut bytes = 0;
+    for_each_key(op, |key| bytes += key.len() + 16);
+    let writes = match op {
+        ShardOp::CommitLocal(commit) => &commit.writes[..],
+        ShardOp::Prepare(prepare) => &prepare.writes[..],
+        _ => &[],
+    };
+    bytes + writes.iter().filter_map(|write| write.value.as_ref()).map(|value| value.len()).sum::<usize>()
+}

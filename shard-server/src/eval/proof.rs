@@ -1,0 +1,241 @@
+//! What a commit must prove in this shard: its reads unchanged, its keys exclusive, its writes above everything that was
+//! read or written (PROTOCOL 5, 12, 13).
+
+use crate::{
+    latch::{Access, LatchSet},
+    leader::{LatchGuard, Leader},
+    registry::internal,
+    replica::{RangeState, Replica},
+};
+use quorate_proto::kv::{Check, CheckKind, LockMode, ShardReply, TxnMeta, Write};
+use quorate_proto::{Key, KvError, Span, Timestamp, TxnId};
+use quorate_storage::{Snapshot, intent, intent::Intent, mvcc};
+use std::sync::Arc;
+
+/// One transaction's claims on one shard.
+pub(super) struct Claims<'a> {
+    pub txn: &'a Arc<TxnMeta>,
+    pub read_ts: Timestamp,
+    /// The commit timestamp is not below this,
+    pub floor: Timestamp,
+    /// and not above this.
+    pub before: Timestamp,
+    pub refresh: &'a [Span],
+    pub checks: &'a [Check],
+    pub writes: &'a [Write],
+}
+
+/// What came of proving.
+enum Proof {
+    /// Everything holds up to this timestamp, at which the writes may stand.
+    Holds(Timestamp),
+    /// This intent of another transaction must go first.
+    Blocked(Key, Arc<TxnMeta>),
+    /// A key that must be absent has a live version of this time.
+    Exists(Key, Timestamp),
+    /// The timestamp lies beyond the clock + ε; start over when the clock has come closer (PROTOCOL 11).
+    TooEarly(Timestamp),
+}
+
+impl Claims<'_> {
+    fn latches(&self, record: Option<TxnId>) -> LatchSet {
+        let writes = self.writes.iter().map(|write| (write.key.clone(), Access::Write));
+        let checks = self.checks.iter().map(|check| (check.key.clone(), Access::Read));
+        LatchSet {
+            points: writes.chain(checks).collect(),
+            spans: self.refresh.iter().map(|span| (span.clone(), Access::Read)).collect(),
+            record,
+        }
+    }
+
+    /// The first write that must stand in line for another's lock.
+    fn blocked_write(&self, leader: &Leader) -> Option<Key> {
+        let core = leader.core();
+        if core.locks.is_empty() {
+            return None;
+        }
+        let blocked = |write: &&Write| core.locks.admits_write(&write.key, self.txn.id).is_err();
+        self.writes.iter().find(blocked).map(|write| write.key.clone())
+    }
+}
+
+/// What [`Replica::establish`] comes back with.
+pub(super) enum Established {
+    /// The request was answered before, or needs no proof.
+    Answer(ShardReply),
+    Proven(Proven),
+}
+
+pub(super) struct Proven {
+    pub leader: Arc<Leader>,
+    /// Of what will be written, and of the record.
+    pub latched: LatchGuard,
+    pub snapshot: Box<dyn Snapshot>,
+    pub ts: Timestamp,
+}
+
+impl Replica {
+    /// Latches, looks whether the request was carried out before (`early`), waits for locks and intents in its way without
+    /// holding latches (PROTOCOL 10), and proves the claims.
+    pub(super) async fn establish(
+        self: &Arc<Self>,
+        version: u64,
+        mut claims: Claims<'_>,
+        record: Option<TxnId>,
+        early: impl Fn(&dyn Snapshot) -> Result<Option<ShardReply>, KvError>,
+    ) -> Result<Established, KvError> {
+        let give_up = self.context.env.boottime() + self.context.config.lock_wait;
+        loop {
+            self.wait_clock(claims.floor).await?;
+            let leader = self.leader()?;
+            let latched = leader.latch(claims.latches(record)).await?;
+            let snapshot = self.context.engine.snapshot();
+            let state = self.still(&leader, version)?;
+            if let Some(answer) = early(&*snapshot)? {
+                return Ok(Established::Answer(answer));
+            }
+            self.check_deadline(claims.txn)?;
+            let blocked = match claims.blocked_write(&leader) {
+                Some(key) => (key, None),
+                None => match self.prove(&leader, &state, &*snapshot, &claims)? {
+                    Proof::Holds(ts) => {
+                        latched.release_reads();
+                        return Ok(Established::Proven(Proven { leader, latched, snapshot, ts }));
+                    }
+                    Proof::TooEarly(ts) => {
+                        claims.floor = ts;
+                        continue;
+                    }
+                    Proof::Exists(key, ts) => {
+                        self.certify(&leader).await?;
+                        drop(latched);
+                        self.reveal(ts).await;
+                        return Err(KvError::Exists { key });
+                    }
+                    Proof::Blocked(key, other) => (key, Some(other)),
+                },
+            };
+            drop((latched, snapshot));
+            match blocked {
+                (key, Some(other)) if !claims.writes.iter().any(|write| write.key == key) => {
+                    self.await_intents(&leader, &[(key, other)], Some(claims.txn), give_up).await?;
+                }
+                (key, met) => {
+                    let met = met.as_ref();
+                    self.await_lock(&leader, &key, claims.txn, LockMode::Exclusive, met, give_up).await?;
+                }
+            }
+        }
+    }
+
+    /// To be called with all of [`Claims::latches`] held, on a snapshot taken after that. When it holds, the reads are noted
+    /// in the timestamp cache, so that they stay proven after their latches are gone.
+    fn prove(
+        &self,
+        leader: &Leader,
+        state: &RangeState,
+        snapshot: &dyn Snapshot,
+        claims: &Claims<'_>,
+    ) -> Result<Proof, KvError> {
+        let mut ts = claims.floor;
+        {
+            let core = leader.core();
+            for write in claims.writes {
+                ts = ts.max(core.cache.get(&write.key).next());
+            }
+        }
+        for write in claims.writes {
+            if let Some(other) = foreign_intent(snapshot, &write.key, claims.txn)? {
+                return Ok(Proof::Blocked(write.key.clone(), Arc::new(other.txn)));
+            }
+            if let Some(newest) = mvcc::newest(snapshot, &write.key).map_err(internal)? {
+                ts = ts.max(newest.ts.next());
+            }
+        }
+        for check in claims.checks {
+            if let Some(other) = foreign_intent(snapshot, &check.key, claims.txn)? {
+                return Ok(Proof::Blocked(check.key.clone(), Arc::new(other.txn)));
+            }
+            let newest = mvcc::newest(snapshot, &check.key).map_err(internal)?;
+            match (check.kind, newest) {
+                (CheckKind::UnchangedSince(since), newest) => {
+                    prove_unchanged(state, &check.key, since, newest.map(|newest| newest.ts))?;
+                }
+                (CheckKind::Absent, Some(newest)) if newest.value.is_some() => {
+                    return Ok(Proof::Exists(check.key.clone(), newest.ts));
+                }
+                (CheckKind::Absent, newest) => {
+                    ts = newest.map_or(ts, |tombstone| ts.max(tombstone.ts.next()))
+                }
+            }
+        }
+        if ts > claims.before {
+            return Err(KvError::BoundPassed { needed: ts, bound: claims.before });
+        }
+        let clock = self.context.env.clock();
+        if ts > clock.physical().plus(clock.bound()) {
+            return Ok(Proof::TooEarly(ts));
+        }
+        if !claims.refresh.is_empty() && claims.read_ts < state.gc_threshold {
+            return Err(below_threshold(claims.read_ts, state));
+        }
+        for span in claims.refresh {
+            if let Some((key, other)) = foreign_intent_in(snapshot, span, ts, claims.txn)? {
+                return Ok(Proof::Blocked(key, Arc::new(other.txn)));
+            }
+            let changed = mvcc::changed_between(snapshot, span, claims.read_ts, ts).map_err(internal)?;
+            if let Some((key, their_ts)) = changed {
+                return Err(KvError::Conflict { key, other: None, their_ts, our_ts: claims.read_ts });
+            }
+        }
+        leader.note_reads(claims.refresh, claims.checks.iter().map(|check| &check.key), ts);
+        Ok(Proof::Holds(ts))
+    }
+}
+
+fn prove_unchanged(
+    state: &RangeState,
+    key: &Key,
+    since: Timestamp,
+    newest: Option<Timestamp>,
+) -> Result<(), KvError> {
+    match newest {
+        Some(their_ts) if their_ts > since => {
+            Err(KvError::Conflict { key: key.clone(), other: None, their_ts, our_ts: since })
+        }
+        Some(same) if same == since => Ok(()),
+        // A tombstone between `since` and the threshold may have been removed with all below it.
+        _ if since < state.gc_threshold => Err(below_threshold(since, state)),
+        _ => Ok(()),
+    }
+}
+
+fn below_threshold(read_ts: Timestamp, state: &RangeState) -> KvError {
+    KvError::BelowGcThreshold { read_ts, threshold: state.gc_threshold }
+}
+
+/// Another transaction's intent on the key; or the error that a newer attempt of this one has been here (PROTOCOL 14).
+fn foreign_intent(snapshot: &dyn Snapshot, key: &Key, txn: &TxnMeta) -> Result<Option<Intent>, KvError> {
+    match intent::get(snapshot, key).map_err(internal)? {
+        Some(found) if found.txn.id != txn.id => Ok(Some(found)),
+        Some(own) if own.txn.attempt > txn.attempt => {
+            Err(KvError::TxnAborted { txn: txn.id, why: "a newer attempt of it has written already".into() })
+        }
+        _ => Ok(None),
+    }
+}
+
+fn foreign_intent_in(
+    snapshot: &dyn Snapshot,
+    span: &Span,
+    up_to: Timestamp,
+    txn: &TxnMeta,
+) -> Result<Option<(Key, Intent)>, KvError> {
+    for found in intent::scan(snapshot, span) {
+        let (key, found) = found.map_err(internal)?;
+        if found.txn.id != txn.id && found.ts <= up_to {
+            return Ok(Some((key, found)));
+        }
+    }
+    Ok(None)
+}

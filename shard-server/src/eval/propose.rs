@@ -1,0 +1,62 @@
+//! From an evaluated command to its entry.
+
+use crate::{
+    command::Command,
+    leader::{LatchGuard, Leader},
+    replica::Replica,
+};
+use quorate_consensus::ProposeError;
+use quorate_proto::{KvError, LogPosition};
+use std::{sync::Arc, time::Duration};
+
+impl Replica {
+    /// Replicates a command evaluated under `latched` in the leader's term, and gives the latches back once it is applied
+    /// here. They are let go as well if it certainly never will be; with an unknown outcome they stay until it is known.
+    pub(crate) async fn propose(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        latched: LatchGuard,
+        command: &Command,
+    ) -> Result<(LogPosition, LatchGuard), KvError> {
+        let group = self.group()?;
+        let start = self.context.env.boottime();
+        match group.propose(leader.term, command.encode()).await {
+            Ok((position, _)) => {
+                let took = self.context.env.boottime().saturating_sub(start);
+                metrics::histogram!("quorate_shard_replicate_seconds").record(took.as_secs_f64());
+                Ok((position, latched))
+            }
+            Err(error) => {
+                if !error.is_definite() {
+                    self.hold_until_known(leader.clone(), latched);
+                }
+                Err(error.into_kv(self.shard))
+            }
+        }
+    }
+
+    /// The entry may still be applied in this term. Another entry behind it tells: once that is applied, ours is, or is not
+    /// in the log. When the term is over, so are its latches.
+    fn hold_until_known(self: &Arc<Self>, leader: Arc<Leader>, latched: LatchGuard) {
+        quorate_env::probe!("shard.outcome_unknown");
+        let replica = self.clone();
+        let watch = async move {
+            let _latched = latched;
+            while !leader.is_over() {
+                let Ok(group) = replica.group() else { return };
+                match group.propose(leader.term, Command::default().encode()).await {
+                    Ok(_)
+                    | Err(
+                        ProposeError::NotLeader { .. } | ProposeError::TermChanged | ProposeError::Stopped,
+                    ) => {
+                        return;
+                    }
+                    Err(ProposeError::NoQuorum { .. } | ProposeError::Ambiguous(_)) => {
+                        replica.context.env.sleep(Duration::from_millis(200)).await;
+                    }
+                }
+            }
+        };
+        self.context.env.spawn("shard.hold_latches", watch).detach();
+    }
+}

@@ -1,0 +1,91 @@
+//! What became of a transaction, by its record; and its end, if nobody else can bring it about (PROTOCOL 12, DESIGN §6.5).
+
+use crate::{
+    command::{Command, Record},
+    latch::LatchSet,
+    leader::Leader,
+    registry::internal,
+    replica::Replica,
+};
+use quorate_proto::kv::{QueryTxn, TxnState};
+use quorate_proto::{KvError, LogPosition, Timestamp};
+use quorate_storage::record::{self, TxnRecord};
+use std::sync::Arc;
+
+impl Replica {
+    pub(super) async fn query_txn(
+        self: &Arc<Self>,
+        version: u64,
+        query: QueryTxn,
+    ) -> Result<TxnState, KvError> {
+        let leader = self.leader()?;
+        let snapshot = self.context.engine.snapshot();
+        self.still(&leader, version)?;
+        let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
+        drop(snapshot);
+        if let Some(state) = self.standing(&leader, &query, record.as_ref()) {
+            return Ok(state);
+        }
+        // It is to be aborted: once more, with the record latched.
+        let latched = leader.latch(LatchSet { record: Some(query.txn), ..LatchSet::default() }).await?;
+        let snapshot = self.context.engine.snapshot();
+        self.still(&leader, version)?;
+        let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
+        drop(snapshot);
+        if let Some(state) = self.standing(&leader, &query, record.as_ref()) {
+            return Ok(state);
+        }
+        let meta = match &record {
+            Some(TxnRecord::Pending { txn, .. }) => Some(txn),
+            _ => query.meta.as_ref(),
+        };
+        let clock = self.context.env.clock();
+        let record = TxnRecord::Aborted {
+            attempt: meta.map_or(u32::MAX, |meta| meta.attempt),
+            // Kept long enough for any deadline that its coordinator may have set.
+            deadline: meta
+                .map_or_else(|| clock.physical().plus(self.context.config.retention), |meta| meta.deadline),
+            intents: Vec::new(),
+            position: LogPosition::default(),
+        };
+        let mut command = Command::default();
+        command.extras.record = Some(Record { anchor: query.anchor, txn: query.txn, record });
+        drop(self.propose(&leader, latched, &command).await?);
+        leader.core().asked.remove(&query.txn);
+        leader.release_txn(query.txn);
+        quorate_env::probe!("shard.aborted_for_another");
+        metrics::counter!("quorate_shard_aborts_by_others_total").increment(1);
+        Ok(TxnState::Aborted)
+    }
+
+    /// What the record says as it stands; `None` if it is undecided and has to be aborted now.
+    fn standing(&self, leader: &Leader, query: &QueryTxn, record: Option<&TxnRecord>) -> Option<TxnState> {
+        if let Some(record) = record.filter(|record| record.is_final()) {
+            return Some(record.state());
+        }
+        let (meta, heartbeat) = match record {
+            Some(TxnRecord::Pending { txn, heartbeat }) => (Some(txn), Some(*heartbeat)),
+            _ => (query.meta.as_ref(), None),
+        };
+        let config = &self.context.config;
+        let now = self.context.env.clock().physical();
+        let deadline = meta.map_or(Timestamp::MAX, |meta| meta.deadline);
+        if record.is_none() && now > deadline.plus(config.retention) {
+            return Some(TxnState::Unknown);
+        }
+        let silent = query.abort_if_silent && {
+            let over =
+                meta.is_some_and(|meta| self.context.coordinator_is_over(meta.gateway, meta.incarnation));
+            over || match heartbeat {
+                Some(heartbeat) => now > heartbeat.plus(config.coordinator_silence),
+                None => {
+                    let boot = self.context.env.boottime();
+                    boot > leader.core().first_asked(query.txn, boot) + config.coordinator_silence
+                }
+            }
+        };
+        // After its deadline nobody can commit it any more.
+        let abort = query.abort_now || silent || now > deadline;
+        (!abort).then_some(TxnState::Pending(heartbeat))
+    }
+}

@@ -1,0 +1,186 @@
+//! Waiting for locks and intents, and pushing whoever holds them.
+//!
+//! Nobody waits here with latches (PROTOCOL 10), nor longer than the cap. An intent's transaction is decided by its record:
+//! after some patience the waiter asks the anchor's shard, has a silent coordinator's transaction aborted, and resolves
+//! the intents itself. An unreplicated lock falls with its coordinator's process or deadline.
+
+use crate::{
+    leader::{Leader, LockWait},
+    lock_table::{LockTable, Turn},
+    registry::internal,
+    replica::Replica,
+};
+use quorate_proto::kv::{Decision, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState};
+use quorate_proto::{Key, KvError, TxnId};
+use quorate_storage::{Family, intent, intent::Intent};
+use std::{sync::Arc, time::Duration};
+
+impl Replica {
+    /// Waits until the first of these intents is gone. All of them are entered, so that one resolution covers them.
+    pub(super) async fn await_intents(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        found: &[(Key, Arc<TxnMeta>)],
+        txn: Option<&Arc<TxnMeta>>,
+        give_up: Duration,
+    ) -> Result<(), KvError> {
+        let Some((first, _)) = found.first() else { return Ok(()) };
+        let wait = self.enter(leader, found, |locks| locks.await_intent(first, txn))?;
+        self.wait_out(leader, wait, first, txn.map(|txn| txn.id), give_up).await
+    }
+
+    /// Stands in line for the lock on `key` until it is held; `met` is the owner of an intent that was found there.
+    pub(super) async fn await_lock(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        key: &Key,
+        txn: &Arc<TxnMeta>,
+        mode: LockMode,
+        met: Option<&Arc<TxnMeta>>,
+        give_up: Duration,
+    ) -> Result<(), KvError> {
+        let wait = match met {
+            // It had the lock when it met the intent, or nobody did.
+            Some(other) => self
+                .enter(leader, &[(key.clone(), other.clone())], |locks| locks.queue_first(key, txn, mode))?,
+            None => {
+                let mut core = leader.core();
+                if leader.try_lock(&mut core, key, txn, mode).is_ok() {
+                    return Ok(());
+                }
+                leader.wait(&mut core, |locks| locks.queue(key, txn, mode))?
+            }
+        };
+        self.wait_out(leader, wait, key, Some(txn.id), give_up).await
+    }
+
+    /// Enters intents that were met, and a waiter for one of them. They were seen in a snapshot and may be gone already, in
+    /// which case nobody would ever take them out again: so the engine is asked once more after entering.
+    fn enter(
+        &self,
+        leader: &Arc<Leader>,
+        found: &[(Key, Arc<TxnMeta>)],
+        waiter: impl FnOnce(&mut LockTable) -> crate::lock_table::WaiterId,
+    ) -> Result<LockWait, KvError> {
+        let wait = {
+            let mut core = leader.core();
+            found.iter().for_each(|(key, owner)| core.locks.found_intent(key, owner));
+            leader.wait(&mut core, waiter)?
+        };
+        for (key, owner) in found {
+            let raw = self.context.engine.get(Family::Intent, &intent::intent_key(key)).map_err(internal)?;
+            let present: Option<Intent> = raw.and_then(|raw| quorate_proto::rpc::decode(&raw).ok());
+            if present.is_none_or(|present| present.txn.id != owner.id) {
+                let mut core = leader.core();
+                let wakes = core.locks.release(key, owner.id);
+                core.wake_locks(wakes);
+            }
+        }
+        Ok(wait)
+    }
+
+    async fn wait_out(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        mut wait: LockWait,
+        key: &Key,
+        own: Option<TxnId>,
+        give_up: Duration,
+    ) -> Result<(), KvError> {
+        let env = &self.context.env;
+        let config = &self.context.config;
+        let start = env.boottime();
+        let blocker = leader.core().locks.blocker(wait.id);
+        let gone = blocker.as_ref().is_some_and(|(txn, _)| self.is_over(txn));
+        let intent = blocker.is_some_and(|(_, intent)| intent);
+        let mut pause = if intent { config.intent_patience } else { config.lock_patience };
+        if gone {
+            self.push(leader, &wait).await;
+        }
+        let result = loop {
+            let left = give_up.saturating_sub(env.boottime());
+            if left.is_zero() {
+                let holder = leader.core().locks.blocker(wait.id).map(|(txn, _)| txn.id);
+                break Err(KvError::LockTimeout { key: key.clone(), holder });
+            }
+            match env.timeout(pause.min(left), &mut wait.turn).await {
+                Ok(Ok(Turn::Granted | Turn::Cleared)) => break Ok(()),
+                Ok(Ok(Turn::Deadlock(cycle))) => break Err(KvError::Deadlock { cycle }),
+                Ok(Ok(Turn::Ended)) => {
+                    let txn = own.unwrap_or(TxnId(0));
+                    break Err(KvError::TxnAborted { txn, why: "it gave its locks back meanwhile".into() });
+                }
+                Ok(Err(_)) if leader.is_over() => break Err(leader.not_leader()),
+                // The key went to another shard.
+                Ok(Err(_)) => break Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() }),
+                Err(_) => {
+                    self.push(leader, &wait).await;
+                    pause = (pause * 2).min(config.push_pause_max);
+                }
+            }
+        };
+        metrics::histogram!("quorate_shard_lock_wait_seconds").record((env.boottime() - start).as_secs_f64());
+        result
+    }
+
+    /// No one will ever finish this transaction but those who need its keys.
+    fn is_over(&self, txn: &TxnMeta) -> bool {
+        self.context.env.clock().physical() > txn.deadline
+            || self.context.coordinator_is_over(txn.gateway, txn.incarnation)
+    }
+
+    /// Asks after the transaction that stands in the way, and clears it away if it is over. One waiter at a time does so.
+    async fn push(self: &Arc<Self>, leader: &Arc<Leader>, wait: &LockWait) {
+        let (txn, keys) = {
+            let mut core = leader.core();
+            let Some((txn, intent)) = core.locks.blocker(wait.id) else { return };
+            if !intent {
+                if self.is_over(&txn) {
+                    quorate_env::probe!("shard.lock_fell");
+                    let wakes = core.locks.release_all(txn.id);
+                    core.wake_locks(wakes);
+                }
+                return;
+            }
+            if !core.pushing.insert(txn.id) {
+                return;
+            }
+            let keys = core.locks.intents_of(txn.id);
+            (txn, keys)
+        };
+        let outcome = self.push_intents(&txn, keys).await;
+        leader.core().pushing.remove(&txn.id);
+        if let Err(error) = outcome {
+            tracing::debug!(shard = self.shard.0, txn = %txn.id, %error, "push failed");
+        }
+    }
+
+    async fn push_intents(self: &Arc<Self>, txn: &Arc<TxnMeta>, keys: Vec<Key>) -> Result<(), KvError> {
+        let query = QueryTxn {
+            txn: txn.id,
+            anchor: txn.anchor.clone(),
+            abort_if_silent: true,
+            abort_now: false,
+            meta: Some((**txn).clone()),
+        };
+        metrics::counter!("quorate_shard_pushes_total").increment(1);
+        let state = self.state.load_full();
+        let version = state.descriptor.version;
+        let answer = if state.descriptor.contains(&txn.anchor) {
+            self.query_txn(version, query).await?
+        } else {
+            match self.context.peers.shard_call(&txn.anchor, ShardOp::QueryTxn(query)).await? {
+                ShardReply::Txn(state) => state,
+                other => return Err(internal(format!("{other:?} in answer to QueryTxn"))),
+            }
+        };
+        let decision = match answer {
+            TxnState::Committed(ts) => Decision::Commit(ts),
+            TxnState::Aborted => Decision::Abort,
+            // Whether it lives or nobody knows: the caller keeps waiting, up to the cap.
+            TxnState::Pending(_) | TxnState::Unknown => return Ok(()),
+        };
+        quorate_env::probe!("shard.recovered_intents");
+        self.resolve(version, Resolve { txn: txn.id, decision, keys }).await
+    }
+}

@@ -1,0 +1,264 @@
+//! What a leader keeps in memory for the time of one term: latches, locks and the timestamp cache, behind one mutex, and
+//! who waits for them. All of it dies with the term (PROTOCOL 5).
+
+use crate::{
+    ShardConfig,
+    latch::{LatchId, LatchSet, Latches},
+    lock_table::{LockTable, Turn, WaiterId, Wakes},
+    ts_cache::TsCache,
+};
+use parking_lot::{Mutex, MutexGuard};
+use quorate_proto::kv::{LockMode, TxnMeta};
+use quorate_proto::{Key, KvError, NodeId, ShardId, Span, Timestamp, TxnId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, OnceLock, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+pub struct Leader {
+    pub shard: ShardId,
+    pub term: u64,
+    over: AtomicBool,
+    /// Known when another leader is, for the refusal.
+    successor: OnceLock<NodeId>,
+    core: Mutex<Core>,
+    max_locks: usize,
+    max_waiters: usize,
+}
+
+#[derive(Debug)]
+pub struct Core {
+    pub latches: Latches,
+    pub cache: TsCache,
+    pub locks: LockTable,
+    /// When someone first asked for a transaction without a record (on `Env::boottime`).
+    pub asked: BTreeMap<TxnId, Duration>,
+    /// Transactions that someone is pushing right now.
+    pub pushing: BTreeSet<TxnId>,
+    latch_waiters: BTreeMap<LatchId, oneshot::Sender<()>>,
+    lock_waiters: BTreeMap<WaiterId, oneshot::Sender<Turn>>,
+}
+
+/// At most so many transactions are remembered in [`Core::asked`].
+const MAX_ASKED: usize = 4096;
+
+impl Core {
+    fn wake_latches(&mut self, ready: Vec<LatchId>) {
+        for id in ready {
+            // The receiver of one that gave up is gone; its guard gives the latches back.
+            if let Some(waiter) = self.latch_waiters.remove(&id) {
+                let _ = waiter.send(());
+            }
+        }
+    }
+
+    pub fn wake_locks(&mut self, wakes: Wakes) {
+        for (id, turn) in wakes {
+            if let Some(waiter) = self.lock_waiters.remove(&id) {
+                let _ = waiter.send(turn);
+            }
+        }
+    }
+
+    /// Since when someone has been asking for the transaction.
+    pub fn first_asked(&mut self, txn: TxnId, now: Duration) -> Duration {
+        if self.asked.len() >= MAX_ASKED && !self.asked.contains_key(&txn) {
+            let oldest = self.asked.iter().min_by_key(|(id, at)| (**at, **id)).map(|(id, _)| *id);
+            oldest.map(|id| self.asked.remove(&id));
+        }
+        *self.asked.entry(txn).or_insert(now)
+    }
+}
+
+impl Leader {
+    pub fn new(
+        shard: ShardId,
+        term: u64,
+        low_water: Timestamp,
+        locks: LockTable,
+        config: &ShardConfig,
+    ) -> Self {
+        Leader {
+            shard,
+            term,
+            over: AtomicBool::new(false),
+            successor: OnceLock::new(),
+            core: Mutex::new(Core {
+                latches: Latches::default(),
+                cache: TsCache::new(low_water, config.ts_cache_bytes),
+                locks,
+                asked: BTreeMap::new(),
+                pushing: BTreeSet::new(),
+                latch_waiters: BTreeMap::new(),
+                lock_waiters: BTreeMap::new(),
+            }),
+            max_locks: config.max_locks,
+            max_waiters: config.max_waiters,
+        }
+    }
+
+    pub fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    pub fn not_leader(&self) -> KvError {
+        KvError::NotLeader { shard: self.shard, leader: self.successor.get().copied() }
+    }
+
+    /// The term is over: everyone who waits is sent away with a re-route.
+    pub fn end(&self, successor: Option<NodeId>) {
+        if let Some(node) = successor {
+            let _ = self.successor.set(node);
+        }
+        self.over.store(true, Ordering::Release);
+        let mut core = self.core();
+        core.latch_waiters.clear();
+        core.lock_waiters.clear();
+    }
+
+    /// Waits for its turn and latches.
+    pub async fn latch(self: &Arc<Self>, set: LatchSet) -> Result<LatchGuard, KvError> {
+        let (guard, turn) = {
+            let mut core = self.core();
+            let (id, held) = core.latches.acquire(set);
+            let guard = LatchGuard { leader: self.clone(), id };
+            if held {
+                (guard, None)
+            } else {
+                let (sender, receiver) = oneshot::channel();
+                core.latch_waiters.insert(id, sender);
+                (guard, Some(receiver))
+            }
+        };
+        // Checked after entering, so that `end` either sees the waiter or is seen here.
+        if self.is_over() {
+            return Err(self.not_leader());
+        }
+        if let Some(turn) = turn {
+            turn.await.map_err(|_| self.not_leader())?;
+        }
+        Ok(guard)
+    }
+
+    /// Takes a lock, or says who holds it. Beyond the bound a lock is not kept; the check at commit excludes (PROTOCOL 13).
+    pub fn try_lock(
+        &self,
+        core: &mut Core,
+        key: &Key,
+        txn: &Arc<TxnMeta>,
+        mode: LockMode,
+    ) -> Result<(), Arc<TxnMeta>> {
+        if core.locks.locks() >= self.max_locks {
+            metrics::counter!("quorate_shard_locks_not_kept_total").increment(1);
+            return core.locks.admits_write(key, txn.id);
+        }
+        core.locks.try_lock(key, txn, mode)
+    }
+
+    /// Enters a waiter made by `enter` and breaks the deadlock it may close.
+    pub fn wait(
+        self: &Arc<Self>,
+        core: &mut Core,
+        enter: impl FnOnce(&mut LockTable) -> WaiterId,
+    ) -> Result<LockWait, KvError> {
+        if core.locks.waiters() >= self.max_waiters {
+            let what = format!("lock waiters of shard {}", self.shard);
+            return Err(KvError::Overloaded { what, retry_after_millis: 100 });
+        }
+        let id = enter(&mut core.locks);
+        let (sender, turn) = oneshot::channel();
+        core.lock_waiters.insert(id, sender);
+        let wakes = core.locks.break_deadlock(id);
+        core.wake_locks(wakes);
+        Ok(LockWait { leader: self.clone(), id, turn })
+    }
+
+    pub fn release_txn(&self, txn: TxnId) {
+        let mut core = self.core();
+        let wakes = core.locks.release_all(txn);
+        core.wake_locks(wakes);
+    }
+
+    /// The transaction is decided: its locks go, and with them the intents it had on `keys`.
+    pub fn finish_txn<'a>(&self, txn: TxnId, keys: impl Iterator<Item = &'a Key>) {
+        let mut core = self.core();
+        if core.locks.is_empty() {
+            return;
+        }
+        let mut wakes = Wakes::new();
+        for key in keys {
+            wakes.extend(core.locks.release(key, txn));
+        }
+        wakes.extend(core.locks.release_all(txn));
+        core.wake_locks(wakes);
+    }
+
+    /// Notes reads that were proven up to `ts`.
+    pub fn note_reads<'a>(
+        &self,
+        spans: impl IntoIterator<Item = &'a Span>,
+        keys: impl IntoIterator<Item = &'a Key>,
+        ts: Timestamp,
+    ) {
+        let mut core = self.core();
+        spans.into_iter().for_each(|span| core.cache.add_span(span, ts));
+        keys.into_iter().for_each(|key| core.cache.add_point(key, ts));
+    }
+
+    /// The locks from `at` on go to the right half of a split; their waiters must ask there.
+    pub fn split_locks(&self, at: &Key) -> LockTable {
+        let mut core = self.core();
+        let (right, moved) = core.locks.split_off(at);
+        for id in moved {
+            core.lock_waiters.remove(&id);
+        }
+        right
+    }
+}
+
+/// Latches, given back when dropped.
+pub struct LatchGuard {
+    leader: Arc<Leader>,
+    id: LatchId,
+}
+
+impl LatchGuard {
+    /// Gives back what was latched for reading only.
+    pub fn release_reads(&self) {
+        let mut core = self.leader.core();
+        let ready = core.latches.release_reads(self.id);
+        core.wake_latches(ready);
+    }
+}
+
+impl Drop for LatchGuard {
+    fn drop(&mut self) {
+        let mut core = self.leader.core();
+        core.latch_waiters.remove(&self.id);
+        let ready = core.latches.release(self.id);
+        core.wake_latches(ready);
+    }
+}
+
+/// A place in a line; left when dropped.
+pub struct LockWait {
+    leader: Arc<Leader>,
+    pub id: WaiterId,
+    /// Closed when the term ends or the key goes to another shard.
+    pub turn: oneshot::Receiver<Turn>,
+}
+
+impl Drop for LockWait {
+    fn drop(&mut self) {
+        let mut core = self.leader.core();
+        core.lock_waiters.remove(&self.id);
+        let wakes = core.locks.cancel(self.id);
+        core.wake_locks(wakes);
+    }
+}

@@ -1,0 +1,134 @@
+//! The replica as a state machine: applies what its group has committed.
+//!
+//! Everything an entry changes (data, intents, records, range, members, GC threshold and the applied position itself)
+//! goes down in one batch, so that whatever a crash leaves of the engine is the state after some entry (PROTOCOL 8). Only
+//! the log makes an entry durable; the engine follows when the node's flusher says so.
+
+use crate::{
+    command::{Command, Split},
+    replica::{RangeState, Replica},
+    snapshot,
+};
+use bytes::Bytes;
+use quorate_consensus::{
+    Applied, Entry, Fatal, Leadership, Membership, SnapshotSink, SnapshotSource, StateMachine,
+};
+use quorate_proto::LogPosition;
+use quorate_storage::{StorageError, WriteBatch, meta};
+use std::sync::Arc;
+
+pub(crate) fn fatal(error: StorageError) -> Fatal {
+    Fatal(error.to_string())
+}
+
+/// The state machine that consensus holds.
+pub struct Machine(pub Arc<Replica>);
+
+impl StateMachine for Machine {
+    fn applied(&self) -> Applied {
+        self.0.applied.lock().clone()
+    }
+
+    fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal> {
+        let Some(last) = entries.last() else { return Ok(Vec::new()) };
+        let replica = &self.0;
+        let before = replica.state.load_full();
+        let mut state = before.clone();
+        let mut batch = WriteBatch::new();
+        let mut splits = Vec::new();
+        let mut membership = None;
+        for entry in entries {
+            if let Some(new) = &entry.membership {
+                membership = Some(new);
+                set_members(&mut state, new);
+            }
+            if let Some(raw) = &entry.command {
+                let mut command = Command::decode(raw)
+                    .map_err(|error| Fatal(format!("entry {}: {error}", entry.position)))?;
+                batch.extend(command.batch);
+                if let Some(split) = command.extras.split.take() {
+                    splits.push(self.split(split, &mut state, &mut batch)?);
+                }
+                command.extras.write(entry.position, &mut batch);
+            }
+        }
+        let position = last.position;
+        self.put_metadata(position, membership, &mut batch);
+        if !Arc::ptr_eq(&before, &state) {
+            meta::put(&mut batch, replica.shard, &meta::DESCRIPTOR, &state.descriptor);
+            replica.state.store(state);
+        }
+        replica.context.engine.write(&batch).map_err(fatal)?;
+        {
+            let mut applied = replica.applied.lock();
+            assert!(position > applied.position, "shard {}: applied moves only up", replica.shard);
+            applied.position = position;
+            if let Some(new) = membership {
+                applied.membership = Some((new.position, new.encoded.clone()));
+            }
+        }
+        metrics::counter!("quorate_shard_entries_applied_total").increment(entries.len() as u64);
+        replica.context.flush.changed(batch.byte_size() as u64);
+        for split in splits.into_iter().flatten() {
+            crate::split::after_apply(replica, split);
+        }
+        Ok(vec![Bytes::new(); entries.len()])
+    }
+
+    fn flushed(&self) -> LogPosition {
+        *self.0.flushed.lock()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, Fatal> {
+        Ok(Box::new(snapshot::Source::open(&self.0)?))
+    }
+
+    fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
+        Ok(Box::new(snapshot::Sink::open(&self.0)?))
+    }
+
+    fn leadership(&self, leadership: &Leadership) {
+        self.0.leadership_changed(leadership);
+    }
+}
+
+impl Machine {
+    fn put_metadata(&self, position: LogPosition, membership: Option<&Membership>, batch: &mut WriteBatch) {
+        let shard = self.0.shard;
+        meta::put(batch, shard, &meta::APPLIED, &meta::Applied { position, leader: None });
+        if let Some(new) = membership {
+            let stored = meta::Membership { position: new.position, encoded: new.encoded.to_vec() };
+            meta::put(batch, shard, &meta::MEMBERSHIP, &stored);
+        }
+    }
+
+    /// Takes over the left half's new range and founds the right half's state. `None` when there is nothing to open: the
+    /// right half was here and has been destroyed since.
+    fn split(
+        &self,
+        split: Split,
+        state: &mut Arc<RangeState>,
+        batch: &mut WriteBatch,
+    ) -> Result<Option<Split>, Fatal> {
+        let state = Arc::make_mut(state);
+        state.descriptor.span = split.left.span.clone();
+        state.descriptor.version = split.left.version;
+        let gc_threshold = state.gc_threshold;
+        let founded = crate::split::found_right(&self.0, &split, gc_threshold, batch).map_err(fatal)?;
+        Ok(founded.then_some(split))
+    }
+}
+
+/// The configuration changes when a change of members is complete, not in its joint phase.
+fn set_members(state: &mut Arc<RangeState>, new: &Membership) {
+    let mut replicas = new.replicas.clone();
+    replicas.sort_by_key(|replica| replica.id);
+    let mut present = state.descriptor.replicas.clone();
+    present.sort_by_key(|replica| replica.id);
+    if new.joint || present == replicas {
+        return;
+    }
+    let descriptor = &mut Arc::make_mut(state).descriptor;
+    descriptor.replicas = replicas;
+    descriptor.config_epoch += 1;
+}

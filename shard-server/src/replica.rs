@@ -1,0 +1,196 @@
+//! One copy of a shard on this node, and what requests need of it.
+
+use crate::{Context, leader::Leader, lock_table::LockTable};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use quorate_consensus::{Applied, Group, Leadership};
+use quorate_proto::placement::{Frontiers, ReplicaReport, ShardMode};
+use quorate_proto::{KvError, LogPosition, ReplicaId, ShardDescriptor, ShardId, Timestamp};
+use quorate_storage::{FamilyRange, engine::Family};
+use std::{sync::Arc, time::Duration};
+
+/// What the applied entries make of the shard. Replaced as a whole, *before* the batch that changes it is written: one who
+/// takes a snapshot of the engine and then finds the state unchanged has not seen anything newer (PROTOCOL 9).
+#[derive(Clone, Debug)]
+pub struct RangeState {
+    pub descriptor: ShardDescriptor,
+    /// Nothing below may be read (PROTOCOL 24).
+    pub gc_threshold: Timestamp,
+    /// Inherited from the shard this one was split from: nothing is written at or below (PROTOCOL 25).
+    pub low_water: Timestamp,
+}
+
+pub struct Replica {
+    pub shard: ShardId,
+    pub id: ReplicaId,
+    pub(crate) context: Arc<Context>,
+    pub(crate) state: ArcSwap<RangeState>,
+    /// Set once the group is open, cleared when the replica is destroyed.
+    pub(crate) group: ArcSwapOption<Group>,
+    leader: ArcSwapOption<Leader>,
+    pub(crate) applied: Mutex<Applied>,
+    pub(crate) flushed: Mutex<LogPosition>,
+    /// Locks that came with the keys in a split, for the first leader if that is here.
+    pub(crate) inherited: Mutex<Option<LockTable>>,
+    size: Mutex<SizeEstimate>,
+    /// One change of range or members at a time.
+    pub(crate) admin: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct SizeEstimate {
+    bytes: u64,
+    at: LogPosition,
+    when: Option<Duration>,
+}
+
+impl Replica {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        shard: ShardId,
+        id: ReplicaId,
+        state: RangeState,
+        applied: Applied,
+    ) -> Arc<Replica> {
+        let flushed = applied.position;
+        Arc::new(Replica {
+            shard,
+            id,
+            context,
+            state: ArcSwap::from_pointee(state),
+            group: ArcSwapOption::empty(),
+            leader: ArcSwapOption::empty(),
+            applied: Mutex::new(applied),
+            flushed: Mutex::new(flushed),
+            inherited: Mutex::new(None),
+            size: Mutex::default(),
+            admin: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    pub fn descriptor(&self) -> ShardDescriptor {
+        self.state.load().descriptor.clone()
+    }
+
+    /// Created, and waiting for its first snapshot: it holds no keys.
+    pub fn is_empty(&self) -> bool {
+        self.applied.lock().position == LogPosition::default()
+    }
+
+    pub(crate) fn group(&self) -> Result<Arc<Group>, KvError> {
+        self.group.load_full().ok_or_else(|| self.not_ready("the replica is starting or stopped"))
+    }
+
+    pub(crate) fn not_ready(&self, why: &str) -> KvError {
+        KvError::NotReady { shard: self.shard, why: why.to_owned() }
+    }
+
+    /// The term's memory, if this replica leads and may evaluate (PROTOCOL 4).
+    pub(crate) fn leader(&self) -> Result<Arc<Leader>, KvError> {
+        if let Some(leader) = self.leader.load_full() {
+            return Ok(leader);
+        }
+        let leadership = self.group()?.leadership().borrow().clone();
+        if leadership.is_leader {
+            return Err(self.not_ready("the new leader has not applied its first entry yet"));
+        }
+        let leader = leadership.leader.map(|(_, node)| node).filter(|node| *node != self.context.env.node());
+        Err(KvError::NotLeader { shard: self.shard, leader })
+    }
+
+    /// To be asked after the engine snapshot was taken (PROTOCOL 9): does this term still run, and does the shard still
+    /// have the range under which the request was routed?
+    pub(crate) fn still(&self, leader: &Leader, version: u64) -> Result<Arc<RangeState>, KvError> {
+        let state = self.state.load_full();
+        if state.descriptor.version != version {
+            return Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() });
+        }
+        if leader.is_over() {
+            return Err(leader.not_leader());
+        }
+        if self.context.env.clock().is_fenced() {
+            return Err(self.fenced());
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn fenced(&self) -> KvError {
+        let env = &self.context.env;
+        KvError::ClockFenced { node: env.node(), offset_micros: env.clock().offset_micros() }
+    }
+
+    /// [`quorate_consensus::StateMachine::leadership`].
+    pub(crate) fn leadership_changed(&self, now: &Leadership) {
+        let present = self.leader.load_full();
+        let leads = now.is_leader && now.ready;
+        if present.as_ref().is_some_and(|leader| leads && leader.term == now.term) {
+            return;
+        }
+        let fresh = leads.then(|| Arc::new(self.start_term(now)));
+        if let Some(leader) = &fresh {
+            tracing::info!(shard = self.shard.0, term = leader.term, "leads");
+        }
+        self.leader.store(fresh);
+        if let Some(old) = present {
+            quorate_env::probe!("shard.stepped_down");
+            old.end(now.leader.map(|(_, node)| node).filter(|node| *node != self.context.env.node()));
+        }
+    }
+
+    /// A new leader knows no reads of its predecessors. All of them were at most at their clocks + ε, which is at most its
+    /// own clock + 2ε at the start of its lease, and `ready` comes after that (PROTOCOL 5, 11).
+    fn start_term(&self, now: &Leadership) -> Leader {
+        let clock = self.context.env.clock();
+        let state = self.state.load();
+        let low_water = clock.physical().plus(2 * clock.bound()).max(state.low_water);
+        // Unreplicated locks outlive a split only if nobody else led the new group before.
+        let first = now.ready_at.index == quorate_consensus::FOUNDING_POSITION.index + 1;
+        let locks = self.inherited.lock().take().filter(|_| first).unwrap_or_default();
+        Leader::new(self.shard, now.term, low_water, locks, &self.context.config)
+    }
+
+    /// The term's memory without asking who leads, for the state machine.
+    pub(crate) fn leader_now(&self) -> Option<Arc<Leader>> {
+        self.leader.load_full()
+    }
+
+    pub(crate) fn stop_leading(&self) {
+        if let Some(leader) = self.leader.swap(None) {
+            leader.end(None);
+        }
+    }
+
+    /// What the placement driver is told.
+    pub fn report(&self) -> ReplicaReport {
+        let group = self.group.load_full();
+        let leadership = group.as_ref().map(|group| group.leadership().borrow().clone()).unwrap_or_default();
+        ReplicaReport {
+            shard: self.shard,
+            replica: self.id,
+            leader: leadership.is_leader && leadership.ready,
+            term: leadership.term,
+            descriptor: self.descriptor(),
+            size_bytes: self.size(),
+            frontiers: group.as_ref().map_or_else(Frontiers::default, |group| group.frontiers()),
+            mode: group.as_ref().map_or(ShardMode::Recovery, |group| group.mode()),
+        }
+    }
+
+    /// Approximate bytes of all that the shard stores, estimated anew at most once per interval and only after changes.
+    pub fn size(&self) -> u64 {
+        let now = self.context.env.boottime();
+        let applied = self.applied.lock().position;
+        let mut size = self.size.lock();
+        let fresh = size.when.is_some_and(|when| now < when + self.context.config.size_interval);
+        if size.when.is_some() && (fresh || size.at == applied) {
+            return size.bytes;
+        }
+        let span = self.state.load().descriptor.span.clone();
+        let bytes = Family::KEYED
+            .iter()
+            .map(|family| self.context.engine.size(&FamilyRange::of_span(*family, &span)).unwrap_or_default())
+            .sum();
+        *size = SizeEstimate { bytes, at: applied, when: Some(now) };
+        bytes
+    }
+}

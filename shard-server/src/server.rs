@@ -1,0 +1,112 @@
+//! The shard server of a node: answers requests to its replicas.
+
+use crate::{Context, Peers, ShardConfig, admin, flusher};
+use quorate_consensus::Consensus;
+use quorate_env::{Env, NodeId, Task};
+use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
+use quorate_proto::placement::{ReplicaAnswer, ReplicaCommand, ReplicaReport};
+use quorate_proto::{KvError, ShardDescriptor};
+use quorate_storage::{Engine, StorageError};
+use std::sync::Arc;
+
+pub struct ShardServer {
+    context: Arc<Context>,
+    flusher: Task<()>,
+}
+
+impl ShardServer {
+    /// Opens all replicas that the engine knows, then answers `Service::Kv` and `Service::Replica`.
+    ///
+    /// # Errors
+    /// If a replica cannot be opened: its disk or its metadata is broken.
+    pub async fn start(
+        env: Env,
+        engine: Arc<dyn Engine>,
+        consensus: Arc<Consensus>,
+        peers: Arc<dyn Peers>,
+        config: ShardConfig,
+    ) -> Result<Arc<ShardServer>, KvError> {
+        let context = Context::new(env.clone(), engine, consensus, peers, config);
+        context.open_all().await?;
+        let flusher = env.spawn("shard.flusher", flusher::run(context.clone()));
+        let kv = context.clone();
+        quorate_env::serve(&env, move |_: NodeId, request: ShardRequest| answer(kv.clone(), request));
+        let replicas = context.clone();
+        quorate_env::serve(&env, move |_: NodeId, command: ReplicaCommand| {
+            execute(replicas.clone(), command)
+        });
+        Ok(Arc::new(ShardServer { context, flusher }))
+    }
+
+    /// One request, as if it had come over the network.
+    pub async fn handle(&self, request: ShardRequest) -> ShardAnswer {
+        answer(self.context.clone(), request).await
+    }
+
+    /// One command of the placement driver, as if it had come over the network.
+    pub async fn command(&self, command: ReplicaCommand) -> ReplicaAnswer {
+        execute(self.context.clone(), command).await
+    }
+
+    /// All replicas of the node, for its heartbeat. Unchanged while nothing happens.
+    pub fn reports(&self) -> Vec<ReplicaReport> {
+        self.context.all().iter().map(|replica| replica.report()).collect()
+    }
+
+    /// Descriptors of all replicas that hold keys.
+    pub fn descriptors(&self) -> Vec<ShardDescriptor> {
+        self.context.all().iter().filter(|r| !r.is_empty()).map(|r| r.descriptor()).collect()
+    }
+
+    /// Makes everything applied durable now, for an orderly stop.
+    ///
+    /// # Errors
+    /// If the engine cannot be flushed.
+    pub async fn flush(&self) -> Result<(), StorageError> {
+        flusher::flush(&self.context).await
+    }
+}
+
+impl Drop for ShardServer {
+    fn drop(&mut self) {
+        self.flusher.abort();
+        // Replicas hold the context that holds them.
+        self.context.replicas.write().clear();
+    }
+}
+
+async fn answer(context: Arc<Context>, request: ShardRequest) -> ShardAnswer {
+    match context.replica(request.shard) {
+        Some(replica) => replica.handle(request).await,
+        None => {
+            let mut keys = Vec::new();
+            crate::eval::for_each_key(&request.op, |key| keys.push(key.clone()));
+            let newer = context.owners(keys.iter());
+            ShardAnswer {
+                result: Err(KvError::StaleRoute { shard: request.shard, newer }),
+                newer: Vec::new(),
+            }
+        }
+    }
+}
+
+async fn execute(context: Arc<Context>, command: ReplicaCommand) -> ReplicaAnswer {
+    let what = format!("{command:?}");
+    let result = admin::execute(&context, command).await;
+    match &result {
+        Ok(_) => tracing::debug!("{what}"),
+        Err(error) => tracing::info!(%error, "{what}"),
+    }
+    ReplicaAnswer { result }
+}
+
+/// What a stale release of locks may have meant: the keys may have gone to any shard of this node by a split.
+pub(crate) fn release_everywhere(context: &Context, op: &ShardOp) {
+    if let ShardOp::ReleaseLocks(release) = op {
+        context
+            .all()
+            .iter()
+            .filter_map(|replica| replica.leader_now())
+            .for_each(|l| l.release_txn(release.txn));
+    }
+}

@@ -1,0 +1,127 @@
+//! Split, told in order (PROTOCOL 25).
+//!
+//! *Evaluate*: the leader latches the right span for writing, so that nothing reads or writes there until the split is
+//! applied here, and proposes the two new descriptors in the shard's own log.
+//! *Apply*, on every replica: one batch gives the left half its range and founds the right half's metadata; no data moves.
+//! *After apply*: the right half's group is opened at its founding position; on the parent's leader the locks of the right
+//! keys go along, and its new group campaigns first.
+//! *A crash* before the batch is flushed leaves neither half's metadata; the split is applied again, and a right group's log
+//! and vote from before the crash are opened as they are. After the flush both halves are found at start.
+
+use crate::{Context, command::Command, command::Split, latch::Access, latch::LatchSet, replica::Replica};
+use quorate_consensus::Start;
+use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor, ShardId, Span, Timestamp};
+use quorate_storage::{StorageError, WriteBatch};
+use std::{sync::Arc, time::Duration};
+
+/// How long the answer waits for the right half to be open here.
+const OPEN_WAIT: Duration = Duration::from_secs(3);
+
+/// Splits at `at` and returns both halves' descriptors; done already if `right` begins there.
+pub(crate) async fn split(
+    replica: &Arc<Replica>,
+    at: Key,
+    right: ShardId,
+    right_replicas: &[ReplicaId],
+) -> Result<Vec<ShardDescriptor>, KvError> {
+    let _one = replica.admin.lock().await;
+    let leader = replica.leader()?;
+    if let Some(done) = already(&replica.context, replica, &at, right) {
+        return Ok(done);
+    }
+    let span = replica.state.load().descriptor.span.clone();
+    if !span.contains(&at) || at == span.start {
+        return Err(KvError::BadRequest { why: format!("{at:?} is not inside {span:?}") });
+    }
+    let right_span = Span { start: at.clone(), end: span.end.clone() };
+    let set = LatchSet { spans: vec![(right_span.clone(), Access::Write)], ..LatchSet::default() };
+    let latched = leader.latch(set).await?;
+    let descriptor = replica.descriptor();
+    let group = replica.group()?;
+    let members = group.members();
+    if members.joint || members.replicas.len() != descriptor.replicas.len() {
+        return Err(replica.not_ready("a change of its members is under way"));
+    }
+    if right_replicas.len() != descriptor.replicas.len() {
+        let why = format!("{} replica ids for {} replicas", right_replicas.len(), descriptor.replicas.len());
+        return Err(KvError::BadRequest { why });
+    }
+    let split = plan(replica, descriptor, right, right_span, right_replicas);
+    let both = vec![split.left.clone(), split.right.clone()];
+    let mut command = Command::default();
+    command.extras.split = Some(split);
+    drop(replica.propose(&leader, latched, &command).await?);
+    metrics::counter!("quorate_shard_splits_total").increment(1);
+    let open = async {
+        while replica.context.replica(right).is_none_or(|r| r.group.load().is_none()) {
+            replica.context.env.sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // It opens all the same when this takes longer.
+    let _ = replica.context.env.timeout(OPEN_WAIT, open).await;
+    Ok(both)
+}
+
+fn already(
+    context: &Arc<Context>,
+    replica: &Replica,
+    at: &Key,
+    right: ShardId,
+) -> Option<Vec<ShardDescriptor>> {
+    let right = context.replica(right)?.descriptor();
+    (right.span.start == *at).then(|| vec![replica.descriptor(), right])
+}
+
+fn plan(replica: &Replica, left: ShardDescriptor, id: ShardId, span: Span, ids: &[ReplicaId]) -> Split {
+    let clock = replica.context.env.clock();
+    let version = left.version + 1;
+    let replicas = left.replicas.iter().zip(ids);
+    let right = ShardDescriptor {
+        id,
+        span: span.clone(),
+        version,
+        config_epoch: left.config_epoch,
+        replicas: replicas.map(|(member, id)| Member { id: *id, ..member.clone() }).collect(),
+    };
+    let left = ShardDescriptor {
+        span: Span { start: left.span.start.clone(), end: Some(span.start) },
+        version,
+        ..left
+    };
+    // Nothing that was read lies beyond the clock + ε (PROTOCOL 11), and nothing is read there any more.
+    Split { left, right, low_water: clock.physical().plus(clock.bound()) }
+}
+
+/// While the split is applied: the right half's metadata and its place in the registry.
+pub(crate) fn found_right(
+    replica: &Replica,
+    split: &Split,
+    gc_threshold: Timestamp,
+    batch: &mut WriteBatch,
+) -> Result<bool, StorageError> {
+    let low_water = split.low_water.max(replica.state.load().low_water);
+    replica.context.add_right(&split.right, gc_threshold, low_water, batch)
+}
+
+/// After the batch is written: hands the locks over and opens the right half's group.
+pub(crate) fn after_apply(replica: &Arc<Replica>, split: Split) {
+    let context = replica.context.clone();
+    let Some(right) = context.replica(split.right.id) else { return };
+    let leader = replica.leader_now();
+    if let Some(leader) = &leader {
+        *right.inherited.lock() = Some(leader.split_locks(&split.right.span.start));
+    }
+    quorate_env::probe!("shard.split_applied");
+    let leads = leader.is_some();
+    let open = async move {
+        let start = Start::Founding { members: split.right.replicas };
+        if let Err(error) = context.open(&right, start).await {
+            tracing::error!(shard = right.shard.0, %error, "the right half of a split cannot be opened");
+            return;
+        }
+        if leads && let Some(group) = right.group.load_full() {
+            group.campaign();
+        }
+    };
+    replica.context.env.spawn("shard.open_right", open).detach();
+}
