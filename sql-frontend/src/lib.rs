@@ -3,8 +3,12 @@
 //! PostgreSQL 15 is the reference for syntax, types, SQLSTATEs and texts; whatever is not supported is refused
 //! with an error that says so, never answered differently.
 
+pub mod bind;
+pub mod catalog;
 pub mod error;
+pub mod exec;
 pub mod func;
+pub mod row;
 pub mod types;
 
 pub use error::{Result, SqlError, SqlState};

@@ -1,0 +1,612 @@
+//! Scalar expressions.
+
+use super::datatype::{bind_type, fold};
+use super::position::At;
+use super::typed::Typed;
+use super::{Binder, guard};
+use crate::error::{SqlError, SqlState};
+use crate::func::{CastContext, key, resolve_binary_operator, resolve_function, resolve_unary_operator};
+use crate::types::PgType;
+use datafusion::logical_expr::expr::{Case, InList};
+use datafusion::logical_expr::{Expr, not};
+use sqlparser::ast::{
+    self, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Interval, TrimWhereField, UnaryOperator,
+    Value,
+};
+
+/// Nesting beyond this is refused with 54001 before the stack runs out.
+const MAX_DEPTH: usize = 256;
+
+impl Binder<'_> {
+    pub(super) fn expr(&mut self, expr: &ast::Expr) -> Result<Typed, SqlError> {
+        self.depth += 1;
+        let result = if self.depth > MAX_DEPTH {
+            Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
+                .hint("The statement nests its expressions too deeply."))
+        } else {
+            self.expr_inner(expr)
+        };
+        self.depth -= 1;
+        result.at(self.positions.of(expr))
+    }
+
+    fn expr_inner(&mut self, expr: &ast::Expr) -> Result<Typed, SqlError> {
+        let pos = self.positions.of(expr);
+        match expr {
+            ast::Expr::Identifier(ident) => self.bind_name(ident),
+            ast::Expr::CompoundIdentifier(idents) => self.bind_compound(idents),
+            ast::Expr::Nested(inner) => self.expr(inner),
+            ast::Expr::Value(value) => self.value(value),
+            ast::Expr::TypedString(t) => {
+                let (ty, typmod) = bind_type(&t.data_type, Some(&self.positions))?;
+                let value = self.value(&t.value)?;
+                self.cast(value, ty, typmod, CastContext::Explicit)
+            }
+            ast::Expr::Interval(interval) => self.interval(interval, pos),
+            ast::Expr::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon,
+                expr,
+                data_type,
+                array: false,
+                format: None,
+            } => {
+                let (ty, typmod) = bind_type(data_type, Some(&self.positions))?;
+                let value = self.expr(expr)?;
+                self.cast(value, ty, typmod, CastContext::Explicit)
+            }
+            ast::Expr::BinaryOp { left, op, right } => self.binary_op(expr, left, op, right),
+            ast::Expr::UnaryOp { op, expr } => self.unary_op(op, expr, pos),
+            ast::Expr::IsNull(e) => Ok(Typed::bool(Expr::IsNull(Box::new(self.any_expr(e)?)), pos)),
+            ast::Expr::IsNotNull(e) => Ok(Typed::bool(Expr::IsNotNull(Box::new(self.any_expr(e)?)), pos)),
+            ast::Expr::IsTrue(e) => self.test(e, "IS TRUE", Expr::IsTrue, pos),
+            ast::Expr::IsNotTrue(e) => self.test(e, "IS NOT TRUE", Expr::IsNotTrue, pos),
+            ast::Expr::IsFalse(e) => self.test(e, "IS FALSE", Expr::IsFalse, pos),
+            ast::Expr::IsNotFalse(e) => self.test(e, "IS NOT FALSE", Expr::IsNotFalse, pos),
+            ast::Expr::IsUnknown(e) => self.test(e, "IS UNKNOWN", Expr::IsUnknown, pos),
+            ast::Expr::IsNotUnknown(e) => self.test(e, "IS NOT UNKNOWN", Expr::IsNotUnknown, pos),
+            ast::Expr::IsDistinctFrom(l, r) => self.operator("IS DISTINCT FROM", l, r, pos),
+            ast::Expr::IsNotDistinctFrom(l, r) => self.operator("IS NOT DISTINCT FROM", l, r, pos),
+            ast::Expr::Between { expr, negated, low, high } => self.between(expr, *negated, low, high, pos),
+            ast::Expr::InList { expr, list, negated } => self.in_list(expr, list, *negated, pos),
+            ast::Expr::Like { negated, any: false, expr, pattern, escape_char } => {
+                self.like(if *negated { "NOT LIKE" } else { "LIKE" }, expr, pattern, escape_char, pos)
+            }
+            ast::Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
+                self.like(if *negated { "NOT ILIKE" } else { "ILIKE" }, expr, pattern, escape_char, pos)
+            }
+            ast::Expr::SimilarTo { negated, expr, pattern, escape_char } => self.like(
+                if *negated { "NOT SIMILAR TO" } else { "SIMILAR TO" },
+                expr,
+                pattern,
+                escape_char,
+                pos,
+            ),
+            ast::Expr::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref(), pos)
+            }
+            ast::Expr::AtTimeZone { timestamp, time_zone } => {
+                self.operator("AT TIME ZONE", timestamp, time_zone, pos)
+            }
+            ast::Expr::Extract { field, expr, .. } => {
+                let field = Typed::unknown(&field_name(field), pos);
+                let value = self.expr(expr)?;
+                self.call("extract", vec![field, value], pos)
+            }
+            ast::Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                self.call_on("ceil", &[expr], pos)
+            }
+            ast::Expr::Floor { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                self.call_on("floor", &[expr], pos)
+            }
+            ast::Expr::Position { expr, r#in } => self.call_on("position", &[r#in, expr], pos),
+            ast::Expr::Substring { expr, substring_from, substring_for, special: _, shorthand: _ } => {
+                let mut args = vec![self.expr(expr)?];
+                match (substring_from, substring_for) {
+                    (Some(from), length) => {
+                        args.push(self.expr(from)?);
+                        if let Some(length) = length {
+                            args.push(self.expr(length)?);
+                        }
+                    }
+                    (None, Some(length)) => {
+                        args.push(self.number("1", pos)?);
+                        args.push(self.expr(length)?);
+                    }
+                    (None, None) => {}
+                }
+                self.call("substring", args, pos)
+            }
+            ast::Expr::Trim { trim_where, trim_what, expr, trim_characters } => {
+                let name = match trim_where {
+                    None | Some(TrimWhereField::Both) => "btrim",
+                    Some(TrimWhereField::Leading) => "ltrim",
+                    Some(TrimWhereField::Trailing) => "rtrim",
+                };
+                let mut args = vec![self.expr(expr)?];
+                if let Some(what) = trim_what {
+                    args.push(self.expr(what)?);
+                }
+                for what in trim_characters.iter().flatten() {
+                    args.push(self.expr(what)?);
+                }
+                self.call(name, args, pos)
+            }
+            ast::Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut args = vec![self.expr(expr)?, self.expr(overlay_what)?, self.expr(overlay_from)?];
+                if let Some(length) = overlay_for {
+                    args.push(self.expr(length)?);
+                }
+                self.call("overlay", args, pos)
+            }
+            ast::Expr::Collate { expr, collation } => {
+                let name = collation.to_string();
+                if !matches!(
+                    name.as_str(),
+                    "\"C\""
+                        | "pg_catalog.\"C\""
+                        | "\"POSIX\""
+                        | "\"default\""
+                        | "pg_catalog.default"
+                        | "pg_catalog.\"default\""
+                ) {
+                    return Err(SqlError::unsupported(format!("the collation {name}")));
+                }
+                let inner = self.expr(expr)?;
+                let inner = self.settle(inner)?;
+                if !inner.ty.is_string() {
+                    return Err(SqlError::new(
+                        SqlState::DATATYPE_MISMATCH,
+                        format!("collations are not supported by type {}", inner.ty),
+                    ));
+                }
+                Ok(inner)
+            }
+            ast::Expr::Function(function) => self.function(function),
+            ast::Expr::Exists { subquery, negated } => self.exists(subquery, *negated, pos),
+            ast::Expr::Subquery(query) => self.scalar_subquery(query, pos),
+            ast::Expr::InSubquery { expr, subquery, negated } => {
+                self.in_subquery(expr, subquery, *negated, pos)
+            }
+            ast::Expr::AnyOp { left, compare_op, right, .. } => {
+                self.quantified(left, compare_op, right, false, pos)
+            }
+            ast::Expr::AllOp { left, compare_op, right } => {
+                self.quantified(left, compare_op, right, true, pos)
+            }
+            ast::Expr::Tuple(_) => Err(SqlError::unsupported("a row value outside of a comparison")),
+            ast::Expr::Prefixed { .. } | ast::Expr::Convert { .. } => {
+                Err(SqlError::unsupported(format!("the expression {expr}")))
+            }
+            other => Err(SqlError::unsupported(format!("the expression {other}"))),
+        }
+    }
+
+    /// For `IS NULL`, which takes any type; something still unknown is read as text.
+    fn any_expr(&mut self, expr: &ast::Expr) -> Result<Expr, SqlError> {
+        if let ast::Expr::Tuple(_) = expr {
+            return Err(SqlError::unsupported("a row value outside of a comparison"))
+                .at(self.positions.of(expr));
+        }
+        let typed = self.expr(expr)?;
+        Ok(self.settle(typed)?.expr)
+    }
+
+    fn test(
+        &mut self,
+        expr: &ast::Expr,
+        what: &str,
+        make: impl FnOnce(Box<Expr>) -> Expr,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let typed = self.expr(expr)?;
+        let typed = self.condition(typed, what)?;
+        Ok(Typed::bool(make(Box::new(typed.expr)), pos))
+    }
+
+    fn interval(&mut self, interval: &Interval, pos: Option<u32>) -> Result<Typed, SqlError> {
+        let plain = interval.leading_precision.is_none()
+            && interval.last_field.is_none()
+            && interval.fractional_seconds_precision.is_none();
+        let text = match &*interval.value {
+            ast::Expr::Value(v) => match &v.value {
+                Value::SingleQuotedString(text) if plain => text.clone(),
+                _ => return Err(SqlError::unsupported("this form of interval")),
+            },
+            _ => return Err(SqlError::unsupported("this form of interval")),
+        };
+        let text = match &interval.leading_field {
+            None => text,
+            Some(field) if text.trim().parse::<f64>().is_ok() => {
+                format!("{} {}", text.trim(), field_name(field))
+            }
+            Some(field) => return Err(SqlError::unsupported(format!("interval {}", field_name(field)))),
+        };
+        self.cast(Typed::unknown(&text, pos), PgType::Interval, -1, CastContext::Explicit)
+    }
+
+    fn binary_op(
+        &mut self,
+        whole: &ast::Expr,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+    ) -> Result<Typed, SqlError> {
+        match op {
+            BinaryOperator::And | BinaryOperator::Or => return self.logical(whole, op),
+            _ => {}
+        }
+        let pos = self.positions.after(left).or_else(|| self.positions.of(whole));
+        if let (ast::Expr::Tuple(l), ast::Expr::Tuple(r)) = (strip(left), strip(right)) {
+            return self.compare_rows(l, op, r, pos);
+        }
+        let name = operator_name(op)?;
+        self.operator(&name, left, right, pos)
+    }
+
+    /// A chain of one of `AND`, `OR`; chains of any length bind without nesting.
+    fn logical(&mut self, whole: &ast::Expr, op: &BinaryOperator) -> Result<Typed, SqlError> {
+        let mut parts = Vec::new();
+        flatten(whole, op, &mut parts);
+        let name = if *op == BinaryOperator::And { "AND" } else { "OR" };
+        let mut exprs = Vec::with_capacity(parts.len());
+        for part in parts {
+            let typed = self.expr(part)?;
+            exprs.push(self.condition(typed, name)?.expr);
+        }
+        let join = if *op == BinaryOperator::And { guard::and_then } else { guard::or_else };
+        let expr = if exprs.iter().skip(1).any(guard::can_fail) {
+            exprs.into_iter().reduce(join)
+        } else {
+            balanced(exprs, join)
+        };
+        let expr = expr.ok_or_else(|| SqlError::internal("a chain of at least two"))?;
+        Ok(Typed::bool(expr, self.positions.of(whole)))
+    }
+
+    pub(super) fn operator(
+        &mut self,
+        name: &str,
+        left: &ast::Expr,
+        right: &ast::Expr,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let left = self.expr(left)?;
+        let right = self.expr(right)?;
+        self.apply_operator(name, left, right, pos)
+    }
+
+    pub(super) fn apply_operator(
+        &mut self,
+        name: &str,
+        left: Typed,
+        right: Typed,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let resolved = resolve_binary_operator(name, left.ty, right.ty).at(pos)?;
+        let [l, r] = resolved.arg_types[..] else {
+            return Err(SqlError::internal("an operator of two sides"));
+        };
+        let start = left.pos;
+        let args = vec![self.coerce(left, l)?.expr, self.coerce(right, r)?.expr];
+        Ok(Typed::new(resolved.call(args), resolved.result, start))
+    }
+
+    fn unary_op(
+        &mut self,
+        op: &UnaryOperator,
+        inner: &ast::Expr,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let name = match op {
+            UnaryOperator::Not => {
+                let typed = self.expr(inner)?;
+                let typed = self.condition(typed, "NOT")?;
+                return Ok(Typed::bool(not(typed.expr), pos));
+            }
+            UnaryOperator::Minus => {
+                // `-2147483648` is one number, as PostgreSQL's grammar has it.
+                if let ast::Expr::Value(v) = inner
+                    && let Value::Number(text, _) = &v.value
+                {
+                    return self.number(&format!("-{text}"), pos);
+                }
+                "-"
+            }
+            UnaryOperator::Plus => "+",
+            UnaryOperator::BitwiseNot => "~",
+            UnaryOperator::PGAbs => "@",
+            UnaryOperator::PGSquareRoot => "|/",
+            UnaryOperator::PGCubeRoot => "||/",
+            other => return Err(SqlError::unsupported(format!("the operator {other}"))),
+        };
+        let typed = self.expr(inner)?;
+        let resolved = resolve_unary_operator(name, typed.ty).at(pos)?;
+        let Some(ty) = resolved.arg_types.first() else {
+            return Err(SqlError::internal("an operator of one side"));
+        };
+        let arg = self.coerce(typed, *ty)?;
+        Ok(Typed::new(resolved.call(vec![arg.expr]), resolved.result, pos))
+    }
+
+    fn between(
+        &mut self,
+        expr: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let at = self.positions.after(expr);
+        let value = self.expr(expr)?;
+        let (low, high) = (self.expr(low)?, self.expr(high)?);
+        let (from, to) = if negated { ("<", ">") } else { (">=", "<=") };
+        let lower = self.apply_operator(from, value.clone(), low, at)?;
+        let upper = self.apply_operator(to, value, high, at)?;
+        let join = if negated { guard::or_else } else { guard::and_then };
+        Ok(Typed::bool(join(lower.expr, upper.expr), pos))
+    }
+
+    fn in_list(
+        &mut self,
+        expr: &ast::Expr,
+        list: &[ast::Expr],
+        negated: bool,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let at = self.positions.after(expr);
+        if let ast::Expr::Tuple(row) = strip(expr) {
+            let mut tests = Vec::with_capacity(list.len());
+            for item in list {
+                let ast::Expr::Tuple(other) = strip(item) else {
+                    return Err(SqlError::unsupported("a row compared with a value"));
+                };
+                tests.push(self.compare_rows(row, &BinaryOperator::Eq, other, at)?.expr);
+            }
+            let any = tests.into_iter().reduce(guard::or_else);
+            let any = any.ok_or_else(|| SqlError::internal("an empty list"))?;
+            return Ok(Typed::bool(if negated { not(any) } else { any }, pos));
+        }
+        let mut items = vec![self.expr(expr)?];
+        for item in list {
+            items.push(self.expr(item)?);
+        }
+        if self.common("IN", &items).is_ok() {
+            let (mut items, ty) = self.unify("IN", items)?;
+            // The operator must exist (and says 42883 if it does not).
+            resolve_binary_operator("=", ty, ty).at(at)?;
+            let value = key(ty, items.remove(0).expr);
+            let list = items.into_iter().map(|i| key(ty, i.expr)).collect();
+            return Ok(Typed::bool(Expr::InList(InList::new(Box::new(value), list, negated)), pos));
+        }
+        let value = items.remove(0);
+        let mut tests = Vec::with_capacity(items.len());
+        for item in items {
+            tests.push(self.apply_operator("=", value.clone(), item, at)?.expr);
+        }
+        let any = tests.into_iter().reduce(guard::or_else);
+        let any = any.ok_or_else(|| SqlError::internal("an empty list"))?;
+        Ok(Typed::bool(if negated { not(any) } else { any }, pos))
+    }
+
+    fn like(
+        &mut self,
+        op: &str,
+        expr: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: &Option<ast::ValueWithSpan>,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let at = self.positions.after(expr);
+        let value = self.expr(expr)?;
+        let mut pattern = self.expr(pattern)?;
+        if let Some(escape) = escape {
+            let escape = self.value(escape)?;
+            let name = if op.ends_with("SIMILAR TO") { "similar_to_escape" } else { "like_escape" };
+            pattern = self.call(name, vec![pattern, escape], pos).map_err(|e| {
+                if e.sqlstate == SqlState::UNDEFINED_FUNCTION { SqlError::unsupported("ESCAPE") } else { e }
+            })?;
+        }
+        self.apply_operator(op, value, pattern, at)
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&ast::Expr>,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&ast::Expr>,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let operand = operand.map(|o| self.expr(o)).transpose()?;
+        if operand.as_ref().is_some_and(|o| o.expr.is_volatile()) {
+            return Err(SqlError::unsupported("CASE over a volatile expression"));
+        }
+        let mut whens = Vec::with_capacity(conditions.len());
+        // The ELSE comes first, as PostgreSQL has it when it looks for the common type.
+        let mut results = vec![match otherwise {
+            Some(e) => self.expr(e)?,
+            None => Typed::null(pos),
+        }];
+        for when in conditions {
+            let at = self.positions.of(&when.condition);
+            let condition = self.expr(&when.condition)?;
+            whens.push(match &operand {
+                Some(operand) => self.apply_operator("=", operand.clone(), condition, at)?,
+                None => self.condition(condition, "CASE/WHEN")?,
+            });
+            results.push(self.expr(&when.result)?);
+        }
+        let (mut results, ty) = self.unify("CASE", results)?;
+        let otherwise = results.remove(0);
+        let when_then_expr = whens
+            .into_iter()
+            .zip(results)
+            .map(|(when, then)| (Box::new(when.expr), Box::new(then.expr)))
+            .collect();
+        let expr = Expr::Case(Case { expr: None, when_then_expr, else_expr: Some(Box::new(otherwise.expr)) });
+        Ok(Typed::new(expr, ty, pos))
+    }
+
+    /// A comparison of two rows, column by column.
+    fn compare_rows(
+        &mut self,
+        left: &[ast::Expr],
+        op: &BinaryOperator,
+        right: &[ast::Expr],
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        if left.len() != right.len() {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "unequal number of entries in row expressions",
+            ))
+            .at(pos);
+        }
+        let mut pairs = Vec::with_capacity(left.len());
+        for (l, r) in left.iter().zip(right) {
+            pairs.push((self.expr(l)?, self.expr(r)?));
+        }
+        self.row_comparison(pairs, op, pos)
+    }
+
+    pub(super) fn row_comparison(
+        &mut self,
+        pairs: Vec<(Typed, Typed)>,
+        op: &BinaryOperator,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let name = operator_name(op)?;
+        let (strict, all) = match op {
+            BinaryOperator::Eq => (None, true),
+            BinaryOperator::NotEq => (None, false),
+            BinaryOperator::Lt | BinaryOperator::LtEq => (Some("<"), true),
+            BinaryOperator::Gt | BinaryOperator::GtEq => (Some(">"), true),
+            other => return Err(SqlError::unsupported(format!("the operator {other} between rows"))).at(pos),
+        };
+        let Some(strict) = strict else {
+            let mut tests = Vec::with_capacity(pairs.len());
+            for (l, r) in pairs {
+                tests.push(self.apply_operator(&name, l, r, pos)?.expr);
+            }
+            let joined = tests.into_iter().reduce(if all { guard::and_then } else { guard::or_else });
+            let joined = joined.ok_or_else(|| SqlError::unsupported("an empty row"))?;
+            return Ok(Typed::bool(joined, pos));
+        };
+        // (a, b) < (c, d) is a < c OR (a = c AND b < d).
+        let mut result: Option<Expr> = None;
+        for (at, (l, r)) in pairs.into_iter().enumerate().rev() {
+            result = Some(match result {
+                None => self.apply_operator(&name, l, r, pos)?.expr,
+                Some(rest) => {
+                    let less = self.apply_operator(strict, l.clone(), r.clone(), pos)?.expr;
+                    let equal = self.apply_operator("=", l, r, pos)?.expr;
+                    let _ = at;
+                    guard::or_else(less, guard::and_then(equal, rest))
+                }
+            });
+        }
+        let result = result.ok_or_else(|| SqlError::unsupported("an empty row"))?;
+        Ok(Typed::bool(result, pos))
+    }
+
+    fn call_on(&mut self, name: &str, args: &[&ast::Expr], pos: Option<u32>) -> Result<Typed, SqlError> {
+        let args = args.iter().map(|a| self.expr(a)).collect::<Result<Vec<_>, _>>()?;
+        self.call(name, args, pos)
+    }
+
+    /// A built-in scalar function.
+    pub(super) fn call(&mut self, name: &str, args: Vec<Typed>, pos: Option<u32>) -> Result<Typed, SqlError> {
+        let types: Vec<PgType> = args.iter().map(|a| a.ty).collect();
+        let resolved = resolve_function(name, &types).at(pos)?;
+        self.finish_call(&resolved, args, pos)
+    }
+
+    pub(super) fn finish_call(
+        &mut self,
+        resolved: &crate::func::Resolved,
+        args: Vec<Typed>,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let mut exprs = Vec::with_capacity(args.len());
+        for (arg, ty) in args.into_iter().zip(&resolved.arg_types) {
+            exprs.push(self.coerce(arg, *ty)?.expr);
+        }
+        Ok(Typed::new(resolved.call(exprs), resolved.result, pos))
+    }
+}
+
+/// The operator as PostgreSQL spells it.
+pub(super) fn operator_name(op: &BinaryOperator) -> Result<String, SqlError> {
+    Ok(match op {
+        BinaryOperator::Plus => "+",
+        BinaryOperator::Minus => "-",
+        BinaryOperator::Multiply => "*",
+        BinaryOperator::Divide => "/",
+        BinaryOperator::Modulo => "%",
+        BinaryOperator::PGExp => "^",
+        BinaryOperator::StringConcat => "||",
+        BinaryOperator::Eq => "=",
+        BinaryOperator::NotEq => "<>",
+        BinaryOperator::Lt => "<",
+        BinaryOperator::LtEq => "<=",
+        BinaryOperator::Gt => ">",
+        BinaryOperator::GtEq => ">=",
+        BinaryOperator::BitwiseAnd => "&",
+        BinaryOperator::BitwiseOr => "|",
+        BinaryOperator::PGBitwiseXor => "#",
+        BinaryOperator::PGBitwiseShiftLeft => "<<",
+        BinaryOperator::PGBitwiseShiftRight => ">>",
+        BinaryOperator::PGRegexMatch => "~",
+        BinaryOperator::PGRegexIMatch => "~*",
+        BinaryOperator::PGRegexNotMatch => "!~",
+        BinaryOperator::PGRegexNotIMatch => "!~*",
+        BinaryOperator::PGLikeMatch => "~~",
+        BinaryOperator::PGILikeMatch => "~~*",
+        BinaryOperator::PGNotLikeMatch => "!~~",
+        BinaryOperator::PGNotILikeMatch => "!~~*",
+        BinaryOperator::PGCustomBinaryOperator(parts) => match &parts[..] {
+            [schema, op] if schema == "pg_catalog" => return Ok(op.clone()),
+            [op] => return Ok(op.clone()),
+            _ => return Err(SqlError::unsupported(format!("the operator {}", parts.join(".")))),
+        },
+        other => return Err(SqlError::unsupported(format!("the operator {other}"))),
+    }
+    .to_string())
+}
+
+/// Without its parentheses.
+pub(super) fn strip(expr: &ast::Expr) -> &ast::Expr {
+    match expr {
+        ast::Expr::Nested(inner) => strip(inner),
+        other => other,
+    }
+}
+
+pub(super) fn flatten<'a>(expr: &'a ast::Expr, op: &BinaryOperator, out: &mut Vec<&'a ast::Expr>) {
+    // The parser builds chains to the left, so only the left side is walked down.
+    let mut rights = Vec::new();
+    let mut at = expr;
+    while let ast::Expr::BinaryOp { left, op: this, right } = strip(at) {
+        if this != op {
+            break;
+        }
+        rights.push(&**right);
+        at = left;
+    }
+    out.push(at);
+    out.extend(rights.into_iter().rev());
+}
+
+fn balanced(mut exprs: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
+    if exprs.len() <= 2 {
+        return exprs.into_iter().reduce(join);
+    }
+    let right = exprs.split_off(exprs.len() / 2);
+    Some(join(balanced(exprs, join)?, balanced(right, join)?))
+}
+
+fn field_name(field: &DateTimeField) -> String {
+    match field {
+        DateTimeField::Custom(ident) => fold(ident),
+        other => other.to_string().to_ascii_lowercase(),
+    }
+}

@@ -1,0 +1,187 @@
+//! From sqlparser's tree to typed logical plans, by PostgreSQL's rules.
+//!
+//! The binder resolves names, types, casts, operators and functions itself; DataFusion sees only plans in which every
+//! expression has its final type. Columns carry names that are unique in the statement (`t3.id`, `c17`), the names that the
+//! client sees are kept apart in [`BoundQuery::columns`], so that two output columns may share a name. What the binder does
+//! not know it refuses with `0A000` and a position; nothing is accepted and ignored.
+//!
+//! Subqueries become [`crate::exec::apply::Apply`] nodes, semi joins or anti joins; DataFusion's own subquery expressions
+//! are not used. Columns of an outer query appear inside a subquery as placeholders `$o…`, values of the session such as
+//! `now()` as `$quorate.…`, parameters as `$1`…; all are filled in at execution, so a bound statement can be cached by its
+//! text, the session's time zone and search path, and the versions in [`BoundQuery::tables`].
+
+mod aggregate;
+mod call;
+mod catalog;
+mod coerce;
+mod cte;
+mod datatype;
+mod dml;
+mod expr;
+mod from;
+mod guard;
+mod literal;
+mod modify;
+mod order;
+mod output;
+mod position;
+mod predicate;
+mod scope;
+mod select;
+mod setop;
+mod subquery;
+mod typed;
+mod window;
+
+pub use catalog::{Catalog, Relation};
+pub use datatype::bind_type;
+pub use dml::{BoundConflict, BoundDelete, BoundInsert, BoundUpdate, ConflictAction, ReturningClause};
+pub(crate) use order::check_row_count;
+pub use position::Positions;
+
+use crate::catalog::TableDescriptor;
+use crate::error::{SqlError, SqlState};
+use crate::exec::{Engine, RowProgram};
+use crate::types::{PgType, TimeZone};
+use datafusion::logical_expr::LogicalPlan;
+use sqlparser::ast;
+use std::sync::Arc;
+
+/// What a statement is bound against.
+pub struct BindContext<'a> {
+    pub catalog: &'a dyn Catalog,
+    /// The statement's text: error positions are counted in its characters.
+    pub sql: &'a str,
+    pub engine: &'a Engine,
+    /// In which literals of timestamptz are read.
+    pub zone: TimeZone,
+    /// Types the client declared for `$1`…; `None` (or a missing entry) is inferred.
+    pub param_types: &'a [Option<PgType>],
+}
+
+/// One column as the client sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutColumn {
+    pub name: String,
+    pub ty: PgType,
+    /// −1: none.
+    pub typmod: i32,
+    /// Table id and column id, if it is a plain column of a table (for `RowDescription`).
+    pub origin: Option<(u64, u32)>,
+}
+
+/// A bound and optimized query; immutable, cheap to share, valid as long as its tables keep their versions.
+#[derive(Clone, Debug)]
+pub struct BoundQuery {
+    pub columns: Vec<OutColumn>,
+    /// Of `$1`…, all known.
+    pub param_types: Vec<PgType>,
+    /// Optimized, with placeholders.
+    pub plan: Arc<LogicalPlan>,
+    /// Id and version of each table it reads.
+    pub tables: Vec<(u64, u64)>,
+    /// It locks rows (`FOR UPDATE`, or it finds the rows of an `UPDATE` or `DELETE`).
+    pub locks: bool,
+}
+
+/// The state of binding one statement.
+pub(crate) struct Binder<'a> {
+    ctx: &'a BindContext<'a>,
+    positions: Positions,
+    /// Open query levels, the innermost last.
+    levels: Vec<scope::Level>,
+    /// Types of `$1`… as far as known.
+    params: Vec<Option<PgType>>,
+    params_allowed: bool,
+    /// Common table expressions in sight, the innermost last.
+    ctes: Vec<cte::Cte>,
+    /// For names that are unique in the statement.
+    counter: u64,
+    depth: usize,
+    /// Id and version of the tables that were met.
+    tables: Vec<(u64, u64)>,
+    /// Locks asked for by the `FOR UPDATE` clauses in force.
+    locks: Vec<from::RowLock>,
+    locked: bool,
+    /// Aliases that exist but are out of reach, for hints.
+    hidden_aliases: Vec<String>,
+    /// Whether this is a query or a statement with a scan, and not a bare expression.
+    subqueries: bool,
+}
+
+impl<'a> Binder<'a> {
+    fn new(ctx: &'a BindContext<'a>) -> Self {
+        Binder {
+            ctx,
+            positions: Positions::new(ctx.sql),
+            levels: vec![],
+            params: ctx.param_types.to_vec(),
+            params_allowed: true,
+            ctes: vec![],
+            counter: 0,
+            depth: 0,
+            tables: vec![],
+            locks: vec![],
+            locked: false,
+            hidden_aliases: vec![],
+            subqueries: true,
+        }
+    }
+
+    fn subqueries_allowed(&self) -> bool {
+        self.subqueries
+    }
+
+    /// A name that no other column of the statement has.
+    fn fresh(&mut self, prefix: &str) -> String {
+        self.counter += 1;
+        format!("{prefix}{}", self.counter)
+    }
+
+    /// Types of all parameters. 42P18 for one that nothing decided.
+    fn param_types(&self) -> Result<Vec<PgType>, SqlError> {
+        let typed = self.params.iter().enumerate().map(|(at, ty)| {
+            ty.ok_or_else(|| {
+                SqlError::new(
+                    SqlState::INDETERMINATE_DATATYPE,
+                    format!("could not determine data type of parameter ${}", at + 1),
+                )
+            })
+        });
+        typed.collect()
+    }
+}
+
+/// Binds a query (`SELECT`, `VALUES`, `TABLE`, `WITH`).
+pub fn bind_query(ctx: &BindContext<'_>, query: &ast::Query) -> Result<BoundQuery, SqlError> {
+    select::bind_query(ctx, query)
+}
+
+/// Binds `INSERT`. The source's columns are the table's, all of them and in its order, with defaults filled in and cast by
+/// the rules of assignment.
+pub fn bind_insert(ctx: &BindContext<'_>, insert: &ast::Insert) -> Result<BoundInsert, SqlError> {
+    dml::bind_insert(ctx, insert)
+}
+
+/// Binds `UPDATE`. The scan locks the rows it yields: all columns of the old row, then the new values, then what else
+/// `RETURNING` needs.
+pub fn bind_update(ctx: &BindContext<'_>, update: &ast::Update) -> Result<BoundUpdate, SqlError> {
+    dml::bind_update(ctx, update)
+}
+
+/// Binds `DELETE`, like [`bind_update`].
+pub fn bind_delete(ctx: &BindContext<'_>, delete: &ast::Delete) -> Result<BoundDelete, SqlError> {
+    dml::bind_delete(ctx, delete)
+}
+
+/// Binds one expression over the columns of `table` (a `CHECK` condition), or over nothing (a `DEFAULT`), and casts it to
+/// `ty` by the rules of assignment. Subqueries, aggregates and parameters are refused.
+pub fn bind_expr_over_table(
+    ctx: &BindContext<'_>,
+    table: Option<&Arc<TableDescriptor>>,
+    expr: &ast::Expr,
+    ty: PgType,
+    typmod: i32,
+) -> Result<RowProgram, SqlError> {
+    dml::bind_expr_over_table(ctx, table, expr, ty, typmod)
+}

@@ -1,0 +1,368 @@
+//! How a table is read: which index, which spans of its keys, and which conditions that settles.
+//!
+//! Conditions of the form `column = constant`, `column < constant`, `column IN (constants)`, `column IS NULL` and
+//! disjunctions of equalities on one column restrict an index as long as they cover a prefix of its columns; the first column
+//! that has only a range ends the prefix. Among the indexes the one with the most restricted columns wins; one that
+//! holds all wanted columns is preferred, then the primary one.
+
+use super::program::{constant, unkey};
+use crate::catalog::{IndexDescriptor, TableDescriptor};
+use crate::error::SqlError;
+use crate::row::{RowDecoder, column_to_key, index_prefix};
+use crate::types::{Datum, PgType, from_scalar};
+use datafusion::common::Column;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::utils::{split_binary, split_conjunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use quorate_proto::{Key, Span};
+use std::cmp::Ordering;
+
+/// More points than this are read as a range with a filter.
+const MAX_SPANS: usize = 1024;
+
+/// A chosen way to read a table.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Position in [`TableDescriptor::readable_indexes`]; 0 is the primary one.
+    pub index: usize,
+    /// Disjoint, in key order. Empty: no row can match.
+    pub spans: Vec<Span>,
+    /// Leading columns of the index that have one value in all spans.
+    pub constant_columns: usize,
+    /// Filters (by position) that every row in the spans meets.
+    pub settled: Vec<usize>,
+    /// The index holds all wanted columns.
+    pub covering: bool,
+    /// Each span is the key of at most one row.
+    pub points: bool,
+    /// How the spans were made, for `EXPLAIN`.
+    pub shown: Vec<String>,
+}
+
+/// What one column's conditions allow.
+#[derive(Clone, Debug, Default)]
+struct Allowed {
+    /// Values (NULL for `IS NULL`) and the filters that say so.
+    points: Option<(Vec<Datum>, Vec<usize>)>,
+    lower: Option<(Datum, bool)>,
+    upper: Option<(Datum, bool)>,
+    range_filters: Vec<usize>,
+}
+
+/// One filter, understood.
+enum Condition {
+    Points(usize, Vec<Datum>),
+    Lower(usize, Datum, bool),
+    Upper(usize, Datum, bool),
+    Never,
+}
+
+/// Chooses. `wanted` are positions of columns that must come out (those of the remaining filters included).
+pub fn choose(
+    table: &TableDescriptor,
+    filters: &[Expr],
+    wanted: &[usize],
+    props: &ExecutionProps,
+) -> Result<Access, SqlError> {
+    let mut columns: Vec<Allowed> = vec![Allowed::default(); table.columns.len()];
+    for (at, filter) in filters.iter().enumerate() {
+        // A conjunction settles as a whole only if all its parts do; parts of it may still narrow the spans.
+        let parts = split_conjunction(filter);
+        let single = parts.len() == 1;
+        for part in parts {
+            match understand(table, part, props) {
+                Some(Condition::Never) => return Ok(nothing(at)),
+                Some(condition) => note(&mut columns, table, condition, single.then_some(at)),
+                None => {}
+            }
+        }
+    }
+    let mut best: Option<(Access, (usize, usize, bool))> = None;
+    for (position, index) in table.readable_indexes().enumerate() {
+        let mut access = restrict(table, index, &columns)?;
+        access.index = position;
+        access.covering = position == 0 || RowDecoder::for_index(table, index, wanted)?.is_some();
+        let equal = index
+            .columns
+            .iter()
+            .take_while(|c| table.position(c.column).is_some_and(|p| columns[p].points.is_some()));
+        let equal = equal.count();
+        let restricted = access.settled.len();
+        if position > 0 && access.settled.is_empty() && !access.covering {
+            continue;
+        }
+        let score = (equal * 2 + usize::from(restricted > equal), restricted, access.covering);
+        let better = best
+            .as_ref()
+            .is_none_or(|(_, best)| score.0 > best.0 || (score.0 == best.0 && score.2 && !best.2));
+        if better {
+            best = Some((access, score));
+        }
+    }
+    best.map(|(access, _)| access).ok_or_else(|| SqlError::internal("a table without an index"))
+}
+
+fn nothing(filter: usize) -> Access {
+    Access {
+        index: 0,
+        spans: vec![],
+        constant_columns: 0,
+        settled: vec![filter],
+        covering: true,
+        points: true,
+        shown: vec!["nothing".into()],
+    }
+}
+
+fn note(columns: &mut [Allowed], table: &TableDescriptor, condition: Condition, filter: Option<usize>) {
+    let ty = |at: usize| table.columns[at].ty;
+    match condition {
+        Condition::Never => {}
+        Condition::Points(at, values) => {
+            let allowed = &mut columns[at];
+            let (points, filters) = match allowed.points.take() {
+                Some((old, filters)) => {
+                    let kept =
+                        old.into_iter().filter(|o| values.iter().any(|v| same(o, v, ty(at)))).collect();
+                    (kept, filters)
+                }
+                None => (values, vec![]),
+            };
+            allowed.points = Some((points, filters.into_iter().chain(filter).collect()));
+        }
+        Condition::Lower(at, value, inclusive) => {
+            let allowed = &mut columns[at];
+            let tighter =
+                allowed.lower.as_ref().is_none_or(|(old, old_inclusive)| match value.compare(old, ty(at)) {
+                    Some(Ordering::Greater) => true,
+                    Some(Ordering::Equal) => *old_inclusive && !inclusive,
+                    _ => false,
+                });
+            if tighter {
+                allowed.lower = Some((value, inclusive));
+            }
+            allowed.range_filters.extend(filter);
+        }
+        Condition::Upper(at, value, inclusive) => {
+            let allowed = &mut columns[at];
+            let tighter =
+                allowed.upper.as_ref().is_none_or(|(old, old_inclusive)| match value.compare(old, ty(at)) {
+                    Some(Ordering::Less) => true,
+                    Some(Ordering::Equal) => *old_inclusive && !inclusive,
+                    _ => false,
+                });
+            if tighter {
+                allowed.upper = Some((value, inclusive));
+            }
+            allowed.range_filters.extend(filter);
+        }
+    }
+}
+
+fn same(a: &Datum, b: &Datum, ty: PgType) -> bool {
+    (a.is_null() && b.is_null()) || a.compare(b, ty) == Some(Ordering::Equal)
+}
+
+/// Makes the spans of one index from what its columns allow.
+fn restrict(
+    table: &TableDescriptor,
+    index: &IndexDescriptor,
+    columns: &[Allowed],
+) -> Result<Access, SqlError> {
+    let mut prefixes = vec![index_prefix(table.id, index.id)];
+    let mut access = Access {
+        index: 0,
+        spans: vec![],
+        constant_columns: 0,
+        settled: vec![],
+        covering: false,
+        points: false,
+        shown: vec![],
+    };
+    let mut nulls = false;
+    for (depth, key) in index.columns.iter().enumerate() {
+        let Some(at) = table.position(key.column) else { break };
+        let (allowed, ty, name) = (&columns[at], table.columns[at].ty, &table.columns[at].name);
+        if let Some((points, filters)) = &allowed.points {
+            if prefixes.len() * points.len() <= MAX_SPANS {
+                let mut next = Vec::with_capacity(prefixes.len() * points.len());
+                for prefix in &prefixes {
+                    for point in points {
+                        let mut longer = prefix.clone();
+                        column_to_key(&mut longer, ty, point, key.descending)?;
+                        next.push(longer);
+                        nulls |= point.is_null();
+                    }
+                }
+                next.sort_unstable();
+                next.dedup();
+                prefixes = next;
+                if prefixes.len() == 1 && access.constant_columns == depth {
+                    access.constant_columns += 1;
+                }
+                access.settled.extend(filters);
+                access.shown.push(format!("{name} = {}", shown_points(points, ty)));
+                if depth + 1 == index.columns.len() && index.unique && !nulls {
+                    access.points = true;
+                }
+                continue;
+            }
+        }
+        if allowed.lower.is_some() || allowed.upper.is_some() {
+            for prefix in &prefixes {
+                access.spans.extend(range(prefix, ty, key.descending, allowed)?);
+            }
+            access.settled.extend(&allowed.range_filters);
+            access.shown.push(shown_range(name, ty, allowed));
+            return Ok(access);
+        }
+        break;
+    }
+    for prefix in prefixes {
+        access.spans.push(Span::prefix(&prefix.into()));
+    }
+    Ok(access)
+}
+
+/// The part of a prefix in which the next column lies in its range; NULLs are outside of every range.
+fn range(prefix: &[u8], ty: PgType, descending: bool, allowed: &Allowed) -> Result<Option<Span>, SqlError> {
+    let encode = |value: &Datum| -> Result<Key, SqlError> {
+        let mut out = prefix.to_vec();
+        column_to_key(&mut out, ty, value, descending)?;
+        Ok(out.into())
+    };
+    let nulls = encode(&Datum::Null)?;
+    let whole = Span::prefix(&Key::copy_from(prefix));
+    let (first, last) =
+        if descending { (&allowed.upper, &allowed.lower) } else { (&allowed.lower, &allowed.upper) };
+    let start = match first {
+        Some((value, true)) => encode(value)?,
+        Some((value, false)) => {
+            encode(value)?.prefix_end().ok_or_else(|| SqlError::internal("key without end"))?
+        }
+        None if descending => whole.start.clone(),
+        None => nulls.prefix_end().ok_or_else(|| SqlError::internal("key without end"))?,
+    };
+    let end = match last {
+        Some((value, true)) => encode(value)?.prefix_end(),
+        Some((value, false)) => Some(encode(value)?),
+        None if descending => Some(nulls),
+        None => whole.end.clone(),
+    };
+    let span = Span { start, end };
+    Ok((!span.is_empty()).then_some(span))
+}
+
+fn understand(table: &TableDescriptor, filter: &Expr, props: &ExecutionProps) -> Option<Condition> {
+    match filter {
+        Expr::Column(column) => Some(Condition::Points(position(table, column)?, vec![Datum::Bool(true)])),
+        Expr::Not(inner) => match &**inner {
+            Expr::Column(column) => {
+                Some(Condition::Points(position(table, column)?, vec![Datum::Bool(false)]))
+            }
+            _ => None,
+        },
+        Expr::IsNull(inner) => match &**inner {
+            Expr::Column(column) => Some(Condition::Points(position(table, column)?, vec![Datum::Null])),
+            _ => None,
+        },
+        Expr::InList(InList { expr, list, negated: false }) => {
+            let at = key_column(table, expr)?;
+            let mut values = Vec::with_capacity(list.len());
+            for item in list {
+                let value = value_of(table, at, item, props)?;
+                if !value.is_null() {
+                    values.push(value);
+                }
+            }
+            Some(Condition::Points(at, values))
+        }
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
+            let mut all: Option<(usize, Vec<Datum>)> = None;
+            for part in split_binary(filter, Operator::Or) {
+                match (understand(table, part, props)?, &mut all) {
+                    (Condition::Points(at, values), None) => all = Some((at, values)),
+                    (Condition::Points(at, values), Some((known, sum))) if at == *known => sum.extend(values),
+                    _ => return None,
+                }
+            }
+            all.map(|(at, values)| Condition::Points(at, values))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (at, op, other) = match (key_column(table, left), key_column(table, right)) {
+                (Some(at), None) => (at, *op, right),
+                (None, Some(at)) => (at, op.swap()?, left),
+                _ => return None,
+            };
+            if !matches!(op, Operator::Eq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq) {
+                return None;
+            }
+            let value = value_of(table, at, other, props)?;
+            if value.is_null() {
+                return Some(Condition::Never);
+            }
+            match op {
+                Operator::Eq => Some(Condition::Points(at, vec![value])),
+                Operator::Lt => Some(Condition::Upper(at, value, false)),
+                Operator::LtEq => Some(Condition::Upper(at, value, true)),
+                Operator::Gt => Some(Condition::Lower(at, value, false)),
+                Operator::GtEq => Some(Condition::Lower(at, value, true)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn position(table: &TableDescriptor, column: &Column) -> Option<usize> {
+    table.columns.iter().position(|c| c.name == column.name)
+}
+
+/// A column, or the comparison key of one.
+fn key_column(table: &TableDescriptor, expr: &Expr) -> Option<usize> {
+    match unkey(expr) {
+        Expr::Column(column) => position(table, column),
+        _ => None,
+    }
+}
+
+/// A constant as a value of the column's type; `None` if it is no constant, or if evaluating it fails (the filter will say so).
+fn value_of(table: &TableDescriptor, at: usize, expr: &Expr, props: &ExecutionProps) -> Option<Datum> {
+    let expr = unkey(expr);
+    if !expr.column_refs().is_empty() || expr.is_volatile() {
+        return None;
+    }
+    let ty = table.columns[at].ty;
+    let value = constant(expr, props).ok()?;
+    if value.data_type() != ty.arrow() {
+        return None;
+    }
+    from_scalar(&value, ty).ok()
+}
+
+fn shown_points(points: &[Datum], ty: PgType) -> String {
+    match points {
+        [one] => shown(one, ty),
+        _ => format!("any of {} values", points.len()),
+    }
+}
+
+fn shown_range(name: &str, ty: PgType, allowed: &Allowed) -> String {
+    let mut parts = Vec::new();
+    if let Some((value, inclusive)) = &allowed.lower {
+        parts.push(format!("{name} {} {}", if *inclusive { ">=" } else { ">" }, shown(value, ty)));
+    }
+    if let Some((value, inclusive)) = &allowed.upper {
+        parts.push(format!("{name} {} {}", if *inclusive { "<=" } else { "<" }, shown(value, ty)));
+    }
+    parts.join(" AND ")
+}
+
+fn shown(value: &Datum, ty: PgType) -> String {
+    if value.is_null() {
+        return "NULL".into();
+    }
+    let text = value.to_text(ty, &crate::types::TimeZone::UTC);
+    if ty.category() == crate::types::Category::Numeric { text } else { format!("'{text}'") }
+}

@@ -1,0 +1,271 @@
+//! The one DataFusion session of a process: its rules, its planner, its memory.
+
+use super::apply::Apply;
+use super::apply_exec::ApplyExec;
+use super::memory::sql_error;
+use super::series::Series;
+use super::source::{StoredTable, VirtualSource};
+use super::{ExecContext, params, scan, series, virtual_table};
+use crate::bind::BoundQuery;
+use crate::error::{SqlError, SqlState};
+use crate::func::ContextValue;
+use crate::types::{Datum, PgType, to_scalar};
+use async_trait::async_trait;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::Session;
+use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::execution::context::SessionConfig;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{SessionState, TaskContext};
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
+use datafusion::optimizer::OptimizerRule;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// Rows in a batch, at most.
+pub const MAX_BATCH_ROWS: usize = 1024;
+
+/// What one node grants to queries.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Bytes of working memory of all statements together (sorts, hash tables); beyond it a statement fails with 53200.
+    pub memory: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig { memory: 256 << 20 }
+    }
+}
+
+/// Shared by all sessions of a node.
+pub struct Engine {
+    state: SessionState,
+    planner: DefaultPhysicalPlanner,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Engine {
+    pub fn new(config: EngineConfig) -> Result<Arc<Engine>, SqlError> {
+        let mut session = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_batch_size(MAX_BATCH_ROWS)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false);
+        let options = session.options_mut();
+        options.optimizer.skip_failed_rules = false;
+        options.optimizer.max_passes = 3;
+        options.optimizer.enable_dynamic_filter_pushdown = false;
+        options.optimizer.prefer_existing_sort = true;
+        options.optimizer.enable_round_robin_repartition = false;
+        options.optimizer.filter_null_join_keys = false;
+        options.execution.collect_statistics = false;
+        let pool = TrackConsumersPool::new(
+            GreedyMemoryPool::new(config.memory),
+            NonZeroUsize::new(3).expect("three is not zero"),
+        );
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
+        let state = SessionStateBuilder::new()
+            .with_config(session)
+            .with_runtime_env(runtime)
+            .with_analyzer_rules(vec![])
+            .with_optimizer_rules(rules())
+            .build();
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner)]);
+        Ok(Arc::new(Engine { state, planner }))
+    }
+
+    /// Runs the optimizer over a plan with placeholders.
+    pub fn optimize(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+        self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(sql_error)
+    }
+
+    /// A plan without placeholders, made executable.
+    pub async fn physical(&self, plan: &LogicalPlan) -> DfResult<Arc<dyn ExecutionPlan>> {
+        self.planner.create_physical_plan(plan, &self.state).await
+    }
+
+    pub(crate) fn props(&self) -> &ExecutionProps {
+        self.state.execution_props()
+    }
+
+    /// A task of this engine that carries the statement.
+    pub(crate) fn task(&self, ctx: &ExecContext) -> Arc<TaskContext> {
+        let config = self.state.config().clone().with_extension(Arc::new(ctx.clone()));
+        Arc::new(TaskContext::new(
+            None,
+            String::new(),
+            config,
+            HashMap::default(),
+            HashMap::default(),
+            HashMap::default(),
+            HashMap::default(),
+            Arc::clone(self.state.runtime_env()),
+        ))
+    }
+}
+
+/// The statement that a task belongs to.
+pub(crate) fn statement(task: &TaskContext) -> DfResult<Arc<ExecContext>> {
+    task.session_config()
+        .get_extension::<ExecContext>()
+        .ok_or_else(|| DataFusionError::Internal("a task without its statement".into()))
+}
+
+/// Rules that neither change what a plan means nor evaluate what PostgreSQL would not. Left out on purpose: the rewriting of
+/// subqueries (the binder does it), common subexpressions (they would be evaluated outside of the `CASE` that guards
+/// them).
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    use datafusion::optimizer::{
+        eliminate_cross_join::EliminateCrossJoin, eliminate_duplicated_expr::EliminateDuplicatedExpr,
+        eliminate_filter::EliminateFilter, eliminate_group_by_constant::EliminateGroupByConstant,
+        eliminate_limit::EliminateLimit, eliminate_outer_join::EliminateOuterJoin,
+        extract_equijoin_predicate::ExtractEquijoinPredicate, optimize_projections::OptimizeProjections,
+        optimize_unions::OptimizeUnions, propagate_empty_relation::PropagateEmptyRelation,
+        push_down_filter::PushDownFilter, push_down_limit::PushDownLimit,
+        replace_distinct_aggregate::ReplaceDistinctWithAggregate, simplify_expressions::SimplifyExpressions,
+    };
+    vec![
+        Arc::new(OptimizeUnions::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateFilter::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(EliminateLimit::new()),
+        Arc::new(PropagateEmptyRelation::new()),
+        Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushDownLimit::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(EliminateGroupByConstant::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]
+}
+
+/// The plan with the statement's parameters and the session's values filled in.
+pub(crate) fn bind_values(
+    query: &BoundQuery,
+    params: &[Datum],
+    ctx: &ExecContext,
+) -> Result<Arc<LogicalPlan>, SqlError> {
+    check_params(&query.param_types, params)?;
+    let value = statement_values(&query.param_types, params, ctx);
+    Ok(Arc::new(params::substitute(&query.plan, &value).map_err(sql_error)?))
+}
+
+/// 08P01 when their number is not that of the types.
+pub(crate) fn check_params(types: &[PgType], params: &[Datum]) -> Result<(), SqlError> {
+    if types.len() == params.len() {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        SqlState::PROTOCOL_VIOLATION,
+        format!("{} parameters were given, but the statement has {}", params.len(), types.len()),
+    ))
+}
+
+/// The values behind `$1`… and the session's hidden parameters.
+pub(crate) fn statement_values<'a>(
+    types: &'a [PgType],
+    params: &'a [Datum],
+    ctx: &'a ExecContext,
+) -> impl Fn(&str) -> Option<ScalarValue> + 'a {
+    move |id| {
+        let name = id.strip_prefix('$')?;
+        if let Ok(number) = name.parse::<usize>() {
+            let at = number.checked_sub(1)?;
+            return Some(to_scalar(params.get(at)?, *types.get(at)?));
+        }
+        let which = ContextValue::ALL.into_iter().find(|v| v.parameter() == name)?;
+        Some(ctx.session.scalar(which))
+    }
+}
+
+pub(super) fn execute(
+    query: &BoundQuery,
+    params: &[Datum],
+    ctx: &ExecContext,
+) -> BoxStream<'static, Result<RecordBatch, SqlError>> {
+    let plan = match bind_values(query, params, ctx) {
+        Ok(plan) => plan,
+        Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
+    };
+    run(plan, ctx.clone()).map_err(sql_error).boxed()
+}
+
+/// Plans and runs a plan without placeholders.
+pub(crate) fn run(plan: Arc<LogicalPlan>, ctx: ExecContext) -> BoxStream<'static, DfResult<RecordBatch>> {
+    futures::stream::once(async move {
+        let physical = ctx.engine.physical(&plan).await?;
+        execute_stream(physical, ctx.engine.task(&ctx))
+    })
+    .try_flatten()
+    .boxed()
+}
+
+/// Makes our own nodes and tables executable.
+struct Planner;
+
+#[async_trait]
+impl ExtensionPlanner for Planner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        planning: &PhysicalPlanningContext,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(series) = node.as_any().downcast_ref::<Series>() {
+            return series::plan(series, session.execution_props()).map(Some);
+        }
+        let Some(apply) = node.as_any().downcast_ref::<Apply>() else { return Ok(None) };
+        let input_schema = logical_inputs[0].schema();
+        let physical = |e| planner.create_physical_expr(e, input_schema, session, planning);
+        let params = apply
+            .params
+            .iter()
+            .map(|(id, e)| Ok((id.clone(), physical(e)?)))
+            .collect::<DfResult<Vec<_>>>()?;
+        let probe = apply.probe.as_ref().map(physical).transpose()?;
+        let exec = ApplyExec::new(Arc::clone(&physical_inputs[0]), apply, params, probe);
+        Ok(Some(Arc::new(exec)))
+    }
+
+    async fn plan_table_scan(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        scan: &TableScan,
+        session: &dyn Session,
+        _planning: &PhysicalPlanningContext,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(table) = scan.source.downcast_ref::<StoredTable>() {
+            return scan::plan(table, scan, session.execution_props()).map(Some);
+        }
+        match scan.source.downcast_ref::<VirtualSource>() {
+            Some(table) => virtual_table::plan(table, scan).map(Some),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `EXPLAIN`: the executable plan as PostgreSQL's indented text.
+
+use super::scan::ScanExec;
+use super::{ExecContext, engine};
+use crate::bind::BoundQuery;
+use crate::error::SqlError;
+use crate::exec::memory::sql_error;
+use crate::types::Datum;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use futures::TryStreamExt;
+use std::sync::Arc;
+
+/// Lines of the column `QUERY PLAN`. With `analyze` the query runs, its rows are counted and thrown away.
+pub async fn explain(
+    query: &BoundQuery,
+    params: &[Datum],
+    analyze: bool,
+    ctx: &ExecContext,
+) -> Result<Vec<String>, SqlError> {
+    let plan = engine::bind_values(query, params, ctx)?;
+    let physical = ctx.engine.physical(&plan).await.map_err(sql_error)?;
+    if analyze {
+        let mut rows = execute_stream(Arc::clone(&physical), ctx.engine.task(ctx)).map_err(sql_error)?;
+        while rows.try_next().await.map_err(sql_error)?.is_some() {}
+    }
+    let mut lines = Vec::new();
+    draw(&physical, 0, analyze, &mut lines);
+    Ok(lines)
+}
+
+fn draw(plan: &Arc<dyn ExecutionPlan>, depth: usize, analyze: bool, lines: &mut Vec<String>) {
+    let any: &dyn std::any::Any = &**plan;
+    let (title, details) = match any.downcast_ref::<ScanExec>() {
+        Some(scan) => scan.explain(),
+        None => {
+            let shown = displayable(plan.as_ref()).one_line().to_string();
+            (title_of(shown.trim()), vec![])
+        }
+    };
+    let mut line = if depth == 0 { title } else { format!("{}->  {title}", " ".repeat(depth * 6 - 4)) };
+    if analyze {
+        line.push_str(&actual(plan));
+    }
+    lines.push(line);
+    let indent = " ".repeat(depth * 6 + 2);
+    lines.extend(details.into_iter().map(|d| format!("{indent}{d}")));
+    for child in plan.children() {
+        draw(child, depth + 1, analyze, lines);
+    }
+}
+
+/// `SortExec: expr=[…]` as `Sort: expr=[…]`.
+fn title_of(shown: &str) -> String {
+    let (name, rest) = shown.split_once(':').unwrap_or((shown, ""));
+    let name = name.trim_end_matches("Exec");
+    if rest.is_empty() { name.to_string() } else { format!("{name}:{rest}") }
+}
+
+fn actual(plan: &Arc<dyn ExecutionPlan>) -> String {
+    let Some(metrics) = plan.metrics() else { return String::new() };
+    let metrics = metrics.aggregate_by_name();
+    let mut parts = Vec::new();
+    if let Some(rows) = metrics.output_rows() {
+        parts.push(format!("rows={rows}"));
+    }
+    if let Some(read) = metrics.sum_by_name("rows_read") {
+        parts.push(format!("rows read={}", read.as_usize()));
+    }
+    if let Some(nanos) = metrics.elapsed_compute() {
+        parts.push(format!("time={:.3} ms", nanos as f64 / 1e6));
+    }
+    if parts.is_empty() { String::new() } else { format!(" (actual {})", parts.join(" ")) }
+}

@@ -1,0 +1,58 @@
+//! What a table scan in a logical plan reads.
+
+use super::virtual_table::VirtualTable;
+use crate::catalog::TableDescriptor;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableSource};
+use quorate_proto::kv::LockRequest;
+use std::sync::Arc;
+
+/// A table in the key space. Its columns stand in the order of the descriptor.
+#[derive(Debug)]
+pub struct StoredTable {
+    pub table: Arc<TableDescriptor>,
+    /// Lock the rows that are found.
+    pub lock: Option<LockRequest>,
+    schema: SchemaRef,
+}
+
+impl StoredTable {
+    pub fn new(table: Arc<TableDescriptor>, lock: Option<LockRequest>) -> Self {
+        let fields: Vec<Field> =
+            table.columns.iter().map(|c| Field::new(&c.name, c.ty.arrow(), c.nullable)).collect();
+        StoredTable { schema: Arc::new(Schema::new(fields)), table, lock }
+    }
+}
+
+impl TableSource for StoredTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The scan evaluates all its filters itself, those that do not become key spans too.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
+    }
+}
+
+/// A table made at the time of reading.
+#[derive(Debug)]
+pub struct VirtualSource {
+    pub table: Arc<dyn VirtualTable>,
+    schema: SchemaRef,
+}
+
+impl VirtualSource {
+    pub fn new(table: Arc<dyn VirtualTable>) -> Self {
+        let fields: Vec<Field> =
+            table.columns().iter().map(|c| Field::new(&c.name, c.ty.arrow(), true)).collect();
+        VirtualSource { schema: Arc::new(Schema::new(fields)), table }
+    }
+}
+
+impl TableSource for VirtualSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
