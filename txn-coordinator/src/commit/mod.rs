@@ -39,8 +39,7 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
     }
     if pieces.is_empty() {
         txn.state.lock().phase = Phase::Ended { clean: true };
-        let read_ts = txn.state.lock().read_ts;
-        return Ok(summary(txn, read_ts));
+        return Ok(summary(txn, txn.state.lock().read_ts));
     }
     let plan = match plan(txn, &pieces).await {
         Ok(plan) => plan,
