@@ -39,7 +39,8 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
     }
     if pieces.is_empty() {
         txn.state.lock().phase = Phase::Ended { clean: true };
-        return Ok(summary(txn, txn.state.lock().read_ts));
+        let read_ts = txn.state.lock().read_ts;
+        return Ok(summary(txn, read_ts));
     }
     let plan = match plan(txn, &pieces).await {
         Ok(plan) => plan,

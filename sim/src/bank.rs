@@ -1,0 +1,308 @@
+//! The workload: transfers between accounts in several shards, and audits of the sum.
+//!
+//! An account's row holds its balance and a sequence number; a transfer also leaves a mark that names the versions it
+//! wrote, so that in the end everything can be accounted for ([`crate::history`]).
+
+use crate::{
+    cluster::Cluster,
+    history::{History, Record, Seen, Told, TransferId},
+    node::Node,
+};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use quorate_proto::{
+    ErrorClass, Key, KvError, Span, Value,
+    kv::{LockMode, LockRequest, WaitPolicy},
+};
+use quorate_txn::{Isolation, ScanOptions, Txn, TxnError, TxnOptions};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+const ACCOUNTS: u64 = 12;
+const START_BALANCE: u64 = 1000;
+/// A client gives up waiting for an answer after this.
+const PATIENCE: Duration = Duration::from_secs(30);
+const FIRST: u8 = 0x40;
+
+fn account_key(account: u64) -> Key {
+    vec![FIRST, account as u8].into()
+}
+
+fn mark_key(account: u64, id: TransferId) -> Key {
+    let mut raw = vec![FIRST, account as u8, 1];
+    raw.extend_from_slice(&id.to_be_bytes());
+    raw.into()
+}
+
+/// Where the key space is divided: the accounts lie in four shards.
+pub fn splits() -> Vec<Key> {
+    [0, ACCOUNTS / 3, 2 * ACCOUNTS / 3].map(account_key).to_vec()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Account {
+    balance: u64,
+    sequence: u64,
+}
+
+impl Account {
+    fn encode(self) -> Value {
+        [self.balance.to_be_bytes(), self.sequence.to_be_bytes()].concat().into()
+    }
+
+    fn decode(raw: &[u8]) -> Option<Self> {
+        let word = |at: usize| raw.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
+        Some(Account { balance: word(0)?, sequence: word(8)? })
+    }
+}
+
+fn damaged(txn: &Txn, what: String) -> TxnError {
+    TxnError::new(txn.id(), KvError::Internal { why: what })
+}
+
+/// The bank as its clients share it.
+#[derive(Clone)]
+pub struct Bank {
+    cluster: Cluster,
+    history: Arc<Mutex<Vec<Record>>>,
+    next: Arc<AtomicU64>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Bank {
+    pub fn new(cluster: Cluster) -> Self {
+        Bank { cluster, history: Arc::default(), next: Arc::new(AtomicU64::new(1)), closed: Arc::default() }
+    }
+
+    /// Opens the accounts.
+    ///
+    /// # Errors
+    /// When the cluster does not come to serve within its patience.
+    pub async fn open(&self) -> Result<(), String> {
+        let started = self.cluster.world.elapsed();
+        loop {
+            let node = self.cluster.running.any(&self.cluster.world).ok_or("no node is up")?;
+            let outcome = on_node(&node, |node| async move {
+                let options = TxnOptions::default();
+                node.coordinator
+                    .run(options, |txn| async move {
+                        for account in 0..ACCOUNTS {
+                            txn.put(
+                                account_key(account),
+                                Account { balance: START_BALANCE, sequence: 0 }.encode(),
+                            );
+                        }
+                        Ok(())
+                    })
+                    .await
+            });
+            match outcome.await {
+                Some(Ok(_)) => return Ok(()),
+                other if self.cluster.world.elapsed() - started > Duration::from_secs(60) => {
+                    return Err(format!("the accounts cannot be opened: {other:?}"));
+                }
+                _ => self.cluster.world.sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// Starts clients that work until [`Bank::close`].
+    pub fn clients(&self, count: u64) -> Vec<quorate_env::Task<()>> {
+        (0..count).map(|_| self.cluster.world.spawn("bank.client", self.clone().client())).collect()
+    }
+
+    /// Transactions acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        self.history.lock().iter().filter(|record| matches!(record.told, Told::Committed(_))).count()
+    }
+
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    async fn client(self) {
+        let world = self.cluster.world.clone();
+        while !self.closed.load(Ordering::Relaxed) {
+            world.sleep(Duration::from_micros(world.random().range(0..60_000))).await;
+            let Some(node) = self.cluster.running.any(&world) else { continue };
+            if world.random().chance(0.15) {
+                self.audit(&node).await;
+            } else {
+                self.transfer(&node).await;
+            }
+        }
+    }
+
+    async fn transfer(&self, node: &Node) {
+        let random = self.cluster.world.random();
+        let from = random.range(0..ACCOUNTS);
+        let to = (from + random.range(1..ACCOUNTS)) % ACCOUNTS;
+        let amount = random.range(1..100);
+        let locked = random.chance(0.7);
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let begun = self.cluster.world.elapsed();
+        let outcome = on_node(node, move |node| async move {
+            let body = move |txn: Txn| transfer(txn, id, from, to, amount, locked);
+            node.coordinator.run(TxnOptions::default(), body).await
+        });
+        self.record(id, begun, true, outcome.await);
+    }
+
+    async fn audit(&self, node: &Node) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let begun = self.cluster.world.elapsed();
+        let outcome = on_node(node, move |node| async move {
+            let options =
+                TxnOptions { isolation: Isolation::Serializable, read_only: true, ..TxnOptions::default() };
+            node.coordinator.run(options, audit).await
+        });
+        self.record(id, begun, false, outcome.await);
+    }
+
+    fn record(&self, id: TransferId, begun: Duration, wrote: bool, outcome: Option<Outcome>) {
+        let (told, reads) = match outcome {
+            Some(Ok((reads, committed))) => (Told::Committed(committed.ts), reads),
+            Some(Err(error)) => {
+                tracing::debug!(id, %error, "transaction failed");
+                let unknown = error.class() == ErrorClass::Ambiguous;
+                (if unknown { Told::Unknown } else { Told::Failed }, BTreeMap::new())
+            }
+            // The node went down, or nobody waited longer.
+            None => (Told::Unknown, BTreeMap::new()),
+        };
+        let ended = self.cluster.world.elapsed();
+        self.history.lock().push(Record { id, begun, ended, told, seen: Seen { reads, wrote } });
+    }
+
+    /// Reads everything back once all is healed, and judges the whole run.
+    ///
+    /// # Errors
+    /// When the cluster does not answer again.
+    pub async fn settle(&self, real_time: bool) -> Result<History, String> {
+        let world = &self.cluster.world;
+        let started = world.elapsed();
+        loop {
+            let node = self.cluster.running.any(world).ok_or("no node is up")?;
+            let rows = on_node(&node, |node| async move {
+                let options = TxnOptions { read_only: true, ..TxnOptions::default() };
+                node.coordinator.run(options, everything).await
+            });
+            match rows.await {
+                Some(Ok((rows, _))) => return self.account_for(rows, real_time),
+                other if world.elapsed() - started > Duration::from_secs(60) => {
+                    return Err(format!("no answer a minute after all was healed: {other:?}"));
+                }
+                _ => world.sleep(Duration::from_millis(500)).await,
+            }
+        }
+    }
+
+    fn account_for(&self, rows: Vec<(Key, Value)>, real_time: bool) -> Result<History, String> {
+        let mut history = History { records: self.history.lock().clone(), real_time, ..History::default() };
+        let mut sum = 0;
+        for (key, value) in rows {
+            match &key[..] {
+                [FIRST, account] => {
+                    let state = Account::decode(&value).ok_or("an unreadable account")?;
+                    sum += state.balance;
+                    history.last.insert(u64::from(*account), state.sequence);
+                }
+                [FIRST, _, 1, id @ ..] => {
+                    let id = u64::from_be_bytes(id.try_into().map_err(|_| "an unreadable mark")?);
+                    history.marks.insert(id, decode_versions(&value).ok_or("an unreadable mark")?);
+                }
+                other => return Err(format!("an unknown key {other:?}")),
+            }
+        }
+        if sum != ACCOUNTS * START_BALANCE {
+            return Err(format!("the accounts hold {sum} in the end, not {}", ACCOUNTS * START_BALANCE));
+        }
+        Ok(history)
+    }
+}
+
+type Outcome = Result<(BTreeMap<u64, u64>, quorate_txn::Committed), TxnError>;
+
+/// Runs a client's work inside the node that it is connected to; `None` if the node dies meanwhile, or time runs out.
+async fn on_node<T, F, Fut>(node: &Node, work: F) -> Option<T>
+where
+    T: Send + 'static,
+    F: FnOnce(Node) -> Fut,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    let task = node.env.spawn("bank.session", work(node.clone()));
+    quorate_env::time::timeout(PATIENCE, task.join()).await.ok()?.ok()
+}
+
+async fn transfer(
+    txn: Txn,
+    id: TransferId,
+    from: u64,
+    to: u64,
+    amount: u64,
+    locked: bool,
+) -> Result<BTreeMap<u64, u64>, TxnError> {
+    let lock = locked.then_some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) });
+    let mut states = Vec::new();
+    for account in [from, to] {
+        let row = txn.get(&account_key(account), lock.clone()).await?;
+        let state = row.and_then(|row| Account::decode(&row));
+        states.push(state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?);
+    }
+    let amount = amount.min(states[0].balance);
+    let mut wrote = BTreeMap::new();
+    let mut reads = BTreeMap::new();
+    for (account, state, balance) in
+        [(from, states[0], states[0].balance - amount), (to, states[1], states[1].balance + amount)]
+    {
+        reads.insert(account, state.sequence);
+        wrote.insert(account, state.sequence + 1);
+        txn.put(account_key(account), Account { balance, sequence: state.sequence + 1 }.encode());
+    }
+    txn.put(mark_key(from, id), encode_versions(&wrote));
+    Ok(reads)
+}
+
+async fn audit(txn: Txn) -> Result<BTreeMap<u64, u64>, TxnError> {
+    let mut reads = BTreeMap::new();
+    let mut sum = 0;
+    for account in 0..ACCOUNTS {
+        let row = txn.get(&account_key(account), None).await?;
+        let state = row.and_then(|row| Account::decode(&row));
+        let state = state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?;
+        sum += state.balance;
+        reads.insert(account, state.sequence);
+    }
+    // An attempt may still fail its proof at commit; what it read is judged in the history.
+    if sum != ACCOUNTS * START_BALANCE {
+        tracing::error!(sum, "an audit of one snapshot does not add up");
+    }
+    Ok(reads)
+}
+
+async fn everything(txn: Txn) -> Result<Vec<(Key, Value)>, TxnError> {
+    let span = Span::prefix(&vec![FIRST].into());
+    let mut pages = txn.scan(span, ScanOptions::default());
+    let mut rows = Vec::new();
+    while let Some(page) = pages.next().await {
+        rows.extend(page?);
+    }
+    Ok(rows)
+}
+
+fn encode_versions(versions: &BTreeMap<u64, u64>) -> Value {
+    let words =
+        versions.iter().flat_map(|(account, sequence)| [account.to_be_bytes(), sequence.to_be_bytes()]);
+    words.flatten().collect::<Vec<u8>>().into()
+}
+
+fn decode_versions(raw: &[u8]) -> Option<BTreeMap<u64, u64>> {
+    let word = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
+    raw.chunks(16).map(|pair| Some((word(pair.get(..8)?)?, word(pair.get(8..)?)?))).collect()
+}

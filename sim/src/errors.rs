@@ -1,0 +1,50 @@
+//! A logged ERROR fails a run: it says that something met what it should never meet.
+
+use parking_lot::Mutex;
+use std::{fmt, sync::Arc};
+use tracing::{Event, Level, Subscriber, field::Field};
+use tracing_subscriber::{EnvFilter, Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// The errors logged so far.
+#[derive(Clone, Default)]
+pub struct Errors(Arc<Mutex<Vec<String>>>);
+
+impl Errors {
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+struct Text(String);
+
+impl tracing::field::Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write;
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?} "),
+            name => write!(self.0, "{name}={value:?} "),
+        };
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Errors {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::ERROR {
+            let mut text = Text(format!("{}: ", event.metadata().target()));
+            event.record(&mut text);
+            self.0.lock().push(text.0.trim_end().to_owned());
+        }
+    }
+}
+
+/// Collects errors from now on; `verbose` also writes the log (by `RUST_LOG`) to standard error.
+pub fn collect(verbose: bool) -> Errors {
+    let errors = Errors::default();
+    let log = verbose.then(|| {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        tracing_subscriber::fmt::layer().without_time().with_writer(std::io::stderr).with_filter(filter)
+    });
+    // Only the first caller in a process gets its wish; the binary runs one seed.
+    let _ = tracing_subscriber::registry().with(errors.clone()).with(log).try_init();
+    errors
+}
