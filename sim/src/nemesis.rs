@@ -33,6 +33,7 @@ pub async fn run(cluster: &Cluster, rounds: u64, clock_jumps: bool) -> Struck {
             5 => crash_during_partition(cluster).await,
             _ => clock_jump(cluster).await,
         };
+        tracing::info!(at = world.elapsed().as_secs_f64(), name, "struck");
         *struck.entry(name).or_default() += 1;
     }
     struck
