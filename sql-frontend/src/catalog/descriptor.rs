@@ -108,6 +108,9 @@ pub enum TableState {
     /// Has no name any more; its rows are being removed.
     #[n(1)]
     Dropped,
+    /// Is being moved to new indexes: readable, but writers wait.
+    #[n(2)]
+    Rewriting,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -143,7 +143,8 @@ impl RowDecoder {
         for (at, &position) in wanted.iter().enumerate() {
             let column = &table.columns[position];
             // A column asked for twice is copied by the caller; here each goes to its first place.
-            if (table.is_primary_key(column.id) && is_exact_in_key(column.ty)) || place(column.id) != Some(at) {
+            if (table.is_primary_key(column.id) && is_exact_in_key(column.ty)) || place(column.id) != Some(at)
+            {
                 continue;
             }
             let missing = match &column.missing {

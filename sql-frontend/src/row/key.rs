@@ -52,12 +52,7 @@ pub fn is_exact_in_key(ty: PgType) -> bool {
 }
 
 /// Appends a key column.
-pub fn column_to_key(
-    out: &mut Vec<u8>,
-    ty: PgType,
-    datum: &Datum,
-    descending: bool,
-) -> Result<(), SqlError> {
+pub fn column_to_key(out: &mut Vec<u8>, ty: PgType, datum: &Datum, descending: bool) -> Result<(), SqlError> {
     let start = out.len();
     if datum.is_null() {
         out.push(NULL);
@@ -82,9 +77,7 @@ fn put(out: &mut Vec<u8>, ty: PgType, datum: &Datum) -> Result<(), SqlError> {
         Datum::Float4(v) => ordered::put_f64(out, f64::from(*v)),
         Datum::Float8(v) => ordered::put_f64(out, *v),
         Datum::Numeric(v) => v.write_key(out),
-        Datum::Text(v) if ty == PgType::Bpchar => {
-            ordered::put_bytes(out, v.trim_end_matches(' ').as_bytes())
-        }
+        Datum::Text(v) if ty == PgType::Bpchar => ordered::put_bytes(out, v.trim_end_matches(' ').as_bytes()),
         Datum::Text(v) => ordered::put_bytes(out, v.as_bytes()),
         Datum::Bytea(v) => ordered::put_bytes(out, v),
         Datum::Uuid(v) => out.extend_from_slice(v),
@@ -121,18 +114,16 @@ fn take(input: &mut &[u8], ty: PgType) -> Result<Datum, SqlError> {
     let narrow = |what: i64| i32::try_from(what).map_err(|_| malformed("integer too large"));
     Ok(match ty {
         PgType::Bool => Datum::Bool(take_array::<1>(input)? != [0]),
-        PgType::Int2 => Datum::Int2(
-            i16::try_from(number(input)?).map_err(|_| malformed("smallint too large"))?,
-        ),
+        PgType::Int2 => {
+            Datum::Int2(i16::try_from(number(input)?).map_err(|_| malformed("smallint too large"))?)
+        }
         PgType::Int4 => Datum::Int4(narrow(number(input)?)?),
         PgType::Date => Datum::Date(narrow(number(input)?)?),
         PgType::Int8 => Datum::Int8(number(input)?),
         PgType::Time => Datum::Time(number(input)?),
         PgType::Timestamp => Datum::Timestamp(number(input)?),
         PgType::Timestamptz => Datum::Timestamptz(number(input)?),
-        PgType::Float4 => {
-            Datum::Float4(ordered::take_f64(input).map_err(|e| malformed(e.0))? as f32)
-        }
+        PgType::Float4 => Datum::Float4(ordered::take_f64(input).map_err(|e| malformed(e.0))? as f32),
         PgType::Float8 => Datum::Float8(ordered::take_f64(input).map_err(|e| malformed(e.0))?),
         PgType::Numeric => Datum::Numeric(Numeric::take_key(input, 0)?),
         PgType::Text

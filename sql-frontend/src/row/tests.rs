@@ -16,9 +16,9 @@ fn datum(ty: PgType) -> BoxedStrategy<Datum> {
         PgType::Int8 => any::<i64>().prop_map(Datum::Int8).boxed(),
         PgType::Float4 => any::<f32>().prop_map(Datum::Float4).boxed(),
         PgType::Float8 => any::<f64>().prop_map(Datum::Float8).boxed(),
-        PgType::Numeric => (any::<i64>(), 0u32..12)
-            .prop_map(|(d, s)| Datum::Numeric(Numeric::new(d, s)))
-            .boxed(),
+        PgType::Numeric => {
+            (any::<i64>(), 0u32..12).prop_map(|(d, s)| Datum::Numeric(Numeric::new(d, s))).boxed()
+        }
         PgType::Bytea => any::<Vec<u8>>().prop_map(Datum::Bytea).boxed(),
         PgType::Uuid => any::<[u8; 16]>().prop_map(Datum::Uuid).boxed(),
         PgType::Date => any::<i32>().prop_map(Datum::Date).boxed(),

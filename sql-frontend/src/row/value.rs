@@ -60,8 +60,8 @@ fn unzigzag(value: u64) -> i64 {
 
 /// Appends a column with its tag; NULLs write nothing unless `explicit_null`.
 pub fn put_column(out: &mut Vec<u8>, column: u32, datum: &Datum, explicit_null: bool) {
-    let mut tag = |out: &mut Vec<u8>, shape: u32| put_varint(out, u64::from(column) << 3 | u64::from(shape));
-    let mut integer = |out: &mut Vec<u8>, value: i64| {
+    let tag = |out: &mut Vec<u8>, shape: u32| put_varint(out, u64::from(column) << 3 | u64::from(shape));
+    let integer = |out: &mut Vec<u8>, value: i64| {
         tag(out, VARINT);
         put_varint(out, zigzag(value));
     };
@@ -155,9 +155,8 @@ impl RawColumn<'_> {
             }
             take_varint(&mut &self.body[..]).map(unzigzag)
         };
-        let eight = || -> Result<i64, SqlError> {
-            self.body.try_into().map(i64::from_le_bytes).map_err(|_| wrong())
-        };
+        let eight =
+            || -> Result<i64, SqlError> { self.body.try_into().map(i64::from_le_bytes).map_err(|_| wrong()) };
         let blob = || if self.shape == BYTES { Ok(self.body) } else { Err(wrong()) };
         Ok(match ty {
             PgType::Bool => Datum::Bool(integer()? != 0),
@@ -172,9 +171,9 @@ impl RawColumn<'_> {
             PgType::Timestamp => Datum::Timestamp(eight()?),
             PgType::Timestamptz => Datum::Timestamptz(eight()?),
             PgType::Float8 => Datum::Float8(f64::from_bits(eight()? as u64)),
-            PgType::Float4 => Datum::Float4(f32::from_bits(u32::from_le_bytes(
-                self.body.try_into().map_err(|_| wrong())?,
-            ))),
+            PgType::Float4 => {
+                Datum::Float4(f32::from_bits(u32::from_le_bytes(self.body.try_into().map_err(|_| wrong())?)))
+            }
             PgType::Numeric => Datum::Numeric(Numeric::decode(blob()?)?),
             PgType::Bytea => Datum::Bytea(blob()?.to_vec()),
             PgType::Text
@@ -189,9 +188,7 @@ impl RawColumn<'_> {
             PgType::Uuid => Datum::Uuid(self.body.try_into().map_err(|_| wrong())?),
             PgType::Interval => {
                 let raw: &[u8; 16] = self.body.try_into().map_err(|_| wrong())?;
-                let number = |at: usize| {
-                    i32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
-                };
+                let number = |at: usize| i32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
                 let (low, high) = (number(8) as u32, number(12));
                 Datum::Interval(Interval {
                     months: number(0),

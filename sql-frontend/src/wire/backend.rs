@@ -164,10 +164,7 @@ pub fn data_row(out: &mut BytesMut, count: usize, columns: impl FnOnce(&mut Byte
 }
 
 /// One value of a data row, written by `body`, with its length before it.
-pub fn value<E>(
-    out: &mut BytesMut,
-    body: impl FnOnce(&mut BytesMut) -> Result<(), E>,
-) -> Result<(), E> {
+pub fn value<E>(out: &mut BytesMut, body: impl FnOnce(&mut BytesMut) -> Result<(), E>) -> Result<(), E> {
     let at = out.len();
     out.put_u32(0);
     body(out)?;

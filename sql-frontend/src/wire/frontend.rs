@@ -97,9 +97,7 @@ pub fn take_startup(input: &mut BytesMut) -> Result<Option<Startup>, ProtocolErr
         (major, minor) => {
             return Err(ProtocolError {
                 sqlstate: "0A000",
-                message: format!(
-                    "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"
-                ),
+                message: format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"),
             });
         }
     };

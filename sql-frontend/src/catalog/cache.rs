@@ -1,0 +1,198 @@
+//! The node's knowledge of the catalog: read whole from the key space, kept by version, pinned by transactions.
+
+use super::{
+    keys,
+    pins::{PinId, Pins},
+    snapshot::{Snapshot, decode_u64},
+};
+use crate::{
+    error::{SqlError, SqlState},
+    server::{ClusterInfo, Placement},
+    session::errors::from_txn,
+};
+use futures::TryStreamExt;
+use parking_lot::Mutex;
+use quorate_env::Env;
+use quorate_proto::placement::{PlacementError, PlacementReply, PlacementRequest};
+use quorate_txn::{Coordinator, ScanOptions, TxnOptions};
+use std::{sync::Arc, time::Duration};
+
+/// How long a schema change waits for all nodes to use it.
+const SETTLE: Duration = Duration::from_secs(60);
+
+pub struct Catalog {
+    env: Env,
+    coordinator: Arc<Coordinator>,
+    cluster: Arc<dyn ClusterInfo>,
+    placement: Arc<dyn Placement>,
+    pins: Mutex<Pins>,
+    /// One reader at a time; whoever comes second finds the work done.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl Catalog {
+    pub fn new(
+        env: Env,
+        coordinator: Arc<Coordinator>,
+        cluster: Arc<dyn ClusterInfo>,
+        placement: Arc<dyn Placement>,
+    ) -> Arc<Self> {
+        let pins = Mutex::new(Pins::new(Arc::default()));
+        Arc::new(Catalog { env, coordinator, cluster, placement, pins, reading: Default::default() })
+    }
+
+    /// Follows the schema version until the node shuts down.
+    pub fn start(self: &Arc<Self>) {
+        let catalog = self.clone();
+        self.env.spawn("sql.catalog", async move { catalog.follow().await }).detach();
+    }
+
+    async fn follow(&self) {
+        let mut schema = self.cluster.schema();
+        loop {
+            let version = schema.borrow_and_update().version;
+            if version > self.current().version || self.current().version == 0 {
+                if let Err(error) = self.refresh().await {
+                    tracing::debug!(%error, "the catalog could not be read; again soon");
+                    self.env.sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            }
+            if schema.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.pins.lock().current().clone()
+    }
+
+    /// Reads the catalog again if it has changed, and returns what it is now.
+    pub async fn refresh(&self) -> Result<Arc<Snapshot>, SqlError> {
+        let _one = self.reading.lock().await;
+        // Taken before the read, so that the snapshot holds at least all that was committed up to this version.
+        let version = self.cluster.schema().borrow().version;
+        let have = self.current();
+        let read = || async {
+            let txn = self.coordinator.begin(TxnOptions { read_only: true, ..Default::default() });
+            let generation = txn.get(&keys::generation(), None).await.map_err(from_txn)?;
+            let generation = generation.as_ref().and_then(|raw| decode_u64(raw)).unwrap_or(0);
+            if generation == have.generation && have.version > 0 {
+                let mut same = (*have).clone();
+                same.version = version;
+                return Ok(same);
+            }
+            let pages: Vec<_> = txn
+                .scan(keys::descriptors(), ScanOptions::default())
+                .try_collect()
+                .await
+                .map_err(from_txn)?;
+            Snapshot::from_rows(version, &pages.concat())
+        };
+        let mut attempt = 0;
+        let snapshot = loop {
+            match read().await {
+                Ok(snapshot) => break Arc::new(snapshot),
+                Err(error) if error.sqlstate == SqlState::SERIALIZATION_FAILURE && attempt < 10 => {
+                    attempt += 1
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let report = {
+            let mut pins = self.pins.lock();
+            pins.install(snapshot.clone());
+            pins.report()
+        };
+        self.report(report);
+        Ok(snapshot)
+    }
+
+    fn report(&self, version: Option<u64>) {
+        if let Some(version) = version {
+            self.cluster.report_schema(version);
+        }
+    }
+
+    pub fn pin(self: &Arc<Self>) -> Pinned {
+        Pinned { id: self.pins.lock().pin(), catalog: self.clone() }
+    }
+
+    /// Returns when all nodes use the catalog as it is now: two rounds, since a node that reports a version has read the
+    /// catalog after it learned of that version, and a round ends when all have reported the version before it.
+    pub async fn settle(&self) -> Result<(), SqlError> {
+        let deadline = self.env.boottime() + SETTLE;
+        let mut known = self.cluster.schema().borrow().version;
+        let mut rounds = 0;
+        while rounds < 2 {
+            let left = deadline.saturating_sub(self.env.boottime());
+            if left.is_zero() {
+                return Err(SqlError::new(
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "not all nodes have taken over the schema change in time",
+                )
+                .detail("A node still runs a transaction that began before the change.")
+                .hint("The change stands and is being finished in the background."));
+            }
+            let request = PlacementRequest::AdvanceSchema { to: known + 1 };
+            match self.placement.request(request, left).await {
+                Ok(PlacementReply::SchemaAdvanced(version)) => {
+                    known = version;
+                    rounds += 1;
+                }
+                Ok(other) => {
+                    return Err(SqlError::internal(format!(
+                        "placement answered {other:?} to a schema change"
+                    )));
+                }
+                Err(PlacementError::Refused(_) | PlacementError::Ambiguous(_)) => {
+                    // Somebody else has raised it, or we did; what counts is how often it was raised since.
+                    rounds = 0;
+                    self.env.sleep(Duration::from_millis(30)).await;
+                    known = self.cluster.schema().borrow().version.max(known);
+                }
+                Err(error) => {
+                    return Err(SqlError::new(SqlState("57Q01"), format!("schema change: {error}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A transaction's hold on the catalog.
+pub struct Pinned {
+    id: PinId,
+    catalog: Arc<Catalog>,
+}
+
+impl Pinned {
+    pub fn begin_statement(&self) -> Arc<Snapshot> {
+        self.catalog.pins.lock().begin_statement(self.id)
+    }
+
+    pub fn used(&self, tables: &[(u64, u64)]) {
+        self.catalog.pins.lock().used(self.id, tables);
+    }
+
+    pub fn end_statement(&self) {
+        let report = {
+            let mut pins = self.catalog.pins.lock();
+            pins.end_statement(self.id);
+            pins.report()
+        };
+        self.catalog.report(report);
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let report = {
+            let mut pins = self.catalog.pins.lock();
+            pins.unpin(self.id);
+            pins.report()
+        };
+        self.catalog.report(report);
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings and sessions.
+
+use super::{Make, Rows, Spec, int4, text};
+use crate::{error::SqlError, session::view::SessionView, types::Datum};
+
+const PG: &str = "pg_catalog";
+
+pub static TABLES: &[Spec] = &[
+    Spec(
+        PG,
+        "pg_settings",
+        "name:text setting:text unit:text category:text short_desc:text extra_desc:text context:text vartype:text \
+         source:text min_val:text max_val:text enumvals:text boot_val:text reset_val:text sourcefile:text \
+         sourceline:int4 pending_restart:bool",
+        Make::Now(settings),
+    ),
+    Spec(
+        PG,
+        "pg_stat_activity",
+        "datname:name pid:int4 usename:name application_name:text client_addr:text state:text query:text \
+         backend_type:text",
+        Make::Now(activity),
+    ),
+];
+
+fn settings(view: &SessionView) -> Result<Rows, SqlError> {
+    let row = |shown: crate::session::settings::Shown| {
+        let value = || text(shown.value.clone());
+        vec![
+            text(shown.name),
+            value(),
+            Datum::Null,
+            text("Session"),
+            text(shown.about),
+            Datum::Null,
+            text("user"),
+            text("string"),
+            text("session"),
+            Datum::Null,
+            Datum::Null,
+            Datum::Null,
+            value(),
+            value(),
+            Datum::Null,
+            Datum::Null,
+            Datum::Bool(false),
+        ]
+    };
+    Ok(view.settings.all().into_iter().map(row).collect())
+}
+
+/// The sessions of this node.
+fn activity(view: &SessionView) -> Result<Rows, SqlError> {
+    let row = |entry: std::sync::Arc<crate::session::cancel::SessionEntry>| {
+        vec![
+            text(&entry.database),
+            int4(entry.pid),
+            text(&entry.user),
+            Datum::Null,
+            text(&entry.client),
+            Datum::Null,
+            Datum::Null,
+            text("client backend"),
+        ]
+    };
+    Ok(view.shared.sessions.all().into_iter().map(row).collect())
+}
