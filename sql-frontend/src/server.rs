@@ -1,8 +1,13 @@
 //! The SQL server of a node: listens, admits connections, knows the live sessions, and hands each its surroundings.
 
 use crate::{
-    catalog::{Catalog, Sequences},
+    catalog::{
+        Catalog, Sequences,
+        rowid::{MAX_NODE, RowIds},
+    },
+    exec::{Engine, EngineConfig},
     session::cancel::Sessions,
+    wire,
 };
 use async_trait::async_trait;
 use quorate_env::{Env, PlacementClient};
@@ -72,6 +77,8 @@ pub struct SqlConfig {
     pub max_message: usize,
     /// Longer statements are refused with 54000 (bytes).
     pub max_statement: usize,
+    /// Working memory of all statements together (bytes).
+    pub query_memory: usize,
 }
 
 impl Default for SqlConfig {
@@ -83,6 +90,123 @@ impl Default for SqlConfig {
             startup_timeout: Duration::from_secs(60),
             max_message: 256 << 20,
             max_statement: 16 << 20,
+            query_memory: 256 << 20,
+        }
+    }
+}
+
+/// What all sessions of a node share.
+pub struct Shared {
+    pub env: Env,
+    pub coordinator: Arc<Coordinator>,
+    pub placement: Arc<dyn Placement>,
+    pub cluster: Arc<dyn ClusterInfo>,
+    pub catalog: Arc<Catalog>,
+    pub sequences: Arc<Sequences>,
+    pub row_ids: RowIds,
+    pub engine: Arc<Engine>,
+    pub sessions: Arc<Sessions>,
+    pub config: SqlConfig,
+}
+
+/// The SQL server of a node. Dropping it leaves it running; it ends with the node.
+pub struct SqlServer {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl SqlServer {
+    /// Listens and serves until the node shuts down.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or the configuration makes no sense.
+    pub async fn start(
+        env: Env,
+        coordinator: Arc<Coordinator>,
+        placement: Arc<PlacementClient>,
+        cluster: Arc<dyn ClusterInfo>,
+        config: SqlConfig,
+    ) -> io::Result<Arc<SqlServer>> {
+        Self::start_with(env, coordinator, placement, cluster, config).await
+    }
+
+    /// The same with anything that answers for the placement driver.
+    pub async fn start_with(
+        env: Env,
+        coordinator: Arc<Coordinator>,
+        placement: Arc<dyn Placement>,
+        cluster: Arc<dyn ClusterInfo>,
+        config: SqlConfig,
+    ) -> io::Result<Arc<SqlServer>> {
+        if env.node().0 > MAX_NODE {
+            let why = format!("a node that serves SQL has an id of at most {MAX_NODE}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let listener = TcpListener::bind(&config.listen).await?;
+        let address = listener.local_addr()?;
+        let engine = Engine::new(EngineConfig { memory: config.query_memory })
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let catalog = Catalog::new(env.clone(), coordinator.clone(), cluster.clone(), placement.clone());
+        let shared = Arc::new(Shared {
+            sequences: Sequences::new(env.clone(), coordinator.clone()),
+            row_ids: RowIds::new(env.clone()),
+            sessions: Sessions::new(env.node(), config.max_connections),
+            env: env.clone(),
+            coordinator,
+            placement,
+            cluster,
+            catalog: catalog.clone(),
+            engine,
+            config,
+        });
+        catalog.start();
+        crate::ddl::job::start(&shared);
+        let accepting = shared.clone();
+        env.spawn("sql.accept", async move { accept(accepting, listener).await }).detach();
+        Ok(Arc::new(SqlServer { shared, address }))
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cancels what a session of this node runs, for the node's RPC service; whether it was found.
+    pub fn cancel(&self, pid: u32, secret: u32) -> bool {
+        self.shared.sessions.cancel(pid, secret)
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.shared.sessions.all().len()
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    let env = shared.env.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = env.shutdown().wait() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                let (reading, writing) = stream.into_split();
+                let shared = shared.clone();
+                env.spawn("sql.session", async move {
+                    wire::connection::serve(shared, Box::new(reading), Box::new(writing), peer).await;
+                })
+                .detach();
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: the ones in use must end first.
+                tracing::warn!(%error, "could not accept an SQL connection");
+                env.sleep(Duration::from_millis(100)).await;
+            }
         }
     }
 }

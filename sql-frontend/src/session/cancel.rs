@@ -1,0 +1,131 @@
+//! Live sessions of this node, and how a statement is cancelled from another connection or node.
+//!
+//! The backend pid that a client gets names the node in its upper bits, so that a cancel request may come to any node.
+
+use parking_lot::Mutex;
+use quorate_env::Env;
+use quorate_proto::NodeId;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+use tokio::sync::Notify;
+
+/// Bits of a pid that count sessions within a node; the upper ones hold the node's id.
+const SESSION_BITS: u32 = 20;
+
+/// The sign by which a session is told to stop what it does.
+#[derive(Default, Debug)]
+pub struct Cancel {
+    requested: AtomicBool,
+    notify: Notify,
+}
+
+impl Cancel {
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Forgets requests that came while nothing ran.
+    pub fn reset(&self) {
+        self.requested.store(false, Ordering::Release);
+    }
+
+    pub async fn requested(&self) {
+        loop {
+            if self.requested.swap(false, Ordering::AcqRel) {
+                return;
+            }
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// What is known of a session besides itself.
+#[derive(Debug)]
+pub struct SessionEntry {
+    pub pid: u32,
+    pub secret: u32,
+    pub user: String,
+    pub database: String,
+    pub client: String,
+    pub cancel: Arc<Cancel>,
+}
+
+#[derive(Debug)]
+pub struct Sessions {
+    node: NodeId,
+    next: AtomicU32,
+    live: Mutex<BTreeMap<u32, Arc<SessionEntry>>>,
+    max: usize,
+}
+
+/// Admission of one session; leaves the registry when dropped.
+pub struct Admission {
+    pub entry: Arc<SessionEntry>,
+    sessions: Arc<Sessions>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.sessions.live.lock().remove(&self.entry.pid);
+        metrics::gauge!("quorate_sql_sessions").decrement(1.0);
+    }
+}
+
+impl Sessions {
+    pub fn new(node: NodeId, max: usize) -> Arc<Self> {
+        Arc::new(Sessions { node, next: AtomicU32::new(1), live: Mutex::default(), max })
+    }
+
+    /// `None` when there are too many.
+    pub fn admit(
+        self: &Arc<Self>,
+        env: &Env,
+        user: String,
+        database: String,
+        client: String,
+    ) -> Option<Admission> {
+        let mut live = self.live.lock();
+        if live.len() >= self.max {
+            return None;
+        }
+        let pid = loop {
+            let count = self.next.fetch_add(1, Ordering::Relaxed) & ((1 << SESSION_BITS) - 1);
+            let pid = ((self.node.0 as u32) << SESSION_BITS | count) & 0x7fff_ffff;
+            if count != 0 && !live.contains_key(&pid) {
+                break pid;
+            }
+        };
+        let secret = env.random_u64() as u32;
+        let cancel = Arc::default();
+        let entry = Arc::new(SessionEntry { pid, secret, user, database, client, cancel });
+        live.insert(pid, entry.clone());
+        metrics::gauge!("quorate_sql_sessions").increment(1.0);
+        Some(Admission { entry, sessions: self.clone() })
+    }
+
+    /// Whether such a session lives here and was told to stop.
+    pub fn cancel(&self, pid: u32, secret: u32) -> bool {
+        let entry = self.live.lock().get(&pid).cloned();
+        match entry {
+            Some(entry) if entry.secret == secret => {
+                entry.cancel.request();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn node_of(pid: u32) -> NodeId {
+        NodeId(u64::from(pid >> SESSION_BITS))
+    }
+
+    pub fn all(&self) -> Vec<Arc<SessionEntry>> {
+        self.live.lock().values().cloned().collect()
+    }
+}

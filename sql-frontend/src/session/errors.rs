@@ -1,0 +1,123 @@
+//! From the coordinator's errors to what the client sees.
+
+use crate::{
+    error::{SqlError, SqlState},
+    row::key::split_prefix,
+};
+use quorate_proto::{Key, KvError, TxnId};
+use quorate_txn::TxnError;
+
+/// SQLSTATEs of DESIGN §7 that PostgreSQL does not have.
+pub const QUORUM_UNAVAILABLE: SqlState = SqlState("57Q01");
+
+/// Translates; the name of a table inside is still its id, see [`describe_key`].
+pub fn from_txn(error: TxnError) -> SqlError {
+    from_kv(&error.error, Some(error.txn))
+}
+
+pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
+    let state = state(error);
+    let new = |message: &str| SqlError::new(state, message);
+    match error {
+        KvError::Conflict { key, other, their_ts, our_ts } => {
+            let by = other.map_or("another transaction".to_string(), |t| format!("transaction {t}"));
+            serialization().detail(format!(
+                "{} was changed by {by} at {their_ts}, after this transaction had read it at {our_ts}.",
+                describe_key(key)
+            ))
+        }
+        KvError::Uncertain { key, value_ts } => serialization()
+            .detail(format!("{} has a value at {value_ts} that may precede the read.", describe_key(key))),
+        KvError::BoundPassed { needed, bound } => serialization().detail(format!(
+            "The commit timestamp {needed} would lie beyond {bound}, where the node's lease on the schema ends."
+        )),
+        KvError::TxnAborted { txn, why } => {
+            let who = if own == Some(*txn) { "This transaction".into() } else { format!("Transaction {txn}") };
+            serialization().detail(format!("{who} was aborted: {why}."))
+        }
+        KvError::BelowGcThreshold { read_ts, threshold } => {
+            new("could not serialize access: the snapshot is too old").detail(format!(
+                "It reads at {read_ts}, and versions before {threshold} have been removed."
+            ))
+        }
+        KvError::LockTimeout { key, holder } => with_holder(
+            new("canceling statement due to lock timeout").detail(describe_key(key)),
+            *holder,
+        ),
+        KvError::LockNotAvailable { key, holder } => {
+            with_holder(new("could not obtain lock on row").detail(describe_key(key)), *holder)
+        }
+        KvError::Deadlock { cycle } => {
+            let cycle: Vec<String> = cycle.iter().map(ToString::to_string).collect();
+            new("deadlock detected")
+                .detail(format!("These transactions wait for one another: {}.", cycle.join(", ")))
+                .hint("Run the transaction again.")
+        }
+        KvError::Exists { key } => new("duplicate key value violates unique constraint").detail(describe_key(key)),
+        KvError::QuorumUnavailable { shard, missing, for_micros } => {
+            let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            new(&format!("shard {shard} has no quorum")).detail(format!(
+                "For {:.1} s its replicas on nodes {} have not been reached.",
+                *for_micros as f64 / 1e6,
+                missing.join(", ")
+            ))
+            .hint("Bring the missing nodes back, or wait for the repair; quorate.shards shows the modes.")
+        }
+        KvError::NotLeader { .. } | KvError::StaleRoute { .. } | KvError::NotReady { .. } | KvError::Unreachable { .. } => {
+            new("no leader of the shard could be reached").detail(format!("{error}."))
+        }
+        KvError::Ambiguous { why } => new("the outcome of the transaction is unknown")
+            .detail(format!("{why}."))
+            .hint("With SET quorate.idempotency_key the outcome can be asked for, and a repetition is harmless."),
+        KvError::Timeout { why } => new("the statement took too long").detail(format!("{why}.")),
+        KvError::Overloaded { what, retry_after_millis } => {
+            new("the cluster is overloaded").detail(format!("{what}; try again in {retry_after_millis} ms."))
+        }
+        KvError::ClockFenced { .. } => new("the node serves nothing because its clock strays").detail(format!("{error}.")),
+        KvError::TxnCommitted { .. } | KvError::BadRequest { .. } | KvError::Internal { .. } => {
+            new(&error.to_string())
+        }
+    }
+}
+
+fn state(error: &KvError) -> SqlState {
+    match error.sqlstate() {
+        "40001" => SqlState::SERIALIZATION_FAILURE,
+        "55P03" => SqlState::LOCK_NOT_AVAILABLE,
+        "40P01" => SqlState::DEADLOCK_DETECTED,
+        "23505" => SqlState::UNIQUE_VIOLATION,
+        "57Q01" => QUORUM_UNAVAILABLE,
+        "57P03" => SqlState::CANNOT_CONNECT_NOW,
+        "40003" => SqlState::STATEMENT_COMPLETION_UNKNOWN,
+        "57014" => SqlState::QUERY_CANCELED,
+        "53000" => SqlState::INSUFFICIENT_RESOURCES,
+        _ => SqlState::INTERNAL_ERROR,
+    }
+}
+
+fn serialization() -> SqlError {
+    SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+        .hint("The transaction might succeed if retried.")
+}
+
+fn with_holder(error: SqlError, holder: Option<TxnId>) -> SqlError {
+    match holder {
+        Some(holder) => error.hint(format!("It is held by transaction {holder}.")),
+        None => error,
+    }
+}
+
+/// Which table a key belongs to, for details of errors.
+pub fn describe_key(key: &Key) -> String {
+    match split_prefix(key) {
+        Some((table, index, rest)) => {
+            format!("Key {} of index {index} of table {table}", rest.escape_ascii())
+        }
+        None => format!("Key {}", key.escape_ascii()),
+    }
+}
+
+/// Whether running the transaction again from its start may succeed.
+pub fn is_retryable(error: &SqlError) -> bool {
+    matches!(error.sqlstate, SqlState::SERIALIZATION_FAILURE | SqlState::DEADLOCK_DETECTED)
+}

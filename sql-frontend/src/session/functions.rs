@@ -1,0 +1,433 @@
+//! Functions that need the session, the catalog or sequences. They are found before the built-in ones.
+//!
+//! A bound statement belongs to its session, and so do these functions in it: they hold the session's [`Link`], through
+//! which they see the statement that runs now.
+
+use super::view::SessionView;
+use crate::{
+    catalog::{
+        SequenceDescriptor,
+        virtuals::{oid, pg_catalog},
+    },
+    error::{SqlError, SqlState},
+    func::{CastContext, Resolved, cast},
+    types::{Datum, PgType, datum_at, to_array},
+};
+use datafusion::{
+    arrow::datatypes::DataType,
+    common::{DataFusionError, Result as DfResult},
+    logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
+};
+use parking_lot::Mutex;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+/// From a session's functions to the statement that runs in it.
+#[derive(Default)]
+pub struct Link(Mutex<Option<Arc<SessionView>>>);
+
+impl Link {
+    pub fn set(&self, view: Arc<SessionView>) {
+        *self.0.lock() = Some(view);
+    }
+
+    fn get(&self) -> Result<Arc<SessionView>, SqlError> {
+        self.0.lock().clone().ok_or_else(|| SqlError::internal("a session function runs without a session"))
+    }
+}
+
+type Run = fn(&SessionView, &[Datum]) -> Result<Datum, SqlError>;
+
+struct Function {
+    name: &'static str,
+    args: &'static [PgType],
+    result: PgType,
+    run: Run,
+}
+
+const fn function(name: &'static str, args: &'static [PgType], result: PgType, run: Run) -> Function {
+    Function { name, args, result, run }
+}
+
+use PgType::{Bool, Int4, Int8, Name, Oid, Regclass, Text};
+
+static FUNCTIONS: &[Function] = &[
+    function("nextval", &[Text], Int8, |view, args| nextval(view, &*sequence_by_name(view, &args[0])?)),
+    function("nextval", &[Regclass], Int8, |view, args| nextval(view, &*sequence_by_oid(view, &args[0])?)),
+    function("currval", &[Text], Int8, |view, args| currval(view, &*sequence_by_name(view, &args[0])?)),
+    function("currval", &[Regclass], Int8, |view, args| currval(view, &*sequence_by_oid(view, &args[0])?)),
+    function("lastval", &[], Int8, |view, _| {
+        view.sequences.last().map(Datum::Int8).ok_or_else(|| {
+            SqlError::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "lastval is not yet defined in this session",
+            )
+        })
+    }),
+    function("setval", &[Text, Int8], Int8, |view, args| {
+        setval(view, &*sequence_by_name(view, &args[0])?, &args[1], true)
+    }),
+    function("setval", &[Regclass, Int8], Int8, |view, args| {
+        setval(view, &*sequence_by_oid(view, &args[0])?, &args[1], true)
+    }),
+    function("setval", &[Text, Int8, Bool], Int8, |view, args| {
+        setval(view, &*sequence_by_name(view, &args[0])?, &args[1], args[2] == Datum::Bool(true))
+    }),
+    function("setval", &[Regclass, Int8, Bool], Int8, |view, args| {
+        setval(view, &*sequence_by_oid(view, &args[0])?, &args[1], args[2] == Datum::Bool(true))
+    }),
+    function("pg_get_serial_sequence", &[Text, Text], Text, serial_sequence),
+    function("current_setting", &[Text], Text, |view, args| {
+        view.settings.get(&string(&args[0])).map(|value| Datum::Text(value.into()))
+    }),
+    function("current_setting", &[Text, Bool], Text, |view, args| {
+        match view.settings.get(&string(&args[0])) {
+            Ok(value) => Ok(Datum::Text(value.into())),
+            Err(_) if args[1] == Datum::Bool(true) => Ok(Datum::Null),
+            Err(error) => Err(error),
+        }
+    }),
+    function("pg_get_userbyid", &[Oid], Name, |_, args| {
+        Ok(Datum::Text(match args[0] {
+            Datum::Oid(oid::ROOT) => "root".into(),
+            Datum::Oid(16) => "postgres".into(),
+            Datum::Oid(other) => format!("unknown (OID={other})"),
+            _ => String::new(),
+        }))
+    }),
+    function("pg_table_is_visible", &[Oid], Bool, table_is_visible),
+    function("pg_type_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))),
+    function("pg_function_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))),
+    function("format_type", &[Oid, Int4], Text, format_type),
+    function("pg_get_expr", &[Text, Oid], Text, |_, args| Ok(args[0].clone())),
+    function("pg_get_expr", &[Text, Oid, Bool], Text, |_, args| Ok(args[0].clone())),
+    function("pg_get_indexdef", &[Oid], Text, index_definition),
+    function("pg_get_indexdef", &[Oid, Int4, Bool], Text, index_definition),
+    function("pg_get_constraintdef", &[Oid], Text, constraint_definition),
+    function("pg_get_constraintdef", &[Oid, Bool], Text, constraint_definition),
+    function("obj_description", &[Oid], Text, |_, _| Ok(Datum::Null)),
+    function("obj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)),
+    function("shobj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)),
+    function("col_description", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)),
+    function("pg_encoding_to_char", &[Int4], Name, |_, args| {
+        Ok(Datum::Text(if args[0] == Datum::Int4(6) { "UTF8" } else { "" }.into()))
+    }),
+    function("pg_is_in_recovery", &[], Bool, |_, _| Ok(Datum::Bool(false))),
+    function("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))),
+    function("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))),
+    function("to_regclass", &[Text], Regclass, |view, args| {
+        let (schema, name) = split_name(&string(&args[0]))?;
+        Ok(relation_oid(view, schema.as_deref(), &name).map_or(Datum::Null, Datum::Oid))
+    }),
+    // The only arrays that the catalogs have are null.
+    function("array_to_string", &[Text, Text], Text, |_, args| Ok(args[0].clone())),
+];
+
+/// Functions of schema `pg_catalog` by name and argument types.
+pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgType]) -> Option<Resolved> {
+    if schema.is_some_and(|schema| schema != "pg_catalog") {
+        return None;
+    }
+    let fits = |f: &&Function, exact: bool| {
+        f.name == name
+            && f.args.len() == args.len()
+            && f.args.iter().zip(args).all(|(want, have)| {
+                want == have
+                    || *have == PgType::Unknown
+                    || (!exact && cast(*have, *want, -1, CastContext::Implicit).is_some())
+            })
+    };
+    let found =
+        FUNCTIONS.iter().find(|f| fits(f, true)).or_else(|| FUNCTIONS.iter().find(|f| fits(f, false)))?;
+    let udf = ScalarUDF::new_from_impl(SessionFunction {
+        function: found,
+        link: link.clone(),
+        signature: Signature::any(found.args.len(), Volatility::Volatile),
+    });
+    Some(Resolved::external(found.name, found.args.to_vec(), found.result, Arc::new(udf)))
+}
+
+struct SessionFunction {
+    function: &'static Function,
+    link: Arc<Link>,
+    signature: Signature,
+}
+
+impl fmt::Debug for SessionFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({:?})", self.function.name, self.function.args)
+    }
+}
+
+impl PartialEq for SessionFunction {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.function, other.function) && Arc::ptr_eq(&self.link, &other.link)
+    }
+}
+
+impl Eq for SessionFunction {}
+
+impl Hash for SessionFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.function.name.hash(state);
+        self.function.args.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for SessionFunction {
+    fn name(&self) -> &str {
+        self.function.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(self.function.result.arrow())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let view = self.link.get()?;
+        let rows = args.number_rows;
+        let arrays =
+            args.args.iter().map(|arg| arg.clone().into_array(rows)).collect::<DfResult<Vec<_>>>()?;
+        let mut out = Vec::with_capacity(rows);
+        let mut values = Vec::with_capacity(arrays.len());
+        for row in 0..rows {
+            values.clear();
+            for (array, ty) in arrays.iter().zip(self.function.args) {
+                values.push(datum_at(array, row, *ty)?);
+            }
+            // All of them are strict, but for those that pass their first argument on.
+            let null = values.iter().any(Datum::is_null);
+            out.push(if null { Datum::Null } else { (self.function.run)(&view, &values)? });
+        }
+        Ok(ColumnarValue::Array(to_array(&out, self.function.result).map_err(DataFusionError::from)?))
+    }
+}
+
+fn string(datum: &Datum) -> String {
+    match datum {
+        Datum::Text(text) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+fn number(datum: &Datum) -> u32 {
+    match datum {
+        Datum::Oid(oid) => *oid,
+        _ => 0,
+    }
+}
+
+/// `schema.name` as written in a text, quotes and all.
+fn split_name(text: &str) -> Result<(Option<String>, String), SqlError> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let (part, tail) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let end = quoted.find('"').ok_or_else(|| invalid_name(text))?;
+                (quoted[..end].to_string(), &quoted[end + 1..])
+            }
+            None => {
+                let end = rest.find('.').unwrap_or(rest.len());
+                (rest[..end].trim().to_lowercase(), &rest[end..])
+            }
+        };
+        if part.is_empty() {
+            return Err(invalid_name(text));
+        }
+        parts.push(part);
+        match tail.strip_prefix('.') {
+            Some(tail) => rest = tail,
+            None if tail.is_empty() => break,
+            None => return Err(invalid_name(text)),
+        }
+    }
+    match parts.as_slice() {
+        [name] => Ok((None, name.clone())),
+        [schema, name] => Ok((Some(schema.clone()), name.clone())),
+        _ => Err(invalid_name(text)),
+    }
+}
+
+fn invalid_name(text: &str) -> SqlError {
+    SqlError::new(SqlState::INVALID_NAME, format!("invalid name syntax: \"{text}\""))
+}
+
+fn sequence_by_name(view: &SessionView, name: &Datum) -> Result<Arc<SequenceDescriptor>, SqlError> {
+    let (schema, name) = split_name(&string(name))?;
+    view.names.sequence_named(schema.as_deref(), &name)
+}
+
+fn sequence_by_oid(view: &SessionView, oid: &Datum) -> Result<Arc<SequenceDescriptor>, SqlError> {
+    let number = number(oid);
+    let found = oid::object_id(number).and_then(|id| view.snapshot().sequences.get(&id).cloned());
+    found.ok_or_else(|| {
+        SqlError::new(SqlState::UNDEFINED_TABLE, format!("could not open relation with OID {number}"))
+    })
+}
+
+/// Waits for a future from where nothing can be awaited; rare, since blocks of numbers are taken ahead.
+fn wait<T>(future: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let handle = Handle::current();
+    if handle.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Err(SqlError::unsupported("waiting for a sequence on a single-threaded runtime"));
+    }
+    tokio::task::block_in_place(|| handle.block_on(future))
+}
+
+fn writable(view: &SessionView, name: &str) -> Result<(), SqlError> {
+    if view.txn.read_only() {
+        return Err(SqlError::new(
+            SqlState::READ_ONLY_TRANSACTION,
+            format!("cannot execute {name}() in a read-only transaction"),
+        ));
+    }
+    Ok(())
+}
+
+fn nextval(view: &SessionView, sequence: &SequenceDescriptor) -> Result<Datum, SqlError> {
+    writable(view, "nextval")?;
+    let value = match view.shared.sequences.try_next(sequence) {
+        Some(value) => value,
+        None => wait(view.shared.sequences.next(sequence))?,
+    };
+    view.sequences.took(sequence.id, value);
+    Ok(Datum::Int8(value))
+}
+
+fn currval(view: &SessionView, sequence: &SequenceDescriptor) -> Result<Datum, SqlError> {
+    view.sequences.current(sequence.id).map(Datum::Int8).ok_or_else(|| {
+        SqlError::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("currval of sequence \"{}\" is not yet defined in this session", sequence.name),
+        )
+    })
+}
+
+fn setval(
+    view: &SessionView,
+    sequence: &SequenceDescriptor,
+    value: &Datum,
+    called: bool,
+) -> Result<Datum, SqlError> {
+    writable(view, "setval")?;
+    let Datum::Int8(number) = *value else { return Ok(Datum::Null) };
+    wait(view.shared.sequences.set(sequence, number, called))?;
+    if called {
+        view.sequences.took(sequence.id, number);
+    }
+    Ok(Datum::Int8(number))
+}
+
+fn serial_sequence(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    let (schema, name) = split_name(&string(&args[0]))?;
+    let table = view.names.table_named(schema.as_deref(), &name)?;
+    let column = string(&args[1]);
+    let found = table.column_named(&column).ok_or_else(|| {
+        SqlError::new(
+            SqlState::UNDEFINED_COLUMN,
+            format!("column \"{column}\" of relation \"{name}\" does not exist"),
+        )
+    })?;
+    let sequence = found.sequence.and_then(|id| view.snapshot().sequences.get(&id));
+    Ok(sequence.map(|s| format!("{}.{}", pg_catalog::quote(&s.schema), pg_catalog::quote(&s.name))).into())
+}
+
+fn relation_oid(view: &SessionView, schema: Option<&str>, name: &str) -> Option<u32> {
+    use crate::catalog::Object;
+    match view.names.object(schema, name) {
+        Some((_, Object::Table(id) | Object::Sequence(id))) => Some(oid::object(id)),
+        Some((_, Object::Index(table, index))) => Some(oid::index(table, index)),
+        None => {
+            let wanted = schema.unwrap_or("pg_catalog");
+            crate::catalog::virtuals::all()
+                .find(|(_, table)| {
+                    use crate::exec::VirtualTable;
+                    table.schema_name() == wanted && table.name() == name
+                })
+                .map(|(number, _)| number)
+        }
+    }
+}
+
+fn table_is_visible(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    use crate::exec::VirtualTable;
+    let wanted = number(&args[0]);
+    if let Some((_, table)) = crate::catalog::virtuals::all().find(|(number, _)| *number == wanted) {
+        return Ok(Datum::Bool(table.schema_name() == "pg_catalog"));
+    }
+    let snapshot = view.snapshot();
+    let visible = |name: &str| relation_oid(view, None, name) == Some(wanted);
+    for table in snapshot.public_tables() {
+        if oid::table(table.id) == wanted {
+            return Ok(Datum::Bool(visible(&table.name)));
+        }
+        for index in std::iter::once(&table.primary).chain(&table.indexes) {
+            if oid::index(table.id, index.id) == wanted {
+                return Ok(Datum::Bool(visible(&index.name)));
+            }
+        }
+    }
+    let sequence = snapshot.sequences.values().find(|s| oid::object(s.id) == wanted);
+    Ok(sequence.map_or(Datum::Null, |s| Datum::Bool(visible(&s.name))))
+}
+
+fn format_type(_: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    let typmod = match args[1] {
+        Datum::Int4(typmod) => typmod,
+        _ => -1,
+    };
+    let wanted = number(&args[0]);
+    let plain = PgType::from_oid(wanted).map(|ty| ty.format(typmod));
+    let array = || {
+        PgType::all()
+            .find(|ty| ty.array_oid() == wanted && wanted != 0)
+            .map(|ty| format!("{}[]", ty.format(typmod)))
+    };
+    Ok(Datum::Text(plain.or_else(array).unwrap_or_else(|| "???".into())))
+}
+
+fn index_definition(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    let wanted = number(&args[0]);
+    let column = match args.get(1) {
+        Some(Datum::Int4(n)) => *n,
+        _ => 0,
+    };
+    for table in view.snapshot().public_tables() {
+        for index in pg_catalog::shown_indexes(table) {
+            if oid::index(table.id, index.id) != wanted {
+                continue;
+            }
+            if column > 0 {
+                let found = index.columns.get(column as usize - 1).and_then(|c| table.column(c.column));
+                return Ok(found.map(|c| pg_catalog::quote(&c.name)).into());
+            }
+            return Ok(Datum::Text(pg_catalog::index_definition(table, index)));
+        }
+    }
+    Ok(Datum::Null)
+}
+
+fn constraint_definition(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    Ok(pg_catalog::constraint_definition(view.snapshot(), number(&args[0])).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_texts() {
+        assert_eq!(split_name("A_b").unwrap(), (None, "a_b".into()));
+        assert_eq!(split_name("public.\"T x\"").unwrap(), (Some("public".into()), "T x".into()));
+        assert!(split_name("a..b").is_err() && split_name("\"a").is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! What may end a statement before its time: a cancel request, its timeout, the client's departure, a panic.
+
+use super::cancel::Cancel;
+use crate::{
+    error::{SqlError, SqlState},
+    wire::{connection::gone, io::Inbox},
+};
+use futures::FutureExt;
+use quorate_env::Env;
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+/// Runs a statement's future. With an inbox the client's departure ends it as well; a COPY reads that itself.
+pub async fn guarded<T>(
+    env: &Env,
+    cancel: &Cancel,
+    inbox: Option<&mut Inbox>,
+    limit: Duration,
+    future: impl Future<Output = Result<T, SqlError>>,
+) -> Result<T, SqlError> {
+    let timeout = async {
+        if limit.is_zero() {
+            std::future::pending::<()>().await;
+        }
+        env.sleep(limit).await;
+    };
+    let departure = async {
+        match inbox {
+            Some(inbox) => inbox.gone().await,
+            None => std::future::pending().await,
+        }
+    };
+    let canceled =
+        |why: &str| SqlError::new(SqlState::QUERY_CANCELED, format!("canceling statement due to {why}"));
+    tokio::select! {
+        biased;
+        result = AssertUnwindSafe(future).catch_unwind() => result.unwrap_or_else(|panic| Err(panicked(&*panic))),
+        () = cancel.requested() => Err(canceled("user request")),
+        () = timeout => Err(canceled("statement timeout")),
+        () = departure => Err(gone()),
+    }
+}
+
+/// The same for what runs without waiting.
+pub fn catch<T>(body: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+    std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> SqlError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(panic = %text, "a statement panicked");
+    metrics::counter!("quorate_sql_panics_total").increment(1);
+    SqlError::internal("the statement met a bug of the server").detail(text)
+}

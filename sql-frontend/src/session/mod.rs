@@ -1,0 +1,197 @@
+//! A client's session: its settings, its transaction, its prepared statements and portals, and how statements run.
+
+pub mod cancel;
+mod copy;
+pub mod errors;
+mod extended;
+pub mod functions;
+pub mod guard;
+pub mod kv;
+pub mod names;
+pub mod parse;
+pub mod plan;
+mod replay;
+pub mod run;
+pub mod settings;
+mod simple;
+mod tx;
+mod utility;
+pub mod view;
+
+use crate::{
+    error::{SqlError, SqlState},
+    server::Shared,
+    wire::{
+        backend::{self, Severity, Status},
+        io::Outbox,
+    },
+};
+use cancel::Admission;
+use extended::Portal;
+use plan::{Planned, Prepared};
+use quorate_env::Env;
+use settings::Settings;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tx::{OpenTx, Tx};
+
+/// Plans kept by text for the simple protocol.
+const CACHED_PLANS: usize = 128;
+
+pub struct Session {
+    shared: Arc<Shared>,
+    admission: Admission,
+    settings: Arc<Settings>,
+    tx: Tx,
+    prepared: BTreeMap<String, Arc<Prepared>>,
+    portals: BTreeMap<String, Portal>,
+    /// By text; emptied when the search path changes.
+    plans: BTreeMap<Arc<str>, Arc<Planned>>,
+    /// Last numbers taken from sequences, for `currval` and `lastval`.
+    sequences: Arc<view::SequenceState>,
+    link: Arc<functions::Link>,
+    /// Guarantee of the last statement that read or wrote.
+    guarantee: String,
+    /// The connection must end.
+    over: bool,
+}
+
+impl Session {
+    pub fn new(shared: Arc<Shared>, admission: Admission) -> Self {
+        let settings = Arc::new(Settings::new(&admission.entry.user));
+        Session {
+            shared,
+            admission,
+            settings,
+            tx: Tx::Idle,
+            prepared: BTreeMap::new(),
+            portals: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            sequences: Arc::default(),
+            link: Arc::default(),
+            guarantee: String::new(),
+            over: false,
+        }
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.shared.env
+    }
+
+    pub fn user(&self) -> &str {
+        &self.admission.entry.user
+    }
+
+    pub fn database(&self) -> &str {
+        &self.admission.entry.database
+    }
+
+    pub fn status(&self) -> Status {
+        match &self.tx {
+            Tx::Open(open) if open.failed => Status::Failed,
+            Tx::Open(open) if open.explicit => Status::InTransaction,
+            _ => Status::Idle,
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub fn reported_settings(&self) -> Vec<(&'static str, String)> {
+        self.settings.reported()
+    }
+
+    pub fn startup_setting(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
+        Arc::make_mut(&mut self.settings).set_initial(name, value)
+    }
+
+    /// `-c name=value` and `--name=value`, as in libpq's `options`.
+    pub fn startup_options(&mut self, options: &str) -> Result<(), SqlError> {
+        let mut words = split_options(options).into_iter();
+        while let Some(word) = words.next() {
+            let pair = match word.strip_prefix("--") {
+                Some(rest) => rest.replace('-', "_"),
+                None if word == "-c" => words.next().unwrap_or_default(),
+                None => match word.strip_prefix("-c") {
+                    Some(rest) => rest.to_string(),
+                    None => {
+                        return Err(SqlError::new(
+                            SqlState::SYNTAX_ERROR,
+                            format!("invalid command-line argument for server process: {word}"),
+                        ));
+                    }
+                },
+            };
+            let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
+            Arc::make_mut(&mut self.settings).set_initial(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// How long the client may idle now.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        let idle = self.settings.idle_timeout();
+        (self.status() != Status::Idle && !idle.is_zero()).then_some(idle)
+    }
+
+    /// Tells the client of an error, and takes its consequences.
+    pub fn report(&mut self, error: &SqlError, out: &mut Outbox) {
+        metrics::counter!("quorate_sql_errors_total", "sqlstate" => error.sqlstate.0).increment(1);
+        backend::error(&mut out.buffer, Severity::Error, error);
+        self.tx.fail();
+    }
+
+    fn notice(&self, out: &mut Outbox, severity: Severity, error: &SqlError) {
+        let name = if severity == Severity::Warning { "warning" } else { "notice" };
+        if self.settings.wants(name) {
+            backend::error(&mut out.buffer, severity, error);
+        }
+    }
+
+    fn warn(&self, out: &mut Outbox, state: SqlState, message: impl Into<String>) {
+        self.notice(out, Severity::Warning, &SqlError::new(state, message));
+    }
+
+    fn open(&self) -> Result<&OpenTx, SqlError> {
+        match &self.tx {
+            Tx::Open(open) => Ok(open),
+            Tx::Idle => Err(SqlError::internal("a statement runs outside of any transaction")),
+        }
+    }
+
+    fn open_mut(&mut self) -> Result<&mut OpenTx, SqlError> {
+        match &mut self.tx {
+            Tx::Open(open) => Ok(open),
+            Tx::Idle => Err(SqlError::internal("a statement runs outside of any transaction")),
+        }
+    }
+
+    /// The client has left or is being sent away.
+    pub async fn close(&mut self) {
+        self.portals.clear();
+        self.abort().await;
+    }
+}
+
+fn split_options(options: &str) -> Vec<String> {
+    let (mut words, mut word, mut escaped) = (Vec::new(), String::new(), false);
+    for c in options.chars() {
+        match c {
+            _ if escaped => {
+                word.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            c if c.is_whitespace() => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}

@@ -1,0 +1,163 @@
+//! Running a transaction again when it could not be serialized, as long as the client has seen nothing of it.
+//!
+//! The log holds what has run in the transaction and where its output lies among what is still to be sent. To run it
+//! again the output is taken back, the statements run in a fresh attempt, and what stood between their outputs (answers to
+//! Parse, Bind, BEGIN) is put back around the new ones.
+
+use super::{Session, Tx, errors::is_retryable, plan::Planned};
+use crate::{error::SqlError, error::SqlState, types::Datum, wire::io::Outbox};
+use bytes::BytesMut;
+use std::{ops::Range, sync::Arc, time::Duration};
+
+/// Attempts of one transaction.
+const ATTEMPTS: u32 = 50;
+/// Statements that are worth remembering.
+const LOGGED: usize = 1000;
+
+/// One execution of a statement.
+#[derive(Clone)]
+pub struct Step {
+    pub planned: Arc<Planned>,
+    pub params: Arc<[Datum]>,
+    pub formats: Arc<[i16]>,
+    /// Begin the output with a row description (the simple protocol).
+    pub describe: bool,
+}
+
+#[derive(Default)]
+pub struct Log {
+    steps: Vec<(Step, Range<u64>)>,
+    closed: bool,
+    attempts: u32,
+}
+
+impl Log {
+    pub fn push(&mut self, step: Step, output: Range<u64>) {
+        if self.steps.len() >= LOGGED {
+            self.close();
+        }
+        if !self.closed {
+            self.steps.push((step, output));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && !self.closed
+    }
+
+    /// Something has happened that cannot be repeated.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.steps.clear();
+    }
+
+    /// Whether all of it can be run again unseen; `next` is where the failing statement's output began.
+    fn is_replayable(&self, out: &Outbox, next: u64) -> bool {
+        let first = self.steps.first().map_or(next, |(_, output)| output.start);
+        !self.closed && self.attempts < ATTEMPTS && out.holds(first)
+    }
+}
+
+impl Session {
+    /// After an error of the transaction, or of `failed` whose output began where it says: either everything has run
+    /// again (with `failed`, too) and the caller may go on, or the error stands.
+    pub(super) async fn retry(
+        &mut self,
+        mut error: SqlError,
+        failed: Option<(&Step, u64)>,
+        out: &mut Outbox,
+    ) -> Result<(), SqlError> {
+        let mut begin = failed.map(|(_, start)| start);
+        let failed = failed.map(|(step, _)| step);
+        loop {
+            let next = begin.unwrap_or(out.position());
+            let Tx::Open(open) = &mut self.tx else { return Err(error) };
+            if !is_retryable(&error) || !open.log.is_replayable(out, next) {
+                return Err(error);
+            }
+            // What the failing statement had written so far; later attempts clean up after themselves.
+            if let Some(start) = begin.take() {
+                out.take_back(start);
+            }
+            open.log.attempts += 1;
+            let attempt = open.log.attempts;
+            metrics::counter!("quorate_sql_retries_total").increment(1);
+            if error.sqlstate == SqlState::DEADLOCK_DETECTED {
+                // The locks must go, or the same cycle closes again.
+                open.txn.rollback().await;
+                let options = quorate_txn::TxnOptions { read_only: open.read_only, ..Default::default() };
+                open.txn = self.shared.coordinator.begin(options);
+            } else {
+                open.txn = open.txn.restart();
+            }
+            open.overlay = None;
+            open.after_commit.clear();
+            if attempt > 1 {
+                let most = 1u64 << attempt.min(7);
+                let pause = self.shared.env.random_range(0..most * 1000);
+                self.shared.env.sleep(Duration::from_micros(pause)).await;
+            }
+            match self.run_again(failed, out).await {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+        }
+    }
+
+    async fn run_again(&mut self, failed: Option<&Step>, out: &mut Outbox) -> Result<(), SqlError> {
+        let log = std::mem::take(&mut self.open_mut()?.log);
+        let Some(first) = log.steps.first().map(|(_, output)| output.start) else {
+            self.open_mut()?.log = log;
+            return self.rerun_failed(failed, out).await;
+        };
+        let old = out.take_back(first).unwrap_or_default();
+        let mut fresh = Log { attempts: log.attempts, ..Log::default() };
+        let result = self.rerun_steps(&log, &old, first, &mut fresh, out).await;
+        if result.is_err() {
+            // A later attempt starts from the same log, and needs the same bytes around its steps.
+            out.take_back(first);
+            out.buffer.extend_from_slice(&old);
+            fresh.steps = log.steps;
+        }
+        self.open_mut()?.log = fresh;
+        result?;
+        self.rerun_failed(failed, out).await
+    }
+
+    async fn rerun_steps(
+        &mut self,
+        log: &Log,
+        old: &BytesMut,
+        first: u64,
+        fresh: &mut Log,
+        out: &mut Outbox,
+    ) -> Result<(), SqlError> {
+        let mut copied = first;
+        let between = |from: u64, to: u64| &old[(from - first) as usize..(to - first) as usize];
+        for (step, output) in &log.steps {
+            out.buffer.extend_from_slice(between(copied, output.start));
+            copied = output.end;
+            let start = out.position();
+            self.execute_step(step, out).await?;
+            fresh.steps.push((step.clone(), start..out.position()));
+        }
+        out.buffer.extend_from_slice(between(copied, first + old.len() as u64));
+        Ok(())
+    }
+
+    async fn rerun_failed(&mut self, failed: Option<&Step>, out: &mut Outbox) -> Result<(), SqlError> {
+        let Some(step) = failed else { return Ok(()) };
+        let start = out.position();
+        match self.execute_step(step, out).await {
+            Ok(()) => {
+                let end = out.position();
+                self.open_mut()?.log.push(step.clone(), start..end);
+                Ok(())
+            }
+            Err(error) => {
+                out.take_back(start);
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Running planned statements and sending what they return.
+
+use super::{
+    Session,
+    parse::Command,
+    plan::{Body, Planned},
+    replay::Step,
+};
+use crate::{
+    bind::OutColumn,
+    dml,
+    error::{SqlError, SqlState},
+    exec::{self, ExecContext},
+    types::{Datum, PgType, write_binary_at, write_text_at},
+    wire::{
+        backend::{self, Field},
+        connection::gone,
+        encode::{RowFormat, Scratch, put_row},
+        io::Outbox,
+    },
+};
+use bytes::BufMut;
+use datafusion::arrow::record_batch::RecordBatch;
+use futures::{StreamExt, stream::BoxStream};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc};
+
+/// Columns as the client is told of them.
+pub fn fields(columns: &[OutColumn]) -> Vec<Field> {
+    columns
+        .iter()
+        .map(|column| Field {
+            name: column.name.clone(),
+            table: column.origin.map_or(0, |(table, _)| crate::catalog::virtuals::oid::table(table)),
+            column: column.origin.map_or(0, |(_, column)| column as i16),
+            type_oid: column.ty.oid(),
+            type_size: column.ty.len(),
+            typmod: column.typmod,
+        })
+        .collect()
+}
+
+pub type Batches = BoxStream<'static, Result<RecordBatch, SqlError>>;
+
+/// What a statement returns, to be fetched as the client asks for it.
+pub enum Rows {
+    /// From the relational engine, as it makes them. (The lock is never waited for; it makes the stream shareable.)
+    Stream {
+        stream: Mutex<Batches>,
+        batch: Option<(RecordBatch, usize)>,
+    },
+    Ready(VecDeque<Vec<Datum>>),
+}
+
+/// Result of a statement.
+pub struct Outcome {
+    /// None: no rows (and no description of them).
+    pub rows: Option<Rows>,
+    /// The command's tag; `{}` stands for the number of rows sent.
+    pub tag: String,
+}
+
+impl Outcome {
+    pub fn done(tag: impl Into<String>) -> Self {
+        Outcome { rows: None, tag: tag.into() }
+    }
+
+    pub fn rows(rows: Vec<Vec<Datum>>, tag: impl Into<String>) -> Self {
+        Outcome { rows: Some(Rows::Ready(rows.into())), tag: tag.into() }
+    }
+}
+
+/// Sends at most `max` rows; how many, and whether there may be more.
+pub async fn send_rows(
+    rows: &mut Rows,
+    max: usize,
+    format: &RowFormat<'_>,
+    out: &mut Outbox,
+) -> Result<(usize, bool), SqlError> {
+    let mut scratch = Scratch::default();
+    let mut sent = 0;
+    match rows {
+        Rows::Ready(ready) => {
+            while sent < max {
+                let Some(row) = ready.pop_front() else { return Ok((sent, false)) };
+                put_row(&mut out.buffer, &row, format, &mut scratch);
+                sent += 1;
+                out.relieve().await.map_err(|_| gone())?;
+            }
+        }
+        Rows::Stream { stream, batch } => {
+            while sent < max {
+                let Some((current, at)) = batch else {
+                    match stream.get_mut().next().await {
+                        Some(next) => *batch = Some((next?, 0)),
+                        None => return Ok((sent, false)),
+                    }
+                    continue;
+                };
+                let end = current.num_rows().min(*at + (max - sent));
+                while *at < end {
+                    put_batch_row(current, *at, format, &mut scratch, out)?;
+                    *at += 1;
+                    sent += 1;
+                    if out.buffer.len() >= 32 << 10 {
+                        out.relieve().await.map_err(|_| gone())?;
+                    }
+                }
+                if *at == current.num_rows() {
+                    *batch = None;
+                }
+            }
+        }
+    }
+    Ok((sent, true))
+}
+
+fn put_batch_row(
+    batch: &RecordBatch,
+    row: usize,
+    format: &RowFormat<'_>,
+    scratch: &mut Scratch,
+    out: &mut Outbox,
+) -> Result<(), SqlError> {
+    let mut result = Ok(());
+    backend::data_row(&mut out.buffer, batch.num_columns(), |out| {
+        for (i, column) in batch.columns().iter().enumerate() {
+            let ty = format.types[i];
+            scratch.clear();
+            let written = if format.code(i) == 1 {
+                write_binary_at(column, row, ty, &mut scratch.binary)
+            } else {
+                write_text_at(column, row, ty, format.zone, &mut scratch.text)
+            };
+            match written {
+                Ok(true) => {
+                    let raw = scratch.written();
+                    out.put_u32(raw.len() as u32);
+                    out.put_slice(raw);
+                }
+                Ok(false) => backend::null(out),
+                Err(error) => {
+                    result = Err(error);
+                    return;
+                }
+            }
+        }
+    });
+    result
+}
+
+impl Session {
+    /// Runs a statement to its end, sending rows and tag. The description of rows goes ahead if the step says so.
+    pub(super) async fn execute_step(&mut self, step: &Step, out: &mut Outbox) -> Result<(), SqlError> {
+        let planned = self.fresh_plan(&step.planned).await?;
+        if step.describe
+            && let Some(columns) = &planned.columns
+        {
+            backend::row_description(&mut out.buffer, &fields(columns), |_| 0);
+        }
+        let mut outcome = self.run(&planned, &step.params, out).await?;
+        let mut sent = 0;
+        if let Some(rows) = &mut outcome.rows {
+            let types = planned.types();
+            let zone = self.settings.zone().clone();
+            let format = RowFormat { types: &types, formats: &step.formats, zone: &zone };
+            (sent, _) = send_rows(rows, usize::MAX, &format, out).await?;
+        }
+        self.finish_statement();
+        backend::command_complete(&mut out.buffer, &outcome.tag.replace("{}", &sent.to_string()));
+        Ok(())
+    }
+
+    pub(super) fn finish_statement(&mut self) {
+        if let super::tx::Tx::Open(open) = &self.tx {
+            open.pinned.end_statement();
+        }
+    }
+
+    /// The plan itself if its tables are still what they were, or a new one of the same statement.
+    pub(super) async fn fresh_plan(&mut self, planned: &Arc<Planned>) -> Result<Arc<Planned>, SqlError> {
+        let snapshot = self.snapshot();
+        if snapshot.still_has(&planned.tables) {
+            return Ok(planned.clone());
+        }
+        let declared: Vec<Option<PgType>> = planned.params.iter().copied().map(Some).collect();
+        let fresh = self.plan(&planned.sql, &planned.command, &declared).await?;
+        let shape = |planned: &Planned| {
+            let columns = planned.columns.as_ref()?;
+            Some(columns.iter().map(|c| (c.name.clone(), c.ty, c.typmod)).collect::<Vec<_>>())
+        };
+        if shape(&fresh) != shape(planned) {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cached plan must not change result type",
+            ));
+        }
+        Ok(fresh)
+    }
+
+    /// Starts a statement in the open transaction.
+    pub(super) async fn run(
+        &mut self,
+        planned: &Planned,
+        params: &[Datum],
+        out: &mut Outbox,
+    ) -> Result<Outcome, SqlError> {
+        let snapshot = self.snapshot();
+        let open = self.open_mut()?;
+        if open.read_only && planned.writes {
+            return Err(read_only(&planned.command));
+        }
+        open.used = true;
+        open.pinned.used(&planned.tables);
+        open.txn.begin_statement();
+        metrics::counter!("quorate_sql_statements_total").increment(1);
+        let outcome = match &planned.body {
+            Body::Utility => self.utility(&planned.command, &planned.sql, out).await?,
+            Body::Explain { inner, analyze } => {
+                let ctx = self.exec_context(snapshot)?;
+                self.explain(inner, params, &ctx, *analyze).await?
+            }
+            _ => {
+                let ctx = self.exec_context(snapshot)?;
+                self.run_data(planned, params, &ctx).await?
+            }
+        };
+        if let super::tx::Tx::Open(open) = &self.tx {
+            self.guarantee = open.txn.guarantee().to_string();
+        }
+        Ok(outcome)
+    }
+
+    pub(super) async fn run_data(
+        &self,
+        planned: &Planned,
+        params: &[Datum],
+        ctx: &ExecContext,
+    ) -> Result<Outcome, SqlError> {
+        let txn = self.open()?.txn.clone();
+        let lock_timeout = self.settings.lock_timeout();
+        let writer = dml::Writer::new(self.shared.clone(), txn, ctx.clone(), lock_timeout);
+        if let Some(point) = &planned.fast {
+            let row = point.fetch(&writer.txn, params, ctx, lock_timeout).await?;
+            return point_outcome(planned, &writer, row, params).await;
+        }
+        match &planned.body {
+            Body::Query(query) => {
+                let stream = exec::execute(query, params, ctx);
+                Ok(Outcome {
+                    rows: Some(Rows::Stream { stream: Mutex::new(stream), batch: None }),
+                    tag: "SELECT {}".into(),
+                })
+            }
+            Body::Insert(insert) => {
+                let (count, rows) = dml::insert::run(&writer, insert, params).await?;
+                Ok(changed(insert.returning.is_some(), rows, format!("INSERT 0 {count}")))
+            }
+            Body::Update(update) => {
+                let (count, rows) = dml::update::run(&writer, update, params).await?;
+                Ok(changed(update.returning.is_some(), rows, format!("UPDATE {count}")))
+            }
+            Body::Delete(delete) => {
+                let (count, rows) = dml::delete::run(&writer, delete, params).await?;
+                Ok(changed(delete.returning.is_some(), rows, format!("DELETE {count}")))
+            }
+            Body::Explain { .. } | Body::Utility => Err(SqlError::internal("not a statement on data")),
+        }
+    }
+
+    async fn explain(
+        &mut self,
+        inner: &Planned,
+        params: &[Datum],
+        ctx: &ExecContext,
+        analyze: bool,
+    ) -> Result<Outcome, SqlError> {
+        let (before, start) = (self.open()?.txn.cost(), self.shared.env.boottime());
+        let (title, scan) = match &inner.body {
+            Body::Query(query) => (None, Some(query)),
+            Body::Insert(insert) => (
+                Some(format!("Insert on {}", insert.table.name)),
+                insert.values.is_none().then_some(&insert.source),
+            ),
+            Body::Update(update) => (Some(format!("Update on {}", update.table.name)), Some(&update.scan)),
+            Body::Delete(delete) => (Some(format!("Delete on {}", delete.table.name)), Some(&delete.scan)),
+            Body::Explain { .. } | Body::Utility => (None, None),
+        };
+        let mut lines: Vec<String> = title.iter().cloned().collect();
+        if let Some(scan) = scan {
+            // Only a query is run to be explained; what writes runs below, once.
+            let run = analyze && title.is_none();
+            let drawn = exec::explain::explain(scan, params, run, ctx).await?;
+            let indent = if title.is_some() { "  ->  " } else { "" };
+            lines.extend(drawn.into_iter().map(|line| format!("{indent}{line}")));
+        }
+        if inner.fast.is_some() {
+            lines.insert(0, "Fast path (straight to the coordinator, when its keys are known):".into());
+        }
+        if analyze {
+            if title.is_some() {
+                let outcome = self.run_data(inner, params, ctx).await?;
+                lines.push(format!("Result: {}", outcome.tag));
+            }
+            let cost = self.open()?.txn.cost();
+            let took = self.shared.env.boottime().saturating_sub(start);
+            lines.push(format!(
+                "Calls to other nodes: {}  Waits: {}  Bytes: {}",
+                cost.calls - before.calls,
+                cost.waits - before.waits,
+                cost.bytes - before.bytes
+            ));
+            lines.push(format!("Execution Time: {:.3} ms", took.as_secs_f64() * 1e3));
+        }
+        Ok(Outcome::rows(lines.into_iter().map(|line| vec![Datum::Text(line)]).collect(), "EXPLAIN"))
+    }
+}
+
+/// What a statement on one row does with it.
+async fn point_outcome(
+    planned: &Planned,
+    writer: &dml::Writer,
+    row: Option<Vec<Datum>>,
+    params: &[Datum],
+) -> Result<Outcome, SqlError> {
+    let rows: Vec<Vec<Datum>> = row.into_iter().collect();
+    match &planned.body {
+        Body::Query(_) => Ok(Outcome::rows(rows, "SELECT {}")),
+        Body::Update(update) => {
+            let mut returning = dml::Returning::new(update.returning.as_ref(), params, &writer.ctx)?;
+            let mut count = 0;
+            if !rows.is_empty() {
+                let checks = writer.checks(&update.table)?;
+                count = dml::update::write(writer, update, &checks, rows, &mut returning).await?;
+            }
+            Ok(changed(update.returning.is_some(), returning.rows, format!("UPDATE {count}")))
+        }
+        Body::Delete(delete) => {
+            let mut returning = dml::Returning::new(delete.returning.as_ref(), params, &writer.ctx)?;
+            let count = dml::delete::write(writer, delete, rows, &mut returning).await?;
+            Ok(changed(delete.returning.is_some(), returning.rows, format!("DELETE {count}")))
+        }
+        _ => Err(SqlError::internal("a point read for a statement that reads nothing")),
+    }
+}
+
+fn changed(returning: bool, rows: Vec<Vec<Datum>>, tag: String) -> Outcome {
+    if returning { Outcome::rows(rows, tag) } else { Outcome::done(tag) }
+}
+
+fn read_only(command: &Command) -> SqlError {
+    let what = match command {
+        Command::Statement(statement) => {
+            let text = statement.to_string();
+            let mut words = text.split_whitespace();
+            let first = words.next().unwrap_or_default().to_uppercase();
+            match first.as_str() {
+                "CREATE" | "DROP" | "ALTER" => {
+                    format!("{first} {}", words.next().unwrap_or_default().to_uppercase())
+                }
+                _ => first,
+            }
+        }
+        _ => "this statement".into(),
+    };
+    SqlError::new(
+        SqlState::READ_ONLY_TRANSACTION,
+        format!("cannot execute {what} in a read-only transaction"),
+    )
+}

@@ -1,0 +1,223 @@
+//! The simple protocol: a text with any number of statements, run as one implicit transaction unless it says otherwise.
+
+use super::{
+    Session,
+    guard::{catch, guarded},
+    parse::{self, Command, Parsed},
+    replay::Step,
+    tx::Tx,
+};
+use crate::{
+    error::{SqlError, SqlState},
+    wire::{backend, connection::Io, io::Outbox},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Longest text whose plan is kept.
+const CACHED_TEXT: usize = 4096;
+
+pub fn utf8(raw: &Bytes) -> Result<&str, SqlError> {
+    std::str::from_utf8(raw).map_err(|error| {
+        let at = error.valid_up_to();
+        let bad: Vec<String> = raw[at..].iter().take(4).map(|b| format!("0x{b:02x}")).collect();
+        SqlError::new(
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            format!("invalid byte sequence for encoding \"UTF8\": {}", bad.join(" ")),
+        )
+    })
+}
+
+impl Session {
+    /// Answers a Query message, errors included, up to ReadyForQuery.
+    pub async fn simple_query(&mut self, raw: &Bytes, io: &mut Io) {
+        self.admission.entry.cancel.reset();
+        let result = self.run_text(raw, io).await;
+        self.finish_batch(result, io).await;
+    }
+
+    pub(super) async fn finish_batch(&mut self, result: Result<(), SqlError>, io: &mut Io) {
+        if let Err(error) = result {
+            let error = self.named(error);
+            self.report(&error, &mut io.outbox);
+        }
+        if let Err(error) = self.end_implicit(&mut io.outbox).await {
+            let error = self.named(error);
+            self.report(&error, &mut io.outbox);
+        }
+        backend::ready_for_query(&mut io.outbox.buffer, self.status());
+        if io.outbox.flush().await.is_err() {
+            self.over = true;
+        }
+    }
+
+    async fn run_text(&mut self, raw: &Bytes, io: &mut Io) -> Result<(), SqlError> {
+        let sql: Arc<str> = Arc::from(utf8(raw)?);
+        self.check_length(&sql)?;
+        if let Some(planned) = self.plans.get(&sql).cloned() {
+            let step = Step { planned, params: Arc::new([]), formats: Arc::new([]), describe: true };
+            return self.run_step(step, io).await;
+        }
+        let all = catch(|| parse::parse(&sql))?;
+        if all.is_empty() {
+            backend::empty_query(&mut io.outbox.buffer);
+            return Ok(());
+        }
+        let alone = all.len() == 1;
+        for parsed in all {
+            self.run_parsed(&sql, parsed, alone, io).await?;
+            io.outbox.relieve().await.map_err(|_| crate::wire::connection::gone())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_length(&self, sql: &str) -> Result<(), SqlError> {
+        if sql.len() > self.shared.config.max_statement {
+            return Err(SqlError::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("statement of {} bytes is too long", sql.len()),
+            )
+            .detail(format!("At most {} bytes are allowed.", self.shared.config.max_statement)));
+        }
+        Ok(())
+    }
+
+    async fn run_parsed(
+        &mut self,
+        sql: &Arc<str>,
+        parsed: Parsed,
+        alone: bool,
+        io: &mut Io,
+    ) -> Result<(), SqlError> {
+        let command = Arc::new(parsed.command);
+        if let Some(result) = self.control(&command, &mut io.outbox).await {
+            return result;
+        }
+        self.check_failed()?;
+        if let Command::Copy(copy) = &*command {
+            self.ensure_tx();
+            return self.copy(copy, io).await;
+        }
+        if let Command::Execute { name, arguments } = &*command {
+            let step = self.execute_prepared(sql, name, arguments, &mut io.outbox).await?;
+            return self.run_step(step, io).await;
+        }
+        self.ensure_tx();
+        let planned = self.plan(sql, &command, &[]).await?;
+        if let Some(missing) = planned.params.first() {
+            let _ = missing;
+            return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
+        }
+        if alone && sql.len() <= CACHED_TEXT && !matches!(planned.body, super::plan::Body::Utility) {
+            if self.plans.len() >= super::CACHED_PLANS {
+                self.plans.pop_first();
+            }
+            self.plans.insert(sql.clone(), planned.clone());
+        }
+        let step = Step { planned, params: Arc::new([]), formats: Arc::new([]), describe: true };
+        self.run_step(step, io).await
+    }
+
+    /// 25P02 in a failed transaction.
+    pub(super) fn check_failed(&self) -> Result<(), SqlError> {
+        match &self.tx {
+            Tx::Open(open) if open.failed => Err(SqlError::new(
+                SqlState::IN_FAILED_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs a step, again if it must be and can be, and remembers it.
+    pub(super) async fn run_step(&mut self, step: Step, io: &mut Io) -> Result<(), SqlError> {
+        self.check_failed()?;
+        self.ensure_tx();
+        let env = self.shared.env.clone();
+        let cancel = self.admission.entry.cancel.clone();
+        let limit = self.settings.statement_timeout();
+        let Io { inbox, outbox } = io;
+        let run = self.attempt(&step, outbox);
+        guarded(&env, &cancel, Some(inbox), limit, run).await
+    }
+
+    async fn attempt(&mut self, step: &Step, out: &mut Outbox) -> Result<(), SqlError> {
+        let start = out.position();
+        match self.execute_step(step, out).await {
+            Ok(()) => {
+                let end = out.position();
+                if let Tx::Open(open) = &mut self.tx {
+                    open.log.push(step.clone(), start..end);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.finish_statement();
+                self.retry(error, Some((step, start)), out).await
+            }
+        }
+    }
+
+    /// Commands that end, begin or mark transactions; they run whatever state the session is in.
+    pub(super) async fn control(
+        &mut self,
+        command: &Command,
+        out: &mut Outbox,
+    ) -> Option<Result<(), SqlError>> {
+        let result = match command {
+            Command::Begin(modes) => match self.check_failed() {
+                Ok(()) => self.begin_explicit(modes, out).map(|()| "BEGIN"),
+                Err(error) => Err(error),
+            },
+            Command::Commit { chain } => self.end(true, *chain, out).await,
+            Command::Rollback { chain } => self.end(false, *chain, out).await,
+            Command::Savepoint(name) => match self.check_failed() {
+                Ok(()) => self.savepoint(name.clone()).map(|()| "SAVEPOINT"),
+                Err(error) => Err(error),
+            },
+            Command::Release(name) => match self.check_failed() {
+                Ok(()) => self.release(name).map(|()| "RELEASE"),
+                Err(error) => Err(error),
+            },
+            Command::RollbackTo(name) => self.rollback_to(name, out).map(|()| "ROLLBACK"),
+            _ => return None,
+        };
+        Some(result.map(|tag| backend::command_complete(&mut out.buffer, tag)))
+    }
+
+    async fn end(&mut self, commit: bool, chain: bool, out: &mut Outbox) -> Result<&'static str, SqlError> {
+        let modes = match &self.tx {
+            Tx::Open(open) if open.explicit => {
+                parse::Modes { isolation: None, read_only: Some(open.read_only) }
+            }
+            _ if chain => {
+                let what = if commit { "COMMIT" } else { "ROLLBACK" };
+                return Err(SqlError::new(
+                    SqlState::NO_ACTIVE_TRANSACTION,
+                    format!("{what} AND CHAIN can only be used in transaction blocks"),
+                ));
+            }
+            _ => {
+                let text = "there is no transaction in progress";
+                self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
+                // What the batch has done so far ends here, too.
+                parse::Modes::default()
+            }
+        };
+        let failed = matches!(&self.tx, Tx::Open(open) if open.failed);
+        let tag = if commit && !failed {
+            if let Err(error) = self.commit(out).await {
+                self.rollback(out).await;
+                return Err(error);
+            }
+            "COMMIT"
+        } else {
+            self.rollback(out).await;
+            "ROLLBACK"
+        };
+        if chain {
+            self.begin_explicit(&modes, out)?;
+        }
+        Ok(tag)
+    }
+}

@@ -1,0 +1,270 @@
+//! The session's transaction: begun by a statement or by `BEGIN`, ended with the batch or by `COMMIT` and `ROLLBACK`.
+
+use super::{Session, errors::from_txn, parse::Modes, replay::Log, settings::Settings};
+use crate::{
+    catalog::{Pinned, Snapshot},
+    ddl::AfterCommit,
+    error::{SqlError, SqlState},
+    wire::{backend, io::Outbox},
+};
+use quorate_txn::{Savepoint, Txn, TxnOptions};
+use std::sync::Arc;
+
+pub enum Tx {
+    Idle,
+    Open(Box<OpenTx>),
+}
+
+impl Tx {
+    /// An error came up: nothing but its end may follow.
+    pub fn fail(&mut self) {
+        if let Tx::Open(open) = self {
+            open.failed = true;
+        }
+    }
+}
+
+/// A transaction under way.
+pub struct OpenTx {
+    pub txn: Txn,
+    pub pinned: Pinned,
+    /// The catalog with this transaction's own changes.
+    pub overlay: Option<Arc<Snapshot>>,
+    /// Begun by `BEGIN`.
+    pub explicit: bool,
+    pub failed: bool,
+    pub read_only: bool,
+    /// Some statement has run: the isolation level is settled.
+    pub used: bool,
+    pub savepoints: Vec<Mark>,
+    /// Microseconds since 1970: `now()`.
+    pub started: i64,
+    /// What the settings return to on rollback.
+    pub settings_before: Arc<Settings>,
+    /// What they become on commit: like the present ones, without `SET LOCAL`.
+    pub settings_after: Arc<Settings>,
+    /// What has run and may be run again, as long as the client knows nothing of it.
+    pub log: Log,
+    /// To be done once it is committed.
+    pub after_commit: Vec<AfterCommit>,
+}
+
+/// A savepoint.
+pub struct Mark {
+    pub name: String,
+    savepoint: Savepoint,
+    settings: Arc<Settings>,
+    settings_after: Arc<Settings>,
+    overlay: Option<Arc<Snapshot>>,
+    after_commit: usize,
+}
+
+impl Session {
+    fn txn_options(&self, read_only: bool) -> TxnOptions {
+        TxnOptions { read_only, ..TxnOptions::default() }
+    }
+
+    /// Opens a transaction unless one is open.
+    pub(super) fn ensure_tx(&mut self) {
+        if let Tx::Idle = self.tx {
+            self.begin(false, &Modes::default());
+        }
+    }
+
+    fn begin(&mut self, explicit: bool, modes: &Modes) {
+        let read_only =
+            modes.read_only.unwrap_or_else(|| self.settings.flag("default_transaction_read_only"));
+        let started = self.shared.env.clock().physical().unix_micros() as i64;
+        self.tx = Tx::Open(Box::new(OpenTx {
+            txn: self.shared.coordinator.begin(self.txn_options(read_only)),
+            pinned: self.shared.catalog.pin(),
+            overlay: None,
+            explicit,
+            failed: false,
+            read_only,
+            used: false,
+            savepoints: Vec::new(),
+            started,
+            settings_before: self.settings.clone(),
+            settings_after: self.settings.clone(),
+            log: Log::default(),
+            after_commit: Vec::new(),
+        }));
+    }
+
+    /// `BEGIN`. Inside a batch it turns the implicit transaction into an explicit one.
+    pub(super) fn begin_explicit(&mut self, modes: &Modes, out: &mut Outbox) -> Result<(), SqlError> {
+        match &mut self.tx {
+            Tx::Open(open) if open.explicit => {
+                self.warn(out, SqlState::ACTIVE_TRANSACTION, "there is already a transaction in progress");
+            }
+            Tx::Open(open) if open.used => open.explicit = true,
+            _ => {
+                self.begin(true, modes);
+                return Ok(());
+            }
+        }
+        self.set_modes(modes)
+    }
+
+    /// `SET TRANSACTION`.
+    pub(super) fn set_modes(&mut self, modes: &Modes) -> Result<(), SqlError> {
+        let options = |read_only| TxnOptions { read_only, ..TxnOptions::default() };
+        let coordinator = self.shared.coordinator.clone();
+        let open = self.open_mut()?;
+        if modes.isolation.is_some() && open.used {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_TRANSACTION,
+                "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+            ));
+        }
+        match modes.read_only {
+            Some(false) if open.used && open.read_only => {
+                return Err(SqlError::new(
+                    SqlState::ACTIVE_TRANSACTION,
+                    "transaction read-write mode must be set before any query",
+                ));
+            }
+            Some(read_only) => {
+                open.read_only = read_only;
+                if !open.used {
+                    open.txn = coordinator.begin(options(read_only));
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Commits; the settings that were local to it fall back. Cannot be cancelled.
+    pub(super) async fn commit(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
+        loop {
+            let Tx::Open(open) = &mut self.tx else { return Ok(()) };
+            open.txn.set_commit_before(self.shared.cluster.schema().borrow().until);
+            match open.txn.commit().await {
+                Ok(committed) => {
+                    metrics::counter!("quorate_sql_commits_total").increment(1);
+                    self.guarantee = committed.guarantee.to_string();
+                    return self.committed(out).await;
+                }
+                Err(error) => {
+                    let error = from_txn(error);
+                    if let Err(error) = self.retry(error, None, out).await {
+                        self.tx.fail();
+                        return Err(self.named(error));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn committed(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
+        let Tx::Open(open) = std::mem::replace(&mut self.tx, Tx::Idle) else { return Ok(()) };
+        self.portals.clear();
+        let OpenTx { settings_after, after_commit, pinned, overlay, .. } = *open;
+        self.switch_settings(settings_after, out);
+        // The pin would hold back the very change that is waited for.
+        drop(pinned);
+        crate::ddl::after_commit(&self.shared, after_commit, overlay.is_some()).await
+    }
+
+    /// Gives the transaction up, whatever state it is in.
+    pub(super) async fn abort(&mut self) {
+        if let Tx::Open(open) = std::mem::replace(&mut self.tx, Tx::Idle) {
+            self.portals.clear();
+            open.txn.rollback().await;
+        }
+    }
+
+    pub(super) async fn rollback(&mut self, out: &mut Outbox) {
+        if let Tx::Open(open) = &self.tx {
+            let before = open.settings_before.clone();
+            self.switch_settings(before, out);
+            metrics::counter!("quorate_sql_rollbacks_total").increment(1);
+        }
+        self.abort().await;
+    }
+
+    /// The end of a batch or of a pipeline: an implicit transaction ends with it.
+    pub(super) async fn end_implicit(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
+        match &self.tx {
+            Tx::Open(open) if !open.explicit && open.failed => {
+                self.rollback(out).await;
+                Ok(())
+            }
+            Tx::Open(open) if !open.explicit => {
+                let result = self.commit(out).await;
+                if result.is_err() {
+                    self.rollback(out).await;
+                }
+                result
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn switch_settings(&mut self, settings: Arc<Settings>, out: &mut Outbox) {
+        for (name, value) in self.settings.changes_to(&settings) {
+            backend::parameter_status(&mut out.buffer, name, &value);
+        }
+        if self.settings.get("search_path").ok() != settings.get("search_path").ok() {
+            self.plans.clear();
+        }
+        self.settings = settings;
+    }
+
+    pub(super) fn savepoint(&mut self, name: String) -> Result<(), SqlError> {
+        let settings = self.settings.clone();
+        let open = self.explicit_tx("SAVEPOINT")?;
+        open.log.close();
+        let mark = Mark {
+            name,
+            savepoint: open.txn.savepoint(),
+            settings,
+            settings_after: open.settings_after.clone(),
+            overlay: open.overlay.clone(),
+            after_commit: open.after_commit.len(),
+        };
+        open.savepoints.push(mark);
+        Ok(())
+    }
+
+    fn explicit_tx(&mut self, what: &str) -> Result<&mut OpenTx, SqlError> {
+        match &mut self.tx {
+            Tx::Open(open) if open.explicit => Ok(open),
+            _ => Err(SqlError::new(
+                SqlState::NO_ACTIVE_TRANSACTION,
+                format!("{what} can only be used in transaction blocks"),
+            )),
+        }
+    }
+
+    fn mark(open: &OpenTx, name: &str) -> Result<usize, SqlError> {
+        open.savepoints.iter().rposition(|mark| mark.name == name).ok_or_else(|| {
+            SqlError::new(SqlState::INVALID_SAVEPOINT, format!("savepoint \"{name}\" does not exist"))
+        })
+    }
+
+    pub(super) fn release(&mut self, name: &str) -> Result<(), SqlError> {
+        let open = self.explicit_tx("RELEASE SAVEPOINT")?;
+        let at = Self::mark(open, name)?;
+        open.txn.release(open.savepoints[at].savepoint);
+        open.savepoints.truncate(at);
+        Ok(())
+    }
+
+    pub(super) fn rollback_to(&mut self, name: &str, out: &mut Outbox) -> Result<(), SqlError> {
+        let open = self.explicit_tx("ROLLBACK TO SAVEPOINT")?;
+        let at = Self::mark(open, name)?;
+        open.savepoints.truncate(at + 1);
+        let mark = &open.savepoints[at];
+        open.txn.rollback_to(mark.savepoint);
+        open.overlay = mark.overlay.clone();
+        open.settings_after = mark.settings_after.clone();
+        open.after_commit.truncate(mark.after_commit);
+        open.failed = false;
+        let settings = mark.settings.clone();
+        self.switch_settings(settings, out);
+        Ok(())
+    }
+}

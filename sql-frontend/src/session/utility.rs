@@ -1,0 +1,385 @@
+//! Statements about the session, and the way to those about the schema.
+
+use super::{
+    Session,
+    names::Names,
+    parse::{Command, Discard, Level, Modes},
+    run::Outcome,
+    tx::Tx,
+};
+use crate::{
+    bind::OutColumn,
+    ddl,
+    error::{SqlError, SqlState},
+    types::{Datum, PgType},
+    wire::{backend::Severity, io::Outbox},
+};
+use sqlparser::ast::ObjectName;
+use std::sync::Arc;
+
+fn column(name: &str, ty: PgType) -> OutColumn {
+    OutColumn { name: name.into(), ty, typmod: -1, origin: None }
+}
+
+/// What a command of the session returns.
+pub fn columns_of(command: &Command) -> Option<Vec<OutColumn>> {
+    let text = |names: &[&str]| Some(names.iter().map(|name| column(name, PgType::Text)).collect());
+    match command {
+        Command::Show(name) => text(&[shown_name(name)]),
+        Command::ShowAll => text(&["name", "setting", "description"]),
+        Command::ShowShards(_) => Some(ddl::shards::show_columns()),
+        Command::ShowEvidence(_) => text(&["certificate", "shard_id", "value"]),
+        _ => None,
+    }
+}
+
+/// The column's name is the setting's, as PostgreSQL spells it.
+fn shown_name(name: &str) -> &str {
+    match name {
+        "timezone" => "TimeZone",
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
+        other => other,
+    }
+}
+
+impl Session {
+    /// Carries out what is no statement on data.
+    pub(super) async fn utility(
+        &mut self,
+        command: &Command,
+        sql: &Arc<str>,
+        out: &mut Outbox,
+    ) -> Result<Outcome, SqlError> {
+        match command {
+            Command::Set { local, name, value } => {
+                self.set(*local, name, value.as_deref(), out)?;
+                Ok(Outcome::done("SET"))
+            }
+            Command::SetTransaction(modes) => {
+                if !self.is_in_explicit_tx() {
+                    let text = "SET TRANSACTION can only be used in transaction blocks";
+                    self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
+                }
+                let used = std::mem::take(&mut self.open_mut()?.used);
+                // This very statement has marked the transaction as used.
+                self.open_mut()?.used = used && !self.open()?.log.is_empty();
+                self.set_modes(modes)?;
+                Ok(Outcome::done("SET"))
+            }
+            Command::SetCharacteristics(modes) => {
+                self.set_characteristics(modes, out)?;
+                Ok(Outcome::done("SET"))
+            }
+            Command::Reset(name) => {
+                self.change_settings(false, out, |settings| settings.reset(name).map(drop))?;
+                Ok(Outcome::done("RESET"))
+            }
+            Command::ResetAll => {
+                self.change_settings(false, out, |settings| settings.reset_all().map(drop))?;
+                Ok(Outcome::done("RESET"))
+            }
+            Command::Show(name) => {
+                self.show(name).map(|value| Outcome::rows(vec![vec![Datum::Text(value)]], "SHOW"))
+            }
+            Command::ShowAll => Ok(Outcome::rows(
+                self.settings
+                    .all()
+                    .into_iter()
+                    .map(|shown| {
+                        vec![
+                            Datum::Text(shown.name.into()),
+                            Datum::Text(shown.value),
+                            Datum::Text(shown.about.into()),
+                        ]
+                    })
+                    .collect(),
+                "SHOW",
+            )),
+            Command::Discard(what) => self.discard(*what, out).await,
+            Command::Deallocate(name) => {
+                match name {
+                    Some(name) => {
+                        self.find_prepared(name)?;
+                        self.prepared.remove(name);
+                    }
+                    None => self.prepared.clear(),
+                }
+                Ok(Outcome::done(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" }))
+            }
+            Command::Prepare { name, types, statement, body } => {
+                if self.prepared.contains_key(name) {
+                    return Err(SqlError::new(
+                        SqlState::DUPLICATE_PREPARED_STATEMENT,
+                        format!("prepared statement \"{name}\" already exists"),
+                    ));
+                }
+                let mut declared = Vec::new();
+                for ty in types {
+                    declared.push(Some(crate::bind::bind_type(ty, None)?.0));
+                }
+                let inner = Arc::new(Command::Statement(statement.clone()));
+                self.prepare(name.clone(), Arc::from(&sql[body.clone()]), Some(inner), declared).await?;
+                Ok(Outcome::done("PREPARE"))
+            }
+            Command::Maintenance { vacuum, tables } => self.maintenance(*vacuum, tables, out).await,
+            Command::Checkpoint => {
+                let text = "every acknowledged commit is on the disks of a quorum already";
+                self.note(out, text);
+                Ok(Outcome::done("CHECKPOINT"))
+            }
+            Command::ShowEvidence(id) => self.evidence(id),
+            Command::ShowShards(_)
+            | Command::SplitAt { .. }
+            | Command::Scatter(_)
+            | Command::Statement(_) => self.ddl(command, sql, out).await,
+            _ => Err(SqlError::internal("a command that is carried out elsewhere")),
+        }
+    }
+
+    fn note(&self, out: &mut Outbox, text: impl Into<String>) {
+        self.notice(out, Severity::Notice, &SqlError::new(SqlState("00000"), text));
+    }
+
+    async fn ddl(
+        &mut self,
+        command: &Command,
+        sql: &Arc<str>,
+        out: &mut Outbox,
+    ) -> Result<Outcome, SqlError> {
+        let snapshot = self.snapshot();
+        let ctx = self.exec_context(snapshot.clone())?;
+        let open = self.open_mut()?;
+        // Whatever ran before in the same transaction would be committed or held back together with this.
+        let shared = open.explicit || !open.log.is_empty();
+        let mut change = ddl::Change::new(ctx, snapshot, open.txn.clone(), shared, sql.clone());
+        if !shared {
+            // The steps of the change wait for everybody to let go of the old catalog, this session included.
+            open.pinned.end_statement();
+        }
+        let outcome = ddl::run(&mut change, command).await;
+        let ddl::Change { overlay, after_commit, notices, committed, txn, .. } = change;
+        for notice in notices {
+            self.notice(out, Severity::Notice, &notice);
+        }
+        let open = self.open_mut()?;
+        if committed {
+            open.txn = txn;
+            // Steps are behind it that must not be taken twice.
+            open.log.close();
+        }
+        let outcome = outcome?;
+        let open = self.open_mut()?;
+        if overlay.is_some() {
+            open.overlay = overlay;
+        }
+        open.after_commit.extend(after_commit);
+        Ok(outcome)
+    }
+
+    /// Changes settings, within the transaction if there is one.
+    fn change_settings(
+        &mut self,
+        local: bool,
+        out: &mut Outbox,
+        change: impl Fn(&mut super::settings::Settings) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let mut next = (*self.settings).clone();
+        change(&mut next)?;
+        if !local && let Tx::Open(open) = &mut self.tx {
+            change(Arc::make_mut(&mut open.settings_after))?;
+        }
+        self.switch_settings(Arc::new(next), out);
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        local: bool,
+        name: &str,
+        value: Option<&[String]>,
+        out: &mut Outbox,
+    ) -> Result<(), SqlError> {
+        if local && !self.is_in_explicit_tx() {
+            let text = "SET LOCAL can only be used in transaction blocks";
+            self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
+        }
+        let level = |value: Option<&[String]>| match value {
+            Some([one]) => match one.to_lowercase().as_str() {
+                "serializable" => Some(Level::Serializable),
+                "repeatable read" => Some(Level::RepeatableRead),
+                "read committed" => Some(Level::ReadCommitted),
+                "read uncommitted" => Some(Level::ReadUncommitted),
+                _ => None,
+            },
+            _ => None,
+        };
+        if name == "transaction_isolation" {
+            let isolation = level(value);
+            if isolation.is_none() {
+                return self.change_settings(local, out, |settings| {
+                    settings.set(name, value.unwrap_or(&[])).map(drop)
+                });
+            }
+            return self.set_modes(&Modes { isolation, read_only: None });
+        }
+        if name == "transaction_read_only" {
+            let on = value.is_some_and(
+                |v| matches!(v, [one] if matches!(one.to_lowercase().as_str(), "on" | "true" | "1" | "yes")),
+            );
+            return self.set_modes(&Modes { isolation: None, read_only: Some(on) });
+        }
+        if name == "default_transaction_isolation"
+            && level(value).is_some_and(|level| level != Level::Serializable)
+        {
+            self.note(out, "transactions of every isolation level run as serializable");
+        }
+        self.change_settings(local, out, |settings| match value {
+            Some(values) => settings.set(name, values).map(drop),
+            None => settings.reset(name).map(drop),
+        })
+    }
+
+    fn set_characteristics(&mut self, modes: &Modes, out: &mut Outbox) -> Result<(), SqlError> {
+        if let Some(level) = modes.isolation {
+            let name = match level {
+                Level::Serializable => "serializable",
+                Level::RepeatableRead => "repeatable read",
+                Level::ReadCommitted => "read committed",
+                Level::ReadUncommitted => "read uncommitted",
+            };
+            self.set(false, "default_transaction_isolation", Some(&[name.to_string()]), out)?;
+        }
+        if let Some(read_only) = modes.read_only {
+            let value = if read_only { "on" } else { "off" };
+            self.set(false, "default_transaction_read_only", Some(&[value.to_string()]), out)?;
+        }
+        Ok(())
+    }
+
+    fn show(&self, name: &str) -> Result<String, SqlError> {
+        Ok(match name {
+            "transaction_isolation" => "serializable".into(),
+            "transaction_read_only" => match &self.tx {
+                Tx::Open(open) => if open.read_only { "on" } else { "off" }.into(),
+                Tx::Idle => self.settings.get("default_transaction_read_only")?.into(),
+            },
+            "session_authorization" => self.user().into(),
+            "max_connections" => self.shared.config.max_connections.to_string(),
+            "guarantee" => format!("⟨{}⟩", self.full_guarantee()),
+            "role" => "none".into(),
+            name => self.settings.get(name)?.into(),
+        })
+    }
+
+    /// The last statement's guarantee with the session's own parts (DESIGN §1).
+    fn full_guarantee(&self) -> String {
+        if self.guarantee.is_empty() {
+            return format!("session, none, none, none, none, trust({})", self.user());
+        }
+        format!("{}, none, trust({})", self.guarantee, self.user())
+    }
+
+    async fn discard(&mut self, what: Discard, out: &mut Outbox) -> Result<Outcome, SqlError> {
+        if what == Discard::All {
+            if self.is_in_explicit_tx() {
+                return Err(SqlError::new(
+                    SqlState::ACTIVE_TRANSACTION,
+                    "DISCARD ALL cannot run inside a transaction block",
+                ));
+            }
+            self.change_settings(false, out, |settings| settings.reset_all().map(drop))?;
+            self.prepared.clear();
+        }
+        if matches!(what, Discard::All | Discard::Plans) {
+            self.plans.clear();
+        }
+        if matches!(what, Discard::All | Discard::Sequences) {
+            self.sequences.forget();
+        }
+        Ok(Outcome::done(match what {
+            Discard::All => "DISCARD ALL",
+            Discard::Plans => "DISCARD PLANS",
+            Discard::Sequences => "DISCARD SEQUENCES",
+            Discard::Temp => "DISCARD TEMP",
+        }))
+    }
+
+    async fn maintenance(
+        &mut self,
+        vacuum: bool,
+        tables: &[ObjectName],
+        out: &mut Outbox,
+    ) -> Result<Outcome, SqlError> {
+        if vacuum && self.is_in_explicit_tx() {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_TRANSACTION,
+                "VACUUM cannot run inside a transaction block",
+            ));
+        }
+        let names = self.names(self.snapshot());
+        for table in tables {
+            let (schema, name) = Names::split(table)?;
+            if names.table_named(schema.as_deref(), &name).is_err() {
+                self.refresh_catalog().await?;
+                self.names(self.snapshot()).table_named(schema.as_deref(), &name)?;
+            }
+        }
+        if vacuum {
+            self.note(out, "VACUUM is not needed: old versions are collected by the system");
+        } else {
+            self.note(out, "ANALYZE has no effect: the planner uses no statistics yet");
+        }
+        Ok(Outcome::done(if vacuum { "VACUUM" } else { "ANALYZE" }))
+    }
+
+    fn evidence(&self, id: &str) -> Result<Outcome, SqlError> {
+        let id = id.parse().map_err(|_| {
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("\"{id}\" is not a transaction id"))
+                .hint("A transaction id has 32 hexadecimal digits.")
+        })?;
+        let Some(evidence) = self.shared.coordinator.evidence(id) else {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("no evidence for transaction {id} on this node"),
+            )
+            .hint("Ask the node that coordinated it; each remembers its latest transactions."));
+        };
+        let row = |what: &str, shard: Option<String>, value: String| {
+            vec![Datum::Text(what.into()), shard.into(), Datum::Text(value)]
+        };
+        let mut rows = vec![
+            row("outcome", None, format!("{:?}", evidence.outcome)),
+            row("anchor", None, evidence.anchor.escape_ascii().to_string()),
+        ];
+        for (shard, position) in &evidence.prepared {
+            rows.push(row("prepare", Some(shard.to_string()), position.to_string()));
+        }
+        if let Some((shard, position)) = &evidence.decided {
+            rows.push(row("decision", Some(shard.to_string()), position.to_string()));
+        }
+        Ok(Outcome::rows(rows, "SHOW"))
+    }
+
+    /// Puts names in the place of ids, as far as the catalog knows them.
+    pub(super) fn named(&self, mut error: SqlError) -> SqlError {
+        if let Some(detail) = &error.detail
+            && let Some(at) = detail.find(" of table ")
+        {
+            let from = at + " of table ".len();
+            let digits: String = detail[from..].chars().take_while(char::is_ascii_digit).collect();
+            if let Ok(id) = digits.parse::<u64>()
+                && let Some(table) = self.shared.catalog.current().tables.get(&id)
+            {
+                let named = format!(
+                    "{}{}{}",
+                    &detail[..from],
+                    table.qualified_name(),
+                    &detail[from + digits.len()..]
+                );
+                error.detail = Some(named);
+            }
+        }
+        error
+    }
+}
