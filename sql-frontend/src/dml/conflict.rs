@@ -1,0 +1,145 @@
+//! `ON CONFLICT`: rows one after the other, each against the rows that are there and those that this statement has written.
+
+use super::{
+    Change, Row, Writer,
+    write::{Checks, index_by_id},
+};
+use crate::{
+    bind::{BoundConflict, ConflictAction},
+    catalog::TableDescriptor,
+    error::{SqlError, SqlState},
+    exec::program::Compiled,
+    row::{RowDecoder, index_entry, primary_key, row_key_of_entry},
+    types::Datum,
+};
+use quorate_proto::Key;
+use std::collections::BTreeSet;
+
+pub struct Resolver<'a> {
+    writer: &'a Writer,
+    table: &'a TableDescriptor,
+    bound: &'a BoundConflict,
+    values: Option<Compiled>,
+    condition: Option<Compiled>,
+    decoder: RowDecoder,
+    /// Rows that this statement has written: it may not touch them again.
+    written: BTreeSet<Key>,
+}
+
+/// What becomes of one proposed row.
+enum Fate {
+    Insert,
+    Skip,
+    Update(Row),
+}
+
+impl<'a> Resolver<'a> {
+    pub fn new(
+        writer: &'a Writer,
+        table: &'a TableDescriptor,
+        bound: &'a BoundConflict,
+        params: &[Datum],
+    ) -> Result<Self, SqlError> {
+        let (mut values, mut condition) = (None, None);
+        if let ConflictAction::Update { values: program, condition: only, .. } = &bound.action {
+            values = Some(program.compile(params, &writer.ctx)?);
+            condition = only.as_ref().map(|program| program.compile(params, &writer.ctx)).transpose()?;
+        }
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        let decoder = RowDecoder::for_rows(table, &all)?;
+        Ok(Resolver { writer, table, bound, values, condition, decoder, written: BTreeSet::new() })
+    }
+
+    /// Writes rows; those that were inserted or updated, as they are now.
+    pub async fn write(&mut self, rows: Vec<Row>, checks: &Checks) -> Result<Vec<Row>, SqlError> {
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.fate(&row).await? {
+                Fate::Skip => {}
+                Fate::Insert => {
+                    self.written.insert(primary_key(self.table, &row)?);
+                    let change = Change { old: None, new: Some(row) };
+                    self.writer.apply(self.table, std::slice::from_ref(&change)).await?;
+                    out.extend(change.new);
+                }
+                Fate::Update(existing) => {
+                    if let Some(new) = self.update(existing, row, checks).await? {
+                        out.push(new);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    async fn fate(&self, row: &Row) -> Result<Fate, SqlError> {
+        let arbiters: Vec<u32> = match &self.bound.arbiters {
+            Some(arbiters) => arbiters.clone(),
+            None => std::iter::once(&self.table.primary)
+                .chain(self.table.indexes.iter().filter(|index| index.unique))
+                .map(|index| index.id)
+                .collect(),
+        };
+        for id in arbiters {
+            let Some(existing) = self.existing(id, row).await? else { continue };
+            return Ok(match self.bound.action {
+                ConflictAction::Nothing => Fate::Skip,
+                ConflictAction::Update { .. } => Fate::Update(existing),
+            });
+        }
+        Ok(Fate::Insert)
+    }
+
+    /// The row that holds this one's place in a unique index.
+    async fn existing(&self, index: u32, row: &Row) -> Result<Option<Row>, SqlError> {
+        let mut key = primary_key(self.table, row)?;
+        if index != self.table.primary.id {
+            let descriptor = index_by_id(self.table, index)?;
+            let entry = index_entry(self.table, descriptor, row)?;
+            if !entry.exclusive {
+                return Ok(None);
+            }
+            let found = self.writer.lock(std::slice::from_ref(&entry.key)).await?;
+            let Some(Some(value)) = found.into_iter().next() else { return Ok(None) };
+            key = row_key_of_entry(self.table, descriptor, &entry.key, &value)?;
+        }
+        let found = self.writer.lock(std::slice::from_ref(&key)).await?;
+        let Some(Some(value)) = found.into_iter().next() else { return Ok(None) };
+        let mut existing = Row::new();
+        self.decoder.decode(&key, &value, &mut existing)?;
+        Ok(Some(existing))
+    }
+
+    async fn update(
+        &mut self,
+        existing: Row,
+        proposed: Row,
+        checks: &Checks,
+    ) -> Result<Option<Row>, SqlError> {
+        if !self.written.insert(primary_key(self.table, &existing)?) {
+            return Err(SqlError::new(
+                SqlState::CARDINALITY_VIOLATION,
+                "ON CONFLICT DO UPDATE command cannot affect row a second time",
+            )
+            .hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values."));
+        }
+        let ConflictAction::Update { assigned, .. } = &self.bound.action else { return Ok(None) };
+        let mut input = existing.clone();
+        input.extend(proposed);
+        if let Some(condition) = &self.condition
+            && condition.row(&input)?.first() != Some(&Datum::Bool(true))
+        {
+            return Ok(None);
+        }
+        let Some(values) = &self.values else { return Ok(None) };
+        let mut new = existing.clone();
+        for (&at, value) in assigned.iter().zip(values.row(&input)?) {
+            new[at] = value;
+        }
+        self.writer.check(self.table, checks, &[&new])?;
+        self.written.insert(primary_key(self.table, &new)?);
+        let change = Change { old: Some(existing), new: Some(new) };
+        self.writer.apply(self.table, std::slice::from_ref(&change)).await?;
+        Ok(change.new)
+    }
+}

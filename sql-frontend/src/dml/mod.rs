@@ -1,0 +1,61 @@
+//! Changing rows: `INSERT`, `UPDATE`, `DELETE`, `COPY FROM`. Where the rows come from and what is computed from them is bound
+//! in [`crate::bind`]; here they are checked, encoded and written, with their index entries.
+
+pub mod conflict;
+pub mod copy;
+pub mod delete;
+pub mod insert;
+pub mod update;
+mod violation;
+mod write;
+
+pub use violation::{not_null_violation, unique_violation};
+pub use write::{Change, Checks, Writer};
+
+use crate::{
+    bind::ReturningClause,
+    error::SqlError,
+    exec::ExecContext,
+    exec::program::Compiled,
+    types::{Datum, PgType, datum_at},
+};
+use datafusion::arrow::record_batch::RecordBatch;
+
+/// Rows written in one go: one round of reads for their keys.
+pub const CHUNK: usize = 1000;
+
+pub type Row = Vec<Datum>;
+
+/// The rows of a batch whose columns have these types.
+pub fn rows_of(batch: &RecordBatch, types: &[PgType]) -> Result<Vec<Row>, SqlError> {
+    (0..batch.num_rows())
+        .map(|row| batch.columns().iter().zip(types).map(|(column, ty)| datum_at(column, row, *ty)).collect())
+        .collect()
+}
+
+/// `RETURNING`, gathering rows as they are written.
+pub struct Returning {
+    compiled: Option<Compiled>,
+    pub rows: Vec<Row>,
+}
+
+impl Returning {
+    pub fn new(
+        clause: Option<&ReturningClause>,
+        params: &[Datum],
+        ctx: &ExecContext,
+    ) -> Result<Self, SqlError> {
+        let compiled = clause.map(|clause| clause.program.compile(params, ctx)).transpose()?;
+        Ok(Returning { compiled, rows: Vec::new() })
+    }
+
+    /// `rows` are what was written, each followed by the statement's extra columns.
+    pub fn add<R: AsRef<[Datum]>>(&mut self, rows: &[R]) -> Result<(), SqlError> {
+        if let Some(compiled) = &self.compiled
+            && !rows.is_empty()
+        {
+            self.rows.extend(compiled.rows(rows)?);
+        }
+        Ok(())
+    }
+}
