@@ -1,0 +1,249 @@
+//! `CREATE INDEX`: delete-only, write-only, backfill, public; each state is in use everywhere before the next.
+
+use super::{Change, create_table, job};
+use crate::{
+    catalog::{IndexDescriptor, IndexState, TableDescriptor, store},
+    error::{SqlError, SqlState},
+    row::{RowDecoder, index_entry, index_span},
+    server::Shared,
+    session::{errors::from_txn, names::Names, run::Outcome},
+    types::TimeZone,
+};
+use futures::TryStreamExt;
+use quorate_proto::{Key, Span, Value};
+use quorate_txn::{ScanOptions, Txn};
+use sqlparser::ast::{CreateIndex, IndexType};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Rows filled in by one transaction.
+const PAGE: u64 = 500;
+
+pub async fn run(change: &mut Change, create: &CreateIndex) -> Result<Outcome, SqlError> {
+    refuse(create)?;
+    let table = change.view()?.names.table(&create.table_name)?;
+    let newest = change.lock_table(&table).await?;
+    let columns = create_table::index_columns(&newest, &create.columns)?;
+    let name = match &create.name {
+        Some(name) => Names::split(name)?.1,
+        None => create_table::index_name(&newest, &columns, "idx"),
+    };
+    create_table::check_name(&name)?;
+    if store::is_name_taken(&change.txn, &newest.schema, &name).await? {
+        if create.if_not_exists {
+            change.notice(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
+            return Ok(Outcome::done("CREATE INDEX"));
+        }
+        return Err(store::name_taken(&name));
+    }
+    add(change, newest, name, columns, create.unique).await?;
+    Ok(Outcome::done("CREATE INDEX"))
+}
+
+fn refuse(create: &CreateIndex) -> Result<(), SqlError> {
+    let unsupported = [
+        (create.predicate.is_some(), "a partial index"),
+        (!create.include.is_empty(), "INCLUDE in an index"),
+        (create.nulls_distinct == Some(false), "NULLS NOT DISTINCT"),
+        (!matches!(create.using, None | Some(IndexType::BTree)), "an index that is not a btree"),
+        (create.if_not_exists && create.name.is_none(), "IF NOT EXISTS without a name"),
+    ];
+    match unsupported.iter().find(|(there, _)| *there) {
+        Some((_, what)) => Err(SqlError::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+/// Adds an index to a locked table: in steps, or at once where nobody else can know the table.
+pub async fn add(
+    change: &mut Change,
+    mut table: TableDescriptor,
+    name: String,
+    columns: Vec<crate::catalog::IndexColumn>,
+    unique: bool,
+) -> Result<(), SqlError> {
+    let new = change.is_new(table.id)?;
+    if !new {
+        change.alone("CREATE INDEX on an existing table")?;
+    }
+    let id = table.next_index_id;
+    table.next_index_id += 1;
+    let state = if new { IndexState::Public } else { IndexState::DeleteOnly };
+    store::take_name(&change.txn, &table.schema, &name, table.id).await?;
+    table.indexes.push(IndexDescriptor { id, name, columns, unique, state });
+    store::raise_generation(&change.txn).await?;
+    let table_id = table.id;
+    if new {
+        let table = change.put_table(table);
+        let index = table.indexes.last().ok_or_else(|| SqlError::internal("the index is not there"))?;
+        return fill_whole(&change.txn, &table, index).await;
+    }
+    change.put_table(table);
+    let shared = change.shared()?;
+    let job =
+        job::create(&shared, &change.txn, job::Kind::CreateIndex { table: table_id, index: id }).await?;
+    commit_and_run(change, &shared, job).await
+}
+
+/// Commits the statement's transaction, which holds nothing else, and carries the job out before the client is answered.
+pub async fn commit_and_run(change: &mut Change, shared: &Arc<Shared>, job: u64) -> Result<(), SqlError> {
+    commit_step(change, shared).await?;
+    job::run(shared, job).await
+}
+
+/// Commits what the statement has written so far. What follows goes in transactions of its own; the session gets a new
+/// one, in which nothing has happened.
+pub async fn commit_step(change: &mut Change, shared: &Arc<Shared>) -> Result<(), SqlError> {
+    change.txn.set_commit_before(shared.cluster.schema().borrow().until);
+    change.txn.commit().await.map_err(from_txn)?;
+    change.txn = shared.coordinator.begin(Default::default());
+    change.committed = true;
+    change.overlay = None;
+    shared.catalog.refresh().await.map(drop)
+}
+
+/// In one go, inside the transaction that made the table.
+async fn fill_whole(txn: &Txn, table: &TableDescriptor, index: &IndexDescriptor) -> Result<(), SqlError> {
+    let mut pages = txn.scan(index_span(table.id, table.primary.id), ScanOptions::default());
+    while let Some(page) = pages.try_next().await.map_err(from_txn)? {
+        fill(txn, table, index, &page).await?;
+    }
+    Ok(())
+}
+
+/// Writes the entries of some rows; 23505 if two rows have the same place in a unique index.
+async fn fill(
+    txn: &Txn,
+    table: &TableDescriptor,
+    index: &IndexDescriptor,
+    rows: &[(Key, Value)],
+) -> Result<(), SqlError> {
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let decoder = RowDecoder::for_rows(table, &all)?;
+    let mut entries = BTreeMap::new();
+    let mut row = Vec::new();
+    let mut keys = Vec::with_capacity(rows.len());
+    let mut shown = BTreeMap::new();
+    for (key, value) in rows {
+        decoder.decode(key, value, &mut row)?;
+        let entry = index_entry(table, index, &row)?;
+        if entry.exclusive {
+            if entries.contains_key(&entry.key) {
+                return Err(duplicate(table, index, &row));
+            }
+            shown.insert(entry.key.clone(), row.clone());
+        }
+        keys.push(entry.key.clone());
+        entries.insert(entry.key, entry.value);
+    }
+    let found = txn.get_many(&keys, store::exclusive()).await.map_err(from_txn)?;
+    for (key, found) in keys.iter().zip(found) {
+        let Some(value) = entries.get(key) else { continue };
+        match found {
+            Some(there) if there == *value => {}
+            Some(_) => {
+                let row = shown.get(key).map_or(&[][..], |row| row);
+                return Err(duplicate(table, index, row));
+            }
+            None => txn.put(key.clone(), value.clone()),
+        }
+    }
+    Ok(())
+}
+
+fn duplicate(table: &TableDescriptor, index: &IndexDescriptor, row: &[crate::types::Datum]) -> SqlError {
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for column in &index.columns {
+        if let Some(at) = table.position(column.column) {
+            names.push(table.columns[at].name.clone());
+            values
+                .push(row.get(at).map_or(String::new(), |v| v.to_text(table.columns[at].ty, &TimeZone::UTC)));
+        }
+    }
+    SqlError::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{}\"", index.name))
+        .detail(format!("Key ({})=({}) is duplicated.", names.join(", "), values.join(", ")))
+        .with_fields(|fields| {
+            fields.schema = Some(table.schema.clone());
+            fields.table = Some(table.name.clone());
+            fields.constraint = Some(index.name.clone());
+        })
+}
+
+/// The job: from whatever state the descriptor says.
+pub async fn carry_out(shared: &Arc<Shared>, id: u64, table: u64, index: u32) -> Result<(), SqlError> {
+    let state = |table: &TableDescriptor| table.indexes.iter().find(|i| i.id == index).map(|i| i.state);
+    let Some(now) = shared.catalog.refresh().await?.tables.get(&table).and_then(|t| state(t)) else {
+        // Dropped with its table in the meantime.
+        return job::transact(shared, |txn| async move { job::finish(&txn, id).await }).await;
+    };
+    if now == IndexState::DeleteOnly {
+        shared.catalog.settle().await?;
+        set_state(shared, table, index, IndexState::WriteOnly, None).await?;
+    }
+    if now != IndexState::Public {
+        shared.catalog.settle().await?;
+        if let Err(error) = backfill(shared, table, index).await {
+            if error.sqlstate == SqlState::UNIQUE_VIOLATION {
+                // It cannot become unique: take it back, in the order of a drop, as this same job.
+                job::transact(shared, |txn| async move {
+                    job::put(shared, &txn, id, job::Kind::DropIndex { table, index });
+                    Ok(())
+                })
+                .await?;
+                job::spawn(shared, id);
+            }
+            return Err(error);
+        }
+    }
+    set_state(shared, table, index, IndexState::Public, Some(id)).await?;
+    shared.catalog.settle().await
+}
+
+/// Writes the index's state, finishing the job with it if told to, and takes it over on this node.
+pub async fn set_state(
+    shared: &Arc<Shared>,
+    table: u64,
+    index: u32,
+    state: IndexState,
+    finish: Option<u64>,
+) -> Result<(), SqlError> {
+    job::transact(shared, |txn| async move {
+        if let Some(mut descriptor) = store::lock_table(&txn, table).await? {
+            for found in descriptor.indexes.iter_mut().filter(|i| i.id == index) {
+                found.state = state;
+            }
+            descriptor.version += 1;
+            store::put_table(&txn, &descriptor);
+            store::raise_generation(&txn).await?;
+        }
+        match finish {
+            Some(id) => job::finish(&txn, id).await,
+            None => Ok(()),
+        }
+    })
+    .await?;
+    shared.catalog.refresh().await.map(drop)
+}
+
+async fn backfill(shared: &Arc<Shared>, table: u64, index: u32) -> Result<(), SqlError> {
+    let snapshot = shared.catalog.refresh().await?;
+    let table = snapshot.tables.get(&table).cloned();
+    let Some(table) = table else { return Ok(()) };
+    let Some(index) = table.indexes.iter().find(|i| i.id == index).cloned() else { return Ok(()) };
+    let (table, index) = (&table, &index);
+    let mut span = index_span(table.id, table.primary.id);
+    loop {
+        let here = &span;
+        let last = job::transact(shared, |txn| async move {
+            let options = ScanOptions { limit: Some(PAGE), ..Default::default() };
+            let pages: Vec<_> = txn.scan(here.clone(), options).try_collect().await.map_err(from_txn)?;
+            let rows = pages.concat();
+            fill(&txn, table, index, &rows).await?;
+            Ok((rows.len() as u64 == PAGE).then(|| rows.last().map(|(key, _)| key.clone())).flatten())
+        })
+        .await?;
+        match last {
+            Some(key) => span = Span { start: key.successor(), end: span.end },
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,665 @@
+//! `CREATE TABLE`, `CREATE SCHEMA`, `CREATE SEQUENCE`.
+
+use super::{Change, allocate_ids};
+use crate::{
+    bind::{BindContext, bind_expr_over_table, bind_type},
+    catalog::{
+        CheckConstraint, ColumnDescriptor, IndexColumn, IndexDescriptor, IndexState, SequenceDescriptor,
+        TableDescriptor, TableState, keys, snapshot::encode_u64, store,
+    },
+    error::{SqlError, SqlState},
+    session::{names::Names, parse::fold, run::Outcome},
+    types::PgType,
+};
+use sqlparser::ast::{
+    self, ColumnOption, CreateTable, CreateTableOptions, DataType, Expr, GeneratedAs, SchemaName,
+    SequenceOptions, SqlOption, Statement, TableConstraint,
+};
+use std::sync::Arc;
+
+const MAX_COLUMNS: usize = 1600;
+/// Name of the row id of tables without a key.
+pub const ROW_ID: &str = "rowid";
+
+/// A table while it is put together.
+struct Draft {
+    table: TableDescriptor,
+    sequences: Vec<SequenceDescriptor>,
+    primary: Option<(Option<String>, Vec<IndexColumn>)>,
+}
+
+pub async fn run(change: &mut Change, create: &CreateTable) -> Result<Outcome, SqlError> {
+    refuse(create)?;
+    let (schema, name) = Names::split(&create.name)?;
+    let schema = change.view()?.names.creation_schema(schema)?;
+    check_name(&name)?;
+    if store::is_name_taken(&change.txn, &schema, &name).await? {
+        if create.if_not_exists {
+            change.notice(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
+            return Ok(Outcome::done("CREATE TABLE"));
+        }
+        return Err(store::name_taken(&name));
+    }
+    storage_parameters(change, &create.table_options);
+    let serials = create.columns.iter().filter(|c| is_serial(c)).count() as u64;
+    let shared = change.shared()?;
+    let first = allocate_ids(&shared, 1 + serials).await?;
+    let draft = draft(change, create, first, schema, name)?;
+    write(change, draft).await?;
+    Ok(Outcome::done("CREATE TABLE"))
+}
+
+async fn write(change: &mut Change, draft: Draft) -> Result<(), SqlError> {
+    let Draft { table, sequences, .. } = draft;
+    let txn = change.txn.clone();
+    store::take_name(&txn, &table.schema, &table.name, table.id).await?;
+    if table.has_declared_key() {
+        store::take_name(&txn, &table.schema, &table.primary.name, table.id).await?;
+    }
+    for index in &table.indexes {
+        store::take_name(&txn, &table.schema, &index.name, table.id).await?;
+    }
+    for sequence in &sequences {
+        store::take_name(&txn, &sequence.schema, &sequence.name, sequence.id).await?;
+        store::put_sequence(&txn, sequence);
+    }
+    store::raise_generation(&txn).await?;
+    change.put_table(table);
+    change.overlay(|snapshot| {
+        for sequence in sequences {
+            snapshot.sequences.insert(sequence.id, Arc::new(sequence));
+        }
+    });
+    Ok(())
+}
+
+pub fn check_name(name: &str) -> Result<(), SqlError> {
+    if name.is_empty() {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "zero-length delimited identifier"));
+    }
+    if name.len() > 63 {
+        return Err(SqlError::new(SqlState("42622"), format!("identifier \"{name}\" is too long"))
+            .detail("Names have at most 63 bytes."));
+    }
+    Ok(())
+}
+
+fn refuse(create: &CreateTable) -> Result<(), SqlError> {
+    let unsupported = [
+        (create.temporary || create.global.is_some(), "CREATE TEMPORARY TABLE"),
+        (
+            create.external || create.or_replace || create.transient || create.volatile,
+            "this form of CREATE TABLE",
+        ),
+        (create.query.is_some(), "CREATE TABLE AS"),
+        (create.like.is_some() || create.clone.is_some(), "CREATE TABLE … LIKE"),
+        (create.inherits.is_some(), "table inheritance"),
+        (create.partition_by.is_some() || create.partition_of.is_some(), "declarative partitioning"),
+        (create.on_commit.is_some(), "ON COMMIT"),
+        (create.without_rowid || create.strict, "this form of CREATE TABLE"),
+    ];
+    match unsupported.iter().find(|(there, _)| *there) {
+        Some((_, what)) => Err(SqlError::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+/// `WITH (fillfactor = 100)` and the like tune PostgreSQL's storage.
+fn storage_parameters(change: &mut Change, options: &CreateTableOptions) {
+    let options = match options {
+        CreateTableOptions::None => return,
+        CreateTableOptions::With(options)
+        | CreateTableOptions::Options(options)
+        | CreateTableOptions::Plain(options)
+        | CreateTableOptions::TableProperties(options) => options,
+    };
+    for option in options {
+        let name = match option {
+            SqlOption::KeyValue { key, .. } => key.value.clone(),
+            other => other.to_string(),
+        };
+        change.notice(SqlState("00000"), format!("storage parameter \"{name}\" has no effect"));
+    }
+}
+
+fn serial_type(ty: &DataType) -> Option<PgType> {
+    let DataType::Custom(name, modifiers) = ty else { return None };
+    if !modifiers.is_empty() {
+        return None;
+    }
+    match name.to_string().to_lowercase().as_str() {
+        "serial" | "serial4" => Some(PgType::Int4),
+        "bigserial" | "serial8" => Some(PgType::Int8),
+        "smallserial" | "serial2" => Some(PgType::Int2),
+        _ => None,
+    }
+}
+
+fn is_serial(column: &ast::ColumnDef) -> bool {
+    serial_type(&column.data_type).is_some()
+        || column.options.iter().any(|o| matches!(o.option, ColumnOption::Generated { .. }))
+}
+
+fn draft(
+    change: &Change,
+    create: &CreateTable,
+    first_id: u64,
+    schema: String,
+    name: String,
+) -> Result<Draft, SqlError> {
+    if create.columns.len() > MAX_COLUMNS {
+        return Err(SqlError::new(
+            SqlState::TOO_MANY_COLUMNS,
+            format!("tables can have at most {MAX_COLUMNS} columns"),
+        ));
+    }
+    let primary = IndexDescriptor {
+        id: 1,
+        name: format!("{name}_pkey"),
+        columns: vec![],
+        unique: true,
+        state: IndexState::Public,
+    };
+    let table = TableDescriptor {
+        id: first_id,
+        schema,
+        name,
+        columns: vec![],
+        primary,
+        indexes: vec![],
+        version: 0,
+        next_column_id: 1,
+        next_index_id: 2,
+        state: TableState::Public,
+        checks: vec![],
+    };
+    let mut draft = Draft { table, sequences: vec![], primary: None };
+    for column in &create.columns {
+        add_column(change, &mut draft, column, first_id)?;
+    }
+    let mut late = Vec::new();
+    for column in &create.columns {
+        column_constraints(&mut draft, column, &mut late)?;
+    }
+    for constraint in &create.constraints {
+        table_constraint(&mut draft, constraint, &mut late)?;
+    }
+    finish_primary(&mut draft)?;
+    for (name, expr) in late {
+        let check = new_check(change, &draft.table, name, &expr)?;
+        draft.table.checks.push(check);
+    }
+    Ok(draft)
+}
+
+fn add_column(
+    change: &Change,
+    draft: &mut Draft,
+    def: &ast::ColumnDef,
+    first_id: u64,
+) -> Result<(), SqlError> {
+    let mut column = plain_column(&draft.table, def)?;
+    if is_serial(def) {
+        let id = first_id + 1 + draft.sequences.len() as u64;
+        let sequence = owned_sequence(&draft.table, &column, id);
+        column.default = Some(next_value(&sequence));
+        column.sequence = Some(id);
+        column.nullable = false;
+        draft.sequences.push(sequence);
+    }
+    for option in &def.options {
+        if let ColumnOption::Default(expr) = &option.option {
+            if column.sequence.is_some() {
+                return Err(SqlError::new(
+                    SqlState::SYNTAX_ERROR,
+                    format!(
+                        "multiple default values specified for column \"{}\" of table \"{}\"",
+                        column.name, draft.table.name
+                    ),
+                ));
+            }
+            column.default = default_text(change, expr, column.ty, column.typmod)?;
+        }
+    }
+    draft.table.next_column_id += 1;
+    draft.table.columns.push(column);
+    Ok(())
+}
+
+/// A column's name, type and nullability.
+pub fn plain_column(table: &TableDescriptor, def: &ast::ColumnDef) -> Result<ColumnDescriptor, SqlError> {
+    let name = fold(&def.name);
+    check_name(&name)?;
+    if table.columns.iter().any(|c| c.name == name) {
+        return Err(SqlError::new(
+            SqlState::DUPLICATE_COLUMN,
+            format!("column \"{name}\" specified more than once"),
+        ));
+    }
+    if matches!(name.as_str(), "tableoid" | "xmin" | "cmin" | "xmax" | "cmax" | "ctid") {
+        return Err(SqlError::new(
+            SqlState::DUPLICATE_COLUMN,
+            format!("column name \"{name}\" conflicts with a system column name"),
+        ));
+    }
+    let (ty, typmod) = match serial_type(&def.data_type) {
+        Some(ty) => (ty, -1),
+        None => bind_type(&def.data_type, None)?,
+    };
+    if matches!(
+        ty,
+        PgType::Unknown | PgType::Void | PgType::Char | PgType::Regclass | PgType::Regtype | PgType::Regproc
+    ) {
+        return Err(SqlError::unsupported(format!("a column of type {}", ty.sql_name())));
+    }
+    let not_null =
+        def.options.iter().any(|o| matches!(o.option, ColumnOption::NotNull | ColumnOption::PrimaryKey(_)));
+    let null = def.options.iter().any(|o| matches!(o.option, ColumnOption::Null));
+    if not_null && null {
+        return Err(SqlError::new(
+            SqlState::SYNTAX_ERROR,
+            format!(
+                "conflicting NULL/NOT NULL declarations for column \"{name}\" of table \"{}\"",
+                table.name
+            ),
+        ));
+    }
+    Ok(ColumnDescriptor {
+        id: table.next_column_id,
+        name,
+        ty,
+        nullable: !not_null,
+        default: None,
+        hidden: false,
+        sequence: None,
+        missing: None,
+        typmod,
+    })
+}
+
+/// The text of a default after it was bound once; `NULL` is no default.
+pub fn default_text(
+    change: &Change,
+    expr: &Expr,
+    ty: PgType,
+    typmod: i32,
+) -> Result<Option<String>, SqlError> {
+    bind_constant(change, expr, ty, typmod)?;
+    let text = expr.to_string();
+    Ok((!text.eq_ignore_ascii_case("null")).then_some(text))
+}
+
+pub fn bind_constant(
+    change: &Change,
+    expr: &Expr,
+    ty: PgType,
+    typmod: i32,
+) -> Result<crate::exec::RowProgram, SqlError> {
+    bind_expr_over_table(&bind_context(change)?, None, expr, ty, typmod)
+}
+
+fn bind_context(change: &Change) -> Result<BindContext<'_>, SqlError> {
+    Ok(BindContext {
+        catalog: &change.view()?.names,
+        sql: &change.sql,
+        engine: &change.ctx.engine,
+        zone: change.ctx.session.timezone.clone(),
+        param_types: &[],
+    })
+}
+
+fn owned_sequence(table: &TableDescriptor, column: &ColumnDescriptor, id: u64) -> SequenceDescriptor {
+    let max = match column.ty {
+        PgType::Int2 => i64::from(i16::MAX),
+        PgType::Int4 => i64::from(i32::MAX),
+        _ => i64::MAX,
+    };
+    SequenceDescriptor {
+        id,
+        schema: table.schema.clone(),
+        name: format!("{}_{}_seq", table.name, column.name),
+        start: 1,
+        increment: 1,
+        min: 1,
+        max,
+        owner: Some((table.id, column.id)),
+    }
+}
+
+fn next_value(sequence: &SequenceDescriptor) -> String {
+    let quote = |name: &str| {
+        let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    };
+    let name = format!("{}.{}", quote(&sequence.schema), quote(&sequence.name));
+    format!("nextval('{}'::text)", name.replace('\'', "''"))
+}
+
+type LateChecks = Vec<(Option<String>, Expr)>;
+
+fn column_constraints(
+    draft: &mut Draft,
+    def: &ast::ColumnDef,
+    checks: &mut LateChecks,
+) -> Result<(), SqlError> {
+    let name = fold(&def.name);
+    let id = draft.table.column_named(&name).map_or(0, |c| c.id);
+    let this = vec![IndexColumn { column: id, descending: false }];
+    for option in &def.options {
+        let given = option.name.as_ref().map(fold);
+        match &option.option {
+            ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Default(_) => {}
+            ColumnOption::PrimaryKey(_) => set_primary(draft, given, this.clone())?,
+            ColumnOption::Unique(_) => add_unique(&mut draft.table, given, this.clone()),
+            ColumnOption::Check(check) => {
+                let table = &draft.table.name;
+                checks.push((given.or(Some(format!("{table}_{name}_check"))), (*check.expr).clone()));
+            }
+            ColumnOption::Generated { generated_as, sequence_options, generation_expr, .. } => {
+                if generation_expr.is_some() || !matches!(generated_as, GeneratedAs::ByDefault) {
+                    return Err(SqlError::unsupported("this form of a generated column")
+                        .hint("GENERATED BY DEFAULT AS IDENTITY and serial are supported."));
+                }
+                if sequence_options.as_ref().is_some_and(|options| !options.is_empty()) {
+                    return Err(SqlError::unsupported("options of an identity column"));
+                }
+            }
+            ColumnOption::ForeignKey(_) => return Err(no_foreign_keys()),
+            ColumnOption::Collation(name) => {
+                let name = name.to_string().to_lowercase();
+                if !matches!(name.trim_matches('"'), "c" | "posix" | "default" | "pg_catalog.default") {
+                    return Err(SqlError::unsupported("a collation other than \"C\""));
+                }
+            }
+            other => return Err(SqlError::unsupported(format!("the column option {other}"))),
+        }
+    }
+    Ok(())
+}
+
+pub fn no_foreign_keys() -> SqlError {
+    SqlError::unsupported("a foreign key").hint("Leave the REFERENCES clause out; nothing would enforce it.")
+}
+
+fn table_constraint(
+    draft: &mut Draft,
+    constraint: &TableConstraint,
+    checks: &mut LateChecks,
+) -> Result<(), SqlError> {
+    match constraint {
+        TableConstraint::PrimaryKey(key) => {
+            refuse_deferrable(key.characteristics.is_some())?;
+            let columns = index_columns(&draft.table, &key.columns)?;
+            set_primary(draft, key.name.as_ref().map(fold), columns)
+        }
+        TableConstraint::Unique(unique) => {
+            refuse_deferrable(unique.characteristics.is_some())?;
+            let columns = index_columns(&draft.table, &unique.columns)?;
+            add_unique(&mut draft.table, unique.name.as_ref().map(fold), columns);
+            Ok(())
+        }
+        TableConstraint::Check(check) => {
+            checks.push((check.name.as_ref().map(fold), (*check.expr).clone()));
+            Ok(())
+        }
+        TableConstraint::ForeignKey(_) => Err(no_foreign_keys()),
+        other => Err(SqlError::unsupported(format!("the constraint {other}"))),
+    }
+}
+
+pub fn refuse_deferrable(characteristics: bool) -> Result<(), SqlError> {
+    if characteristics { Err(SqlError::unsupported("a deferrable constraint")) } else { Ok(()) }
+}
+
+/// Columns of a key as written: plain names with a direction.
+pub fn index_columns(
+    table: &TableDescriptor,
+    columns: &[ast::IndexColumn],
+) -> Result<Vec<IndexColumn>, SqlError> {
+    if columns.len() > 32 {
+        return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, "cannot use more than 32 columns in an index"));
+    }
+    let mut out: Vec<IndexColumn> = Vec::new();
+    for column in columns {
+        if column.operator_class.is_some() {
+            return Err(SqlError::unsupported("an operator class"));
+        }
+        let Expr::Identifier(ident) = &column.column.expr else {
+            return Err(SqlError::unsupported("an index on an expression"));
+        };
+        let name = fold(ident);
+        let found = table.columns.iter().find(|c| c.name == name && !c.hidden).ok_or_else(|| {
+            SqlError::new(
+                SqlState::UNDEFINED_COLUMN,
+                format!("column \"{name}\" named in key does not exist"),
+            )
+        })?;
+        let options = &column.column.options;
+        let descending = options.asc == Some(false);
+        // Where NULLs stand in an index changes no answer; keys hold them first, or last when descending.
+        if out.iter().any(|c| c.column == found.id) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" appears twice in a key"),
+            ));
+        }
+        out.push(IndexColumn { column: found.id, descending });
+    }
+    Ok(out)
+}
+
+fn set_primary(draft: &mut Draft, name: Option<String>, columns: Vec<IndexColumn>) -> Result<(), SqlError> {
+    if draft.primary.is_some() {
+        return Err(SqlError::new(
+            SqlState::INVALID_TABLE_DEFINITION,
+            format!("multiple primary keys for table \"{}\" are not allowed", draft.table.name),
+        ));
+    }
+    draft.primary = Some((name, columns));
+    Ok(())
+}
+
+fn finish_primary(draft: &mut Draft) -> Result<(), SqlError> {
+    let table = &mut draft.table;
+    match draft.primary.take() {
+        Some((name, columns)) => {
+            for key in &columns {
+                for column in table.columns.iter_mut().filter(|c| c.id == key.column) {
+                    column.nullable = false;
+                }
+            }
+            if let Some(name) = name {
+                table.primary.name = name;
+            }
+            table.primary.columns = columns;
+        }
+        None => {
+            let id = table.next_column_id;
+            table.next_column_id += 1;
+            table.columns.push(row_id_column(table, id));
+            table.primary.columns = vec![IndexColumn { column: id, descending: false }];
+        }
+    }
+    Ok(())
+}
+
+fn row_id_column(table: &TableDescriptor, id: u32) -> ColumnDescriptor {
+    let mut name = ROW_ID.to_string();
+    while table.columns.iter().any(|c| c.name == name) {
+        name.push('_');
+    }
+    ColumnDescriptor {
+        id,
+        name,
+        ty: PgType::Int8,
+        nullable: false,
+        default: None,
+        hidden: true,
+        sequence: None,
+        missing: None,
+        typmod: -1,
+    }
+}
+
+/// `t_a_b_suffix`, with a number if the table has such a name already.
+pub fn index_name(table: &TableDescriptor, columns: &[IndexColumn], suffix: &str) -> String {
+    let mut base = table.name.clone();
+    for column in columns {
+        if let Some(column) = table.column(column.column) {
+            base.push('_');
+            base.push_str(&column.name);
+        }
+    }
+    let mut end = base.len().min(63 - suffix.len() - 4);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    base.truncate(end);
+    let taken = |name: &str| table.primary.name == name || table.index_named(name).is_some();
+    let plain = format!("{base}_{suffix}");
+    if !taken(&plain) {
+        return plain;
+    }
+    (1..).map(|n| format!("{base}_{suffix}{n}")).find(|name| !taken(name)).unwrap_or(plain)
+}
+
+pub fn add_unique(table: &mut TableDescriptor, name: Option<String>, columns: Vec<IndexColumn>) {
+    let name = name.unwrap_or_else(|| index_name(table, &columns, "key"));
+    let id = table.next_index_id;
+    table.next_index_id += 1;
+    table.indexes.push(IndexDescriptor { id, name, columns, unique: true, state: IndexState::Public });
+}
+
+/// A condition over the table's columns, bound once.
+pub fn new_check(
+    change: &Change,
+    table: &TableDescriptor,
+    name: Option<String>,
+    expr: &Expr,
+) -> Result<CheckConstraint, SqlError> {
+    let shared = Arc::new(table.clone());
+    bind_expr_over_table(&bind_context(change)?, Some(&shared), expr, PgType::Bool, -1)?;
+    let base = name.unwrap_or_else(|| format!("{}_check", table.name));
+    let taken = |name: &str| table.checks.iter().any(|c| c.name == name);
+    let mut chosen = base.clone();
+    let mut n = 0;
+    while taken(&chosen) {
+        n += 1;
+        chosen = format!("{base}{n}");
+    }
+    Ok(CheckConstraint { name: chosen, condition: expr.to_string() })
+}
+
+/// `CREATE SCHEMA`.
+pub async fn create_schema(change: &mut Change, statement: &Statement) -> Result<Outcome, SqlError> {
+    let Statement::CreateSchema { schema_name, if_not_exists, .. } = statement else {
+        return Err(SqlError::internal("not CREATE SCHEMA"));
+    };
+    let SchemaName::Simple(name) = schema_name else {
+        return Err(SqlError::unsupported("CREATE SCHEMA … AUTHORIZATION"));
+    };
+    let (None, name) = Names::split(name)? else {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "a schema's name has one part"));
+    };
+    check_name(&name)?;
+    if name.starts_with("pg_") {
+        return Err(SqlError::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
+            .detail("The prefix \"pg_\" is reserved for system schemas."));
+    }
+    let key = keys::schema(&name);
+    let found = change.txn.get(&key, store::exclusive()).await.map_err(crate::session::errors::from_txn)?;
+    let taken = found.is_some()
+        || change.now().has_schema(&name)
+        || crate::catalog::virtuals::is_system_schema(&name);
+    if taken {
+        if *if_not_exists {
+            change.notice(SqlState::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists, skipping"));
+            return Ok(Outcome::done("CREATE SCHEMA"));
+        }
+        return Err(SqlError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists")));
+    }
+    let shared = change.shared()?;
+    let id = allocate_ids(&shared, 1).await?;
+    change.txn.put(key, encode_u64(id));
+    store::raise_generation(&change.txn).await?;
+    change.overlay(|snapshot| {
+        snapshot.schemas.insert(name, id);
+    });
+    Ok(Outcome::done("CREATE SCHEMA"))
+}
+
+/// `CREATE SEQUENCE`.
+pub async fn create_sequence(change: &mut Change, statement: &Statement) -> Result<Outcome, SqlError> {
+    let Statement::CreateSequence { temporary, if_not_exists, name, data_type, sequence_options, owned_by } =
+        statement
+    else {
+        return Err(SqlError::internal("not CREATE SEQUENCE"));
+    };
+    if *temporary || owned_by.is_some() || data_type.is_some() {
+        return Err(SqlError::unsupported("this form of CREATE SEQUENCE"));
+    }
+    let (schema, name) = Names::split(name)?;
+    let schema = change.view()?.names.creation_schema(schema)?;
+    check_name(&name)?;
+    if *if_not_exists && store::is_name_taken(&change.txn, &schema, &name).await? {
+        change.notice(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
+        return Ok(Outcome::done("CREATE SEQUENCE"));
+    }
+    let shared = change.shared()?;
+    let mut sequence = SequenceDescriptor {
+        id: allocate_ids(&shared, 1).await?,
+        schema,
+        name,
+        start: 1,
+        increment: 1,
+        min: 1,
+        max: i64::MAX,
+        owner: None,
+    };
+    sequence_options_into(&mut sequence, sequence_options)?;
+    store::take_name(&change.txn, &sequence.schema, &sequence.name, sequence.id).await?;
+    store::put_sequence(&change.txn, &sequence);
+    store::raise_generation(&change.txn).await?;
+    change.overlay(|snapshot| {
+        snapshot.sequences.insert(sequence.id, Arc::new(sequence));
+    });
+    Ok(Outcome::done("CREATE SEQUENCE"))
+}
+
+fn sequence_options_into(
+    sequence: &mut SequenceDescriptor,
+    options: &[SequenceOptions],
+) -> Result<(), SqlError> {
+    let number = |expr: &Expr| {
+        expr.to_string().replace(' ', "").parse::<i64>().map_err(|_| {
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid number of a sequence: {expr}"))
+        })
+    };
+    let (mut start, mut min, mut max) = (None, None, None);
+    for option in options {
+        match option {
+            SequenceOptions::IncrementBy(expr, _) => sequence.increment = number(expr)?,
+            SequenceOptions::MinValue(value) => min = value.as_ref().map(number).transpose()?,
+            SequenceOptions::MaxValue(value) => max = value.as_ref().map(number).transpose()?,
+            SequenceOptions::StartWith(expr, _) => start = Some(number(expr)?),
+            // Numbers are taken in blocks in any case.
+            SequenceOptions::Cache(_) | SequenceOptions::Cycle(false) => {}
+            SequenceOptions::Cycle(true) => return Err(SqlError::unsupported("a cycling sequence")),
+        }
+    }
+    let bad = |text: &str| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, text));
+    if sequence.increment == 0 {
+        return bad("INCREMENT must not be zero");
+    }
+    let up = sequence.increment > 0;
+    sequence.min = min.unwrap_or(if up { 1 } else { i64::MIN });
+    sequence.max = max.unwrap_or(if up { i64::MAX } else { -1 });
+    sequence.start = start.unwrap_or(if up { sequence.min } else { sequence.max });
+    if sequence.min >= sequence.max {
+        return bad("MINVALUE must be less than MAXVALUE");
+    }
+    if sequence.start < sequence.min || sequence.start > sequence.max {
+        return bad("START value lies outside of the sequence's bounds");
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! `ALTER TABLE … SPLIT AT`, `SCATTER` and `SHOW SHARDS`: where a table's rows live.
+
+use super::{Change, PLACEMENT_TIMEOUT, create_table};
+use crate::{
+    bind::OutColumn,
+    catalog::TableDescriptor,
+    error::{SqlError, SqlState},
+    row::{column_from_key, column_to_key, index_prefix, index_span, key::split_prefix, table_span},
+    server::Shared,
+    session::run::Outcome,
+    types::{Datum, PgType, TimeZone},
+};
+use quorate_proto::{
+    Key,
+    placement::{Operation, OperationState, PlacementReply, PlacementRequest},
+};
+use sqlparser::ast::{Expr, ObjectName};
+use std::time::Duration;
+
+/// Longest wait for one operation of the placement driver.
+const OPERATION: Duration = Duration::from_secs(120);
+
+pub fn show_columns() -> Vec<OutColumn> {
+    let column = |name: &str, ty| OutColumn { name: name.into(), ty, typmod: -1, origin: None };
+    vec![
+        column("shard_id", PgType::Int8),
+        column("start_key", PgType::Text),
+        column("end_key", PgType::Text),
+        column("leader_node_id", PgType::Int8),
+        column("replica_node_ids", PgType::Text),
+        column("version", PgType::Int8),
+        column("config_epoch", PgType::Int8),
+    ]
+}
+
+pub async fn show(change: &mut Change, name: &ObjectName) -> Result<Outcome, SqlError> {
+    let table = change.view()?.names.table(name)?;
+    let span = table_span(table.id);
+    let mut rows = Vec::new();
+    for (shard, leader) in change.shared()?.cluster.shards() {
+        if !shard.span.overlaps(&span) {
+            continue;
+        }
+        let nodes: Vec<String> = shard.replicas.iter().map(|replica| replica.node.to_string()).collect();
+        rows.push(vec![
+            Datum::Int8(shard.id.0 as i64),
+            Datum::Text(show_key(&shard.span.start, Some(&table))),
+            Datum::Text(shard.span.end.as_ref().map_or("…".into(), |end| show_key(end, Some(&table)))),
+            leader.map(|node| node.0 as i64).into(),
+            Datum::Text(format!("{{{}}}", nodes.join(","))),
+            Datum::Int8(shard.version as i64),
+            Datum::Int8(shard.config_epoch as i64),
+        ]);
+    }
+    Ok(Outcome::rows(rows, "SHOW"))
+}
+
+/// A key in words: `t/(1, 'x')` where it is of the table, its ids and bytes otherwise.
+pub fn show_key(key: &Key, table: Option<&TableDescriptor>) -> String {
+    if key.is_empty() {
+        return "…".into();
+    }
+    let Some((id, index, mut rest)) = split_prefix(key) else { return key.escape_ascii().to_string() };
+    let Some(table) = table.filter(|table| table.id == id) else {
+        return format!("table {id}/{index}/{}", rest.escape_ascii());
+    };
+    let columns = std::iter::once(&table.primary).chain(&table.indexes).find(|i| i.id == index);
+    let mut shown = Vec::new();
+    for column in columns.map(|i| i.columns.as_slice()).unwrap_or_default() {
+        let Some(descriptor) = table.column(column.column) else { break };
+        let Ok(datum) = column_from_key(&mut rest, descriptor.ty, column.descending) else { break };
+        shown.push(match datum {
+            Datum::Null => "NULL".into(),
+            datum => datum.to_text(descriptor.ty, &TimeZone::UTC),
+        });
+    }
+    format!("{}/({})", table.name, shown.join(", "))
+}
+
+pub async fn split_at(
+    change: &mut Change,
+    name: &ObjectName,
+    rows: &[Vec<Expr>],
+) -> Result<Outcome, SqlError> {
+    let table = change.view()?.names.table(name)?;
+    let shared = change.shared()?;
+    for row in rows {
+        let key = split_key(change, &table, row)?;
+        operate(&shared, Operation::Split { at: key }).await?;
+    }
+    Ok(Outcome::done("ALTER TABLE"))
+}
+
+/// The key at which a shard begins: some or all columns of the primary key.
+fn split_key(change: &Change, table: &TableDescriptor, values: &[Expr]) -> Result<Key, SqlError> {
+    if values.len() > table.primary.columns.len() || !table.has_declared_key() {
+        return Err(SqlError::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!(
+                "SPLIT AT takes at most as many values as the primary key of \"{}\" has columns: {}",
+                table.name,
+                if table.has_declared_key() { table.primary.columns.len() } else { 0 }
+            ),
+        ));
+    }
+    let mut key = index_prefix(table.id, table.primary.id);
+    for (column, value) in table.primary.columns.iter().zip(values) {
+        let descriptor = table
+            .column(column.column)
+            .ok_or_else(|| SqlError::internal("a primary key over an unknown column"))?;
+        let program = create_table::bind_constant(change, value, descriptor.ty, descriptor.typmod)?;
+        let datum = program.evaluate(&[], &[], &change.ctx)?.pop().unwrap_or(Datum::Null);
+        column_to_key(&mut key, descriptor.ty, &datum, column.descending)?;
+    }
+    Ok(key.into())
+}
+
+pub async fn scatter(change: &mut Change, name: &ObjectName) -> Result<Outcome, SqlError> {
+    let table = change.view()?.names.table(name)?;
+    let shared = change.shared()?;
+    let span = index_span(table.id, table.primary.id);
+    operate(&shared, Operation::Scatter { span }).await?;
+    Ok(Outcome::done("ALTER TABLE"))
+}
+
+/// Starts an operation of the placement driver and waits for its end.
+async fn operate(shared: &Shared, operation: Operation) -> Result<(), SqlError> {
+    let failed = |why: String| SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, why);
+    let unavailable = |error| SqlError::new(SqlState("57Q01"), format!("placement driver: {error}"));
+    let request = PlacementRequest::Start(operation);
+    let id = match shared.placement.request(request, PLACEMENT_TIMEOUT).await.map_err(unavailable)? {
+        PlacementReply::Started(id) => id,
+        other => return Err(SqlError::internal(format!("placement answered {other:?}"))),
+    };
+    let deadline = shared.env.boottime() + OPERATION;
+    loop {
+        let request = PlacementRequest::Operation { id, wait_millis: 2000 };
+        let reply = shared.placement.request(request, PLACEMENT_TIMEOUT).await.map_err(unavailable)?;
+        let PlacementReply::Operations(found) = reply else {
+            return Err(SqlError::internal(format!("placement answered {reply:?}")));
+        };
+        let step = match found.into_iter().find(|status| status.id == id) {
+            Some(status) => match status.state {
+                OperationState::Done => return Ok(()),
+                OperationState::Failed(why) => return Err(failed(format!("the operation failed: {why}"))),
+                OperationState::Running => status.step,
+            },
+            None => return Err(failed("the placement driver has forgotten the operation".into())),
+        };
+        if shared.env.boottime() > deadline {
+            return Err(failed(format!("the operation takes long; it goes on in the background ({step})"))
+                .hint("quorate.placement_operations tells how far it is."));
+        }
+        shared.env.sleep(Duration::from_millis(10)).await;
+    }
+}

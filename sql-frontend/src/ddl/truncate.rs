@@ -1,0 +1,69 @@
+//! `TRUNCATE`: small tables row by row in the session's transaction, large ones by giving them new, empty indexes.
+
+use super::{AfterCommit, Change, rewrite};
+use crate::{
+    catalog::{TableDescriptor, keys, store},
+    error::SqlError,
+    row::table_span,
+    session::{errors::from_txn, run::Outcome},
+};
+use futures::TryStreamExt;
+use quorate_txn::ScanOptions;
+use sqlparser::ast::{CascadeOption, Truncate, TruncateIdentityOption};
+use std::sync::Arc;
+
+/// Entries that are removed one by one.
+const SMALL: usize = 20_000;
+
+pub async fn run(change: &mut Change, truncate: &Truncate) -> Result<Outcome, SqlError> {
+    if truncate.partitions.is_some() || truncate.on_cluster.is_some() {
+        return Err(SqlError::unsupported("this form of TRUNCATE"));
+    }
+    // Without foreign keys there is nothing to cascade to.
+    let _ = matches!(truncate.cascade, Some(CascadeOption::Cascade));
+    let restart = matches!(truncate.identity, Some(TruncateIdentityOption::Restart));
+    let mut tables = Vec::new();
+    for target in &truncate.table_names {
+        tables.push(change.view()?.names.table(&target.name)?);
+    }
+    for table in &tables {
+        one(change, table).await?;
+        if restart {
+            restart_identity(change, table).await?;
+        }
+    }
+    Ok(Outcome::done("TRUNCATE TABLE"))
+}
+
+async fn one(change: &mut Change, table: &Arc<TableDescriptor>) -> Result<(), SqlError> {
+    let mut pages = change.txn.scan(table_span(table.id), ScanOptions::default());
+    let mut seen = Vec::new();
+    // In a transaction with others there is no other way than row by row.
+    let most = if change.shared_tx { usize::MAX } else { SMALL };
+    while let Some(page) = pages.try_next().await.map_err(from_txn)? {
+        seen.extend(page.into_iter().map(|(key, _)| key));
+        if seen.len() > most {
+            drop(pages);
+            let newest = change.lock_table(table).await?;
+            let target = rewrite::with_new_indexes(&newest);
+            return rewrite::start(change, newest, target, true).await;
+        }
+    }
+    for key in seen {
+        change.txn.delete(key);
+    }
+    Ok(())
+}
+
+async fn restart_identity(change: &mut Change, table: &TableDescriptor) -> Result<(), SqlError> {
+    for id in table.columns.iter().filter_map(|column| column.sequence) {
+        let key = keys::counter(id);
+        change.txn.get(&key, store::exclusive()).await.map_err(from_txn)?;
+        change.txn.delete(key);
+        // This node forgets its block at once; others' last numbers are used up from theirs.
+        change.after_commit.push(AfterCommit::ForgetSequence(id));
+        let now = change.now().clone();
+        change.overlay = Some(now);
+    }
+    Ok(())
+}
