@@ -5,10 +5,16 @@
 
 pub mod bind;
 pub mod catalog;
+pub mod ddl;
+pub mod dml;
 pub mod error;
 pub mod exec;
+pub mod fast;
 pub mod func;
 pub mod row;
+pub mod server;
+pub mod session;
 pub mod types;
+pub mod wire;
 
 pub use error::{Result, SqlError, SqlState};

@@ -32,6 +32,11 @@ pub(crate) enum Body {
 }
 
 impl Resolved {
+    /// A call of a function from outside, without hidden arguments.
+    pub fn external(name: &str, arg_types: Vec<PgType>, result: PgType, udf: Arc<ScalarUDF>) -> Resolved {
+        Resolved { name: name.into(), arg_types, result, body: Body::Call { udf, hidden: vec![] } }
+    }
+
     /// The expression for arguments that already have `arg_types`.
     pub fn call(&self, args: Vec<Expr>) -> Expr {
         let _ = args;

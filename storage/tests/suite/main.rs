@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod codecs;
-mod crash;
 mod engine;
 mod log;
 mod mem_faults;

@@ -14,8 +14,6 @@ mod record;
 mod recovery;
 mod segment;
 mod supply;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 pub use self::disk::{DiskCall, DiskFault};

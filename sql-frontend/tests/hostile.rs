@@ -1,0 +1,130 @@
+//! Bytes that no client should send. The answer is a proper error or a closed connection, and the next client is served.
+
+mod standin;
+
+use quorate_sql::server::SqlConfig;
+use standin::Node;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+fn startup() -> Vec<u8> {
+    let body = b"\x00\x03\x00\x00user\0root\0database\0quorate\0\0";
+    let mut out = ((body.len() + 4) as u32).to_be_bytes().to_vec();
+    out.extend_from_slice(body);
+    out
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![kind];
+    out.extend_from_slice(&((body.len() + 4) as u32).to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+/// Sends, and reads until the server is quiet or gone.
+async fn exchange(node: &Node, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(node.server.address()).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let mut out = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(Ok(n)) = node.env.timeout(Duration::from_millis(300), stream.read(&mut buffer)).await {
+        if n == 0 {
+            break;
+        }
+        out.extend_from_slice(&buffer[..n]);
+    }
+    out
+}
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    haystack.windows(needle.len()).any(|w| w == needle.as_bytes())
+}
+
+async fn is_alive(node: &Node) {
+    let client = node.connect().await;
+    assert_eq!(client.query_one("select 1", &[]).await.unwrap().get::<_, i32>(0), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_is_survived() {
+    let node = Node::start().await;
+    let with = |messages: &[Vec<u8>]| [startup(), messages.concat()].concat();
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "08P01"),
+        (vec![0; 64], "08P01"),
+        (vec![0xff; 64], "08P01"),
+        (with(&[vec![0x7f, 1, 2, 3, 4, 5]]), "08P01"),
+        (with(&[b"Q\xff\xff\xff\xff".to_vec()]), "08P01"),
+        (with(&[frame(b'Q', b"select 1")]), "08P01"),
+        (with(&[frame(b'Q', b"select '\xff\xfe'\0")]), "22021"),
+        (with(&[frame(b'B', b"\0\0\xff\xff")]), "08P01"),
+        (with(&[frame(b'E', b"nope\0\0\0\0\0"), frame(b'S', b"")]), "34000"),
+        (with(&[frame(b'D', b"Snope\0"), frame(b'S', b"")]), "26000"),
+        (with(&[frame(b'F', b"\0\0\0\0"), frame(b'Q', b"select 1\0")]), "0A000"),
+        (with(&[frame(b'p', b"password\0")]), "08P01"),
+        (
+            with(&[frame(
+                b'Q',
+                format!("select {}1{}\0", "(".repeat(20_000), ")".repeat(20_000)).as_bytes(),
+            )]),
+            "54001",
+        ),
+        (with(&[frame(b'Q', format!("select 1{}\0", " + 1".repeat(200_000)).as_bytes())]), "54001"),
+        (with(&[frame(b'Q', format!("select {}\0", "not ".repeat(100_000)).as_bytes())]), "54001"),
+    ];
+    for (bytes, expected) in cases {
+        let answer = exchange(&node, &bytes).await;
+        assert!(contains(&answer, expected), "{expected}: {:?}", answer.escape_ascii().to_string());
+        is_alive(&node).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_parameter_counts() {
+    let node = Node::start().await;
+    let parse = frame(b'P', b"s\0select $1::int + $2::int\0\0\0");
+    let bind = frame(b'B', b"\0s\0\0\0\0\x01\0\0\0\x011\0\0");
+    let answer = exchange(&node, &[startup(), parse, bind, frame(b'S', b"")].concat()).await;
+    assert!(contains(&answer, "bind message supplies 1 parameters") && contains(&answer, "08P01"));
+    is_alive(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_clients_and_strangers() {
+    let node = Node::start_with(SqlConfig { max_connections: 3, ..Default::default() }).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(node.connect().await);
+    }
+    assert!(contains(&exchange(&node, &startup()).await, "53300"));
+    clients.pop();
+    node.env.sleep(Duration::from_millis(100)).await;
+    is_alive(&node).await;
+    let mut stranger = b"\x00\x03\x00\x00user\0nobody\0\0".to_vec();
+    stranger.splice(0..0, ((stranger.len() + 4) as u32).to_be_bytes());
+    assert!(contains(&exchange(&node, &stranger).await, "28000"));
+    let mut elsewhere = b"\x00\x03\x00\x00user\0root\0database\0other\0\0".to_vec();
+    elsewhere.splice(0..0, ((elsewhere.len() + 4) as u32).to_be_bytes());
+    assert!(contains(&exchange(&node, &elsewhere).await, "3D000"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deep_expressions_do_not_overflow_the_stack() {
+    let node = Node::start().await;
+    let client = node.connect().await;
+    for sql in [
+        format!("select 1{}", " + 1".repeat(900)),
+        format!("select {}1{}", "(".repeat(60), ")".repeat(60)),
+        format!("select 1 where 1 = 1{}", " or 1 = 2".repeat(400)),
+        format!("select {}true", "not ".repeat(60)),
+        format!("select case when true then {}1{} end", "case when true then ".repeat(30), " end".repeat(30)),
+    ] {
+        // An answer or an error; what matters is that the server is still there.
+        let _ = client.simple_query(&sql).await;
+        assert!(!client.is_closed(), "{}", &sql[..40]);
+        is_alive(&node).await;
+    }
+}

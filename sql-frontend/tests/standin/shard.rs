@@ -1,0 +1,223 @@
+//! One shard with all keys, in memory, without replicas: what the coordinator talks to in these tests.
+
+use parking_lot::Mutex;
+use quorate_env::{Env, serve};
+use quorate_proto::{
+    Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId, Value,
+    kv::{
+        CheckKind, CommitLocal, LockMode, LockRequest, ReadCertificate, ReadOp, ReadReply, ReadRequest,
+        ReadResult, Row, Scan, ScanResult, ShardAnswer, ShardOp, ShardReply, ShardRequest, TxnState,
+        WaitPolicy,
+    },
+};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+#[derive(Default)]
+struct State {
+    data: BTreeMap<Key, Vec<(Timestamp, Option<Value>)>>,
+    locks: BTreeMap<Key, TxnId>,
+    done: BTreeMap<TxnId, Timestamp>,
+    entries: u64,
+}
+
+pub struct Shard {
+    env: Env,
+    state: Mutex<State>,
+    released: Notify,
+}
+
+/// Rows of one page, whatever was asked for.
+const PAGE: usize = 1000;
+
+impl Shard {
+    pub fn start(env: &Env) -> Arc<Shard> {
+        let shard = Arc::new(Shard { env: env.clone(), state: Mutex::default(), released: Notify::new() });
+        let serving = shard.clone();
+        serve(env, move |_, request: ShardRequest| {
+            let shard = serving.clone();
+            async move { ShardAnswer { result: shard.answer(request.op).await, newer: vec![] } }
+        });
+        shard
+    }
+
+    pub fn keys(&self) -> usize {
+        let state = self.state.lock();
+        state.data.values().filter(|v| v.last().is_some_and(|(_, value)| value.is_some())).count()
+    }
+
+    async fn answer(&self, op: ShardOp) -> Result<ShardReply, KvError> {
+        match op {
+            ShardOp::Read(request) => self.read(request).await.map(ShardReply::Read),
+            ShardOp::CommitLocal(commit) => self.commit(commit),
+            ShardOp::ReleaseLocks(release) => {
+                self.state.lock().locks.retain(|_, holder| *holder != release.txn);
+                self.released.notify_waiters();
+                Ok(ShardReply::Released)
+            }
+            ShardOp::Refresh(refresh) => {
+                let state = self.state.lock();
+                for span in &refresh.spans {
+                    state.unchanged(span, refresh.from, refresh.to, refresh.txn.id)?;
+                }
+                Ok(ShardReply::Refreshed)
+            }
+            ShardOp::QueryTxn(query) => {
+                let state = self.state.lock();
+                let found = state.done.get(&query.txn).copied();
+                Ok(ShardReply::Txn(found.map_or(TxnState::Pending(None), TxnState::Committed)))
+            }
+            ShardOp::Heartbeat(_) => Ok(ShardReply::HeartbeatSeen(TxnState::Pending(None))),
+            other => Err(KvError::BadRequest { why: format!("the stand-in has no {other:?}") }),
+        }
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<ReadReply, KvError> {
+        let mut results = Vec::new();
+        for op in &request.ops {
+            results.push(match op {
+                ReadOp::Get(key) => {
+                    self.lock(&request, key).await?;
+                    let state = self.state.lock();
+                    ReadResult::Get(
+                        state.get(key, request.lock.as_ref().map_or(Some(request.read_ts), |_| None)),
+                    )
+                }
+                ReadOp::Scan(scan) => ReadResult::Scan(self.scan(&request, scan).await?),
+            });
+        }
+        Ok(ReadReply { results, read_ts: request.read_ts, certificate: ReadCertificate::Lease(1) })
+    }
+
+    async fn scan(&self, request: &ReadRequest, scan: &Scan) -> Result<ScanResult, KvError> {
+        let at = if request.lock.is_some() { None } else { Some(request.read_ts) };
+        let most = if scan.max_rows == 0 { PAGE } else { PAGE.min(scan.max_rows as usize) };
+        let found = self.state.lock().rows(&scan.span, scan.reverse, at, most);
+        let mut rows = Vec::new();
+        for row in &found {
+            self.lock(request, &row.key).await?;
+            rows.extend(self.state.lock().get(&row.key, at));
+        }
+        let resume = (found.len() == most).then(|| found.last()).flatten().map(|last| {
+            if scan.reverse {
+                Span { start: scan.span.start.clone(), end: Some(last.key.clone()) }
+            } else {
+                Span { start: last.key.successor(), end: scan.span.end.clone() }
+            }
+        });
+        Ok(ScanResult { rows, resume })
+    }
+
+    async fn lock(&self, request: &ReadRequest, key: &Key) -> Result<(), KvError> {
+        let (Some(LockRequest { mode, wait }), Some(txn)) = (&request.lock, &request.txn) else {
+            return Ok(());
+        };
+        assert_eq!(*mode, LockMode::Exclusive, "the stand-in knows exclusive locks only");
+        let patience = match wait {
+            WaitPolicy::Block(0) => Duration::from_secs(20),
+            WaitPolicy::Block(millis) => Duration::from_millis(*millis),
+            _ => Duration::ZERO,
+        };
+        let deadline = self.env.boottime() + patience;
+        loop {
+            let released = self.released.notified();
+            let holder = {
+                let mut state = self.state.lock();
+                let holder = *state.locks.entry(key.clone()).or_insert(txn.id);
+                if holder == txn.id {
+                    return Ok(());
+                }
+                holder
+            };
+            let left = deadline.saturating_sub(self.env.boottime());
+            if left.is_zero() || self.env.timeout(left, released).await.is_err() {
+                return Err(KvError::LockTimeout { key: key.clone(), holder: Some(holder) });
+            }
+        }
+    }
+
+    fn commit(&self, commit: CommitLocal) -> Result<ShardReply, KvError> {
+        let id = commit.txn.id;
+        let mut state = self.state.lock();
+        let ts = self.env.clock().now().max(commit.commit_ts);
+        let result = state.prove(&commit, ts);
+        if result.is_ok() {
+            for write in commit.writes {
+                state.data.entry(write.key).or_default().push((ts, write.value));
+            }
+            state.done.insert(id, ts);
+            state.entries += 1;
+        }
+        state.locks.retain(|_, holder| *holder != id);
+        self.released.notify_waiters();
+        result.map(|()| ShardReply::Committed(ts, LogPosition { term: 1, index: state.entries }))
+    }
+}
+
+impl State {
+    /// The version at a timestamp, or the newest.
+    fn get(&self, key: &Key, at: Option<Timestamp>) -> Option<Row> {
+        let versions = self.data.get(key)?;
+        let (ts, value) = versions.iter().rev().find(|(ts, _)| at.is_none_or(|at| *ts <= at))?;
+        Some(Row { key: key.clone(), value: value.clone()?, ts: *ts })
+    }
+
+    fn rows(&self, span: &Span, reverse: bool, at: Option<Timestamp>, most: usize) -> Vec<Row> {
+        if span.is_empty() {
+            return vec![];
+        }
+        let end = span.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.data.range((Bound::Included(span.start.clone()), end));
+        let read = |(key, _): (&Key, _)| self.get(key, at);
+        if reverse {
+            range.rev().filter_map(read).take(most).collect()
+        } else {
+            range.filter_map(read).take(most).collect()
+        }
+    }
+
+    fn prove(&self, commit: &CommitLocal, ts: Timestamp) -> Result<(), KvError> {
+        if ts >= commit.commit_before {
+            return Err(KvError::BoundPassed { needed: ts, bound: commit.commit_before });
+        }
+        for span in &commit.refresh {
+            self.unchanged(span, commit.read_ts, ts, commit.txn.id)?;
+        }
+        for check in &commit.checks {
+            match check.kind {
+                CheckKind::UnchangedSince(since) => {
+                    self.unchanged(&Span::point(&check.key), since, ts, commit.txn.id)?;
+                }
+                CheckKind::Absent if self.get(&check.key, None).is_some() => {
+                    return Err(KvError::Exists { key: check.key.clone() });
+                }
+                CheckKind::Absent => {}
+            }
+        }
+        for write in &commit.writes {
+            if self.locks.get(&write.key).is_some_and(|holder| *holder != commit.txn.id) {
+                return Err(conflict(&write.key, ts, commit.read_ts));
+            }
+        }
+        Ok(())
+    }
+
+    fn unchanged(&self, span: &Span, from: Timestamp, to: Timestamp, _: TxnId) -> Result<(), KvError> {
+        let end = span.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        if span.is_empty() {
+            return Ok(());
+        }
+        for (key, versions) in self.data.range((Bound::Included(span.start.clone()), end)) {
+            if let Some((ts, _)) = versions.iter().find(|(ts, _)| *ts > from && *ts <= to) {
+                return Err(conflict(key, *ts, from));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn conflict(key: &Key, their_ts: Timestamp, our_ts: Timestamp) -> KvError {
+    KvError::Conflict { key: key.clone(), other: None, their_ts, our_ts }
+}
+
+pub const SHARD: ShardId = ShardId(1);
