@@ -1,0 +1,186 @@
+//! The driver as a whole: three simulated nodes run its group, fake shards obey it.
+
+mod support;
+
+use quorate_proto::{
+    Key, NodeId, ShardId, Span,
+    placement::{
+        IdKind, NodeState, Operation, OperationState, PlacementReply, PlacementRequest,
+    },
+};
+use std::{collections::BTreeSet, time::Duration};
+use support::{Cluster, node, run};
+
+async fn split(cluster: &Cluster, at: &str) -> OperationState {
+    cluster.do_it(Operation::Split { at: Key::from(at) }).await.state
+}
+
+async fn leader(cluster: &Cluster) -> NodeId {
+    for id in cluster.world.up() {
+        let env = cluster.world.env(id).expect("up");
+        let client = cluster.client(&env);
+        let asked = env.spawn("test.ask", async move {
+            let _ = client.request(PlacementRequest::Nodes, Duration::from_secs(10)).await;
+            client.leader()
+        });
+        if let Ok(Some(leader)) = asked.join().await {
+            return leader;
+        }
+    }
+    panic!("the driver has no leader")
+}
+
+#[test]
+fn founds_splits_and_scatters() {
+    run(1, 3, |cluster| async move {
+        for at in ["b", "d", "f", "h", "j"] {
+            assert_eq!(split(&cluster, at).await, OperationState::Done);
+        }
+        assert_eq!(split(&cluster, "d").await, OperationState::Done, "done already");
+        let map = cluster.map().await;
+        assert_eq!(map.len(), 6);
+        let ids: BTreeSet<u64> = map.values().flat_map(|d| d.replicas.iter().map(|r| r.id.0)).collect();
+        assert_eq!(ids.len(), 18, "replica ids are never used twice");
+        let scatter = cluster.do_it(Operation::Scatter { span: Span::ALL }).await;
+        assert_eq!(scatter.state, OperationState::Done);
+        let shards = cluster.shards.lock();
+        for id in 1..=3 {
+            let led = shards.truth.values().filter(|shard| shard.leader == node(id)).count();
+            assert_eq!(led, 2, "node {id}");
+        }
+    });
+}
+
+#[test]
+fn moves_a_copy_and_lets_the_leader_leave_first() {
+    run(2, 4, |cluster| async move {
+        let from = cluster.shards.lock().truth[&ShardId::FIRST].leader;
+        let shard = ShardId::FIRST;
+        let state = cluster.do_it(Operation::MoveReplica { shard, from, to: node(4) }).await.state;
+        assert_eq!(state, OperationState::Done);
+        let shards = cluster.shards.lock();
+        let truth = &shards.truth[&shard];
+        assert!(truth.descriptor.replica_on(node(4)).is_some() && truth.descriptor.replica_on(from).is_none());
+        assert_eq!(truth.descriptor.voters().count(), 3);
+        assert_ne!(truth.leader, from);
+        assert!(!shards.copies.contains_key(&(shard, from)), "the old copy is destroyed");
+    });
+}
+
+#[test]
+fn operations_outlive_the_drivers_leader_and_lost_answers() {
+    for seed in 10..16 {
+        run(seed, 4, move |cluster| async move {
+            // Answers get lost, so that steps are repeated by the next leader.
+            cluster.shards.lock().lose_answers = 1;
+            let id = cluster.begin(Operation::Split { at: Key::from("m") }).await;
+            let first = leader(&cluster).await;
+            cluster.world.sleep(Duration::from_millis(seed * 7)).await;
+            cluster.crash(first).await;
+            assert_eq!(cluster.wait(id).await.state, OperationState::Done);
+            let map = cluster.map().await;
+            assert_eq!(map.len(), 2, "{map:?}");
+            cluster.up(first);
+            let shard = ShardId::FIRST;
+            let from = node(1);
+            let id = cluster.begin(Operation::MoveReplica { shard, from, to: node(4) }).await;
+            cluster.world.sleep(Duration::from_millis(seed * 13)).await;
+            let second = leader(&cluster).await;
+            cluster.crash(second).await;
+            assert_eq!(cluster.wait(id).await.state, OperationState::Done);
+            let map = cluster.map().await;
+            assert!(map[&shard].replica_on(node(4)).is_some(), "{map:?}");
+            assert_eq!(map[&shard].voters().count(), 3);
+        });
+    }
+}
+
+#[test]
+fn a_dead_nodes_copies_are_replaced_and_the_reason_is_kept() {
+    run(3, 4, |cluster| async move {
+        split(&cluster, "m").await;
+        let setting = |value: &str| PlacementRequest::SetSetting {
+            name: "placement.repair_after".into(),
+            value: value.into(),
+        };
+        cluster.ask(setting("20s")).await;
+        cluster.crash(node(3)).await;
+        cluster.world.sleep(Duration::from_secs(40)).await;
+        let map = cluster.map().await;
+        for shard in map.values() {
+            assert!(shard.replica_on(node(3)).is_none() && shard.replica_on(node(4)).is_some(), "{shard:?}");
+        }
+        let PlacementReply::Decisions(decisions) =
+            cluster.ask(PlacementRequest::Decisions { limit: 10 }).await
+        else {
+            panic!()
+        };
+        let repairs: Vec<_> = decisions.iter().filter(|d| d.scheduler == "repair").collect();
+        assert_eq!(repairs.len(), 2);
+        assert!(repairs.iter().all(|d| d.outcome == "done" && d.chosen == "a new copy on node 4"));
+        // It comes back, and what it still holds goes.
+        cluster.up(node(3));
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        let left = cluster.shards.lock().copies.keys().filter(|(_, holder)| *holder == node(3)).count();
+        assert_eq!(left, 0);
+        let PlacementReply::Nodes(nodes) = cluster.ask(PlacementRequest::Nodes).await else { panic!() };
+        assert!(nodes.iter().all(|n| n.state == NodeState::Live), "{nodes:?}");
+    });
+}
+
+#[test]
+fn ids_settings_and_the_catalog_version_survive_power_loss() {
+    run(4, 3, |cluster| async move {
+        let allocate = || PlacementRequest::AllocateIds { kind: IdKind::Object, count: 10 };
+        let PlacementReply::Ids(first) = cluster.ask(allocate()).await else { panic!() };
+        for to in 1..=3 {
+            let reply = cluster.ask(PlacementRequest::AdvanceSchema { to }).await;
+            assert_eq!(reply, PlacementReply::SchemaAdvanced(to));
+        }
+        for id in 1..=3 {
+            cluster.crash(node(id)).await;
+        }
+        for id in 1..=3 {
+            cluster.up(node(id));
+        }
+        let PlacementReply::Ids(second) = cluster.ask(allocate()).await else { panic!() };
+        assert!(second >= first + 10);
+        assert_eq!(
+            cluster.ask(PlacementRequest::AdvanceSchema { to: 3 }).await,
+            PlacementReply::SchemaAdvanced(3),
+            "asked again, answered again"
+        );
+        assert_eq!(cluster.map().await.len(), 1);
+    });
+}
+
+#[test]
+fn a_silent_node_holds_the_catalog_up_for_its_lease_and_no_longer() {
+    run(5, 3, |cluster| async move {
+        cluster.ask(PlacementRequest::AdvanceSchema { to: 1 }).await;
+        cluster.world.sleep(Duration::from_secs(2)).await;
+        let asking = leader(&cluster).await;
+        let victim = (1..=3).map(node).find(|id| *id != asking).expect("three nodes");
+        cluster.crash(victim).await;
+        cluster.ask(PlacementRequest::AdvanceSchema { to: 2 }).await;
+        let before = cluster.world.elapsed();
+        cluster.ask(PlacementRequest::AdvanceSchema { to: 3 }).await;
+        let waited = cluster.world.elapsed() - before;
+        assert!(waited > Duration::from_secs(2) && waited < Duration::from_secs(8), "{waited:?}");
+    });
+}
+
+#[test]
+fn idle_costs_no_proposals() {
+    run(6, 3, |cluster| async move {
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        let before = cluster.ask(PlacementRequest::Operations).await;
+        let told = cluster.shards.lock().told.len();
+        let position = |cluster: &Cluster| cluster.committed();
+        let at = position(&cluster);
+        cluster.world.sleep(Duration::from_secs(60)).await;
+        assert_eq!(position(&cluster), at, "something was proposed");
+        assert_eq!(cluster.ask(PlacementRequest::Operations).await, before);
+        assert_eq!(cluster.shards.lock().told.len(), told);
+    });
+}

@@ -1,0 +1,405 @@
+//! A cluster for the driver: real groups of the driver itself on simulated nodes, and fake shards that do what they are told.
+
+use parking_lot::Mutex;
+use quorate_consensus::{Consensus, ConsensusConfig};
+use quorate_env::{
+    Env, PlacementClient, rpc,
+    sim::{SimConfig, SimWorld},
+};
+use quorate_placement::Placement;
+use quorate_proto::{
+    KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span,
+    placement::{
+        Frontiers, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus, PlacementReply,
+        PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply, ReplicaReport, ShardMode,
+    },
+};
+use quorate_storage::{MemEngine, MemLog};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The fake shards, all that is true of them.
+#[derive(Default)]
+pub struct Shards {
+    pub truth: BTreeMap<ShardId, Shard>,
+    /// Copies by shard and node, with the descriptor that the copy knows.
+    pub copies: BTreeMap<(ShardId, NodeId), (ReplicaId, ShardDescriptor)>,
+    /// Every command that a node has got, shortened.
+    pub told: Vec<String>,
+    /// The next command is carried out, but its answer gets lost.
+    pub lose_answers: usize,
+}
+
+pub struct Shard {
+    pub descriptor: ShardDescriptor,
+    pub leader: NodeId,
+    pub term: u64,
+    /// Questions until a learner has caught up.
+    pub behind: u32,
+}
+
+impl Shards {
+    fn execute(&mut self, node: NodeId, command: ReplicaCommand) -> Result<ReplicaReply, KvError> {
+        let name = format!("{command:?}");
+        self.told.push(format!("{node}: {}", name.split([' ', '{']).next().unwrap_or_default()));
+        match command {
+            ReplicaCommand::CreateShard { descriptor } => {
+                let id = descriptor.id;
+                let own = descriptor.replica_on(node).expect("a member").id;
+                self.copies.insert((id, node), (own, descriptor.clone()));
+                self.truth.entry(id).or_insert(Shard { descriptor, leader: node, term: 2, behind: 0 });
+                Ok(ReplicaReply::Done)
+            }
+            ReplicaCommand::CreateLearner { descriptor, replica } => {
+                self.copies.entry((descriptor.id, node)).or_insert((replica.id, descriptor));
+                Ok(ReplicaReply::Done)
+            }
+            ReplicaCommand::Split { shard, at, right, right_replicas } => {
+                self.leads(shard, node)?;
+                if let Some(done) = self.truth.get(&right) {
+                    return Ok(ReplicaReply::Changed(vec![
+                        self.truth[&shard].descriptor.clone(),
+                        done.descriptor.clone(),
+                    ]));
+                }
+                let left = self.truth.get_mut(&shard).expect("checked");
+                if !left.descriptor.span.contains(&at) {
+                    return Err(KvError::BadRequest { why: "not inside".into() });
+                }
+                let end = left.descriptor.span.end.replace(at.clone());
+                left.descriptor.version += 1;
+                let (leader, term) = (left.leader, left.term);
+                let left = left.descriptor.clone();
+                let replicas = left.replicas.iter().zip(right_replicas);
+                let descriptor = ShardDescriptor {
+                    id: right,
+                    span: Span { start: at, end },
+                    version: left.version,
+                    config_epoch: left.config_epoch,
+                    replicas: replicas.map(|(r, id)| Replica { id, ..r.clone() }).collect(),
+                };
+                for replica in &descriptor.replicas {
+                    self.copies.insert((right, replica.node), (replica.id, descriptor.clone()));
+                }
+                self.truth.insert(right, Shard { descriptor: descriptor.clone(), leader, term, behind: 0 });
+                self.publish(shard);
+                Ok(ReplicaReply::Changed(vec![left, descriptor]))
+            }
+            ReplicaCommand::ChangeMembers { shard, config_epoch, members } => {
+                self.leads(shard, node)?;
+                let truth = self.truth.get_mut(&shard).expect("checked");
+                if truth.descriptor.replicas == members {
+                    return Ok(ReplicaReply::Changed(vec![truth.descriptor.clone()]));
+                }
+                if truth.descriptor.config_epoch != config_epoch {
+                    return Err(KvError::StaleRoute { shard, newer: vec![truth.descriptor.clone()] });
+                }
+                if members.len() > truth.descriptor.replicas.len() {
+                    truth.behind = 3;
+                } else {
+                    assert_eq!(truth.behind, 0, "a learner votes before it has caught up");
+                }
+                assert!(members.iter().any(|m| m.node == node), "the leader was removed");
+                truth.descriptor.replicas = members;
+                truth.descriptor.config_epoch += 1;
+                let changed = truth.descriptor.clone();
+                self.publish(shard);
+                Ok(ReplicaReply::Changed(vec![changed]))
+            }
+            ReplicaCommand::TransferLeader { shard, to } => {
+                let truth = self.truth.get_mut(&shard).ok_or_else(|| gone(shard))?;
+                let heir = truth.descriptor.replicas.iter().find(|r| r.id == to).expect("a member").node;
+                if truth.leader != heir {
+                    self.leads(shard, node)?;
+                    let truth = self.truth.get_mut(&shard).expect("checked");
+                    truth.leader = heir;
+                    truth.term += 1;
+                }
+                Ok(ReplicaReply::Done)
+            }
+            ReplicaCommand::Destroy { shard, replica } => {
+                assert!(
+                    self.truth[&shard].descriptor.replicas.iter().all(|r| r.id != replica),
+                    "a member was destroyed"
+                );
+                self.copies.retain(|(s, n), (id, _)| (*s, *n, *id) != (shard, node, replica));
+                Ok(ReplicaReply::Done)
+            }
+            ReplicaCommand::Status { shard } => {
+                self.leads(shard, node)?;
+                let truth = self.truth.get_mut(&shard).expect("checked");
+                truth.behind = truth.behind.saturating_sub(1);
+                let caught_up = truth.behind == 0;
+                let members = truth.descriptor.replicas.iter().map(|replica| MemberProgress {
+                    replica: replica.clone(),
+                    matched: 1,
+                    caught_up: caught_up || replica.role == ReplicaRole::Voter,
+                });
+                Ok(ReplicaReply::Status {
+                    descriptor: truth.descriptor.clone(),
+                    leader: Some(truth.leader),
+                    members: members.collect(),
+                })
+            }
+        }
+    }
+
+    fn leads(&self, shard: ShardId, node: NodeId) -> Result<(), KvError> {
+        let truth = self.truth.get(&shard).ok_or_else(|| gone(shard))?;
+        if truth.leader != node {
+            return Err(KvError::NotLeader { shard, leader: Some(truth.leader) });
+        }
+        Ok(())
+    }
+
+    /// The members hear of it; who was removed does not.
+    fn publish(&mut self, shard: ShardId) {
+        let descriptor = self.truth[&shard].descriptor.clone();
+        for replica in &descriptor.replicas {
+            if let Some(copy) = self.copies.get_mut(&(shard, replica.node)) {
+                copy.1 = descriptor.clone();
+            }
+        }
+    }
+
+    /// The node's leaderships go to others, as elections would have it.
+    pub fn node_died(&mut self, node: NodeId) {
+        for shard in self.truth.values_mut().filter(|shard| shard.leader == node) {
+            shard.term += 1;
+            shard.leader = shard.descriptor.voters().map(|r| r.node).find(|n| *n != node).unwrap_or(node);
+        }
+    }
+
+    fn reports(&self, node: NodeId) -> Vec<ReplicaReport> {
+        let own = self.copies.iter().filter(|((_, holder), _)| *holder == node);
+        own.map(|((shard, _), (replica, descriptor))| {
+            let truth = &self.truth[shard];
+            let leader = truth.leader == node;
+            ReplicaReport {
+                shard: *shard,
+                replica: *replica,
+                leader,
+                term: truth.term,
+                descriptor: if leader { truth.descriptor.clone() } else { descriptor.clone() },
+                size_bytes: 0,
+                frontiers: Frontiers::default(),
+                mode: ShardMode::Target,
+            }
+        })
+        .collect()
+    }
+}
+
+fn gone(shard: ShardId) -> KvError {
+    KvError::StaleRoute { shard, newer: Vec::new() }
+}
+
+/// Disks survive crashes; the rest of a node does not.
+pub struct Disk {
+    pub engine: Arc<MemEngine>,
+    pub log: Arc<MemLog>,
+}
+
+#[derive(Clone)]
+pub struct Cluster {
+    pub world: SimWorld,
+    pub shards: Arc<Mutex<Shards>>,
+    disks: Arc<Mutex<BTreeMap<NodeId, Disk>>>,
+    drivers: Vec<Replica>,
+    /// The driver's replicas that are up.
+    placements: Arc<Mutex<BTreeMap<NodeId, std::sync::Weak<Placement>>>>,
+    /// The catalog version that each node says it uses.
+    pub schema: Arc<Mutex<BTreeMap<NodeId, u64>>>,
+}
+
+pub fn node(id: u64) -> NodeId {
+    NodeId(id)
+}
+
+impl Cluster {
+    /// `nodes` nodes, of which the first three carry the driver.
+    pub async fn start(world: SimWorld, nodes: u64) -> Cluster {
+        let drivers = (1..=nodes.min(3)).map(|id| Replica {
+            id: ReplicaId(id),
+            node: NodeId(id),
+            role: ReplicaRole::Voter,
+        });
+        let cluster = Cluster {
+            world,
+            shards: Arc::default(),
+            disks: Arc::default(),
+            drivers: drivers.collect(),
+            placements: Arc::default(),
+            schema: Arc::default(),
+        };
+        for id in 1..=nodes {
+            cluster.up(NodeId(id));
+        }
+        cluster
+    }
+
+    pub fn up(&self, id: NodeId) {
+        let env = self.world.start(id, "c");
+        let disk = {
+            let mut disks = self.disks.lock();
+            let disk = disks
+                .entry(id)
+                .or_insert_with(|| Disk { engine: Arc::new(MemEngine::new()), log: Arc::new(MemLog::new()) });
+            (disk.engine.clone(), disk.log.clone())
+        };
+        let cluster = self.clone();
+        env.clone().spawn("test.node", cluster.node(env, disk)).detach();
+    }
+
+    /// Power loss: what was not flushed or synced is gone.
+    pub async fn crash(&self, id: NodeId) {
+        self.world.crash(id).await;
+        if let Some(disk) = self.disks.lock().get(&id) {
+            disk.engine.crash();
+            disk.log.crash(0);
+        }
+        self.shards.lock().node_died(id);
+    }
+
+    async fn node(self, env: Env, disk: (Arc<MemEngine>, Arc<MemLog>)) {
+        let shards = self.shards.clone();
+        let answering = env.clone();
+        rpc::serve(&env, move |_, command: ReplicaCommand| {
+            let (shards, env) = (shards.clone(), answering.clone());
+            async move {
+                let result = shards.lock().execute(env.node(), command);
+                let lose = {
+                    let mut shards = shards.lock();
+                    let lose = shards.lose_answers > 0;
+                    shards.lose_answers = shards.lose_answers.saturating_sub(1);
+                    lose
+                };
+                if lose {
+                    env.sleep(Duration::from_secs(3600)).await;
+                }
+                ReplicaAnswer { result }
+            }
+        });
+        let consensus = Consensus::start(env.clone(), disk.1, ConsensusConfig::default());
+        if self.drivers.iter().any(|r| r.node == env.node()) {
+            let drivers = Some(self.drivers.clone());
+            let placement = Placement::start(env.clone(), consensus, disk.0, drivers).await.expect("starts");
+            self.placements.lock().insert(env.node(), Arc::downgrade(&placement));
+            // Lives as long as the node.
+            env.spawn("test.hold", async move {
+                std::future::pending::<()>().await;
+                drop(placement);
+            })
+            .detach();
+        }
+        let client = self.client(&env);
+        let mut map_version = 0;
+        loop {
+            let changed = self.shards.lock().reports(env.node());
+            let schema_version = self.schema.lock().get(&env.node()).copied().unwrap_or(0);
+            let request = PlacementRequest::Heartbeat {
+                node: info(&env),
+                clock_offset_micros: 0,
+                changed,
+                full: true,
+                map_version,
+                schema_version,
+            };
+            if let Ok(PlacementReply::Heartbeat { map, schema_version, .. }) =
+                client.request(request, Duration::from_secs(2)).await
+            {
+                assert!(map.version >= map_version, "the map went back");
+                map_version = map.version;
+                self.schema.lock().insert(env.node(), schema_version);
+            }
+            env.sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    pub fn client(&self, env: &Env) -> PlacementClient {
+        PlacementClient::new(env.clone(), self.drivers.iter().map(|r| r.node).collect())
+    }
+
+    /// Asks from whatever node is up.
+    pub async fn ask(&self, request: PlacementRequest) -> PlacementReply {
+        let id = self.world.up()[0];
+        let env = self.world.env(id).expect("up");
+        let (client, name) = (self.client(&env), format!("{request:?}"));
+        let asked =
+            env.spawn("test.ask", async move { client.request(request, Duration::from_secs(60)).await });
+        asked.join().await.expect("not crashed").unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub async fn begin(&self, operation: Operation) -> u64 {
+        match self.ask(PlacementRequest::Start(operation)).await {
+            PlacementReply::Started(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn wait(&self, id: u64) -> OperationStatus {
+        for _ in 0..100 {
+            let reply = self.ask(PlacementRequest::Operation { id, wait_millis: 5000 }).await;
+            let PlacementReply::Operations(all) = reply else { panic!("{reply:?}") };
+            if all[0].state != OperationState::Running {
+                return all[0].clone();
+            }
+        }
+        panic!("operation {id} does not end");
+    }
+
+    pub async fn do_it(&self, operation: Operation) -> OperationStatus {
+        let id = self.begin(operation).await;
+        self.wait(id).await
+    }
+
+    /// Until the first shard is there.
+    pub async fn founded(&self) {
+        for _ in 0..200 {
+            let created = self.shards.lock().copies.len();
+            if created >= self.drivers.len() {
+                return;
+            }
+            self.world.sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the first shard is not created");
+    }
+
+    /// How far the driver's log is committed.
+    pub fn committed(&self) -> LogPosition {
+        let all = self.placements.lock();
+        let up = all.values().filter_map(std::sync::Weak::upgrade);
+        up.map(|placement| placement.group().frontiers().committed).max().unwrap_or_default()
+    }
+
+    /// The map as the driver has it.
+    pub async fn map(&self) -> BTreeMap<ShardId, ShardDescriptor> {
+        match self.ask(PlacementRequest::WatchMap { after_version: 0, wait_millis: 0 }).await {
+            PlacementReply::Map(map) => map.changed.into_iter().map(|d| (d.id, d)).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub fn info(env: &Env) -> NodeInfo {
+    NodeInfo {
+        id: env.node(),
+        incarnation: env.incarnation(),
+        rpc_address: format!("sim:{}", env.node()),
+        sql_address: String::new(),
+        http_address: String::new(),
+        locality: Vec::new(),
+        roles: 7,
+    }
+}
+
+pub fn run<F>(seed: u64, nodes: u64, scenario: impl FnOnce(Cluster) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let outcome = SimWorld::run(SimConfig::new(seed), move |world| async move {
+        let cluster = Cluster::start(world, nodes).await;
+        cluster.founded().await;
+        scenario(cluster).await;
+    });
+    outcome.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+}
