@@ -23,7 +23,8 @@ type Outcome = Result<ClientWriteResponse<Types>, RaftError<Types, ClientWriteEr
 impl Group {
     /// Makes `members` the group's members: adds learners, waits until they have caught up, then changes the voters by
     /// joint consensus. Returns the position of the entry that completed it; at once if they are the members already. May
-    /// be repeated, also by another leader. Only on the leader; one that is not among `members` hands over afterwards.
+    /// be repeated, also by another leader. Only on the leader; one that is to lose its vote brings the new members up, hands
+    /// over to a voter that stays, and answers `NotLeader` naming it: repeat the change there.
     ///
     /// # Errors
     /// `NotLeader`, `QuorumUnavailable`, `Timeout` (repeat it), `BadRequest` (no voters).
@@ -39,6 +40,9 @@ impl Group {
         }
         self.add_missing(&members).await?;
         self.wait_caught_up(&voters).await?;
+        if !voters.contains(&self.replica().0) {
+            return Err(self.leave(voters).await?);
+        }
         if self.voters()? != vec![voters.clone()] {
             probe!("consensus.joint_change");
             self.step(ChangeMembers::ReplaceAllVoters(voters), true).await?;
@@ -53,6 +57,26 @@ impl Group {
             Some(done) => Ok(done),
             None => Err(KvError::Timeout { why: "the members changed meanwhile".into() }),
         }
+    }
+
+    /// Hands over to a voter that stays. (openraft lets a leader without a vote go on, but not change members.)
+    async fn leave(&self, voters: BTreeSet<u64>) -> Result<KvError, KvError> {
+        let present: BTreeSet<u64> = self.voters()?.into_iter().flatten().collect();
+        if present.is_disjoint(&voters) {
+            let both = present.union(&voters).copied().collect();
+            self.step(ChangeMembers::ReplaceAllVoters(both), true).await?;
+        }
+        let present: BTreeSet<u64> = self.voters()?.into_iter().flatten().collect();
+        let progress = self.progress();
+        let matched = |id: u64| progress.iter().find(|p| p.replica.id.0 == id).map_or(0, |p| p.matched);
+        let heir = present.intersection(&voters).copied().max_by_key(|id| matched(*id));
+        let Some(heir) = heir else {
+            return Err(KvError::BadRequest { why: "no voter stays".into() });
+        };
+        probe!("consensus.leader_left");
+        self.transfer(ReplicaId(heir)).await?;
+        let leader = self.shared.leadership.borrow().leader.map(|(_, node)| node);
+        Ok(KvError::NotLeader { shard: self.shard(), leader })
     }
 
     /// openraft's present view, which may be ahead of what was published.

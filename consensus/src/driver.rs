@@ -167,18 +167,14 @@ fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: 
     if committed != appended {
         return false;
     }
-    // Asked before: `standing` holds this lock itself.
-    let reached: std::collections::BTreeSet<u64> = {
-        let received = shared.node.received.lock();
-        members.nodes.iter().filter(|(_, node)| received.reaches(**node, now)).map(|(id, _)| *id).collect()
-    };
     let elections = shared.elections.lock();
+    let others = members.nodes.keys().filter(|id| **id != shared.replica().0);
     shared.standing(&elections, leadership.term, |standing| {
-        let received = |id: &u64| reached.contains(id);
-        members.nodes.keys().filter(|id| **id != shared.replica().0).all(|id| {
+        let mut others = others;
+        others.all(|id| {
             let knows =
                 elections.acks.get(id).is_some_and(|a| a.term == leadership.term && a.commit == committed);
-            knows && standing.is_fortified(*id) || !received(id)
+            (knows && standing.is_fortified(*id)) || !standing.reaches(*id, now)
         })
     })
 }

@@ -37,6 +37,11 @@ impl Standing<'_> {
         voter == self.me || self.counts(voter).is_some()
     }
 
+    /// Whether the voter's node has answered lately.
+    pub fn reaches(&self, member: u64, now: Duration) -> bool {
+        (self.promise)(member).is_some_and(|promise| now < promise.until)
+    }
+
     /// The end of the lease: until then, a majority of every active configuration refuses to elect another leader. `None`
     /// if there is no such majority now. `alone` is the end for a voter that needs nobody but itself.
     pub fn lease(&self, now: Duration, physical: Timestamp, alone: Duration) -> Option<Duration> {

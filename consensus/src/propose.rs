@@ -69,7 +69,9 @@ impl Group {
     /// Refused before anything was appended.
     fn refused(&self, evaluated_term: u64, forward: &ForwardToLeader<Types>) -> ProposeError {
         let me = self.replica().0;
-        if forward.reason == ForwardReason::NotLeader && forward.leader_id == Some(me) && evaluated_term > 0 {
+        let leads = self.shared.leadership.borrow().is_leader;
+        if forward.reason == ForwardReason::NotLeader && (forward.leader_id == Some(me) || leads) {
+            tracing::debug!(evaluated_term, "the term is over");
             return ProposeError::TermChanged;
         }
         let named = forward.leader_node.map(|member: raft::types::Member| NodeId(member.node));
@@ -109,5 +111,67 @@ impl Group {
     fn lost_quorum(&self, got: &BTreeSet<u64>, started: Duration) -> ProposeError {
         metrics::counter!("quorate_consensus_no_quorum_total").increment(1);
         ProposeError::NoQuorum { missing: self.missing(got), since: self.shared.env.boottime() - started }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Applied, Entry, FOUNDING_POSITION, Fatal, Leadership, SnapshotSink, SnapshotSource, StateMachine,
+    };
+    use parking_lot::Mutex;
+    use quorate_env::sim::{SimConfig, SimWorld};
+    use quorate_proto::ShardId;
+    use std::sync::Arc;
+
+    #[derive(Default)]
+    struct Counter(Mutex<Vec<(LogPosition, bool)>>);
+
+    impl StateMachine for Counter {
+        fn applied(&self) -> Applied {
+            Applied { position: FOUNDING_POSITION, membership: None }
+        }
+
+        fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal> {
+            self.0.lock().extend(entries.iter().map(|e| (e.position, e.command.is_some())));
+            Ok(vec![Bytes::new(); entries.len()])
+        }
+
+        fn flushed(&self) -> LogPosition {
+            FOUNDING_POSITION
+        }
+
+        fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, Fatal> {
+            Err(Fatal("none".into()))
+        }
+
+        fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
+            Err(Fatal("none".into()))
+        }
+
+        fn leadership(&self, _: &Leadership) {}
+    }
+
+    /// PROTOCOL 4. openraft is told no term here, so the entry gets into the log.
+    #[test]
+    fn an_entry_of_another_term_is_applied_as_nothing() {
+        let run = SimWorld::run(SimConfig::new(1), |world| async move {
+            let env = world.start(NodeId(1), "");
+            let counter = Arc::new(Counter::default());
+            let (_consensus, group) = crate::testing::single(env, ShardId(3), counter.clone()).await;
+            let term = group.leadership().borrow().term;
+            for (evaluated_term, applied) in [(term - 1, false), (term, true), (term + 1, false)] {
+                let command = Command { evaluated_term, bytes: Bytes::from_static(b"x") };
+                let written = group.shared.raft().unwrap().client_write(command).await.unwrap();
+                assert_eq!(written.data == Reply::TermChanged, !applied);
+                let last = *counter.0.lock().last().unwrap();
+                assert_eq!(last, (position(&written.log_id), applied));
+            }
+            let (at, _) = group.propose(term, Bytes::from_static(b"y")).await.unwrap();
+            assert_eq!(group.frontiers().applied, at);
+            assert_eq!(group.propose(term + 1, Bytes::new()).await, Err(ProposeError::TermChanged));
+        });
+        run.unwrap();
     }
 }

@@ -1,1 +1,90 @@
+//! The placement driver: which nodes there are, which shard owns which keys on which nodes, ids, settings, the catalog
+//! version, and the operations that change all this (DESIGN §8).
+//!
+//! It decides and versions; shards carry out and report. Its state ([`state`], pure) is replicated by a Raft group of its
+//! own on the nodes with the role ([`machine`]); the leader answers requests ([`service`]), keeps what need not be
+//! replicated ([`leader`]: heartbeats, reports, leases of the catalog version) and carries operations out ([`run`]), each
+//! step of which may be repeated by the next leader. What to do is decided by pure functions ([`planner`]).
+//!
+//! Absent on purpose: it never reads user rows, never touches a replica but through [`quorate_proto::rpc::Service::Replica`],
+//! and without a change it proposes nothing.
 
+pub mod command;
+pub mod leader;
+pub mod machine;
+pub mod planner;
+pub mod run;
+pub mod service;
+pub mod settings;
+pub mod state;
+mod store;
+
+use machine::Machine;
+use quorate_consensus::{Consensus, Group, OpenError, Start};
+use quorate_env::Env;
+use quorate_proto::{NodeId, Replica, ShardId};
+use quorate_storage::{Engine, StorageError};
+use std::sync::Arc;
+
+/// One replica of the driver.
+pub struct Placement {
+    env: Env,
+    group: Arc<Group>,
+    machine: Arc<Machine>,
+    founders: Vec<NodeId>,
+    leading: parking_lot::Mutex<Option<Arc<leader::Session>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("node {0} is none of the placement driver's members")]
+    NotAMember(NodeId),
+    #[error("nothing is stored here, and the founding members were not given")]
+    NoFounders,
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Placement {
+    /// Opens this node's replica of the driver (founding it with `founders` if there is none yet) and serves requests. All
+    /// nodes must be given the same founders.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        env: Env,
+        consensus: Arc<Consensus>,
+        engine: Arc<dyn Engine>,
+        founders: Option<Vec<Replica>>,
+    ) -> Result<Arc<Placement>, StartError> {
+        let machine = {
+            let (env, founders) = (env.clone(), founders.clone());
+            let node = env.node();
+            env.blocking("placement.open", move || Machine::open(engine, node, founders)).await?
+        };
+        let replica = machine.replica();
+        let start = match (machine.fresh(), &founders) {
+            (true, Some(members)) => Start::Founding { members: members.clone() },
+            _ => Start::Existing,
+        };
+        let group = consensus.open(ShardId::PLACEMENT, replica, start, machine.clone()).await?;
+        let founders = founders.unwrap_or_default().iter().map(|member| member.node).collect();
+        let placement =
+            Arc::new(Placement { env: env.clone(), group, machine, founders, leading: Default::default() });
+        service::serve(&placement);
+        env.spawn("placement.lead", leader::lead(placement.clone())).detach();
+        env.spawn("placement.flush", machine::flush(env.clone(), placement.machine.clone())).detach();
+        Ok(placement)
+    }
+
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    /// The present leadership, if this replica leads and may answer.
+    pub(crate) fn session(&self) -> Option<Arc<leader::Session>> {
+        self.leading.lock().clone()
+    }
+}

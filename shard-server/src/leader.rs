@@ -205,10 +205,11 @@ impl Leader {
         spans: impl IntoIterator<Item = &'a Span>,
         keys: impl IntoIterator<Item = &'a Key>,
         ts: Timestamp,
+        by: TxnId,
     ) {
         let mut core = self.core();
-        spans.into_iter().for_each(|span| core.cache.add_span(span, ts));
-        keys.into_iter().for_each(|key| core.cache.add_point(key, ts));
+        spans.into_iter().for_each(|span| core.cache.add_span(span, ts, Some(by)));
+        keys.into_iter().for_each(|key| core.cache.add_point(key, ts, Some(by)));
     }
 
     /// The locks from `at` on go to the right half of a split; their waiters must ask there.

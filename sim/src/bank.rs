@@ -177,6 +177,14 @@ impl Bank {
             None => (Told::Unknown, BTreeMap::new()),
         };
         let ended = self.cluster.world.elapsed();
+        tracing::info!(
+            id,
+            ?told,
+            wrote,
+            begun = begun.as_secs_f64(),
+            took = (ended - begun).as_secs_f64(),
+            "told"
+        );
         self.history.lock().push(Record { id, begun, ended, told, seen: Seen { reads, wrote } });
     }
 

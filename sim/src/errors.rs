@@ -3,7 +3,10 @@
 use parking_lot::Mutex;
 use std::{fmt, sync::Arc};
 use tracing::{Event, Level, Subscriber, field::Field};
-use tracing_subscriber::{EnvFilter, Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::LevelFilter, layer::Context, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// The errors logged so far.
 #[derive(Clone, Default)]
@@ -37,14 +40,30 @@ impl<S: Subscriber> Layer<S> for Errors {
     }
 }
 
+/// Virtual seconds since the world's start (which is a thousand seconds after its boot).
+struct WorldTime;
+
+impl FormatTime for WorldTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{:.6}", quorate_env::time::now().as_secs_f64() - 1000.0)
+    }
+}
+
 /// Collects errors from now on; `verbose` also writes the log (by `RUST_LOG`) to standard error.
 pub fn collect(verbose: bool) -> Errors {
     let errors = Errors::default();
     let log = verbose.then(|| {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        tracing_subscriber::fmt::layer().without_time().with_writer(std::io::stderr).with_filter(filter)
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_timer(WorldTime)
+            .with_writer(std::io::stderr)
+            .with_filter(filter)
     });
     // Only the first caller in a process gets its wish; the binary runs one seed.
-    let _ = tracing_subscriber::registry().with(errors.clone()).with(log).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(errors.clone().with_filter(LevelFilter::ERROR))
+        .with(log)
+        .try_init();
     errors
 }

@@ -1,4 +1,4 @@
-//! The whole cluster under simulation: real consensus, shards and transactions on simulated machines, under one seed.
+//! The whole cluster under simulation: real consensus, placement, shards and transactions on simulated machines, under one seed.
 //!
 //! A run has two phases. In the first, clients work while crashes, partitions and a bad network are drawn from the seed;
 //! then everything is healed, and the cluster must answer again, agree with itself and account for every acknowledged
@@ -62,7 +62,7 @@ async fn scenario(world: SimWorld, seed: u64) -> (Vec<String>, Vec<String>) {
 async fn story(world: SimWorld, seed: u64, facts: &mut Vec<String>) -> Result<Vec<String>, String> {
     let clock_jumps = seed % 5 == 4;
     let cluster = Cluster::found(world.clone(), 3, &bank::splits()).await;
-    let cluster = cluster.map_err(|error| format!("the cluster cannot be founded: {error}"))?;
+    let cluster = cluster.map_err(|why| format!("the cluster cannot be founded: {why}"))?;
     let bank = Bank::new(cluster.clone());
     bank.open().await?;
     let clients = bank.clients(world.random().range(2..7));

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use quorate_env::sim::NetworkFaults;
-use quorate_proto::{NodeId, ShardId};
+use quorate_proto::NodeId;
 use std::{collections::BTreeMap, time::Duration};
 
 /// How often each sort of trouble struck.
@@ -33,6 +33,7 @@ pub async fn run(cluster: &Cluster, rounds: u64, clock_jumps: bool) -> Struck {
             5 => crash_during_partition(cluster).await,
             _ => clock_jump(cluster).await,
         };
+        tracing::info!(at = world.elapsed().as_secs_f64(), name, "struck");
         *struck.entry(name).or_default() += 1;
     }
     struck
@@ -51,12 +52,14 @@ pub async fn heal(cluster: &Cluster) -> Result<(), String> {
 }
 
 async fn restart(cluster: &Cluster, id: NodeId) -> Result<(), String> {
-    cluster.start(id).await.map_err(|error| format!("node {id} does not start again: {error}"))
+    cluster.start(id).await.map_err(|why| format!("node {id} does not start again: {why}"))
 }
 
 fn some_leader(cluster: &Cluster) -> NodeId {
-    let shard = ShardId(cluster.world.random().range(1..cluster.shards.len() as u64 + 1));
-    cluster.leader(shard).unwrap_or_else(|| some_node(cluster))
+    let shards = cluster.shards();
+    let drawn = cluster.world.random().range(0..shards.len() as u64) as usize;
+    let leader = shards.get(drawn).and_then(|shard| cluster.leader(*shard));
+    leader.unwrap_or_else(|| some_node(cluster))
 }
 
 fn some_node(cluster: &Cluster) -> NodeId {

@@ -3,20 +3,25 @@
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use quorate_consensus::{Consensus, ConsensusConfig};
-use quorate_env::Env;
 use quorate_env::sim::SimWorld;
+use quorate_env::{Env, PlacementClient};
+use quorate_placement::Placement;
 use quorate_proto::{
-    Key, KvError, NodeId, ReplicaId, ShardDescriptor,
+    Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardId,
     kv::{ShardOp, ShardReply},
-    placement::{MapUpdate, ReplicaCommand},
+    placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport},
 };
 use quorate_shard_server::{Peers, ShardConfig, ShardServer};
 use quorate_storage::{MemEngine, MemLog};
 use quorate_txn::{Coordinator, Router, TxnConfig, route::SendOptions};
 use std::{
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
+
+/// Between two heartbeats to the placement driver.
+const PULSE: Duration = Duration::from_millis(500);
 
 /// What survives a crash, as far as it was synced.
 #[derive(Clone)]
@@ -62,7 +67,10 @@ impl Default for Disk {
 pub struct Node {
     pub env: Env,
     pub shards: Arc<ShardServer>,
+    pub driver: Arc<PlacementClient>,
     pub coordinator: Arc<Coordinator>,
+    /// Held so that the replica of the driver lives as long as the node.
+    _placement: Arc<Placement>,
 }
 
 /// Other shards, reached by the coordinator's router.
@@ -77,54 +85,92 @@ impl Peers for Routed {
     }
 }
 
-/// Starts a node on its disk; `founding` are the shards that it founds if it does not have them yet.
+/// The placement driver's members: every founding node.
+pub fn founders(nodes: &[NodeId]) -> Vec<Replica> {
+    let replica = |&node: &NodeId| Replica { id: ReplicaId(node.0), node, role: ReplicaRole::Voter };
+    nodes.iter().map(replica).collect()
+}
+
+/// Starts a node on its disk, for the first time or again.
 ///
 /// # Errors
-/// When a replica cannot be opened.
-pub async fn start(
-    world: &SimWorld,
-    id: NodeId,
-    disk: &Disk,
-    founding: &[ShardDescriptor],
-) -> Result<Node, KvError> {
+/// When it cannot open what the disk holds.
+pub async fn start(world: &SimWorld, id: NodeId, disk: &Disk, nodes: &[NodeId]) -> Result<Node, String> {
     let env = world.start(id, "simulated");
-    let booted: Arc<OnceLock<Result<Node, KvError>>> = Arc::default();
-    let (slot, disk, founding) = (booted.clone(), disk.clone(), founding.to_vec());
+    let booted: Arc<OnceLock<Result<Node, String>>> = Arc::default();
+    let (slot, disk, founders) = (booted.clone(), disk.clone(), founders(nodes));
     // Inside the node, so that whatever is spawned on the way belongs to it.
     let boot = {
         let env = env.clone();
         env.clone().spawn("node.boot", async move {
-            let _ = slot.set(boot(env, disk, founding).await);
+            let _ = slot.set(boot(env, disk, founders).await);
         })
     };
     let _ = boot.join().await;
-    let crashed = || Err(KvError::Internal { why: "crashed while starting".into() });
-    booted.get().cloned().unwrap_or_else(crashed)
+    booted.get().cloned().unwrap_or_else(|| Err("crashed while starting".into()))
 }
 
-async fn boot(env: Env, disk: Disk, founding: Vec<ShardDescriptor>) -> Result<Node, KvError> {
-    let config = TxnConfig::default();
+async fn boot(env: Env, disk: Disk, founders: Vec<Replica>) -> Result<Node, String> {
     let consensus = Consensus::start(env.clone(), Arc::new(disk.open_log(&env)), ConsensusConfig::default());
-    let router = Router::with_source(env.clone(), None, config.unavailable_after);
+    let nodes = founders.iter().map(|member| member.node).collect();
+    let driver = Arc::new(PlacementClient::new(env.clone(), nodes));
+    let router = Router::new(env.clone(), driver.clone());
     let peers = Arc::new(Routed(router.clone()));
+    let engine = disk.engine;
     let shards =
-        ShardServer::start(env.clone(), disk.engine, consensus, peers, ShardConfig::default()).await?;
-    for descriptor in &founding {
-        shards.command(ReplicaCommand::CreateShard { descriptor: descriptor.clone() }).await.result?;
-    }
-    router.update(&MapUpdate { version: 1, changed: founding, full: true, ..MapUpdate::default() });
-    let coordinator = Coordinator::new(env.clone(), router, config);
-    Ok(Node { env, shards, coordinator })
+        ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, ShardConfig::default())
+            .await
+            .map_err(|error| error.to_string())?;
+    let placement = Placement::start(env.clone(), consensus, engine, Some(founders))
+        .await
+        .map_err(|error| error.to_string())?;
+    env.spawn("node.pulse", pulse(env.clone(), shards.clone(), driver.clone(), router.clone())).detach();
+    let coordinator = Coordinator::new(env.clone(), router, TxnConfig::default());
+    Ok(Node { env, shards, driver, coordinator, _placement: placement })
 }
 
-/// Replica ids of the founding copies: the shard's number and the node's.
-pub fn founding_replica(shard: u64, node: NodeId) -> ReplicaId {
-    ReplicaId(shard * 100 + node.0)
+/// Tells the driver of the node and its replicas, and takes the shard map from its answers.
+async fn pulse(env: Env, shards: Arc<ShardServer>, driver: Arc<PlacementClient>, router: Arc<Router>) {
+    let mut acknowledged: BTreeMap<ShardId, ReplicaReport> = BTreeMap::new();
+    let mut full = true;
+    loop {
+        let reports = shards.reports();
+        let news = |report: &&ReplicaReport| full || acknowledged.get(&report.shard) != Some(*report);
+        let request = PlacementRequest::Heartbeat {
+            node: info(&env),
+            clock_offset_micros: env.clock().offset_micros(),
+            changed: reports.iter().filter(news).cloned().collect(),
+            full,
+            map_version: router.map_version(),
+            schema_version: 0,
+        };
+        match driver.request(request, 4 * PULSE).await {
+            Ok(PlacementReply::Heartbeat { map, want_full, .. }) => {
+                router.update(&map);
+                acknowledged = reports.into_iter().map(|report| (report.shard, report)).collect();
+                full = want_full;
+            }
+            _ => full = true,
+        }
+        env.sleep(PULSE).await;
+    }
+}
+
+fn info(env: &Env) -> NodeInfo {
+    NodeInfo {
+        id: env.node(),
+        incarnation: env.incarnation(),
+        rpc_address: format!("sim:{}", env.node()),
+        sql_address: String::new(),
+        http_address: String::new(),
+        locality: Vec::new(),
+        roles: 0b111,
+    }
 }
 
 /// The nodes that are up, shared by clients, nemesis and checks.
 #[derive(Clone, Default)]
-pub struct Running(Arc<Mutex<std::collections::BTreeMap<NodeId, Node>>>);
+pub struct Running(Arc<Mutex<BTreeMap<NodeId, Node>>>);
 
 impl Running {
     pub fn insert(&self, node: Node) {

@@ -160,7 +160,7 @@ fn lock_points(
             Err(holder) => return Err(InTheWay { key: key.clone(), holder, intent: false }),
         }
     }
-    note(core, &request.ops, read_ts);
+    note(core, &request.ops, read_ts, Some(txn.id));
     Ok(())
 }
 

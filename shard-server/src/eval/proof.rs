@@ -141,7 +141,7 @@ impl Replica {
         {
             let core = leader.core();
             for write in claims.writes {
-                ts = ts.max(core.cache.get(&write.key).next());
+                ts = ts.max(core.cache.get(&write.key).floor_for(claims.txn.id));
             }
         }
         for write in claims.writes {
@@ -188,7 +188,8 @@ impl Replica {
                 return Err(KvError::Conflict { key, other: None, their_ts, our_ts: claims.read_ts });
             }
         }
-        leader.note_reads(claims.refresh, claims.checks.iter().map(|check| &check.key), ts);
+        let checked = claims.checks.iter().map(|check| &check.key);
+        leader.note_reads(claims.refresh, checked, ts, claims.txn.id);
         Ok(Proof::Holds(ts))
     }
 }

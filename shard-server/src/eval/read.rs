@@ -11,7 +11,7 @@ use crate::{
     replica::Replica,
 };
 use quorate_proto::kv::{ReadCertificate, ReadOp, ReadReply, ReadRequest, ReadResult, Row, TxnMeta};
-use quorate_proto::{Key, KvError, Timestamp};
+use quorate_proto::{Key, KvError, Timestamp, TxnId};
 use quorate_storage::{Snapshot, intent, intent::Intent, mvcc};
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ impl Replica {
         loop {
             self.wait_clock(read_ts).await?;
             let leader = self.leader()?;
-            let snapshot = self.snapshot_for(&leader, &request.ops, read_ts).await?;
+            let snapshot = self.snapshot_for(&leader, &request, read_ts).await?;
             let state = self.still(&leader, version)?;
             let certificate = self.certify(&leader).await?;
             if read_ts < state.gc_threshold {
@@ -133,9 +133,11 @@ impl Replica {
     async fn snapshot_for(
         &self,
         leader: &Arc<Leader>,
-        ops: &[ReadOp],
+        request: &ReadRequest,
         read_ts: Timestamp,
     ) -> Result<Box<dyn Snapshot>, KvError> {
+        let ops = &request.ops;
+        let by = request.txn.as_ref().map(|txn| txn.id);
         {
             let mut core = leader.core();
             let free = ops.iter().all(|op| match op {
@@ -144,13 +146,13 @@ impl Replica {
             });
             if free {
                 // Writers who come later find the note; those before us are applied. No latch needs to be entered.
-                note(&mut core, ops, read_ts);
+                note(&mut core, ops, read_ts, by);
                 drop(core);
                 return Ok(self.context.engine.snapshot());
             }
         }
         let _latched = leader.latch(latches(ops)).await?;
-        note(&mut leader.core(), ops, read_ts);
+        note(&mut leader.core(), ops, read_ts, by);
         Ok(self.context.engine.snapshot())
     }
 
@@ -173,11 +175,11 @@ impl Replica {
     }
 }
 
-pub(super) fn note(core: &mut crate::leader::Core, ops: &[ReadOp], ts: Timestamp) {
+pub(super) fn note(core: &mut crate::leader::Core, ops: &[ReadOp], ts: Timestamp, by: Option<TxnId>) {
     for op in ops {
         match op {
-            ReadOp::Get(key) => core.cache.add_point(key, ts),
-            ReadOp::Scan(scan) => core.cache.add_span(&scan.span, ts),
+            ReadOp::Get(key) => core.cache.add_point(key, ts, by),
+            ReadOp::Scan(scan) => core.cache.add_span(&scan.span, ts, by),
         }
     }
 }

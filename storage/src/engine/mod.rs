@@ -102,8 +102,9 @@ pub trait Ingest: Send {
 pub trait Snapshot: Send + Sync {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>>;
 
-    /// The first pair at or after `from` whose key begins with `from[..prefix]`. With the prefix that the family's keys
-    /// group by (in `Data` all but the last 8 bytes) bloom filters spare the search.
+    /// The first pair at or after `from` whose key begins with `from[..prefix]`. In `Data`, whose keys are a prefix-free part
+    /// and 8 bytes, bloom filters spare the search when `prefix` leaves out just these 8; keys of another form may then be
+    /// missed.
     fn seek_prefix(&self, family: Family, from: &[u8], prefix: usize) -> Result<Option<(Bytes, Bytes)>>;
 
     /// A cursor over `[start, end)` of the family; place it with a seek before use.

@@ -204,6 +204,13 @@ impl Groups {
         }
     }
 
+    /// Applies an operation that is durable by the same step.
+    pub fn settle(&mut self, group: GroupKey, op: LogOp) {
+        let marks = op.clone();
+        self.apply(group, op);
+        self.mark_durable(group, &marks);
+    }
+
     /// To be called on the visible state when the operation has become durable.
     pub fn mark_durable(&mut self, group: GroupKey, op: &LogOp) {
         let at = match op {

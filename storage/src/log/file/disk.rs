@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,8 +13,9 @@ pub enum DiskCall {
     Sync,
 }
 
-/// Called ahead of each write and fsync, from the thread that makes it; an error is taken for the disk's. May also wait.
-pub type DiskFault = Arc<dyn Fn(DiskCall) -> io::Result<()> + Send + Sync>;
+/// Called ahead of each write and fsync of a file, from the thread that makes it; an error is taken for the disk's. May
+/// also wait.
+pub type DiskFault = Arc<dyn Fn(DiskCall, &Path) -> io::Result<()> + Send + Sync>;
 
 #[derive(Default)]
 pub(super) struct Disk {
@@ -26,17 +28,17 @@ impl Disk {
         Disk { fault, syncs: AtomicU64::new(0) }
     }
 
-    fn check(&self, call: DiskCall) -> io::Result<()> {
-        self.fault.as_ref().map_or(Ok(()), |fault| fault(call))
+    fn check(&self, call: DiskCall, path: &Path) -> io::Result<()> {
+        self.fault.as_ref().map_or(Ok(()), |fault| fault(call, path))
     }
 
-    pub fn write(&self, file: &File, raw: &[u8], at: u64) -> io::Result<()> {
-        self.check(DiskCall::Write)?;
+    pub fn write(&self, file: &File, path: &Path, raw: &[u8], at: u64) -> io::Result<()> {
+        self.check(DiskCall::Write, path)?;
         file.write_all_at(raw, at)
     }
 
-    pub fn sync(&self, file: &File) -> io::Result<()> {
-        self.check(DiskCall::Sync)?;
+    pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.check(DiskCall::Sync, path)?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         file.sync_data()
     }

@@ -14,6 +14,8 @@ mod record;
 mod recovery;
 mod segment;
 mod supply;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use self::disk::{DiskCall, DiskFault};

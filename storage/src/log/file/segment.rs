@@ -62,7 +62,7 @@ impl LogFile {
             file.file.write_all_at(&zeros[..part], at).map_err(|e| file.failed("zero", e))?;
             at += part as u64;
         }
-        disk.sync(&file.file).map_err(|e| file.failed("sync", e))?;
+        file.sync(disk)?;
         sync_dir(dir)?;
         Ok(file)
     }
@@ -95,11 +95,11 @@ impl LogFile {
     }
 
     pub fn write(&self, raw: &[u8], at: u64, disk: &Disk) -> Result<()> {
-        disk.write(&self.file, raw, at).map_err(|e| self.failed("write", e))
+        disk.write(&self.file, &self.path, raw, at).map_err(|e| self.failed("write", e))
     }
 
     pub fn sync(&self, disk: &Disk) -> Result<()> {
-        disk.sync(&self.file).map_err(|e| self.failed("sync", e))
+        disk.sync(&self.file, &self.path).map_err(|e| self.failed("sync", e))
     }
 
     /// Makes it a free file, durably: nothing in it is found again.

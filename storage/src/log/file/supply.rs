@@ -81,6 +81,14 @@ impl Supply {
         }
     }
 
+    /// Waits until no file is being made: the next to open the directory may use the same numbers.
+    pub fn finish(&mut self) {
+        if std::mem::take(&mut self.ordered) {
+            // A file that could not be made is missed by nobody now.
+            let _ = self.made.recv();
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1

@@ -85,6 +85,7 @@ impl Writer {
             if let Some(done) = closing {
                 let end = self.flush();
                 self.shared.die(StorageError::Dead("closed".into()));
+                self.supply.finish();
                 self.shared.unlock();
                 return done(end);
             }
@@ -114,11 +115,12 @@ impl Writer {
     }
 
     /// After a failed write nothing can be trusted: every operation from now on is told so.
-    fn refuse(self, jobs: &Receiver<Job>, closing: Option<Done>, error: StorageError) {
+    fn refuse(mut self, jobs: &Receiver<Job>, closing: Option<Done>, error: StorageError) {
         let error = self.shared.die(error);
         if let Some(done) = closing {
             done(Err(error.clone()));
         }
+        self.supply.finish();
         self.shared.unlock();
         for job in jobs {
             match job {
@@ -241,9 +243,6 @@ impl Writer {
     /// Everything in the batch is on disk: notes it, and tells the callers.
     fn account(&mut self, batch: Vec<Job>, extents: Vec<Vec<Extent>>, start: u64) {
         let generation = self.active.generation;
-        for (group, at) in std::mem::take(&mut self.marks) {
-            self.kept.entry(group).or_default().committed(at, generation);
-        }
         let mut dones = Vec::with_capacity(batch.len());
         let mut extents = extents.into_iter();
         let mut written = Vec::new();
@@ -266,6 +265,10 @@ impl Writer {
                 durable.push((group, *at));
             }
             self.keep(group, op, generation);
+        }
+        // They stand at the frame's end.
+        for (group, at) in std::mem::take(&mut self.marks) {
+            self.kept.entry(group).or_default().committed(at, generation);
         }
         let mut index = self.shared.index.lock();
         let (gained, left) = index.settle(&written);

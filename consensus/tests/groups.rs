@@ -1,0 +1,473 @@
+//! Scenarios of one group on simulated nodes: elections, replication, leases, members.
+
+mod common;
+
+use bytes::Bytes;
+use common::{Cluster, SHARD, ms, replica, replicas, run};
+use quorate_consensus::{ProposeError, ReadCertificate};
+use quorate_env::NodeId;
+use quorate_proto::placement::ShardMode;
+use quorate_proto::{KvError, Replica, ReplicaId, ReplicaRole};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+#[test]
+fn founders_elect_a_leader_and_replicate() {
+    run(1, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+        let group = cluster.group(leader, SHARD);
+        let (position, reply) = group.propose(term, bytes("a")).await.unwrap();
+        assert_eq!((position.term, position.index), (term, 12), "after the blank entry at 11");
+        assert_eq!(reply, bytes("1"));
+        cluster.write(SHARD, "b").await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+        assert!(matches!(group.confirm_read().await.unwrap(), ReadCertificate::Lease(_)));
+        assert_eq!(group.mode(), ShardMode::Target);
+        let frontiers = group.frontiers();
+        assert!(frontiers.flushed <= frontiers.applied && frontiers.applied <= frontiers.committed);
+        assert!(frontiers.committed <= frontiers.appended && frontiers.applied <= frontiers.durable);
+        for other in [1, 2, 3].into_iter().filter(|n| *n != leader) {
+            let follower = cluster.group(other, SHARD);
+            assert!(follower.lease().is_none());
+            assert!(matches!(
+                follower.propose(term, bytes("x")).await,
+                Err(ProposeError::NotLeader { leader: Some(l) }) if l == NodeId(leader)
+            ));
+            assert!(matches!(follower.confirm_read().await, Err(KvError::NotLeader { .. })));
+        }
+    });
+}
+
+#[test]
+fn a_dead_leader_is_replaced_within_two_seconds_and_nothing_is_lost() {
+    for seed in 0..5 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let watch = cluster.watch_leases(SHARD);
+            let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            cluster.world.sleep(ms(cluster.world.random().range(0..3000))).await;
+            cluster.crash(leader).await;
+            let died = cluster.world.elapsed();
+            let (next, _) = cluster.wait_leader_if(SHARD, 2 * SECOND, |_, t| t > term).await;
+            println!("seed {seed}: new leader after {:?}", cluster.world.elapsed() - died);
+            assert_ne!(next, leader);
+            cluster.write(SHARD, "b").await;
+            cluster.restart(leader).await;
+            cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+            assert!(watch.share() > 0.3, "{}", watch.share());
+        });
+    }
+}
+
+#[test]
+fn a_cut_off_leaders_lease_ends_before_its_successor_leads() {
+    for seed in 0..5 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let _watch = cluster.watch_leases(SHARD);
+            let (old, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            let others: Vec<u64> = (1..=3).filter(|n| *n != old).collect();
+            let ids: Vec<NodeId> = others.iter().map(|n| NodeId(*n)).collect();
+            cluster.world.partition(&[NodeId(old)], &ids);
+            assert!(cluster.group(old, SHARD).lease().is_some());
+            let (next, newer) = cluster.wait_leader_if(SHARD, 3 * SECOND, |_, t| t > term).await;
+            assert_ne!(next, old);
+            assert!(cluster.group(old, SHARD).lease().is_none());
+            // It still believes to lead, and refuses definitely, in bounded time.
+            let before = cluster.world.elapsed();
+            let refused = cluster.group(old, SHARD).propose(term, bytes("lost")).await.unwrap_err();
+            assert!(
+                matches!(&refused, ProposeError::NoQuorum { missing, .. } if *missing == ids),
+                "{refused}"
+            );
+            assert!(matches!(
+                cluster.group(old, SHARD).confirm_read().await,
+                Err(KvError::QuorumUnavailable { .. })
+            ));
+            assert!(cluster.world.elapsed() - before < 4 * SECOND);
+            assert_eq!(cluster.group(old, SHARD).mode(), ShardMode::Degraded);
+            cluster.group(next, SHARD).propose(newer, bytes("b")).await.unwrap();
+            cluster.world.heal();
+            cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+            let late = cluster.group(old, SHARD).propose(term, bytes("late")).await.unwrap_err();
+            assert!(late.is_definite());
+        });
+    }
+}
+
+/// PROTOCOL 2: B acknowledges A, restarts at once, and is asked by C, who cannot see A. A still reads by lease.
+#[test]
+fn a_restarted_node_does_not_vote_within_a_lease_period() {
+    run(3, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let _watch = cluster.watch_leases(SHARD);
+        let (a, term) = cluster.wait_leader(SHARD, SECOND).await;
+        let rest: Vec<u64> = (1..=3).filter(|n| *n != a).collect();
+        let (b, c) = (rest[0], rest[1]);
+        cluster.write(SHARD, "a").await;
+        cluster.world.partition(&[NodeId(a)], &[NodeId(c)]);
+        // C's promise to A runs out; B's does not, and B refuses C.
+        cluster.world.sleep(3 * SECOND).await;
+        assert!(cluster.group(a, SHARD).lease().is_some());
+        assert_eq!(cluster.leader(SHARD), Some((a, term)));
+        for _ in 0..3 {
+            cluster.crash(b).await;
+            cluster.world.partition(&[NodeId(a)], &[NodeId(b)]);
+            cluster.world.sleep(ms(50)).await;
+            cluster.restart(b).await;
+            let restarted = cluster.world.elapsed();
+            let lease = cluster.group(a, SHARD).lease();
+            assert!(lease.is_some(), "the promise of B's earlier life");
+            cluster.world.sleep(ms(1150)).await;
+            assert!(cluster.group(a, SHARD).lease().is_none());
+            assert_eq!(cluster.leader(SHARD), Some((a, term)), "nobody else leads yet");
+            let (next, _) = cluster.wait_leader_if(SHARD, 3 * SECOND, |n, _| n != a).await;
+            assert!(next == b || next == c);
+            assert!(cluster.world.elapsed() - restarted >= cluster.config.support);
+            cluster.world.heal();
+            cluster
+                .eventually("A sees the other leader", 2 * SECOND, || {
+                    !cluster.group(a, SHARD).leadership().borrow().is_leader
+                })
+                .await;
+            break;
+        }
+        cluster.write(SHARD, "b").await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+    });
+}
+
+#[test]
+fn a_term_that_is_over_is_refused() {
+    run(4, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+        let group = cluster.group(leader, SHARD);
+        for wrong in [term - 1, term + 1] {
+            assert_eq!(group.propose(wrong, bytes("x")).await, Err(ProposeError::TermChanged));
+        }
+        cluster.write(SHARD, "a").await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a"]).await;
+    });
+}
+
+#[test]
+fn leadership_is_handed_over_and_the_giver_keeps_no_lease() {
+    for seed in 0..4 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let _watch = cluster.watch_leases(SHARD);
+            let (mut leader, mut term) = cluster.wait_leader(SHARD, SECOND).await;
+            for round in 0..6 {
+                cluster.write(SHARD, &format!("v{round}")).await;
+                if round % 2 == 1 {
+                    cluster.world.sleep(5 * SECOND).await;
+                    assert!(cluster.group(leader, SHARD).is_quiet());
+                }
+                let heir = leader % 3 + 1;
+                let group = cluster.group(leader, SHARD);
+                assert!(group.lease().is_some());
+                let before = cluster.world.elapsed();
+                let (done, ()) = tokio::join!(group.transfer(replica(heir).id), async {
+                    cluster.world.sleep(Duration::from_micros(1)).await;
+                });
+                done.unwrap();
+                assert!(cluster.world.elapsed() - before < ms(200));
+                assert!(group.lease().is_none());
+                let (next, newer) = cluster.wait_leader_if(SHARD, SECOND, |_, t| t > term).await;
+                assert_eq!(next, heir);
+                (leader, term) = (next, newer);
+            }
+            let others = (1..=3).filter(|n| *n != leader);
+            for other in others {
+                assert!(matches!(
+                    cluster.group(other, SHARD).transfer(replica(other).id).await,
+                    Err(KvError::NotLeader { .. })
+                ));
+            }
+        });
+    }
+}
+
+#[test]
+fn members_come_and_go_through_learners_and_joint_consensus() {
+    run(5, |world| async move {
+        let cluster = Cluster::new(world, 1..=5);
+        cluster.found(SHARD, 1..=3).await;
+        let _watch = cluster.watch_leases(SHARD);
+        cluster.wait_leader(SHARD, SECOND).await;
+        let mut written = Vec::new();
+        for n in 0..20 {
+            let value = format!("v{n}");
+            cluster.write(SHARD, &value).await;
+            written.push(value);
+        }
+        // Replace 1 by 4, and a follower by 5, whoever leads.
+        for (out, new) in [(1, 4), (2, 5)] {
+            cluster.learner(SHARD, &replica(new)).await;
+            let present: Vec<u64> = members(&cluster);
+            let wanted = replicas(present.iter().copied().filter(|n| *n != out).chain([new]));
+            change(&cluster, wanted.clone()).await;
+            let again = change(&cluster, wanted.clone()).await;
+            assert_eq!(again, change(&cluster, wanted).await, "repeating changes nothing");
+            let value = format!("without {out}");
+            cluster.write(SHARD, &value).await;
+            written.push(value);
+        }
+        let values: Vec<&str> = written.iter().map(String::as_str).collect();
+        cluster.same_everywhere(SHARD, &[3, 4, 5], &values).await;
+        for new in [4, 5] {
+            assert_eq!(*cluster.machine(new, SHARD).restored.lock(), 1, "a new member gets a snapshot");
+        }
+        let mut left = members(&cluster);
+        left.sort_unstable();
+        assert_eq!(left, [3, 4, 5]);
+        cluster.consensus(1).remove(SHARD).await.unwrap();
+        // A learner stays one, and a demoted voter becomes one.
+        let mut wanted = replicas([3, 4]);
+        wanted.push(Replica { role: ReplicaRole::Learner, ..replica(5) });
+        change(&cluster, wanted.clone()).await;
+        cluster.write(SHARD, "two voters").await;
+        let (leader, _) = cluster.wait_leader(SHARD, 3 * SECOND).await;
+        let mut found = cluster.group(leader, SHARD).members().replicas;
+        found.sort_by_key(|r| r.id);
+        assert_eq!(found, wanted);
+        cluster
+            .eventually("the learner follows", SECOND, || {
+                cluster.machine(5, SHARD).values().last() == Some(&bytes("two voters"))
+            })
+            .await;
+    });
+}
+
+fn members(cluster: &Cluster) -> Vec<u64> {
+    let (leader, _) = cluster.leader(SHARD).unwrap();
+    cluster.group(leader, SHARD).members().replicas.iter().map(|r| r.node.0).collect()
+}
+
+async fn change(cluster: &Cluster, members: Vec<Replica>) -> quorate_proto::LogPosition {
+    let until = cluster.world.elapsed() + 20 * SECOND;
+    loop {
+        if let Some((leader, _)) = cluster.leader(SHARD) {
+            match cluster.group(leader, SHARD).change_members(members.clone()).await {
+                Ok(position) => return position,
+                Err(KvError::BadRequest { why }) => panic!("{why}"),
+                Err(error) => println!("{error}"),
+            }
+        }
+        assert!(cluster.world.elapsed() < until);
+        cluster.world.sleep(ms(50)).await;
+    }
+}
+
+#[test]
+fn a_single_replica_grows_to_three_and_loses_its_first() {
+    run(6, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, [1]).await;
+        let _watch = cluster.watch_leases(SHARD);
+        cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        assert!(cluster.group(1, SHARD).lease().is_some());
+        for new in [2, 3] {
+            cluster.learner(SHARD, &replica(new)).await;
+        }
+        change(&cluster, replicas(1..=3)).await;
+        cluster.write(SHARD, "b").await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+        cluster.crash(1).await;
+        cluster.write(SHARD, "c").await;
+        cluster.restart(1).await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b", "c"]).await;
+    });
+}
+
+#[test]
+fn a_member_whose_log_was_trimmed_away_gets_a_snapshot() {
+    run(7, |world| async move {
+        let config = quorate_consensus::ConsensusConfig { keep_entries: 40, ..Default::default() };
+        let cluster = Cluster::with_config(world, 1..=3, config);
+        cluster.found(SHARD, 1..=3).await;
+        let (leader, _) = cluster.wait_leader(SHARD, SECOND).await;
+        let away = leader % 3 + 1;
+        cluster.write(SHARD, "v").await;
+        cluster.crash(away).await;
+        for n in 0..300 {
+            cluster.write(SHARD, &n.to_string()).await;
+        }
+        let third = (1..=3).find(|n| *n != leader && *n != away).unwrap();
+        for node in [leader, third] {
+            let before = cluster.group(node, SHARD).frontiers();
+            assert!(before.trimmed.index <= 10, "F has not moved");
+            cluster.flush(node, SHARD);
+            cluster
+                .eventually("the log is trimmed", 5 * SECOND, || {
+                    cluster.group(node, SHARD).frontiers().trimmed.index > 200
+                })
+                .await;
+        }
+        cluster.restart(away).await;
+        cluster
+            .eventually("the snapshot arrives", 10 * SECOND, || {
+                *cluster.machine(away, SHARD).restored.lock() == 1
+            })
+            .await;
+        cluster.write(SHARD, "after").await;
+        cluster
+            .eventually("and the log after it", 5 * SECOND, || {
+                cluster.machine(away, SHARD).values().len() == 302
+            })
+            .await;
+        // What came by snapshot survives a crash as well.
+        cluster.crash(away).await;
+        cluster.restart(away).await;
+        cluster
+            .eventually("it is all there", 5 * SECOND, || cluster.machine(away, SHARD).values().len() == 302)
+            .await;
+    });
+}
+
+#[test]
+fn a_quiet_group_keeps_its_lease_and_wakes_for_a_write() {
+    run(8, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let watch = cluster.watch_leases(SHARD);
+        let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        cluster.world.sleep(10 * SECOND).await;
+        let group = cluster.group(leader, SHARD);
+        for node in 1..=3 {
+            assert!(cluster.group(node, SHARD).is_quiet(), "node {node}");
+        }
+        for _ in 0..600 {
+            cluster.world.sleep(ms(100)).await;
+            assert!(group.lease().is_some());
+            assert!(group.is_quiet());
+            assert_eq!(cluster.leader(SHARD), Some((leader, term)));
+        }
+        assert!(watch.share() > 0.98, "{}", watch.share());
+        let before = cluster.world.elapsed();
+        group.propose(term, bytes("b")).await.unwrap();
+        assert!(cluster.world.elapsed() - before < ms(10), "one heartbeat round more, no timeout");
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+        cluster.world.sleep(10 * SECOND).await;
+        assert!(group.is_quiet());
+        cluster.crash(leader).await;
+        cluster.wait_leader_if(SHARD, 2 * SECOND, |_, t| t > term).await;
+    });
+}
+
+#[test]
+fn a_member_that_restarts_is_told_of_a_quiet_group() {
+    run(9, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        cluster.world.sleep(6 * SECOND).await;
+        let member = leader % 3 + 1;
+        cluster.crash(member).await;
+        cluster.world.sleep(10 * SECOND).await;
+        assert!(cluster.group(leader, SHARD).is_quiet(), "a dead member does not keep it awake");
+        assert!(cluster.group(leader, SHARD).lease().is_some());
+        cluster.restart(member).await;
+        cluster
+            .eventually("it knows the leader", 2 * SECOND, || {
+                cluster.group(member, SHARD).leadership().borrow().leader.is_some()
+            })
+            .await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a"]).await;
+        cluster.world.sleep(8 * SECOND).await;
+        assert!(cluster.group(leader, SHARD).is_quiet());
+        assert_eq!(cluster.leader(SHARD), Some((leader, term)), "the leadership was not disturbed");
+    });
+}
+
+#[test]
+fn a_black_holed_member_wedges_nothing_and_catches_up() {
+    run(10, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+        let hole = leader % 3 + 1;
+        // Nothing reaches it any more; what it sends arrives.
+        cluster.world.cut(NodeId(leader), NodeId(hole));
+        let mut written = Vec::new();
+        for n in 0..200 {
+            let before = cluster.world.elapsed();
+            let value = n.to_string();
+            cluster.group(leader, SHARD).propose(term, bytes(&value)).await.unwrap();
+            assert!(cluster.world.elapsed() - before < ms(50), "write {n}");
+            written.push(value);
+            cluster.world.sleep(ms(25)).await;
+        }
+        assert_eq!(cluster.leader(SHARD), Some((leader, term)), "pre-vote leaves the leader alone");
+        assert!(cluster.group(leader, SHARD).lease().is_some());
+        cluster.world.heal();
+        let values: Vec<&str> = written.iter().map(String::as_str).collect();
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &values).await;
+    });
+}
+
+#[test]
+fn many_groups_change_leaders_together() {
+    run(11, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        let shards: Vec<_> = (1..=40).map(quorate_proto::ShardId).collect();
+        for shard in &shards {
+            cluster.found(*shard, 1..=3).await;
+        }
+        let mut led = std::collections::BTreeMap::<u64, u64>::new();
+        for shard in &shards {
+            let (leader, _) = cluster.wait_leader(*shard, 2 * SECOND).await;
+            *led.entry(leader).or_default() += 1;
+        }
+        assert!(led.len() == 3 && led.values().all(|n| *n > 5), "spread over the nodes: {led:?}");
+        cluster.world.sleep(6 * SECOND).await;
+        cluster.crash(1).await;
+        let died = cluster.world.elapsed();
+        for shard in &shards {
+            cluster.wait_leader_if(*shard, 2 * SECOND, |n, _| n != 1).await;
+        }
+        println!("40 groups have leaders after {:?}", cluster.world.elapsed() - died);
+        cluster.restart(1).await;
+        for shard in &shards {
+            cluster.write(*shard, "x").await;
+            cluster.same_everywhere(*shard, &[1, 2, 3], &["x"]).await;
+        }
+    });
+}
+
+#[test]
+fn an_unknown_replica_id_is_not_taken_for_the_one_that_is_there() {
+    run(12, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=2).await;
+        cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        // The member that the group names is not the one that node 3 carries.
+        let other = Replica { id: ReplicaId(999), ..replica(3) };
+        cluster.learner(SHARD, &other).await;
+        let (leader, _) = cluster.leader(SHARD).unwrap();
+        let group = cluster.group(leader, SHARD);
+        let change = cluster.env(leader).timeout(5 * SECOND, group.change_members(replicas(1..=3))).await;
+        assert!(change.is_err(), "it cannot catch up");
+        assert!(cluster.machine(3, SHARD).values().is_empty());
+        cluster.write(SHARD, "b").await;
+    });
+}

@@ -1,0 +1,330 @@
+//! What only the leader keeps, in memory and for its term: who was heard of when, what nodes have reported, until when they
+//! may use which catalog version. A new leader starts with nothing and grants everybody the benefit of the doubt.
+
+use crate::{Placement, command::Command, run, settings};
+use parking_lot::Mutex;
+use quorate_proto::{
+    NodeId, ShardDescriptor, ShardId, Timestamp,
+    placement::{NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// For how long a node may use a catalog version after its heartbeat (PROTOCOL 20). A version change waits this long for a
+/// node that has gone silent.
+pub const SCHEMA_LEASE: Duration = Duration::from_secs(6);
+/// Changes of leaders are told for so long; who misses them learns from refusals.
+const NEWS: Duration = Duration::from_secs(5);
+
+/// One leadership.
+pub struct Session {
+    pub term: u64,
+    /// When it began: `Env::boottime`, and the physical clock.
+    pub began: Duration,
+    began_at: Timestamp,
+    memory: Mutex<Memory>,
+    /// Wakes whoever waits for nodes to catch up with the catalog version.
+    beats: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Memory {
+    nodes: BTreeMap<NodeId, Heard>,
+    reports: BTreeMap<(ShardId, NodeId), ReplicaReport>,
+    leaders: BTreeMap<ShardId, Led>,
+    /// The catalog version that is being raised to: leases are granted as if it were present already.
+    raising: u64,
+}
+
+struct Heard {
+    /// `Env::boottime` of the last heartbeat.
+    at: Duration,
+    stamp: Timestamp,
+    clock_offset_micros: i64,
+    schema: u64,
+    /// No longer than this does it use a version older than it reported, or the one after next.
+    lease: Timestamp,
+    /// All of its replicas were reported in this term.
+    complete: bool,
+    /// Replicas per node count from reports.
+    incarnation: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Led {
+    term: u64,
+    node: NodeId,
+    since: Duration,
+}
+
+/// The moving part of a heartbeat.
+pub(crate) struct Beat {
+    pub clock_offset_micros: i64,
+    pub changed: Vec<ReplicaReport>,
+    pub full: bool,
+    pub schema_version: u64,
+}
+
+/// Follows the group's leadership: while this replica leads, operations are carried out and requests answered.
+pub(crate) async fn lead(placement: Arc<Placement>) {
+    let env = placement.env.clone();
+    let mut leadership = placement.group.leadership();
+    loop {
+        let (term, ready) = {
+            let now = leadership.borrow_and_update();
+            (now.term, now.ready)
+        };
+        let present = placement.leading.lock().clone();
+        if present.as_ref().map(|session| session.term) != ready.then_some(term) {
+            *placement.leading.lock() = None;
+            if ready {
+                let session = Arc::new(Session {
+                    term,
+                    began: env.boottime(),
+                    began_at: env.clock().physical(),
+                    memory: Mutex::default(),
+                    beats: watch::Sender::new(0),
+                });
+                tracing::info!(term, "leading the placement driver");
+                *placement.leading.lock() = Some(session.clone());
+                env.spawn("placement.run", run::run(placement.clone(), session)).detach();
+            }
+        }
+        if leadership.changed().await.is_err() {
+            *placement.leading.lock() = None;
+            return;
+        }
+    }
+}
+
+impl Session {
+    /// Takes a heartbeat in and answers it. Nothing is proposed unless it brings news.
+    pub(crate) async fn heartbeat(
+        &self,
+        placement: &Placement,
+        node: NodeInfo,
+        beat: Beat,
+        map_version: u64,
+    ) -> Result<PlacementReply, PlacementError> {
+        let env = &placement.env;
+        let (id, now) = (node.id, env.boottime());
+        let physical = env.clock().physical();
+        let (known, dead) = {
+            let state = placement.machine.state();
+            let record = state.nodes.get(&id);
+            let known = record.is_some_and(|record| record.info == node);
+            (known, record.is_some_and(|record| record.state == NodeState::Dead))
+        };
+        if !known || dead {
+            placement.propose(Command::UpsertNode(node.clone(), physical)).await?;
+        }
+        let news = self.take_reports(placement, &node, &beat, now, physical);
+        if !news.is_empty() {
+            placement.propose(Command::Learn(news)).await?;
+        }
+        let state = placement.machine.state();
+        let present = state.counters.schema;
+        let mut memory = self.memory.lock();
+        // Too far behind: it must load the present version first.
+        let current = beat.schema_version + 1 >= present.max(memory.raising);
+        let mut want_full = true;
+        let mut lease = Timestamp::ZERO;
+        if let Some(heard) = memory.nodes.get_mut(&id) {
+            want_full = !heard.complete;
+            if current {
+                lease = physical.plus(SCHEMA_LEASE);
+                heard.lease = heard.lease.max(lease);
+            }
+        }
+        drop(memory);
+        let mut map = state.map_after(map_version);
+        map.leaders = self.leaders(!map.changed.is_empty());
+        let nodes = state.nodes.values().map(|record| record.info.clone()).collect();
+        let settings_version = state.counters.settings;
+        drop(state);
+        self.beats.send_modify(|beats| *beats += 1);
+        Ok(PlacementReply::Heartbeat {
+            map,
+            schema_version: present,
+            schema_lease_until: lease,
+            nodes,
+            want_full,
+            settings_version,
+        })
+    }
+
+    /// Notes what a node has reported; returns the descriptors that are news to the map.
+    fn take_reports(
+        &self,
+        placement: &Placement,
+        node: &NodeInfo,
+        beat: &Beat,
+        now: Duration,
+        stamp: Timestamp,
+    ) -> Vec<ShardDescriptor> {
+        let state = placement.machine.state();
+        let mut memory = self.memory.lock();
+        let memory = &mut *memory;
+        let heard = memory.nodes.entry(node.id).or_insert(Heard {
+            at: now,
+            stamp,
+            clock_offset_micros: 0,
+            schema: 0,
+            // What the leader before has granted.
+            lease: self.began_at.plus(SCHEMA_LEASE),
+            complete: false,
+            incarnation: node.incarnation,
+        });
+        if heard.incarnation != node.incarnation {
+            // A new process knows nothing of an old lease, nor does it use what the old one used.
+            heard.incarnation = node.incarnation;
+            heard.schema = 0;
+            heard.complete = false;
+        }
+        heard.at = now;
+        heard.stamp = stamp;
+        heard.clock_offset_micros = beat.clock_offset_micros;
+        heard.schema = heard.schema.max(beat.schema_version);
+        heard.complete |= beat.full;
+        if beat.full {
+            memory.reports.retain(|(_, holder), _| *holder != node.id);
+        }
+        let mut news = Vec::new();
+        for report in &beat.changed {
+            let descriptor = &report.descriptor;
+            if report.leader {
+                let led = memory.leaders.get(&report.shard);
+                if led.is_none_or(|led| led.term <= report.term && led.node != node.id) {
+                    let led = Led { term: report.term, node: node.id, since: now };
+                    memory.leaders.insert(report.shard, led);
+                }
+                let known = state.shards.get(&report.shard).map(|record| record.descriptor.epochs());
+                if known.is_none_or(|epochs| epochs < descriptor.epochs()) {
+                    news.push(descriptor.clone());
+                }
+            }
+            memory.reports.insert((report.shard, node.id), report.clone());
+        }
+        news
+    }
+
+    /// Who leads what: all, or what has changed lately.
+    pub(crate) fn leaders(&self, all: bool) -> Vec<(ShardId, NodeId)> {
+        let memory = self.memory.lock();
+        let latest = memory.nodes.values().map(|heard| heard.at).max().unwrap_or_default();
+        let recent = |led: &Led| all || latest.saturating_sub(led.since) < NEWS;
+        memory.leaders.iter().filter(|(_, led)| recent(led)).map(|(id, led)| (*id, led.node)).collect()
+    }
+
+    pub(crate) fn leader_of(&self, shard: ShardId) -> Option<NodeId> {
+        self.memory.lock().leaders.get(&shard).map(|led| led.node)
+    }
+
+    /// A shard has said who leads it, outside of heartbeats.
+    pub(crate) fn note_leader(&self, shard: ShardId, node: NodeId, now: Duration) {
+        let mut memory = self.memory.lock();
+        let term = memory.leaders.get(&shard).map_or(0, |led| led.term);
+        if memory.leaders.get(&shard).is_none_or(|led| led.node != node) {
+            memory.leaders.insert(shard, Led { term, node, since: now });
+        }
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<(NodeId, ReplicaReport)> {
+        self.memory.lock().reports.iter().map(|((_, node), report)| (*node, report.clone())).collect()
+    }
+
+    /// For how long a node has been silent. Who was never heard of in this term is silent since its start.
+    pub(crate) fn silence(&self, node: NodeId, now: Duration) -> Duration {
+        let memory = self.memory.lock();
+        let last = memory.nodes.get(&node).map_or(self.began, |heard| heard.at);
+        now.saturating_sub(last)
+    }
+
+    pub(crate) fn nodes(&self, placement: &Placement) -> Vec<NodeStatus> {
+        let state = placement.machine.state();
+        let now = placement.env.boottime();
+        let suspect = settings::duration(state.setting(&settings::SUSPECT_AFTER)).unwrap_or(SCHEMA_LEASE);
+        let records: Vec<_> = state.nodes.values().cloned().collect();
+        drop(state);
+        let silent: BTreeSet<NodeId> =
+            records.iter().map(|r| r.info.id).filter(|id| self.silence(*id, now) > suspect).collect();
+        let memory = self.memory.lock();
+        let status = |record: crate::state::NodeRecord| {
+            let id = record.info.id;
+            let heard = memory.nodes.get(&id);
+            let state = match record.state {
+                NodeState::Live if silent.contains(&id) => NodeState::Suspect,
+                other => other,
+            };
+            NodeStatus {
+                state,
+                last_heartbeat: heard.map_or(Timestamp::ZERO, |heard| heard.stamp),
+                clock_offset_micros: heard.map_or(0, |heard| heard.clock_offset_micros),
+                replicas: memory.reports.keys().filter(|(_, node)| *node == id).count() as u64,
+                leaders: memory.leaders.values().filter(|led| led.node == id).count() as u64,
+                info: record.info,
+            }
+        };
+        records.into_iter().map(status).collect()
+    }
+
+    /// Raises the catalog version once nobody uses the one before the present (PROTOCOL 20): at any moment at most two are
+    /// in use. Asking again for the present version is answered like the first time.
+    pub(crate) async fn advance_schema(
+        &self,
+        placement: &Placement,
+        to: u64,
+    ) -> Result<PlacementReply, PlacementError> {
+        let mut beats = self.beats.subscribe();
+        let present = placement.machine.state().counters.schema;
+        if to == present && to > 0 {
+            return Ok(PlacementReply::SchemaAdvanced(to));
+        }
+        if to != present + 1 {
+            return Err(PlacementError::Refused(format!(
+                "the catalog is at version {present}, not {}",
+                to.saturating_sub(1)
+            )));
+        }
+        loop {
+            let Some(until) = self.raise_unless_used(placement, present) else { break };
+            placement.lead()?;
+            // A lease is over when every clock says so.
+            let clock = placement.env.clock();
+            let left = until.plus(clock.bound()).since(clock.physical()) + Duration::from_millis(1);
+            let _ = placement.env.timeout(left, beats.changed()).await;
+        }
+        if placement.lead()?.term != self.term {
+            return Err(PlacementError::NotLeader(None));
+        }
+        placement.number(Command::RaiseSchema(to)).await.map(PlacementReply::SchemaAdvanced)
+    }
+
+    /// Until when some node may still use a version before `version`. If none does, `None`, and none will be allowed to.
+    fn raise_unless_used(&self, placement: &Placement, version: u64) -> Option<Timestamp> {
+        let state = placement.machine.state();
+        let clock = placement.env.clock();
+        let now = clock.physical();
+        let mut memory = self.memory.lock();
+        let unheard = self.began_at.plus(SCHEMA_LEASE);
+        let lagging = state
+            .nodes
+            .iter()
+            .filter(|(_, record)| record.state != NodeState::Decommissioned)
+            .filter_map(|(id, _)| match memory.nodes.get(id) {
+                Some(heard) if heard.schema >= version => None,
+                Some(heard) => Some(heard.lease),
+                None => Some(unheard),
+            })
+            .filter(|until| until.plus(clock.bound()) >= now);
+        let latest = lagging.max();
+        if latest.is_none() {
+            memory.raising = memory.raising.max(version + 1);
+        }
+        latest
+    }
+}

@@ -1,0 +1,291 @@
+//! The driver's state machine: the pure state, kept in the engine as it changes.
+
+use crate::{
+    command::{Command, Reply},
+    state::{State, Touched},
+    store,
+};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use quorate_consensus::{
+    Applied, Entry, FOUNDING_POSITION, Fatal, Leadership, Membership, SnapshotSink, SnapshotSource,
+    StateMachine, founding_membership,
+};
+use quorate_env::Env;
+use quorate_proto::{LogPosition, NodeId, Replica, ReplicaId, ShardId, rpc};
+use quorate_storage::{Engine, Family, Snapshot, StorageError, WriteBatch, meta};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+const SELF: ShardId = ShardId::PLACEMENT;
+/// Pairs of a snapshot chunk take about this many bytes.
+const CHUNK: usize = 256 << 10;
+/// Applied entries are made durable apart from the log this long after the first of them.
+const FLUSH_AFTER: Duration = Duration::from_secs(60);
+
+pub struct Machine {
+    core: Arc<Core>,
+    replica: ReplicaId,
+    fresh: bool,
+}
+
+/// What a snapshot on its way in needs too.
+struct Core {
+    engine: Arc<dyn Engine>,
+    shared: RwLock<Shared>,
+    flushed: Mutex<LogPosition>,
+    changes: watch::Sender<Seen>,
+}
+
+struct Shared {
+    state: State,
+    applied: Applied,
+}
+
+/// What watchers wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub applied: LogPosition,
+    pub map_version: u64,
+}
+
+impl Machine {
+    /// Opens what the engine holds, or writes the founding state.
+    pub fn open(
+        engine: Arc<dyn Engine>,
+        node: NodeId,
+        founders: Option<Vec<Replica>>,
+    ) -> Result<Arc<Self>, crate::StartError> {
+        let known = store::replica(&*engine)?;
+        let fresh = known.is_none();
+        let replica = match (known, founders) {
+            (Some(replica), _) => replica,
+            (None, None) => return Err(crate::StartError::NoFounders),
+            (None, Some(founders)) => {
+                let own = founders.iter().find(|member| member.node == node);
+                let own = own.ok_or(crate::StartError::NotAMember(node))?.id;
+                let membership = founding_membership(&founders);
+                let mut batch = WriteBatch::new();
+                store::put_replica(&mut batch, own);
+                put_position(&mut batch, FOUNDING_POSITION, Some(&membership));
+                engine.write(&batch)?;
+                engine.flush()?;
+                own
+            }
+        };
+        // What is found may have been written by an earlier life in this very process: then it is not durable yet.
+        engine.flush()?;
+        let snapshot = engine.snapshot();
+        let applied = read_applied(&*snapshot)?;
+        let state = store::load(&*snapshot)?;
+        drop(snapshot);
+        let flushed = applied.position;
+        let seen = Seen { applied: applied.position, map_version: state.counters.map_version };
+        let core = Core {
+            engine,
+            shared: RwLock::new(Shared { state, applied }),
+            flushed: Mutex::new(flushed),
+            changes: watch::Sender::new(seen),
+        };
+        Ok(Arc::new(Machine { core: Arc::new(core), replica, fresh }))
+    }
+
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    /// Founded just now.
+    pub fn fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The state as applied here.
+    pub fn state(&self) -> impl std::ops::Deref<Target = State> + '_ {
+        RwLockReadGuard::map(self.core.shared.read(), |shared| &shared.state)
+    }
+
+    pub fn changes(&self) -> watch::Receiver<Seen> {
+        self.core.changes.subscribe()
+    }
+}
+
+impl Core {
+    fn publish(&self, shared: &Shared) {
+        let seen = Seen { applied: shared.applied.position, map_version: shared.state.counters.map_version };
+        self.changes.send_replace(seen);
+    }
+}
+
+/// Makes applied entries durable apart from the log, so that it can be trimmed. Does nothing while nothing is applied.
+pub async fn flush(env: Env, machine: Arc<Machine>) {
+    let mut changes = machine.changes();
+    loop {
+        let flushed = *machine.core.flushed.lock();
+        if changes.wait_for(|seen| seen.applied > flushed).await.is_err() {
+            return;
+        }
+        env.sleep(FLUSH_AFTER).await;
+        let applied = machine.core.shared.read().applied.position;
+        let engine = machine.core.engine.clone();
+        match env.blocking("placement.flush", move || engine.flush()).await {
+            Ok(()) => {
+                let mut flushed = machine.core.flushed.lock();
+                *flushed = (*flushed).max(applied);
+            }
+            Err(error) => tracing::error!(%error, "the placement driver's state was not flushed"),
+        }
+    }
+}
+
+impl StateMachine for Machine {
+    fn applied(&self) -> Applied {
+        self.core.shared.read().applied.clone()
+    }
+
+    fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal> {
+        let mut shared = self.core.shared.write();
+        let shared = &mut *shared;
+        let mut touched = Touched::default();
+        let mut batch = WriteBatch::new();
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if entry.position <= shared.applied.position {
+                return Err(Fatal(format!("entry {} was applied before", entry.position)));
+            }
+            replies.push(match &entry.command {
+                None => Bytes::new(),
+                Some(raw) => {
+                    let reply = match rpc::decode::<Command>(raw) {
+                        Ok(command) => shared.state.apply(command, &mut touched),
+                        // Every replica of this release meets it alike.
+                        Err(error) => Reply::Refused(format!("an unknown command: {error}")),
+                    };
+                    rpc::encode(&reply)
+                }
+            });
+            shared.applied.position = entry.position;
+            if let Some(membership) = &entry.membership {
+                shared.applied.membership = Some((membership.position, membership.encoded.clone()));
+            }
+            put_position(&mut batch, entry.position, entry.membership.as_ref());
+        }
+        store::save(&mut batch, &shared.state, &touched);
+        self.core.engine.write(&batch).map_err(fatal)?;
+        self.core.publish(shared);
+        Ok(replies)
+    }
+
+    fn flushed(&self) -> LogPosition {
+        *self.core.flushed.lock()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, Fatal> {
+        let snapshot = self.core.engine.snapshot();
+        let applied = read_applied(&*snapshot).map_err(fatal)?;
+        let membership =
+            applied.membership.ok_or_else(|| Fatal("the driver's members are unknown".into()))?;
+        let pairs = own_pairs(&*snapshot).map_err(fatal)?;
+        Ok(Box::new(Source { position: applied.position, membership, pairs, at: 0 }))
+    }
+
+    fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
+        Ok(Box::new(Sink { core: self.core.clone(), batch: WriteBatch::new() }))
+    }
+
+    fn leadership(&self, _leadership: &Leadership) {}
+}
+
+struct Source {
+    position: LogPosition,
+    membership: (LogPosition, Bytes),
+    pairs: Vec<(Bytes, Bytes)>,
+    at: usize,
+}
+
+/// Chunks are write batches of puts.
+impl SnapshotSource for Source {
+    fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    fn membership(&self) -> (LogPosition, Bytes) {
+        self.membership.clone()
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, Fatal> {
+        let mut batch = WriteBatch::new();
+        let mut size = 0;
+        while let Some((key, value)) = self.pairs.get(self.at)
+            && size < CHUNK
+        {
+            size += key.len() + value.len();
+            batch.put(Family::Meta, key.clone(), value.clone());
+            self.at += 1;
+        }
+        Ok((!batch.is_empty()).then(|| rpc::encode(&batch)))
+    }
+}
+
+struct Sink {
+    core: Arc<Core>,
+    batch: WriteBatch,
+}
+
+impl SnapshotSink for Sink {
+    fn chunk(&mut self, chunk: Bytes) -> Result<(), Fatal> {
+        let batch = WriteBatch::from_bytes(&chunk).map_err(|error| Fatal(format!("a bad chunk: {error}")))?;
+        self.batch.extend(batch);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, position: LogPosition, membership: Membership) -> Result<(), Fatal> {
+        // The whole state is small: one batch replaces it, so that no crash leaves a mixture.
+        let mut batch = WriteBatch::new();
+        let mut shared = self.core.shared.write();
+        for (key, _) in own_pairs(&*self.core.engine.snapshot()).map_err(fatal)? {
+            batch.delete(Family::Meta, key);
+        }
+        batch.extend(self.batch);
+        put_position(&mut batch, position, Some(&membership));
+        self.core.engine.write(&batch).map_err(fatal)?;
+        self.core.engine.flush().map_err(fatal)?;
+        let snapshot = self.core.engine.snapshot();
+        shared.state = store::load(&*snapshot).map_err(fatal)?;
+        shared.applied = read_applied(&*snapshot).map_err(fatal)?;
+        *self.core.flushed.lock() = position;
+        self.core.publish(&shared);
+        Ok(())
+    }
+}
+
+/// The state's own pairs: without the position, the members and which replica this is.
+fn own_pairs(snapshot: &dyn Snapshot) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+    let range = meta::shard_range(SELF);
+    let pairs = snapshot.iter(Family::Meta, &range.start, range.end.as_deref(), false);
+    let own = |pair: &Result<(Bytes, Bytes), StorageError>| match pair {
+        Ok((key, _)) => key.get(8).is_some_and(|kind| store::is_state(*kind)),
+        Err(_) => true,
+    };
+    pairs.filter(own).collect()
+}
+
+fn put_position(batch: &mut WriteBatch, position: LogPosition, membership: Option<&Membership>) {
+    meta::put(batch, SELF, &meta::APPLIED, &meta::Applied { position, leader: None });
+    if let Some(membership) = membership {
+        let stored = meta::Membership { position: membership.position, encoded: membership.encoded.to_vec() };
+        meta::put(batch, SELF, &meta::MEMBERSHIP, &stored);
+    }
+}
+
+fn read_applied(snapshot: &dyn Snapshot) -> Result<Applied, StorageError> {
+    let position = meta::get(snapshot, SELF, &meta::APPLIED)?.map(|applied| applied.position);
+    let membership = meta::get(snapshot, SELF, &meta::MEMBERSHIP)?;
+    Ok(Applied {
+        position: position.unwrap_or_default(),
+        membership: membership.map(|m| (m.position, Bytes::from(m.encoded))),
+    })
+}
+
+fn fatal(error: StorageError) -> Fatal {
+    Fatal(error.to_string())
+}

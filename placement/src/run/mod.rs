@@ -1,0 +1,139 @@
+//! Carries out what is decided, on the leader, for as long as it leads. Every step may be repeated; what a step needs to be
+//! the same the second time (ids, the node chosen) is in the replicated state before it is taken.
+
+mod ask;
+mod found;
+mod member;
+mod operation;
+mod scatter;
+mod split;
+mod tidy;
+
+use crate::{
+    Placement,
+    command::Command,
+    leader::Session,
+    planner::{self, NodeView, View},
+    settings,
+};
+use operation::Job;
+use quorate_env::Task;
+use quorate_proto::{
+    NodeId, ShardId,
+    placement::{NodeState, Operation},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Between two looks around when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+/// Repairs under way at a time.
+const REPAIRS: usize = 2;
+
+/// Runs until the session is over.
+pub(crate) async fn run(placement: Arc<Placement>, session: Arc<Session>) {
+    let env = placement.env.clone();
+    let mut changes = placement.machine.changes();
+    let mut jobs: BTreeMap<u64, Task<()>> = BTreeMap::new();
+    while is_current(&placement, &session) {
+        changes.mark_unchanged();
+        found::found(&placement, &session).await;
+        let running: Vec<(u64, Operation)> = {
+            let state = placement.machine.state();
+            state.running().map(|r| (r.status.id, r.status.operation.clone())).collect()
+        };
+        jobs.retain(|_, job| !job.is_finished());
+        for (id, operation) in running {
+            jobs.entry(id).or_insert_with(|| {
+                let job = Job { placement: placement.clone(), session: session.clone(), id, operation };
+                env.spawn("placement.operation", job.run())
+            });
+        }
+        watch_nodes(&placement, &session).await;
+        repair(&placement, &session).await;
+        tidy::tidy(&placement, &session).await;
+        // Woken by what the log brings, for operations just started.
+        let _ = env.timeout(TICK, changes.changed()).await;
+    }
+    // The next leader goes on where they stand.
+    jobs.values().for_each(Task::abort);
+}
+
+pub(crate) fn is_current(placement: &Placement, session: &Session) -> bool {
+    placement.session().is_some_and(|now| now.term == session.term)
+}
+
+/// Notes who has been silent for too long. (Who is heard of again comes back with its heartbeat.)
+async fn watch_nodes(placement: &Placement, session: &Session) {
+    let now = placement.env.boottime();
+    let silent: Vec<NodeId> = {
+        let state = placement.machine.state();
+        let after = settings::duration(state.setting(&settings::REPAIR_AFTER)).unwrap_or(Duration::MAX);
+        let live = state.nodes.iter().filter(|(_, record)| record.state == NodeState::Live);
+        live.map(|(id, _)| *id).filter(|id| session.silence(*id, now) > after).collect()
+    };
+    for node in silent {
+        tracing::warn!(%node, "a node is silent for so long that its replicas are replaced");
+        let command = Command::SetNodeState(node, NodeState::Dead, placement.env.clock().physical());
+        if let Err(error) = placement.propose(command).await {
+            tracing::warn!(%node, %error, "its death was not noted");
+        }
+    }
+}
+
+async fn repair(placement: &Placement, session: &Session) {
+    let repairing = {
+        let state = placement.machine.state();
+        state.running().filter(|r| matches!(r.status.operation, Operation::Repair { .. })).count()
+    };
+    if repairing >= REPAIRS {
+        return;
+    }
+    let at = placement.env.clock().physical();
+    let Some(planned) = planner::repair(&view(placement, session), at) else { return };
+    let command = Command::StartOperation {
+        operation: planned.operation,
+        origin: "repair".into(),
+        at,
+        decision: Some(planned.decision),
+    };
+    if let Err(error) = placement.propose(command).await {
+        tracing::warn!(%error, "a repair was not started");
+    }
+}
+
+/// The picture that plans are made from.
+pub(crate) fn view(placement: &Placement, session: &Session) -> View {
+    let now = placement.env.boottime();
+    let state = placement.machine.state();
+    let suspect = settings::duration(state.setting(&settings::SUSPECT_AFTER)).unwrap_or(TICK);
+    let nodes = state.nodes.values().map(|record| {
+        let id = record.info.id;
+        let live = record.state == NodeState::Live;
+        let view = NodeView {
+            id,
+            usable: live && session.silence(id, now) <= suspect,
+            dead: record.state == NodeState::Dead,
+            holds_shards: record.info.roles & 2 != 0,
+        };
+        (id, view)
+    });
+    let nodes = nodes.collect();
+    let shards: BTreeMap<_, _> =
+        state.shards.iter().map(|(id, record)| (*id, record.descriptor.clone())).collect();
+    let busy: BTreeSet<ShardId> = state
+        .running()
+        .filter_map(|record| match &record.status.operation {
+            Operation::Split { at } => state.owner(at).map(|shard| shard.id),
+            Operation::MoveReplica { shard, .. }
+            | Operation::TransferLeader { shard, .. }
+            | Operation::Repair { shard, .. } => Some(*shard),
+            Operation::Scatter { .. } => None,
+        })
+        .collect();
+    drop(state);
+    View { nodes, shards, leaders: session.leaders(true).into_iter().collect(), busy }
+}

@@ -1,0 +1,221 @@
+//! Answers the requests of nodes and operators. Only the leader does; the others say who leads.
+
+use crate::{
+    Placement,
+    command::{Command, Reply},
+    leader::Session,
+    settings,
+};
+use quorate_consensus::ProposeError;
+use quorate_env::rpc;
+use quorate_proto::{
+    KvError, NodeId, ShardId,
+    placement::{
+        Operation, OperationState, OperationStatus, PlacementAnswer, PlacementError, PlacementReply,
+        PlacementRequest,
+    },
+    rpc::{decode, encode},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Longest wait for a change.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) fn serve(placement: &Arc<Placement>) {
+    let weak = Arc::downgrade(placement);
+    rpc::serve(&placement.env, move |from, request: PlacementRequest| {
+        let weak = weak.clone();
+        async move {
+            let result = match weak.upgrade() {
+                Some(placement) => placement.answer(from, request).await,
+                None => Err(PlacementError::Unavailable("the node is stopping".into())),
+            };
+            PlacementAnswer { result }
+        }
+    });
+}
+
+impl Placement {
+    async fn answer(
+        self: &Arc<Self>,
+        _from: NodeId,
+        request: PlacementRequest,
+    ) -> Result<PlacementReply, PlacementError> {
+        let session = self.lead()?;
+        // What is answered must not be older than what an earlier leader has answered.
+        self.group.confirm_read().await.map_err(unavailable)?;
+        match request {
+            PlacementRequest::Heartbeat {
+                node,
+                clock_offset_micros,
+                changed,
+                full,
+                map_version,
+                schema_version,
+            } => {
+                let beat = crate::leader::Beat { clock_offset_micros, changed, full, schema_version };
+                session.heartbeat(self, node, beat, map_version).await
+            }
+            PlacementRequest::WatchMap { after_version, wait_millis } => {
+                let mut changes = self.machine.changes();
+                if wait_millis > 0 {
+                    let wait = Duration::from_millis(wait_millis).min(MAX_WAIT);
+                    let changed = changes.wait_for(|seen| seen.map_version > after_version);
+                    // No change in time is an answer too.
+                    let _ = self.env.timeout(wait, changed).await;
+                    self.lead()?;
+                }
+                let mut update = self.machine.state().map_after(after_version);
+                update.leaders = session.leaders(!update.changed.is_empty());
+                Ok(PlacementReply::Map(update))
+            }
+            PlacementRequest::AllocateIds { kind, count } => {
+                if count == 0 || count > 1 << 32 {
+                    return Err(PlacementError::Refused("between 1 and 2^32 ids at a time".into()));
+                }
+                self.number(Command::AllocateIds(kind, count)).await.map(PlacementReply::Ids)
+            }
+            PlacementRequest::Nodes => Ok(PlacementReply::Nodes(session.nodes(self))),
+            PlacementRequest::SetSetting { name, value } => {
+                settings::check(&name, &value).map_err(PlacementError::Refused)?;
+                self.propose(Command::SetSetting(name, value)).await?;
+                Ok(PlacementReply::Settings(self.settings()))
+            }
+            PlacementRequest::Settings => Ok(PlacementReply::Settings(self.settings())),
+            PlacementRequest::Start(operation) => self.begin(operation, "operator").await,
+            PlacementRequest::Operations => {
+                let state = self.machine.state();
+                let all = state.operations.values().map(|record| record.status.clone());
+                Ok(PlacementReply::Operations(all.collect()))
+            }
+            PlacementRequest::Operation { id, wait_millis } => self.operation(id, wait_millis).await,
+            PlacementRequest::Decisions { limit } => {
+                let state = self.machine.state();
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let newest = state.decisions.values().rev().take(if limit == 0 { usize::MAX } else { limit });
+                Ok(PlacementReply::Decisions(newest.cloned().collect()))
+            }
+            PlacementRequest::AdvanceSchema { to } => session.advance_schema(self, to).await,
+            PlacementRequest::Replicas => Ok(PlacementReply::Replicas(session.replicas())),
+        }
+    }
+
+    /// The session, if this node leads.
+    pub(crate) fn lead(&self) -> Result<Arc<Session>, PlacementError> {
+        self.session().ok_or_else(|| {
+            let leadership = self.group.leadership().borrow().clone();
+            if leadership.is_leader {
+                return PlacementError::Unavailable("the leader is not ready yet".into());
+            }
+            PlacementError::NotLeader(leadership.leader.map(|(_, node)| node))
+        })
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let state = self.machine.state();
+        let all = settings::ALL.iter();
+        all.map(|setting| (setting.name.to_owned(), state.setting(setting).to_owned())).collect()
+    }
+
+    /// Starts an operation; an equal one under way is joined.
+    async fn begin(&self, operation: Operation, origin: &str) -> Result<PlacementReply, PlacementError> {
+        self.sensible(&operation).map_err(PlacementError::Refused)?;
+        let same =
+            self.machine.state().running().find(|r| r.status.operation == operation).map(|r| r.status.id);
+        if let Some(id) = same {
+            return Ok(PlacementReply::Started(id));
+        }
+        let at = self.env.clock().physical();
+        let origin = origin.to_owned();
+        let id = self.number(Command::StartOperation { operation, origin, at, decision: None }).await?;
+        Ok(PlacementReply::Started(id))
+    }
+
+    /// Refuses at once what could only fail later.
+    fn sensible(&self, operation: &Operation) -> Result<(), String> {
+        let state = self.machine.state();
+        let shard = |id: &ShardId| {
+            state.shards.get(id).map(|r| &r.descriptor).ok_or_else(|| format!("there is no shard {id}"))
+        };
+        let node =
+            |id: &NodeId| state.nodes.get(id).map(|_| ()).ok_or_else(|| format!("there is no node {id}"));
+        match operation {
+            Operation::Split { at } if at.is_empty() => {
+                Err("a split needs a key inside the key space".into())
+            }
+            Operation::Split { .. } | Operation::Scatter { .. } => Ok(()),
+            Operation::MoveReplica { shard: id, from, to } => {
+                node(to)?;
+                let shard = shard(id)?;
+                if shard.replica_on(*from).is_none() && shard.replica_on(*to).is_none() {
+                    return Err(format!("node {from} holds no copy of shard {id}"));
+                }
+                if shard.replica_on(*from).is_some() && shard.replica_on(*to).is_some() {
+                    return Err(format!("node {to} holds a copy of shard {id} already"));
+                }
+                Ok(())
+            }
+            Operation::TransferLeader { shard: id, to } => {
+                node(to)?;
+                shard(id)?.replica_on(*to).map(|_| ()).ok_or(format!("node {to} holds no copy of shard {id}"))
+            }
+            Operation::Repair { shard: id, dead } => {
+                node(dead)?;
+                shard(id).map(|_| ())
+            }
+        }
+    }
+
+    async fn operation(&self, id: u64, wait_millis: u64) -> Result<PlacementReply, PlacementError> {
+        let find = || -> Result<OperationStatus, PlacementError> {
+            let state = self.machine.state();
+            let record = state.operations.get(&id);
+            record
+                .map(|record| record.status.clone())
+                .ok_or_else(|| PlacementError::Refused(format!("there is no operation {id}")))
+        };
+        let over = |status: &OperationStatus| status.state != OperationState::Running;
+        let mut changes = self.machine.changes();
+        let wait =
+            async { while changes.changed().await.is_ok() && !find().is_ok_and(|status| over(&status)) {} };
+        if !over(&find()?) && wait_millis > 0 {
+            // Still running is an answer too.
+            let _ = self.env.timeout(Duration::from_millis(wait_millis).min(MAX_WAIT), wait).await;
+            self.lead()?;
+        }
+        Ok(PlacementReply::Operations(vec![find()?]))
+    }
+
+    pub(crate) async fn number(&self, command: Command) -> Result<u64, PlacementError> {
+        match self.propose(command).await? {
+            Reply::Number(number) => Ok(number),
+            other => Err(PlacementError::Refused(format!("an unexpected reply: {other:?}"))),
+        }
+    }
+
+    /// Replicates a command and returns what it answers; a refusal by the state is an error.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Reply, PlacementError> {
+        let term = self.lead()?.term;
+        metrics::counter!("quorate_placement_proposals_total").increment(1);
+        let (_, reply) = self.group.propose(term, encode(&command)).await.map_err(|error| match error {
+            ProposeError::NotLeader { leader } => PlacementError::NotLeader(leader),
+            ProposeError::TermChanged | ProposeError::Stopped => PlacementError::NotLeader(None),
+            ProposeError::NoQuorum { missing, .. } => {
+                PlacementError::Unavailable(format!("nodes not reached: {missing:?}"))
+            }
+            ProposeError::Ambiguous(why) => PlacementError::Ambiguous(why),
+        })?;
+        match decode(&reply) {
+            Ok(Reply::Refused(why)) => Err(PlacementError::Refused(why)),
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(PlacementError::Refused(format!("a reply that cannot be read: {error}"))),
+        }
+    }
+}
+
+fn unavailable(error: KvError) -> PlacementError {
+    match error {
+        KvError::NotLeader { leader, .. } => PlacementError::NotLeader(leader),
+        other => PlacementError::Unavailable(other.to_string()),
+    }
+}

@@ -1,0 +1,374 @@
+//! The replicated state, and what each command does to it. Pure and deterministic.
+
+use crate::{
+    command::{Command, Gear, Reply},
+    settings,
+};
+use minicbor::{Decode, Encode};
+use quorate_proto::{
+    NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
+    placement::{
+        IdKind, MapUpdate, NodeInfo, NodeState, Operation, OperationState, OperationStatus, PlacementDecision,
+    },
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Operations and decisions that are over are kept up to this many.
+const KEPT: usize = 500;
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NodeRecord {
+    #[n(0)]
+    pub info: NodeInfo,
+    #[n(1)]
+    pub state: NodeState,
+    /// When the state began.
+    #[n(2)]
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ShardRecord {
+    #[n(0)]
+    pub descriptor: ShardDescriptor,
+    /// The map's version at the last change.
+    #[n(1)]
+    pub changed: u64,
+    /// Founders that have not created their copy yet.
+    #[n(2)]
+    pub founding: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct OperationRecord {
+    #[n(0)]
+    pub status: OperationStatus,
+    #[n(1)]
+    pub gear: Option<Gear>,
+}
+
+/// Numbers that only rise.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Counters {
+    #[n(0)]
+    pub map_version: u64,
+    #[n(1)]
+    pub next_shard: u64,
+    #[n(2)]
+    pub next_replica: u64,
+    #[n(3)]
+    pub next_object: u64,
+    #[n(4)]
+    pub schema: u64,
+    #[n(5)]
+    pub settings: u64,
+    #[n(6)]
+    pub next_operation: u64,
+    #[n(7)]
+    pub next_decision: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            map_version: 0,
+            next_shard: ShardId::FIRST.0,
+            next_replica: 1,
+            next_object: 1,
+            schema: 0,
+            settings: 0,
+            next_operation: 1,
+            next_decision: 1,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub counters: Counters,
+    pub nodes: BTreeMap<NodeId, NodeRecord>,
+    pub shards: BTreeMap<ShardId, ShardRecord>,
+    pub settings: BTreeMap<String, String>,
+    pub operations: BTreeMap<u64, OperationRecord>,
+    pub decisions: BTreeMap<u64, PlacementDecision>,
+}
+
+/// What a command has touched; this and no more is written to disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    pub nodes: BTreeSet<NodeId>,
+    pub shards: BTreeSet<ShardId>,
+    pub settings: BTreeSet<String>,
+    pub operations: BTreeSet<u64>,
+    pub decisions: BTreeSet<u64>,
+}
+
+impl State {
+    pub fn apply(&mut self, command: Command, touched: &mut Touched) -> Reply {
+        match command {
+            Command::UpsertNode(info, at) => {
+                touched.nodes.insert(info.id);
+                let state = match self.nodes.get(&info.id) {
+                    Some(known) if known.state != NodeState::Dead => (known.state, known.since),
+                    _ => (NodeState::Live, at),
+                };
+                let (state, since) = state;
+                self.nodes.insert(info.id, NodeRecord { info, state, since });
+                Reply::Done
+            }
+            Command::SetNodeState(node, state, at) => match self.nodes.get_mut(&node) {
+                Some(record) => {
+                    touched.nodes.insert(node);
+                    record.state = state;
+                    record.since = at;
+                    Reply::Done
+                }
+                None => Reply::Refused(format!("there is no node {node}")),
+            },
+            Command::Learn(descriptors) => {
+                for descriptor in descriptors {
+                    self.learn(descriptor, touched);
+                }
+                Reply::Done
+            }
+            Command::AllocateIds(kind, count) => Reply::Number(self.allocate(kind, count)),
+            Command::SetSetting(name, value) => match settings::check(&name, &value) {
+                Ok(()) => {
+                    self.counters.settings += 1;
+                    touched.settings.insert(name.clone());
+                    self.settings.insert(name, value);
+                    Reply::Done
+                }
+                Err(why) => Reply::Refused(why),
+            },
+            Command::RaiseSchema(to) if to == self.counters.schema + 1 => {
+                self.counters.schema = to;
+                Reply::Number(to)
+            }
+            Command::RaiseSchema(to) => {
+                Reply::Refused(format!("the catalog is at version {}, not {}", self.counters.schema, to - 1))
+            }
+            Command::StartOperation { operation, origin, at, decision } => {
+                self.start(operation, origin, at, decision, touched)
+            }
+            Command::NoteOperation { id, state, step, at } => self.note(id, state, step, at, touched),
+            Command::Equip { id, gear } => {
+                let Some(record) = self.operations.get(&id) else {
+                    return Reply::Refused(format!("there is no operation {id}"));
+                };
+                if let Some(held) = &record.gear
+                    && held.of == gear.of
+                    && held.replicas == gear.replicas
+                    && (gear.node.is_none() || held.node == gear.node)
+                {
+                    return Reply::Gear(held.clone());
+                }
+                let given = Gear {
+                    shard: if gear.shard { ShardId(self.allocate(IdKind::Shard, 1)) } else { ShardId(0) },
+                    replica: self.allocate(IdKind::Replica, gear.replicas),
+                    replicas: gear.replicas,
+                    of: gear.of,
+                    node: gear.node,
+                };
+                touched.operations.insert(id);
+                if let Some(record) = self.operations.get_mut(&id) {
+                    record.gear = Some(given.clone());
+                }
+                Reply::Gear(given)
+            }
+            Command::Found(nodes, at) => self.found(nodes, at, touched),
+            Command::Founded(shard, node) => {
+                if let Some(record) = self.shards.get_mut(&shard) {
+                    touched.shards.insert(shard);
+                    record.founding.retain(|other| *other != node);
+                }
+                Reply::Done
+            }
+        }
+    }
+
+    fn allocate(&mut self, kind: IdKind, count: u64) -> u64 {
+        let next = match kind {
+            IdKind::Shard => &mut self.counters.next_shard,
+            IdKind::Replica => &mut self.counters.next_replica,
+            IdKind::Object => &mut self.counters.next_object,
+        };
+        let first = *next;
+        *next = next.saturating_add(count);
+        first
+    }
+
+    /// Takes what a shard says of itself, if it is newer. Nothing else ever changes a descriptor.
+    fn learn(&mut self, descriptor: ShardDescriptor, touched: &mut Touched) {
+        let id = descriptor.id;
+        let known = self.shards.get(&id);
+        if known.is_some_and(|known| known.descriptor.epochs() >= descriptor.epochs()) {
+            return;
+        }
+        let founding = known.map(|known| known.founding.clone()).unwrap_or_default();
+        // Ids that came from here once are never given out again, whatever this state has forgotten.
+        self.counters.next_shard = self.counters.next_shard.max(id.0 + 1);
+        let greatest = descriptor.replicas.iter().map(|replica| replica.id.0).max().unwrap_or(0);
+        self.counters.next_replica = self.counters.next_replica.max(greatest + 1);
+        self.counters.map_version += 1;
+        touched.shards.insert(id);
+        self.shards.insert(id, ShardRecord { descriptor, changed: self.counters.map_version, founding });
+    }
+
+    fn found(&mut self, nodes: Vec<NodeId>, at: Timestamp, touched: &mut Touched) -> Reply {
+        if !self.shards.is_empty() || nodes.is_empty() {
+            return Reply::Done;
+        }
+        let first = self.allocate(IdKind::Replica, nodes.len() as u64);
+        let replicas = nodes.iter().zip(first..).map(|(node, id)| Replica {
+            id: ReplicaId(id),
+            node: *node,
+            role: ReplicaRole::Voter,
+        });
+        let descriptor = ShardDescriptor {
+            id: ShardId::FIRST,
+            span: Span::ALL,
+            version: 1,
+            config_epoch: 1,
+            replicas: replicas.collect(),
+        };
+        self.learn(descriptor, touched);
+        if let Some(record) = self.shards.get_mut(&ShardId::FIRST) {
+            record.founding.clone_from(&nodes);
+        }
+        let candidates = self.nodes.keys().map(|node| {
+            let chosen = nodes.contains(node);
+            (*node, i64::from(chosen), if chosen { "chosen" } else { "not needed" }.to_owned())
+        });
+        let decision = PlacementDecision {
+            id: 0,
+            at,
+            scheduler: "found".into(),
+            shard: Some(ShardId::FIRST),
+            seen: format!("{} nodes and no shard", self.nodes.len()),
+            candidates: candidates.collect(),
+            chosen: format!("nodes {nodes:?}"),
+            outcome: "done".into(),
+            operation: None,
+        };
+        self.decide(decision, touched);
+        Reply::Done
+    }
+
+    fn start(
+        &mut self,
+        operation: Operation,
+        origin: String,
+        at: Timestamp,
+        decision: Option<PlacementDecision>,
+        touched: &mut Touched,
+    ) -> Reply {
+        let id = self.counters.next_operation;
+        self.counters.next_operation += 1;
+        if let Some(decision) = decision {
+            self.decide(PlacementDecision { operation: Some(id), ..decision }, touched);
+        }
+        let status = OperationStatus {
+            id,
+            operation,
+            state: OperationState::Running,
+            step: "started".into(),
+            started: at,
+            updated: at,
+            origin,
+        };
+        touched.operations.insert(id);
+        self.operations.insert(id, OperationRecord { status, gear: None });
+        let over = |record: &OperationRecord| record.status.state != OperationState::Running;
+        while self.operations.len() > KEPT {
+            let Some(oldest) = self.operations.iter().find(|(_, record)| over(record)).map(|(id, _)| *id)
+            else {
+                break;
+            };
+            self.operations.remove(&oldest);
+            touched.operations.insert(oldest);
+        }
+        Reply::Number(id)
+    }
+
+    fn note(
+        &mut self,
+        id: u64,
+        state: OperationState,
+        step: String,
+        at: Timestamp,
+        touched: &mut Touched,
+    ) -> Reply {
+        let Some(record) = self.operations.get_mut(&id) else {
+            return Reply::Refused(format!("there is no operation {id}"));
+        };
+        // What is over stays so: a late step of an earlier leader changes nothing.
+        if record.status.state != OperationState::Running {
+            return Reply::Done;
+        }
+        record.status.state = state.clone();
+        record.status.step = step;
+        record.status.updated = at;
+        touched.operations.insert(id);
+        let outcome = match state {
+            OperationState::Running => return Reply::Done,
+            OperationState::Done => "done".to_owned(),
+            OperationState::Failed(why) => format!("failed: {why}"),
+        };
+        for (number, decision) in &mut self.decisions {
+            if decision.operation == Some(id) {
+                decision.outcome.clone_from(&outcome);
+                touched.decisions.insert(*number);
+            }
+        }
+        Reply::Done
+    }
+
+    fn decide(&mut self, decision: PlacementDecision, touched: &mut Touched) {
+        let id = self.counters.next_decision;
+        self.counters.next_decision += 1;
+        self.decisions.insert(id, PlacementDecision { id, ..decision });
+        touched.decisions.insert(id);
+        while self.decisions.len() > KEPT
+            && let Some((oldest, _)) = self.decisions.pop_first()
+        {
+            touched.decisions.insert(oldest);
+        }
+    }
+
+    /// The map's changes after a version.
+    pub fn map_after(&self, version: u64) -> MapUpdate {
+        let full = version == 0 || version > self.counters.map_version;
+        let changed = self
+            .shards
+            .values()
+            .filter(|record| full || record.changed > version)
+            .map(|record| record.descriptor.clone())
+            .collect();
+        MapUpdate {
+            version: self.counters.map_version,
+            changed,
+            removed: Vec::new(),
+            full,
+            leaders: Vec::new(),
+        }
+    }
+
+    /// The shard that owns a key.
+    pub fn owner(&self, key: &[u8]) -> Option<&ShardDescriptor> {
+        // Where a split is known by one half only, the greater version holds the key.
+        self.shards
+            .values()
+            .map(|record| &record.descriptor)
+            .filter(|descriptor| descriptor.span.contains(key))
+            .max_by_key(|descriptor| descriptor.epochs())
+    }
+
+    pub fn setting(&self, setting: &settings::Setting) -> &str {
+        self.settings.get(setting.name).map_or(setting.default, String::as_str)
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = &OperationRecord> {
+        self.operations.values().filter(|record| record.status.state == OperationState::Running)
+    }
+}

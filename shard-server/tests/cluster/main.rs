@@ -1,0 +1,8 @@
+//! Shards on three simulated nodes: what must hold when leaders change, shards split and copies come and go.
+
+#![recursion_limit = "256"]
+
+mod harness;
+mod leaders;
+mod membership;
+mod splits;
