@@ -130,16 +130,21 @@ impl Consensus {
         }
     }
 
-    /// Stops a replica and deletes its log and vote, durably. Its id must never be opened again.
+    /// Stops the shard's replica, if it is open, and deletes its log and vote, durably; also those that a crash has left
+    /// behind. Its id must never be opened again.
     ///
     /// # Errors
     /// `Internal` if the log cannot be written.
     pub async fn remove(&self, shard: ShardId) -> Result<(), KvError> {
         let _one = self.opening.lock().await;
         let group = self.groups.lock().remove(&shard);
-        let Some(group) = group else { return Ok(()) };
-        group.stop().await;
-        remove(&group.shared).await.map_err(|error| KvError::Internal { why: error.to_string() })
+        if let Some(group) = group {
+            group.stop().await;
+        }
+        for key in self.log.groups().into_iter().filter(|key| key.shard == shard) {
+            remove(&*self.log, key).await.map_err(|error| KvError::Internal { why: error.to_string() })?;
+        }
+        Ok(())
     }
 
     /// Stops all groups; nothing is deleted.

@@ -7,7 +7,7 @@ use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use quorate_proto::LogPosition;
-use quorate_storage::{Done, StorageError};
+use quorate_storage::{Done, GroupKey, LogStore, StorageError};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -199,10 +199,10 @@ impl RaftLogStorage<Types> for Log {
     }
 }
 
-/// For `Shared::remove`: forgets the group's log, durably.
-pub(crate) async fn remove(shared: &Shared) -> io::Result<()> {
+/// Forgets the group's log and vote, durably.
+pub(crate) async fn remove(log: &dyn LogStore, key: GroupKey) -> io::Result<()> {
     let (done, rx) = waiter();
-    shared.log.remove_group(shared.key, done);
+    log.remove_group(key, done);
     wait(rx).await
 }
 
