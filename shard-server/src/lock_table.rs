@@ -279,33 +279,35 @@ impl LockTable {
         Some((holder.txn.clone(), holder.intent))
     }
 
+    /// Whom a waiter waits for. Of those before it in line only the nearest: whoever stands before an exclusive one is
+    /// waited for by that one already.
     fn blockers(&self, id: WaiterId) -> BTreeSet<TxnId> {
-        let Some(waiter) = self.waiters.get(&id) else { return BTreeSet::new() };
-        let Some(entry) = self.keys.get(&waiter.key) else { return BTreeSet::new() };
-        let own = waiter.txn.as_ref().map(|txn| txn.id);
+        let mut found = BTreeSet::new();
+        let Some(waiter) = self.waiters.get(&id) else { return found };
+        let Some(entry) = self.keys.get(&waiter.key) else { return found };
         let holders =
             entry.holders.iter().filter(|h| waiter.mode.map_or(h.intent, |mode| clash(h.mode, mode)));
-        let earlier = entry.queue.iter().take_while(|other| waiter.mode.is_some() && **other != id);
-        let earlier = earlier.filter_map(|other| {
-            let other = self.waiters.get(other)?;
-            clash(other.mode?, waiter.mode?).then(|| other.txn.as_ref().map(|txn| txn.id))?
-        });
-        holders.map(|h| h.txn.id).chain(earlier).filter(|txn| Some(*txn) != own).collect()
+        found.extend(holders.map(|h| h.txn.id));
+        if let Some(mode) = waiter.mode {
+            let ahead = entry.queue.iter().rev().skip_while(|other| **other != id).skip(1);
+            for other in ahead.filter_map(|other| self.waiters.get(other)) {
+                let Some(theirs) = other.mode.filter(|theirs| clash(*theirs, mode)) else { continue };
+                found.extend(other.txn.as_ref().map(|txn| txn.id));
+                if theirs == LockMode::Exclusive {
+                    break;
+                }
+            }
+        }
+        if let Some(txn) = &waiter.txn {
+            found.remove(&txn.id);
+        }
+        found
     }
 
     /// Looks for a circle of waiters that `start` closes, and breaks it: the youngest in it leaves with the circle.
     pub fn break_deadlock(&mut self, start: WaiterId) -> Wakes {
         let mut wakes = Wakes::new();
-        let Some(txn) = self.waiters.get(&start).and_then(|w| w.txn.as_ref()).map(|txn| txn.id) else {
-            return wakes;
-        };
-        let mut path = vec![start];
-        let mut seen = BTreeSet::new();
-        if !self.search(txn, &mut path, &mut seen) {
-            return wakes;
-        }
-        let member = |id: &WaiterId| self.waiters.get(id).and_then(|w| w.txn.clone()).map(|txn| (*id, txn));
-        let circle: Vec<_> = path.iter().filter_map(member).collect();
+        let circle = self.circle(start);
         let ids: Vec<TxnId> = circle.iter().map(|(_, txn)| txn.id).collect();
         let youngest = circle.iter().max_by_key(|(_, txn)| (txn.started, txn.id)).map(|(id, _)| *id);
         if let Some(victim) = youngest {
@@ -315,25 +317,36 @@ impl LockTable {
         wakes
     }
 
-    /// Depth first from the last on the path to a transaction that `target` is.
-    fn search(&self, target: TxnId, path: &mut Vec<WaiterId>, seen: &mut BTreeSet<TxnId>) -> bool {
-        let last = *path.last().expect("the path starts with a waiter");
-        for blocker in self.blockers(last) {
-            if blocker == target {
-                return true;
-            }
-            if !seen.insert(blocker) {
-                continue;
-            }
-            for next in self.waiting.get(&blocker).into_iter().flatten() {
-                path.push(*next);
-                if self.search(target, path, seen) {
-                    return true;
+    /// The waiters from `start` to one who waits for it; empty if there is no circle.
+    fn circle(&self, start: WaiterId) -> Vec<(WaiterId, Arc<TxnMeta>)> {
+        let Some(target) = self.waiters.get(&start).and_then(|w| w.txn.as_ref()).map(|txn| txn.id) else {
+            return Vec::new();
+        };
+        // Nobody can wait for one who holds nothing and stands in one line only.
+        if !self.held.contains_key(&target) && self.waiting.get(&target).is_none_or(|all| all.len() == 1) {
+            return Vec::new();
+        }
+        let mut came_from: BTreeMap<WaiterId, WaiterId> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![start];
+        while let Some(waiter) = todo.pop() {
+            for blocker in self.blockers(waiter) {
+                if blocker == target {
+                    let back = std::iter::successors(Some(waiter), |at| came_from.get(at).copied());
+                    let member = |id: WaiterId| Some((id, self.waiters.get(&id)?.txn.clone()?));
+                    let mut circle: Vec<_> = back.filter_map(member).collect();
+                    circle.reverse();
+                    return circle;
                 }
-                path.pop();
+                if seen.insert(blocker) {
+                    for next in self.waiting.get(&blocker).into_iter().flatten() {
+                        came_from.insert(*next, waiter);
+                        todo.push(*next);
+                    }
+                }
             }
         }
-        false
+        Vec::new()
     }
 
     /// The shard was split: the locks at and above `at` go with their keys; those who wait there must ask again at the

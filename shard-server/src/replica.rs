@@ -138,11 +138,13 @@ impl Replica {
     }
 
     /// A new leader knows no reads of its predecessors. All of them were at most at their clocks + ε, which is at most its
-    /// own clock + 2ε at the start of its lease, and `ready` comes after that (PROTOCOL 5, 11).
+    /// own clock + 2ε at the start of its lease, and `ready` comes after that (PROTOCOL 5, 11). What the voters heard of
+    /// the predecessors' clocks bounds them too, even if a clock has broken its promise (PROTOCOL 21).
     fn start_term(&self, now: &Leadership) -> Leader {
         let clock = self.context.env.clock();
         let state = self.state.load();
-        let low_water = clock.physical().plus(2 * clock.bound()).max(state.low_water);
+        let low_water =
+            clock.physical().plus(2 * clock.bound()).max(now.predecessors_until).max(state.low_water);
         // Unreplicated locks outlive a split only if nobody else led the new group before.
         let first = now.ready_at.index == quorate_consensus::FOUNDING_POSITION.index + 1;
         let locks = self.inherited.lock().take().filter(|_| first).unwrap_or_default();

@@ -7,6 +7,7 @@
 use super::{
     read::{View, latches, note},
     scan::covered,
+    wait::Waited,
 };
 use crate::{leader::Leader, registry::internal, replica::Replica};
 use quorate_proto::kv::{
@@ -71,7 +72,12 @@ impl Replica {
                 }
                 Try::Blocked { key, holder, intent } => {
                     let met = intent.then_some(&holder);
-                    self.await_lock(&leader, &key, &txn, lock.mode, met, give_up).await?;
+                    if let Waited::Ended =
+                        self.await_lock(&leader, &key, &txn, lock.mode, met, give_up).await?
+                    {
+                        let why = "it gave its locks back meanwhile".into();
+                        return Err(KvError::TxnAborted { txn: txn.id, why });
+                    }
                 }
             }
         }

@@ -116,15 +116,16 @@ impl Replica {
                 },
             };
             drop((latched, snapshot));
-            match blocked {
+            // However the wait ends, the record is looked at anew: another copy may have committed meanwhile.
+            let _waited = match blocked {
                 (key, Some(other)) if !claims.writes.iter().any(|write| write.key == key) => {
-                    self.await_intents(&leader, &[(key, other)], Some(claims.txn), give_up).await?;
+                    self.await_intents(&leader, &[(key, other)], Some(claims.txn), give_up).await?
                 }
                 (key, met) => {
                     let met = met.as_ref();
-                    self.await_lock(&leader, &key, claims.txn, LockMode::Exclusive, met, give_up).await?;
+                    self.await_lock(&leader, &key, claims.txn, LockMode::Exclusive, met, give_up).await?
                 }
-            }
+            };
         }
     }
 

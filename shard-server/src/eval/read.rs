@@ -117,7 +117,7 @@ impl Replica {
             drop(snapshot);
             let give_up = *give_up.get_or_insert_with(|| env.boottime() + self.context.config.lock_wait);
             let txn = request.txn.clone().map(Arc::new);
-            self.await_intents(&leader, &blocked, txn.as_ref(), give_up).await?;
+            let _waited = self.await_intents(&leader, &blocked, txn.as_ref(), give_up).await?;
         }
     }
 

@@ -11,9 +11,19 @@ use crate::{
     replica::Replica,
 };
 use quorate_proto::kv::{Decision, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState};
-use quorate_proto::{Key, KvError, TxnId};
+use quorate_proto::{Key, KvError};
 use quorate_storage::{Family, intent, intent::Intent};
 use std::{sync::Arc, time::Duration};
+
+/// Why a wait came to its end without an error.
+#[must_use]
+pub(super) enum Waited {
+    /// The lock is held, or the intent is gone.
+    Over,
+    /// The transaction's locks here were given back meanwhile: by its end, which another copy of the request may have
+    /// brought about, or by its coordinator.
+    Ended,
+}
 
 impl Replica {
     /// Waits until the first of these intents is gone. All of them are entered, so that one resolution covers them.
@@ -23,10 +33,10 @@ impl Replica {
         found: &[(Key, Arc<TxnMeta>)],
         txn: Option<&Arc<TxnMeta>>,
         give_up: Duration,
-    ) -> Result<(), KvError> {
-        let Some((first, _)) = found.first() else { return Ok(()) };
+    ) -> Result<Waited, KvError> {
+        let Some((first, _)) = found.first() else { return Ok(Waited::Over) };
         let wait = self.enter(leader, found, |locks| locks.await_intent(first, txn))?;
-        self.wait_out(leader, wait, first, txn.map(|txn| txn.id), give_up).await
+        self.wait_out(leader, wait, first, give_up).await
     }
 
     /// Stands in line for the lock on `key` until it is held; `met` is the owner of an intent that was found there.
@@ -38,7 +48,7 @@ impl Replica {
         mode: LockMode,
         met: Option<&Arc<TxnMeta>>,
         give_up: Duration,
-    ) -> Result<(), KvError> {
+    ) -> Result<Waited, KvError> {
         let wait = match met {
             // It had the lock when it met the intent, or nobody did.
             Some(other) => self
@@ -46,12 +56,12 @@ impl Replica {
             None => {
                 let mut core = leader.core();
                 if leader.try_lock(&mut core, key, txn, mode).is_ok() {
-                    return Ok(());
+                    return Ok(Waited::Over);
                 }
                 leader.wait(&mut core, |locks| locks.queue(key, txn, mode))?
             }
         };
-        self.wait_out(leader, wait, key, Some(txn.id), give_up).await
+        self.wait_out(leader, wait, key, give_up).await
     }
 
     /// Enters intents that were met, and a waiter for one of them. They were seen in a snapshot and may be gone already, in
@@ -84,9 +94,8 @@ impl Replica {
         leader: &Arc<Leader>,
         mut wait: LockWait,
         key: &Key,
-        own: Option<TxnId>,
         give_up: Duration,
-    ) -> Result<(), KvError> {
+    ) -> Result<Waited, KvError> {
         let env = &self.context.env;
         let config = &self.context.config;
         let start = env.boottime();
@@ -104,12 +113,9 @@ impl Replica {
                 break Err(KvError::LockTimeout { key: key.clone(), holder });
             }
             match env.timeout(pause.min(left), &mut wait.turn).await {
-                Ok(Ok(Turn::Granted | Turn::Cleared)) => break Ok(()),
+                Ok(Ok(Turn::Granted | Turn::Cleared)) => break Ok(Waited::Over),
                 Ok(Ok(Turn::Deadlock(cycle))) => break Err(KvError::Deadlock { cycle }),
-                Ok(Ok(Turn::Ended)) => {
-                    let txn = own.unwrap_or(TxnId(0));
-                    break Err(KvError::TxnAborted { txn, why: "it gave its locks back meanwhile".into() });
-                }
+                Ok(Ok(Turn::Ended)) => break Ok(Waited::Ended),
                 Ok(Err(_)) if leader.is_over() => break Err(leader.not_leader()),
                 // The key went to another shard.
                 Ok(Err(_)) => break Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() }),
