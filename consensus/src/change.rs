@@ -157,7 +157,7 @@ impl Group {
         let raft = self.shared.raft().ok_or_else(|| stopped(shard))?.clone();
         loop {
             self.shared.note_activity(env.boottime());
-            self.shared.pace.lock().wake(env.boottime());
+            self.shared.stir(|pace| pace.wake(env.boottime()));
             let left = until.saturating_sub(env.boottime());
             let asked = raft.change_membership(change.clone(), retain);
             let outcome: Outcome = match env.timeout(left, asked).await {

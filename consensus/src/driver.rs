@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(50);
+/// How often a quiet leader is looked at: has a member to be told something?
+const QUIET_LEADER: Duration = Duration::from_millis(250);
 
 /// openraft's view of time. Its own ticks are off; what remains are its lease, which refuses writes without a recent quorum
 /// (PROTOCOL 3) and votes shortly after an append, and timeouts of messages.
@@ -68,7 +70,15 @@ impl Handler for LivenessService {
         match quorate_proto::rpc::decode::<Beat>(&body) {
             Ok(Beat::Ping(ping)) => {
                 let now = node.env.boottime();
-                let pong = node.granted.lock().heard(from, &ping, now);
+                let (pong, fresh) = {
+                    let mut granted = node.granted.lock();
+                    let fresh = granted.epoch(from, ping.incarnation, now).is_none();
+                    (granted.heard(from, &ping, now), fresh)
+                };
+                if fresh {
+                    // A node that is new, back, or restarted: its former leaderships bind nobody any more.
+                    node.groups().iter().for_each(|shared| shared.stir(|_| ()));
+                }
                 node.env.transport().send(from, Service::Liveness, encode(&Beat::Pong(pong)));
             }
             Ok(Beat::Pong(pong)) => {
@@ -180,10 +190,25 @@ fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: 
 }
 
 fn step(shared: &Arc<Shared>, now: Duration) {
+    if now < shared.calm_until() {
+        return;
+    }
     let Some(raft) = shared.raft() else { return };
+    let stirs = shared.stirs();
     let view = view(shared, now);
-    let act = shared.pace.lock().step(&view);
+    let (act, quiet) = {
+        let mut pace = shared.pace.lock();
+        (pace.step(&view), pace.is_quiet())
+    };
     match act {
+        Act::Nothing if quiet && view.leading => shared.calm(now + QUIET_LEADER, stirs),
+        // The promise that binds a follower is the only thing that can make it act by itself.
+        Act::Nothing if quiet => {
+            if let Some(known) = shared.supported_leader() {
+                let until = shared.node.granted.lock().until(known.node, known.incarnation);
+                shared.calm(until.unwrap_or_default(), stirs);
+            }
+        }
         Act::Nothing => {}
         Act::Heartbeat => fire(raft.trigger().heartbeat()),
         Act::Campaign => {
@@ -311,4 +336,5 @@ fn set(shared: &Arc<Shared>, next: Leadership) {
     tracing::debug!(shard = %shared.shard(), replica = %shared.replica(), ?next, "leadership");
     shared.machine.leadership(&next);
     shared.leadership.send_replace(next);
+    shared.stir(|_| ());
 }

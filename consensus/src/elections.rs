@@ -128,7 +128,7 @@ impl Shared {
             known.released = true;
             probe!("consensus.released");
             drop(elections);
-            self.pace.lock().leader_lost();
+            self.stir(|pace| pace.leader_lost());
         }
     }
 

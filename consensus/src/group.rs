@@ -149,7 +149,7 @@ impl Group {
     /// Asks for an election now, through the pre-vote rule: nothing happens while a leader is supported.
     pub fn campaign(&self) {
         let now = self.shared.env.boottime();
-        self.shared.pace.lock().campaign_now(now);
+        self.shared.stir(|pace| pace.campaign_now(now));
         if self.shared.may_campaign().is_ok()
             && !self.shared.env.clock().is_fenced()
             && let Some(raft) = self.shared.raft()

@@ -94,7 +94,7 @@ impl Group {
         }
         quorate_env::probe!("consensus.heartbeat_round_before_write");
         metrics::counter!("quorate_consensus_heartbeat_rounds_total").increment(1);
-        shared.pace.lock().wake(shared.env.boottime());
+        shared.stir(|pace| pace.wake(shared.env.boottime()));
         let option = LinearizerOption::new(None, true).with_wait_timeout(left);
         match raft.get_read_linearizer(option).await {
             Ok(_confirmed) => Ok(()),

@@ -123,7 +123,7 @@ impl RaftService {
                 if shared.release(term) {
                     self.0.send(from, &OneWay::Released { route: route.back(), term });
                 } else {
-                    shared.pace.lock().wake(self.0.env.boottime());
+                    shared.stir(|pace| pace.wake(self.0.env.boottime()));
                 }
             }
             // A replica that is not here leads nowhere.
@@ -204,7 +204,7 @@ async fn answer_vote(
                 shared.node.send(known.node, &OneWay::Doubt { route, term: known.term });
             }
             // Whoever asks has lost sight of this leader.
-            Withheld::Leading => shared.pace.lock().wake(shared.env.boottime()),
+            Withheld::Leading => shared.stir(|pace| pace.wake(shared.env.boottime())),
             Withheld::Young => {}
         }
         return Err(Refusal(format!("vote withheld: {withheld:?}")));
@@ -249,7 +249,7 @@ async fn answer_transfer(
 ) -> Result<CallAnswer, Refusal> {
     // The leader of this term has given its lease up, and says so.
     shared.note_released(form.term, route.from);
-    shared.pace.lock().handed_over(shared.env.boottime());
+    shared.stir(|pace| pace.handed_over(shared.env.boottime()));
     let request = TransferLeaderRequest::new(vote_of(&form), target.0, log_id_unless_zero(last));
     let answer = raft.handle_transfer_leader(request).await.map_err(|e| Refusal(e.to_string()))?;
     Ok(CallAnswer::Transfer { accepted: answer.is_ok() })

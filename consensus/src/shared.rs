@@ -41,6 +41,9 @@ pub(crate) struct Shared {
     applied: watch::Sender<LogPosition>,
     /// Boottime of the last proposal, in microseconds.
     activity: AtomicU64,
+    /// The driver has nothing to look at here before this boottime (microseconds), unless stirred.
+    calm_until: AtomicU64,
+    stirs: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -141,6 +144,8 @@ impl Shared {
             durable,
             applied,
             activity: AtomicU64::new(0),
+            calm_until: AtomicU64::new(0),
+            stirs: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         })
     }
@@ -232,6 +237,30 @@ impl Shared {
 
     pub fn last_activity(&self) -> Duration {
         Duration::from_micros(self.activity.load(Ordering::Relaxed))
+    }
+
+    pub fn calm_until(&self) -> Duration {
+        Duration::from_micros(self.calm_until.load(Ordering::Acquire))
+    }
+
+    /// For [`Self::calm`]: what has stirred the group so far.
+    pub fn stirs(&self) -> u64 {
+        self.stirs.load(Ordering::Acquire)
+    }
+
+    /// Nothing to look at before `until`, if nothing has stirred the group since `stirs` was read.
+    pub fn calm(&self, until: Duration, stirs: u64) {
+        self.calm_until.store(until.as_micros() as u64, Ordering::Release);
+        if self.stirs() != stirs {
+            self.calm_until.store(0, Ordering::Release);
+        }
+    }
+
+    /// Changes the pace, and has the driver look at it at its next step.
+    pub fn stir(&self, change: impl FnOnce(&mut crate::pacing::Pace)) {
+        change(&mut self.pace.lock());
+        self.stirs.fetch_add(1, Ordering::AcqRel);
+        self.calm_until.store(0, Ordering::Release);
     }
 
     /// An acknowledgement of `replica` for a message of `ack.term`.

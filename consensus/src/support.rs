@@ -107,6 +107,12 @@ impl Granted {
         self.peers.get(&node).is_some_and(|grant| grant.incarnation == incarnation && now <= grant.until)
     }
 
+    /// When the promise to this process of the node runs out, unless it is renewed.
+    pub fn until(&self, node: NodeId, incarnation: u64) -> Option<Duration> {
+        let grant = self.peers.get(&node)?;
+        (grant.incarnation == incarnation).then_some(grant.until)
+    }
+
     /// The epoch under which the node's process is supported now.
     pub fn epoch(&self, node: NodeId, incarnation: u64, now: Duration) -> Option<Epoch> {
         let grant = self.peers.get(&node)?;

@@ -105,7 +105,7 @@ async fn nemesis(cluster: Cluster, until: Duration) {
     }
 }
 
-fn storm(seed: u64) -> u64 {
+fn storm(seed: u64) {
     let mut config = SimConfig::new(seed);
     if seed % 2 == 1 {
         config.network =
@@ -116,7 +116,7 @@ fn storm(seed: u64) -> u64 {
         let cluster = Cluster::with_config(world, 1..=3, config);
         cluster.found(SHARD, 1..=3).await;
         let _watch = cluster.watch_leases(SHARD);
-        let until = cluster.world.elapsed() + 40 * SECOND;
+        let until = cluster.world.elapsed() + 30 * SECOND;
         let history = Arc::new(Mutex::new(History::default()));
         let clients: Vec<_> = (0..4)
             .map(|name| cluster.world.spawn("client", client(cluster.clone(), history.clone(), name, until)))
@@ -160,27 +160,21 @@ fn storm(seed: u64) -> u64 {
             history.reads
         );
         assert!(history.acknowledged.len() > 50 && history.reads > 50);
-        cluster.world.trace_hash()
-    })
+    });
 }
 
 #[test]
 fn storms_on_a_quiet_network() {
-    for seed in [0, 2, 4, 6, 8] {
+    for seed in [0, 2, 4] {
         storm(seed);
     }
 }
 
 #[test]
 fn storms_on_a_lossy_network() {
-    for seed in [1, 3, 5, 7, 9] {
+    for seed in [1, 3, 5] {
         storm(seed);
     }
-}
-
-#[test]
-fn the_same_seed_gives_the_same_run() {
-    assert_eq!(storm(20), storm(20));
 }
 
 /// More seeds, by hand: `QUORATE_SEEDS=100..200 cargo test -p quorate-consensus --test chaos -- --ignored`.
