@@ -77,7 +77,7 @@ pub trait Engine: Send + Sync + 'static {
     /// When it returns, everything written before the call is durable.
     fn flush(&self) -> Result<()>;
 
-    /// Approximate bytes on disk and in memory of the keys in the range.
+    /// Approximate bytes that the keys of the range take, compressed; what is not flushed may be missing.
     fn size(&self, range: &FamilyRange) -> Result<u64>;
 
     /// Begins a bulk replacement of ranges (a snapshot that arrives, the rows of an import). Nothing is visible before

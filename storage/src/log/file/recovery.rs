@@ -3,7 +3,8 @@
 //! Files in use form a chain by generation, each telling with which sequence it begins. All frames of a file but the last
 //! must be intact: the next file was begun when they were synced. The last file ends at its first bad frame, unless some
 //! intact frame anywhere proves that this one had been synced: then acknowledged records are lost, and the log must not
-//! be used (PROTOCOL 7).
+//! be used (PROTOCOL 7). A file's header lies in one sector, so a crash leaves the old one or the new one: anything else
+//! is corruption as well.
 
 use super::frame::{self, FRAME_HEADER};
 use super::index::{FileSlot, Place};
@@ -100,10 +101,18 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered> {
     let mut proven = 0;
     for file in segment::list(dir)? {
         out.file_number = out.file_number.max(file.number() + 1);
-        match segment::parse_header(&file.head()?) {
+        let header = file.head()?;
+        match segment::parse_header(&header) {
             Some((generation, first)) => used.push((generation, first, file)),
             None => {
+                let rotten = !segment::is_free_header(&header);
                 for head in frame::search(&file.content()?) {
+                    if rotten {
+                        let place = file.path.display();
+                        return Err(StorageError::Corruption(format!(
+                            "{place} has lost its header, but not its frames"
+                        )));
+                    }
                     proven = proven.max(head.synced);
                     out.generation = out.generation.max(head.generation + 1);
                 }

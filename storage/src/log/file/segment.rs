@@ -138,6 +138,11 @@ pub(super) fn parse_header(raw: &[u8]) -> Option<(u64, u64)> {
     (&raw[..8] == MAGIC && crc32c::crc32c(&raw[..24]) == crc).then_some((word(8)?, word(16)?))
 }
 
+/// What a file looks like that is not in use.
+pub(super) fn is_free_header(raw: &[u8]) -> bool {
+    raw.iter().take(64).all(|byte| *byte == 0)
+}
+
 /// All log files of the directory, by name.
 pub(super) fn list(dir: &Path) -> Result<Vec<LogFile>> {
     let failed = |e| StorageError::io(&format!("list {}", dir.display()), e);

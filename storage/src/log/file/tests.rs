@@ -427,7 +427,7 @@ proptest! {
 
     /// One wrong byte in anything that was synced: the log refuses to open.
     #[test]
-    fn damage_to_synced_frames_is_found(seed: u64, moment in 5u64..120, pick: proptest::sample::Index, byte: proptest::sample::Index, flip in 1u8..) {
+    fn damage_to_synced_frames_is_found(seed: u64, moment in 5u64..120, pick: proptest::sample::Index, byte: proptest::sample::Index, flip in 1u8.., in_header in proptest::bool::weighted(0.2)) {
         let mut image = image(seed, moment);
         image.check()?;
         let Some((_, frames)) = image.newest() else { return Ok(()) };
@@ -441,12 +441,15 @@ proptest! {
             return Ok(());
         }
         let (at, (offset, length, _)) = places[pick.index(places.len())];
-        // Padding is not covered.
-        let covered = {
-            let raw = &image.files[at].1[offset..offset + length];
-            FRAME_HEADER + u32::from_le_bytes(raw[32..36].try_into().unwrap()) as usize
-        };
-        image.files[at].1[offset + byte.index(covered)] ^= flip;
+        let content = &mut image.files[at].1;
+        if in_header {
+            content[byte.index(28)] ^= flip;
+        } else {
+            // Padding is not covered.
+            let body = u32::from_le_bytes(content[offset + 32..offset + 36].try_into().unwrap()) as usize;
+            assert!(FRAME_HEADER + body <= length);
+            content[offset + byte.index(FRAME_HEADER + body)] ^= flip;
+        }
         prop_assert!(matches!(image.open(), Err(StorageError::Corruption(_))), "in {:?}", image.files[at].0);
     }
 }
