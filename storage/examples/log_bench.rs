@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const BLOCK: usize = 4096;
@@ -151,8 +151,13 @@ fn run(name: &str, clients: u64, append: Append, fsyncs: &dyn Fn() -> u64) {
                 let mut samples = Vec::new();
                 while start.elapsed() < TIME {
                     let began = Instant::now();
-                    let (tell, told) = crossbeam::channel::bounded(1);
-                    let done: Done = Box::new(move |result| tell.send(result).unwrap());
+                    let (over, waiting) = (Arc::new(AtomicBool::new(false)), std::thread::current());
+                    let tell = over.clone();
+                    let done: Done = Box::new(move |result| {
+                        result.unwrap();
+                        tell.store(true, Ordering::Release);
+                        waiting.unpark();
+                    });
                     {
                         let mut index = next[(client % GROUPS) as usize].lock();
                         let entry = LogEntry {
@@ -162,7 +167,9 @@ fn run(name: &str, clients: u64, append: Append, fsyncs: &dyn Fn() -> u64) {
                         *index += 1;
                         append(group, entry, done);
                     }
-                    told.recv().unwrap().unwrap();
+                    while !over.load(Ordering::Acquire) {
+                        std::thread::park();
+                    }
                     samples.push(began.elapsed());
                 }
                 samples

@@ -9,6 +9,7 @@
 mod disk;
 mod frame;
 mod index;
+mod queue;
 mod reclaim;
 mod record;
 mod recovery;
@@ -22,6 +23,7 @@ pub use self::disk::{DiskCall, DiskFault};
 
 use self::disk::Disk;
 use self::index::Index;
+use self::queue::{Jobs, queue};
 use self::segment::{FIRST_FRAME, Segment};
 use self::supply::Supply;
 use self::writer::{Job, Writer};
@@ -29,7 +31,7 @@ use super::group::{GroupLog, LogOp};
 use super::{Done, GroupKey, LogEntry, LogState, LogStore, SpawnThread};
 use crate::{Result, StorageError};
 use bytes::Bytes;
-use crossbeam::channel::{Sender, bounded, unbounded};
+use crossbeam::channel::bounded;
 use parking_lot::Mutex;
 use quorate_proto::LogPosition;
 use std::fs::File;
@@ -55,7 +57,7 @@ impl Default for FileLogOptions {
 
 pub struct FileLog {
     shared: Arc<Shared>,
-    jobs: Sender<Job>,
+    jobs: Jobs<Job>,
 }
 
 struct Shared {
@@ -110,7 +112,7 @@ impl FileLog {
             dead: OnceLock::new(),
             lock: Mutex::new(Some(lock)),
         });
-        let (jobs, queue) = unbounded();
+        let (jobs, work) = queue();
         let writer = Writer {
             shared: shared.clone(),
             active,
@@ -126,7 +128,7 @@ impl FileLog {
             frame: Vec::new(),
             stuck: false,
         };
-        spawn("log-writer", Box::new(move || writer.run(&queue)))
+        spawn("log-writer", Box::new(move || writer.run(&work)))
             .map_err(|e| StorageError::io("start a thread", e))?;
         Ok(Arc::new(FileLog { shared, jobs }))
     }
@@ -140,9 +142,7 @@ impl FileLog {
         match index.apply(group, &op) {
             Ok((ticket, freed)) => {
                 let job = Job::Op { group, op, ticket, freed, done };
-                if let Err(lost) = self.jobs.send(job)
-                    && let Job::Op { done, .. } = lost.into_inner()
-                {
+                if let Err(Job::Op { done, .. }) = self.jobs.send(job) {
                     drop(index);
                     refuse(
                         done,
@@ -177,6 +177,13 @@ fn lock(path: &Path) -> Result<File> {
     let file = File::create(path.join("LOCK")).map_err(failed)?;
     file.try_lock().map_err(|e| StorageError::io("the log is in use", e))?;
     Ok(file)
+}
+
+/// The writer ends by itself, after what waits.
+impl Drop for FileLog {
+    fn drop(&mut self) {
+        let _ = self.jobs.send(Job::Close(Box::new(|_| ())));
+    }
 }
 
 impl LogStore for FileLog {

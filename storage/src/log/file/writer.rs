@@ -3,6 +3,7 @@
 use super::Shared;
 use super::frame::{self, FRAME_HEADER, FrameHead};
 use super::index::{Freed, Place, Written};
+use super::queue::{Wake, Work};
 use super::record::{self, Extent};
 use super::recovery::Kept;
 use super::segment::{self, FIRST_FRAME, Segment};
@@ -10,7 +11,6 @@ use super::supply::Supply;
 use crate::log::group::LogOp;
 use crate::log::{Done, GroupKey};
 use crate::{Result, StorageError};
-use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 use quorate_proto::LogPosition;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -57,14 +57,8 @@ pub(super) struct Writer {
     pub stuck: bool,
 }
 
-enum Wake {
-    Job(Job),
-    Idle,
-    Over,
-}
-
 impl Writer {
-    pub fn run(mut self, jobs: &Receiver<Job>) {
+    pub fn run(mut self, jobs: &Work<Job>) {
         let mut more_to_reclaim = true;
         loop {
             let wake = self.wait(jobs, more_to_reclaim);
@@ -96,33 +90,22 @@ impl Writer {
         }
     }
 
-    fn wait(&self, jobs: &Receiver<Job>, more_to_reclaim: bool) -> Wake {
+    fn wait(&self, jobs: &Work<Job>, more_to_reclaim: bool) -> Wake<Job> {
         if more_to_reclaim {
-            return match jobs.try_recv() {
-                Ok(job) => Wake::Job(job),
-                Err(TryRecvError::Empty) => Wake::Idle,
-                Err(TryRecvError::Disconnected) => Wake::Over,
-            };
+            return jobs.ready();
         }
-        if self.marks.is_empty() {
-            return jobs.recv().map_or(Wake::Over, Wake::Job);
-        }
-        match jobs.recv_timeout(MARK_DELAY) {
-            Ok(job) => Wake::Job(job),
-            Err(RecvTimeoutError::Timeout) => Wake::Idle,
-            Err(RecvTimeoutError::Disconnected) => Wake::Over,
-        }
+        jobs.wait((!self.marks.is_empty()).then_some(MARK_DELAY))
     }
 
     /// After a failed write nothing can be trusted: every operation from now on is told so.
-    fn refuse(mut self, jobs: &Receiver<Job>, closing: Option<Done>, error: StorageError) {
+    fn refuse(mut self, jobs: &Work<Job>, closing: Option<Done>, error: StorageError) {
         let error = self.shared.die(error);
         if let Some(done) = closing {
             done(Err(error.clone()));
         }
         self.supply.finish();
         self.shared.unlock();
-        for job in jobs {
+        for job in jobs.drain() {
             match job {
                 Job::Op { done: Some(done), .. } | Job::Close(done) => done(Err(error.clone())),
                 Job::Op { done: None, .. } => {}
@@ -320,7 +303,7 @@ pub(super) fn place(generation: u64, start: u64, extent: Extent) -> Place {
 }
 
 /// All that waits already, up to a frame's worth. Returns the end of the log's life if that was among it.
-fn collect(jobs: &Receiver<Job>, batch: &mut Vec<Job>) -> Option<Done> {
+fn collect(jobs: &Work<Job>, batch: &mut Vec<Job>) -> Option<Done> {
     let size = |job: &Job| match job {
         Job::Op { op: LogOp::Append(entries), .. } => {
             entries.iter().map(|entry| entry.payload.len() + 32).sum()
@@ -329,13 +312,13 @@ fn collect(jobs: &Receiver<Job>, batch: &mut Vec<Job>) -> Option<Done> {
     };
     let mut bytes: usize = batch.iter().map(size).sum();
     while bytes < FRAME_TARGET {
-        match jobs.try_recv() {
-            Ok(Job::Close(done)) => return Some(done),
-            Ok(job) => {
+        match jobs.ready() {
+            Wake::Job(Job::Close(done)) => return Some(done),
+            Wake::Job(job) => {
                 bytes += size(&job);
                 batch.push(job);
             }
-            Err(_) => break,
+            Wake::Idle | Wake::Over => break,
         }
     }
     None
