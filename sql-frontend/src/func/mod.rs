@@ -11,14 +11,38 @@
 //! let expr = r.call(args.into());                                           // of type r.result
 //! ```
 
+mod accumulate;
+mod aggregate;
+mod bytes;
 mod cast;
+mod casts;
+mod catalog;
+mod choose;
+mod compare;
 mod context;
+mod datetime;
+mod eval;
+mod extract;
+mod float;
+mod integer;
+mod key;
+mod kind;
+mod numeric;
+mod pattern;
 mod resolve;
 mod scalar;
+mod session;
+mod special;
+mod string;
+mod to_char;
+mod window;
 
-pub use cast::{CastContext, CastPlan, cast};
+pub use aggregate::{ResolvedAggregate, resolve_aggregate};
+pub use cast::{CastContext, CastPlan, cannot_cast, cast};
 pub use context::{ContextValue, StatementContext};
 pub use resolve::{
-    Resolved, ResolvedAggregate, ResolvedWindow, WindowBody, common_type, function_exists, key,
-    resolve_aggregate, resolve_binary_operator, resolve_function, resolve_unary_operator, resolve_window,
+    Resolved, common_type, function_exists, key, key_argument, key_type, resolve_binary_operator,
+    resolve_function, resolve_unary_operator,
 };
+pub use session::{VERSION, set_clock};
+pub use window::{ResolvedWindow, WindowBody, requires_over, resolve_window};

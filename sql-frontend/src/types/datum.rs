@@ -1,6 +1,6 @@
 //! One value, owned.
 
-use super::{Numeric, PgType, TimeZone};
+use super::{InputContext, Numeric, PgType, TimeZone};
 use crate::Result;
 
 /// An interval as PostgreSQL keeps it: three parts that do not carry into each other by themselves.
@@ -46,9 +46,18 @@ impl Datum {
         matches!(self, Datum::Null)
     }
 
-    /// The type's input function, then its length check for an assignment (22001, 22003).
+    /// The type's input function, then its length check for an assignment (22001, 22003). Words that need the time, such as `now`
+    /// and `today`, are refused: [`Datum::input`] reads them.
+    ///
+    /// For the literal of an explicit cast to a type with a modifier (`'abcdef'::varchar(3)`) read with typmod −1 and
+    /// apply [`crate::func::cast`] from the type to itself with the modifier, explicit: that cuts instead of refusing.
     pub fn from_text(ty: PgType, text: &str, typmod: i32, zone: &TimeZone) -> Result<Datum> {
-        super::text::input(ty, text, typmod, zone)
+        super::text::input(ty, text, typmod, &InputContext { zone: *zone, now: None })
+    }
+
+    /// [`Datum::from_text`] with everything that input may depend on.
+    pub fn input(ty: PgType, text: &str, typmod: i32, context: &InputContext) -> Result<Datum> {
+        super::text::input(ty, text, typmod, context)
     }
 
     /// The type's output function, appended to `out`. A null writes nothing.

@@ -18,18 +18,20 @@
 //! partitions or removes duplicates must do it on [`crate::func::key`] of the expression, which is the expression
 //! itself where bytes and equality agree. See [`PgType::has_plain_equality`].
 
-mod arrow;
+pub(crate) mod arrow;
 mod binary;
 pub mod datetime;
 mod datum;
-mod numeric;
-mod order;
+pub(crate) mod float;
+pub(crate) mod length;
+pub(crate) mod numeric;
+pub(crate) mod order;
 mod pg_type;
-mod text;
+pub(crate) mod text;
 pub(crate) mod typmod;
 
 pub use arrow::{datum_at, from_scalar, to_array, to_scalar, write_binary_at, write_text_at};
-pub use datetime::TimeZone;
+pub use datetime::{InputContext, TimeZone};
 pub use datum::{Datum, Interval};
 pub use numeric::Numeric;
 pub use pg_type::{Category, PgType};

@@ -1,0 +1,180 @@
+//! Constructs that look like functions: COALESCE, NULLIF, GREATEST, LEAST; and three-valued logic on single values.
+
+use super::catalog::{CATALOG, Catalog, Options};
+use super::kind::Body;
+use super::resolve::{Form, Logic, Resolved, common_type, key};
+use super::scalar::{Function, Variadic};
+use super::{StatementContext, eval, resolve_binary_operator};
+use crate::types::{Datum, PgType, datum_at, to_array, to_scalar};
+use crate::{Result, SqlError, SqlState};
+use datafusion::logical_expr::expr::{Case, ScalarFunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, ScalarUDF};
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub(crate) enum Special {
+    Coalesce,
+    Nullif,
+    Greatest,
+    Least,
+    /// A call whose arguments the syntax gives in reverse.
+    Swapped {
+        function: Arc<Function>,
+        udf: Arc<ScalarUDF>,
+        negated: bool,
+    },
+}
+
+impl Special {
+    pub(crate) fn by_name(name: &str) -> Option<Special> {
+        Some(match name {
+            "coalesce" => Special::Coalesce,
+            "nullif" => Special::Nullif,
+            "greatest" => Special::Greatest,
+            "least" => Special::Least,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn resolve(self, name: &str, args: &[PgType]) -> Result<Resolved> {
+        let (arg_types, result) = match self {
+            Special::Nullif => {
+                let [a, b] = args else {
+                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, "NULLIF requires two arguments"));
+                };
+                // The comparison decides the types; the result is the left one's as compared.
+                let equal = resolve_binary_operator("=", *a, *b)?;
+                let result = equal.arg_types[0];
+                (equal.arg_types, result)
+            }
+            _ => {
+                if args.is_empty() {
+                    return Err(SqlError::new(
+                        SqlState::SYNTAX_ERROR,
+                        format!("{} requires an argument", name.to_uppercase()),
+                    ));
+                }
+                let ty = common_type(&name.to_uppercase(), args)?;
+                (vec![ty; args.len()], ty)
+            }
+        };
+        Ok(Resolved { name: name.into(), arg_types, result, body: Form::Special(self) })
+    }
+
+    pub(crate) fn call(&self, args: Vec<Expr>, ty: PgType) -> Expr {
+        match self {
+            Special::Swapped { function, udf, negated } => {
+                let mut args = args;
+                args.reverse();
+                args.extend(function.hidden.iter().map(|h| h.placeholder()));
+                let call = Expr::ScalarFunction(ScalarFunction::new_udf(udf.clone(), args));
+                if *negated { Expr::Not(Box::new(call)) } else { call }
+            }
+            Special::Coalesce => {
+                let mut args = args;
+                let last = args.pop().unwrap_or_else(|| null(ty));
+                if args.is_empty() {
+                    return last;
+                }
+                let branches = args
+                    .into_iter()
+                    .map(|a| (Box::new(Expr::IsNotNull(Box::new(a.clone()))), Box::new(a)))
+                    .collect();
+                Expr::Case(Case::new(None, branches, Some(Box::new(last))))
+            }
+            Special::Nullif => {
+                let mut args = args.into_iter();
+                let (Some(a), Some(b)) = (args.next(), args.next()) else { return null(ty) };
+                let equal = binary(key(ty, a.clone()), Operator::Eq, key(ty, b));
+                Expr::Case(Case::new(None, vec![(Box::new(equal), Box::new(null(ty)))], Some(Box::new(a))))
+            }
+            Special::Greatest | Special::Least => {
+                match CATALOG.extremes.get(&(matches!(self, Special::Greatest), ty)) {
+                    Some((_, udf)) => Expr::ScalarFunction(ScalarFunction::new_udf(udf.clone(), args)),
+                    None => null(ty),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn eval(&self, args: &[Datum], ty: PgType, context: &StatementContext) -> Result<Datum> {
+        Ok(match (self, args) {
+            (Special::Coalesce, args) => args.iter().find(|a| !a.is_null()).cloned().unwrap_or(Datum::Null),
+            (Special::Nullif, [a, b]) => {
+                if a.compare(b, ty).is_some_and(|o| o.is_eq()) {
+                    Datum::Null
+                } else {
+                    a.clone()
+                }
+            }
+            (Special::Swapped { function, negated, .. }, args) => {
+                let reversed: Vec<Datum> = args.iter().rev().cloned().collect();
+                match eval::function(function, &reversed, context)? {
+                    Datum::Bool(b) => Datum::Bool(b != *negated),
+                    other => other,
+                }
+            }
+            (_, args) => extreme(matches!(self, Special::Greatest), args.iter().cloned(), ty),
+        })
+    }
+}
+
+/// The greatest or least that is not null.
+fn extreme(greatest: bool, values: impl Iterator<Item = Datum>, ty: PgType) -> Datum {
+    values
+        .filter(|v| !v.is_null())
+        .reduce(|best, next| {
+            let keep = best.compare(&next, ty).is_some_and(|o| if greatest { o.is_ge() } else { o.is_le() });
+            if keep { best } else { next }
+        })
+        .unwrap_or(Datum::Null)
+}
+
+pub(super) fn register(c: &mut Catalog) {
+    for (greatest, name) in [(true, "greatest"), (false, "least")] {
+        for ty in PgType::all() {
+            let options = Options { variadic: Variadic::Any, ..Options::lenient() };
+            let body: Body = Arc::new(move |args, rows| {
+                let rows = (0..rows).map(|row| -> Result<Datum> {
+                    let values: Result<Vec<Datum>> =
+                        args.iter().map(|a| datum_at(a.array.as_ref(), a.row(row), ty)).collect();
+                    Ok(extreme(greatest, values?.into_iter(), ty))
+                });
+                to_array(&rows.collect::<Result<Vec<_>>>()?, ty)
+            });
+            let made = c.make(name, &[], ty, options, body);
+            c.extremes.insert((greatest, ty), made);
+        }
+    }
+}
+
+fn null(ty: PgType) -> Expr {
+    Expr::Literal(to_scalar(&Datum::Null, ty), None)
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+/// AND, OR and NOT with unknown.
+pub(crate) fn logic(op: Logic, args: &[Datum]) -> Datum {
+    let truth = |d: Option<&Datum>| match d {
+        Some(Datum::Bool(b)) => Some(*b),
+        _ => None,
+    };
+    let (a, b) = (truth(args.first()), truth(args.get(1)));
+    let result = match op {
+        Logic::Not => a.map(|a| !a),
+        Logic::And => match (a, b) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        },
+        Logic::Or => match (a, b) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        },
+    };
+    result.into()
+}
