@@ -59,7 +59,7 @@ pub(crate) fn coercible(from: PgType, to: PgType) -> bool {
     from == to || from == PgType::Unknown || step(from, to, CastContext::Implicit).is_some()
 }
 
-fn step(from: PgType, to: PgType, context: CastContext) -> Option<CastMethod> {
+pub(crate) fn step(from: PgType, to: PgType, context: CastContext) -> Option<CastMethod> {
     if from == to {
         return Some(CastMethod::Relabel);
     }

@@ -18,6 +18,7 @@ pub(super) fn register(c: &mut Catalog) {
     times(c);
     object_ids(c);
     through_text(c);
+    outputs(c);
     lengths(c);
 }
 
@@ -320,6 +321,23 @@ fn through_text(c: &mut Catalog) {
             let made = c.make(&name, &[from], to, Options::hidden(hidden), body);
             c.io.insert((from, to), made);
         }
+    }
+}
+
+/// Each type's output function as a function to text.
+fn outputs(c: &mut Catalog) {
+    for ty in PgType::all() {
+        if ty.arrow() == PgType::Text.arrow() {
+            continue;
+        }
+        let hidden: Vec<ContextValue> = if ty == PgType::Timestamptz {
+            vec![ContextValue::TimeZone, ContextValue::TransactionTime]
+        } else {
+            Vec::new()
+        };
+        let body: Body = Arc::new(move |args, rows| convert(args, rows, ty, PgType::Text));
+        let made = c.make(&format!("{}_out", ty.name()), &[ty], PgType::Text, Options::hidden(hidden), body);
+        c.outputs.insert(ty, made);
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Catalog {
     pub extremes: BTreeMap<(bool, PgType), (Arc<Function>, Arc<ScalarUDF>)>,
     /// Conversions through text.
     pub io: BTreeMap<(PgType, PgType), (Arc<Function>, Arc<ScalarUDF>)>,
+    /// Output functions, for arguments of any type; none where the value is its text.
+    pub outputs: BTreeMap<PgType, (Arc<Function>, Arc<ScalarUDF>)>,
     /// Keys for equality and order.
     pub keys: BTreeMap<PgType, Arc<ScalarUDF>>,
     next: u32,
@@ -60,6 +62,7 @@ pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         lengths: BTreeMap::new(),
         extremes: BTreeMap::new(),
         io: BTreeMap::new(),
+        outputs: BTreeMap::new(),
         keys: BTreeMap::new(),
         next: 0,
     };

@@ -23,8 +23,9 @@ pub struct Resolved {
 
 #[derive(Clone)]
 pub(crate) enum Form {
-    /// A call of one of ours; the hidden arguments follow the visible ones.
-    Call { function: Arc<Function>, udf: Arc<ScalarUDF>, negated: bool },
+    /// A call of one of ours; the hidden arguments follow the visible ones. Arguments that must arrive as text, whatever their type, go
+    /// through their entry of `wrap` first.
+    Call { function: Arc<Function>, udf: Arc<ScalarUDF>, negated: bool, wrap: Vec<Option<Step>> },
     /// DataFusion's own operator on the keys of both sides.
     Compare(Operator),
     /// DataFusion's AND, OR, NOT.
@@ -38,6 +39,9 @@ pub(crate) enum Form {
     /// A cast in a function's clothes: `int4(x)`.
     Cast(Box<super::CastPlan>),
 }
+
+/// A conversion of one argument.
+pub(crate) type Step = (Arc<Function>, Arc<ScalarUDF>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Logic {
@@ -56,8 +60,15 @@ impl Resolved {
     /// The expression for arguments that already have `arg_types`; hidden arguments are placeholders, see [`ContextValue`].
     pub fn call(&self, args: Vec<Expr>) -> Expr {
         match &self.body {
-            Form::Call { function, udf, negated } => {
-                let mut args = args;
+            Form::Call { function, udf, negated, wrap } => {
+                let mut args: Vec<Expr> = args
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, arg)| match wrap.get(i) {
+                        Some(Some(step)) => apply(step, arg),
+                        _ => arg,
+                    })
+                    .collect();
                 args.extend(function.hidden.iter().map(|h| h.placeholder()));
                 let call = Expr::ScalarFunction(ScalarFunction::new_udf(udf.clone(), args));
                 if *negated { Expr::Not(Box::new(call)) } else { call }
@@ -106,8 +117,16 @@ impl Resolved {
     /// The same on single values (already of `arg_types`), for literals, defaults and the fast path.
     pub fn eval(&self, args: &[Datum], context: &StatementContext) -> Result<Datum> {
         match &self.body {
-            Form::Call { function, negated, .. } => {
-                let value = eval::function(function, args, context)?;
+            Form::Call { function, negated, wrap, .. } => {
+                let mut args = args.to_vec();
+                for (arg, step) in args.iter_mut().zip(wrap) {
+                    if let Some((convert, _)) = step
+                        && !arg.is_null()
+                    {
+                        *arg = eval::function(convert, std::slice::from_ref(arg), context)?;
+                    }
+                }
+                let value = eval::function(function, &args, context)?;
                 Ok(match value {
                     Datum::Bool(b) => Datum::Bool(b != *negated),
                     other => other,
@@ -150,9 +169,44 @@ pub fn function_exists(name: &str) -> bool {
     CATALOG.functions.contains_key(name)
         || special::Special::by_name(name).is_some()
         || name == "pg_typeof"
+        || REFUSED.contains(&name)
         || super::aggregate::exists(name)
         || super::window::exists(name)
 }
+
+/// Functions of PostgreSQL on types or features that are not here: refused by name, rather than as unknown.
+const REFUSED: [&str; 30] = [
+    "regexp_match",
+    "regexp_matches",
+    "regexp_split_to_array",
+    "regexp_split_to_table",
+    "string_to_array",
+    "string_to_table",
+    "array_to_string",
+    "array_length",
+    "array_append",
+    "array_position",
+    "array_upper",
+    "array_lower",
+    "unnest",
+    "cardinality",
+    "to_json",
+    "to_jsonb",
+    "row_to_json",
+    "json_build_object",
+    "jsonb_build_object",
+    "json_build_array",
+    "jsonb_build_array",
+    "setseed",
+    "make_timestamptz",
+    "normalize",
+    "parse_ident",
+    "to_tsvector",
+    "to_tsquery",
+    "pg_sleep",
+    "timeofday",
+    "current_setting",
+];
 
 fn type_list(args: &[PgType]) -> String {
     args.iter().map(|t| t.sql_name()).collect::<Vec<_>>().join(", ")
@@ -164,6 +218,9 @@ fn type_list(args: &[PgType]) -> String {
 pub fn resolve_function(name: &str, args: &[PgType]) -> Result<Resolved> {
     if let Some(special) = special::Special::by_name(name) {
         return special.resolve(name, args);
+    }
+    if REFUSED.contains(&name) {
+        return Err(SqlError::unsupported(format!("the function {name}")));
     }
     if let ("pg_typeof", [ty]) = (name, args) {
         return Ok(Resolved {
@@ -208,16 +265,54 @@ pub(crate) fn no_function(name: &str, args: &[PgType]) -> SqlError {
     .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
 }
 
+fn apply(step: &Step, arg: Expr) -> Expr {
+    let mut args = vec![arg];
+    args.extend(step.0.hidden.iter().map(|h| h.placeholder()));
+    Expr::ScalarFunction(ScalarFunction::new_udf(step.1.clone(), args))
+}
+
 fn resolved(name: &str, entry: &Entry, args: &[PgType], negated: bool) -> Resolved {
     let mut arg_types = entry.work.clone();
-    // Variadic arguments arrive as text: by cast, or by output function.
-    arg_types.resize(args.len().max(arg_types.len()), PgType::Text);
+    let mut wrap = Vec::new();
+    // Variadic arguments keep their types and go through their output functions.
+    for ty in args.iter().skip(arg_types.len()) {
+        wrap.resize(arg_types.len(), None);
+        wrap.push(CATALOG.outputs.get(ty).cloned());
+        arg_types.push(if *ty == PgType::Unknown { PgType::Text } else { *ty });
+    }
     let body = match &entry.target {
-        Target::Udf(function, udf) => Form::Call { function: function.clone(), udf: udf.clone(), negated },
+        Target::Udf(function, udf) => {
+            Form::Call { function: function.clone(), udf: udf.clone(), negated, wrap }
+        }
         Target::Compare(op) => Form::Compare(*op),
         Target::Context(value) => Form::Context(*value),
     };
     Resolved { name: name.to_string(), arg_types, result: entry.result, body }
+}
+
+/// `text || anything` and `anything || text`: the other side becomes text by its cast. `None` where the plain operators decide.
+fn concatenation(left: PgType, right: PgType) -> Option<Resolved> {
+    let stringy = |ty: PgType| ty.is_string() || ty == PgType::Unknown;
+    let foreign = |ty: PgType| !stringy(ty) && !matches!(ty, PgType::Bytea | PgType::Void);
+    let side = match (foreign(left), foreign(right)) {
+        (true, false) if stringy(right) => 0,
+        (false, true) if stringy(left) => 1,
+        _ => return None,
+    };
+    let mut found = match choose(CATALOG.operators.get("||")?, &[PgType::Text, PgType::Text], true) {
+        Choice::One(entry) => resolved("||", entry, &[PgType::Text, PgType::Text], false),
+        _ => return None,
+    };
+    let other = if side == 0 { left } else { right };
+    found.arg_types[side] = other;
+    if let Form::Call { wrap, .. } = &mut found.body {
+        wrap.resize(2, None);
+        wrap[side] = match super::cast::step(other, PgType::Text, CastContext::Explicit)? {
+            super::catalog::CastMethod::Udf(function, udf) => Some((function, udf)),
+            super::catalog::CastMethod::Relabel => None,
+        };
+    }
+    Some(found)
 }
 
 /// A binary operator by its PostgreSQL spelling: `+ - * / % ^ || = <> != < <= > >= ~ ~* !~ !~* ~~ ~~* !~~ !~~* & | # << >>`, and
@@ -250,6 +345,11 @@ pub fn resolve_binary_operator(op: &str, left: PgType, right: PgType) -> Result<
         "!=" => ("<>", false),
         other => (other, false),
     };
+    if symbol == "||"
+        && let Some(found) = concatenation(left, right)
+    {
+        return Ok(found);
+    }
     let entries: &[Entry] = CATALOG.operators.get(symbol).map_or(&[], Vec::as_slice);
     let args = [left, right];
     let shown = || format!("{left} {} {right}", shown_operator(op));
@@ -324,7 +424,7 @@ impl Resolved {
     /// For syntax that gives the arguments in the other order.
     fn swapped(mut self) -> Resolved {
         self.arg_types.reverse();
-        if let Form::Call { function, udf, negated } = self.body {
+        if let Form::Call { function, udf, negated, .. } = self.body {
             self.body = Form::Special(special::Special::Swapped { function, udf, negated });
         }
         self
