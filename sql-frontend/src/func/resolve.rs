@@ -38,6 +38,8 @@ pub(crate) enum Form {
     Constant(Datum),
     /// A cast in a function's clothes: `int4(x)`.
     Cast(Box<super::CastPlan>),
+    /// A function that is not of this catalog: the session's own.
+    External(Arc<ScalarUDF>),
 }
 
 /// A conversion of one argument.
@@ -57,6 +59,11 @@ impl std::fmt::Debug for Resolved {
 }
 
 impl Resolved {
+    /// A call of a function from outside, without hidden arguments; volatile as it says itself.
+    pub fn external(name: &str, arg_types: Vec<PgType>, result: PgType, udf: Arc<ScalarUDF>) -> Resolved {
+        Resolved { name: name.into(), arg_types, result, body: Form::External(udf) }
+    }
+
     /// The expression for arguments that already have `arg_types`; hidden arguments are placeholders, see [`ContextValue`].
     pub fn call(&self, args: Vec<Expr>) -> Expr {
         match &self.body {
@@ -90,6 +97,7 @@ impl Resolved {
                 }
             }
             Form::Context(value) => value.placeholder(),
+            Form::External(udf) => Expr::ScalarFunction(ScalarFunction::new_udf(udf.clone(), args)),
             Form::Special(special) => special.call(args, self.result),
             Form::Constant(value) => Expr::Literal(crate::types::to_scalar(value, self.result), None),
             Form::Cast(plan) => args.into_iter().next().map_or_else(
@@ -101,7 +109,11 @@ impl Resolved {
 
     /// Whether two calls with the same arguments in one statement may differ: `random()`.
     pub fn is_volatile(&self) -> bool {
-        matches!(&self.body, Form::Call { function, .. } if function.volatility == Volatility::Volatile)
+        match &self.body {
+            Form::Call { function, .. } => function.volatility == Volatility::Volatile,
+            Form::External(udf) => udf.signature().volatility == Volatility::Volatile,
+            _ => false,
+        }
     }
 
     /// Whether a null argument always makes the result null.
@@ -110,6 +122,7 @@ impl Resolved {
             Form::Call { function, .. } => function.strict,
             Form::Compare(op) => !matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom),
             Form::Cast(_) => true,
+            Form::External(udf) => udf.is_strict(),
             _ => false,
         }
     }
@@ -140,6 +153,7 @@ impl Resolved {
             Form::Context(value) => Ok(context.value(*value)),
             Form::Special(special) => special.eval(args, self.result, context),
             Form::Constant(value) => Ok(value.clone()),
+            Form::External(udf) => eval::external(udf, args, &self.arg_types, self.result),
             Form::Cast(plan) => plan.eval(args.first().unwrap_or(&Datum::Null), context),
         }
     }
@@ -175,7 +189,7 @@ pub fn function_exists(name: &str) -> bool {
 }
 
 /// Functions of PostgreSQL on types or features that are not here: refused by name, rather than as unknown.
-const REFUSED: [&str; 30] = [
+const REFUSED: &[&str] = &[
     "regexp_match",
     "regexp_matches",
     "regexp_split_to_array",
@@ -203,9 +217,7 @@ const REFUSED: [&str; 30] = [
     "parse_ident",
     "to_tsvector",
     "to_tsquery",
-    "pg_sleep",
     "timeofday",
-    "current_setting",
 ];
 
 fn type_list(args: &[PgType]) -> String {
