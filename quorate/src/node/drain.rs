@@ -25,6 +25,7 @@ pub async fn run(env: &Env, storage: &Storage, patience: Duration) {
         tracing::warn!("draining took too long");
     }
     storage.consensus.stop().await;
+    storage.log.close();
     let engine = storage.engine.clone();
     if let Err(error) = env.blocking("flush", move || engine.flush()).await {
         tracing::error!(%error, "the last flush failed");

@@ -47,7 +47,7 @@ impl Storage {
     /// Waits until the log has failed for good, and says why: a node that cannot make its log durable must stop.
     pub async fn broken(&self) -> String {
         loop {
-            if let Some(why) = self.log.failed() {
+            if let Some(why) = self.log.dead() {
                 return format!("the log has failed: {why}");
             }
             self.env.sleep(Duration::from_millis(200)).await;
