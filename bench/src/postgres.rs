@@ -52,7 +52,10 @@ impl Postgres {
 
     fn serve(&mut self, node: &Path, port: u16) -> Result<()> {
         let options = format!("-p {port} -k {}", text(node)?);
-        program("pg_ctl", &["-w", "-D", text(node)?, "-o", &options, "-l", text(&node.join("log"))?, "start"])?;
+        program(
+            "pg_ctl",
+            &["-w", "-D", text(node)?, "-o", &options, "-l", text(&node.join("log"))?, "start"],
+        )?;
         self.nodes.push(node.to_path_buf());
         let pid = std::fs::read_to_string(node.join("postmaster.pid"))?;
         self.pids.push(pid.lines().next().unwrap_or_default().trim().parse()?);
@@ -88,7 +91,8 @@ max_wal_size = 4GB
 impl Drop for Postgres {
     fn drop(&mut self) {
         for node in self.nodes.iter().rev() {
-            let stopped = text(node).and_then(|dir| program("pg_ctl", &["-m", "immediate", "-D", dir, "stop"]));
+            let stopped =
+                text(node).and_then(|dir| program("pg_ctl", &["-m", "immediate", "-D", dir, "stop"]));
             if let Err(error) = stopped {
                 eprintln!("{error:#}");
             }
@@ -106,7 +110,8 @@ fn program(name: &str, arguments: &[&str]) -> Result<()> {
     } else {
         Command::new(path)
     };
-    let status = command.args(arguments).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status =
+        command.args(arguments).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !status.with_context(|| format!("cannot run {name}"))?.success() {
         bail!("{name} failed");
     }
@@ -126,7 +131,8 @@ fn is_root() -> bool {
 }
 
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let held: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     held.iter().map(|l| Ok(l.local_addr()?.port())).collect()
 }
 

@@ -59,7 +59,10 @@ impl Report {
         row("fsyncs per txn", &|s| s.counted.map(|c| c.fsyncs_per_txn));
         row("bytes sent per txn", &|s| s.counted.map(|c| c.bytes_per_txn));
         if let Some(postgres) = &self.postgres {
-            out += &format!("\nthroughput, quorate / postgres: {:.2}", self.quorate.tps / postgres.tps.max(0.01));
+            out += &format!(
+                "\nthroughput, quorate / postgres: {:.2}",
+                self.quorate.tps / postgres.tps.max(0.01)
+            );
         }
         out + "\n"
     }

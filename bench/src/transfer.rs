@@ -64,7 +64,8 @@ pub async fn run(args: TransferArgs) -> Result<()> {
 }
 
 async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.with_context(|| format!("cannot connect to {url}"))?;
+    let (client, connection) =
+        tokio_postgres::connect(url, NoTls).await.with_context(|| format!("cannot connect to {url}"))?;
     host::spawn(connection);
     Ok(client)
 }
@@ -86,7 +87,8 @@ async fn shard(url: &str, accounts: i64, shards: u32) -> Result<()> {
         return Ok(());
     }
     let client = connect(url).await?;
-    let at: Vec<String> = (1..i64::from(shards)).map(|n| format!("({})", n * accounts / i64::from(shards))).collect();
+    let at: Vec<String> =
+        (1..i64::from(shards)).map(|n| format!("({})", n * accounts / i64::from(shards))).collect();
     client.batch_execute(&format!("ALTER TABLE bench_accounts SPLIT AT VALUES {}", at.join(", "))).await?;
     client.batch_execute("ALTER TABLE bench_accounts SCATTER").await?;
     Ok(())
@@ -133,7 +135,13 @@ impl Total {
     }
 }
 
-async fn measure(urls: &[String], pids: &[u32], args: &TransferArgs, time: Duration, turn: u32) -> Result<Total> {
+async fn measure(
+    urls: &[String],
+    pids: &[u32],
+    args: &TransferArgs,
+    time: Duration,
+    turn: u32,
+) -> Result<Total> {
     let mut sessions = Vec::new();
     for n in 0..args.clients {
         sessions.push(connect(&urls[n as usize % urls.len()]).await?);

@@ -204,10 +204,14 @@ impl KvError {
     pub fn class(&self) -> ErrorClass {
         use KvError::*;
         match self {
-            NotLeader { .. } | StaleRoute { .. } | NotReady { .. } | Unreachable { .. } | ClockFenced { .. } => {
-                ErrorClass::Reroute
+            NotLeader { .. }
+            | StaleRoute { .. }
+            | NotReady { .. }
+            | Unreachable { .. }
+            | ClockFenced { .. } => ErrorClass::Reroute,
+            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => {
+                ErrorClass::RetryTransaction
             }
-            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => ErrorClass::RetryTransaction,
             Ambiguous { .. } => ErrorClass::Ambiguous,
             LockTimeout { .. }
             | LockNotAvailable { .. }
@@ -227,15 +231,19 @@ impl KvError {
     pub fn sqlstate(&self) -> &'static str {
         use KvError::*;
         match self {
-            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } | BelowGcThreshold { .. } => {
-                "40001"
-            }
+            Conflict { .. }
+            | Uncertain { .. }
+            | BoundPassed { .. }
+            | TxnAborted { .. }
+            | BelowGcThreshold { .. } => "40001",
             LockTimeout { .. } | LockNotAvailable { .. } => "55P03",
             Deadlock { .. } => "40P01",
             Exists { .. } => "23505",
-            QuorumUnavailable { .. } | NotLeader { .. } | StaleRoute { .. } | NotReady { .. } | Unreachable { .. } => {
-                "57Q01"
-            }
+            QuorumUnavailable { .. }
+            | NotLeader { .. }
+            | StaleRoute { .. }
+            | NotReady { .. }
+            | Unreachable { .. } => "57Q01",
             ClockFenced { .. } => "57P03",
             Ambiguous { .. } => "40003",
             Timeout { .. } => "57014",

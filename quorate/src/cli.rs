@@ -248,7 +248,8 @@ pub enum SettingCommand {
 /// `1ms`, `250us`, `2s`, `5m`, `24h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| format!("`{text}` is not a duration such as 250ms"))?;
+    let number: u64 =
+        text[..digits].parse().map_err(|_| format!("`{text}` is not a duration such as 250ms"))?;
     let scale: u64 = match &text[digits..] {
         "us" | "µs" => 1,
         "ms" => 1_000,
@@ -257,10 +258,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000_000,
         unit => return Err(format!("`{unit}` is not a unit of time; use us, ms, s, m or h")),
     };
-    number
-        .checked_mul(scale)
-        .map(Duration::from_micros)
-        .ok_or_else(|| format!("`{text}` is too long a time"))
+    number.checked_mul(scale).map(Duration::from_micros).ok_or_else(|| format!("`{text}` is too long a time"))
 }
 
 /// Appends what the `--config` file says and neither a flag nor the environment does.
@@ -321,7 +319,8 @@ mod tests {
     fn flags_win_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("node.toml");
-        std::fs::write(&file, "node-id = 7\nsql = \"a:1\"\njoin = [\"x:1\", \"y:2\"]\ninsecure = true\n").unwrap();
+        std::fs::write(&file, "node-id = 7\nsql = \"a:1\"\njoin = [\"x:1\", \"y:2\"]\ninsecure = true\n")
+            .unwrap();
         let arguments = ["quorate", "start", "--sql", "b:2", "--config", file.to_str().unwrap()];
         let all = arguments_with_config_file(arguments.iter().map(OsString::from).collect()).unwrap();
         let all: Vec<_> = all.iter().map(|a| a.to_str().unwrap()).collect();

@@ -16,7 +16,8 @@ fn pgbench(demo: &Demo, arguments: &[&str]) -> String {
         .arg("quorate")
         .output()
         .unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "pgbench {}: {text}", arguments.join(" "));
     text
 }
@@ -30,7 +31,13 @@ async fn tpc_b_in_every_mode() {
     for mode in ["simple", "extended", "prepared"] {
         let text = pgbench(&demo, &["-M", mode, "-c", "16", "-j", "2", "-T", &time, "-n"]);
         assert!(text.contains("number of failed transactions: 0 (0.000%)"), "{text}");
-        eprintln!("{mode}: {}", text.lines().filter(|l| l.contains("tps") || l.contains("latency")).collect::<Vec<_>>().join("; "));
+        eprintln!(
+            "{mode}: {}",
+            text.lines()
+                .filter(|l| l.contains("tps") || l.contains("latency"))
+                .collect::<Vec<_>>()
+                .join("; ")
+        );
     }
     let client = demo.client(3).await;
     let sums = client

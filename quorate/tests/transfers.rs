@@ -47,8 +47,12 @@ async fn transfer(client: &mut Client, id: i64, random: &mut u64) -> Result<(), 
     let credit = (debit + 1 + below(random, ACCOUNTS - 1) as i64) % ACCOUNTS as i64;
     let amount = 1 + below(random, 10) as i64;
     let transaction = client.transaction().await?;
-    transaction.execute("UPDATE accounts SET balance = balance - $2 WHERE id = $1", &[&debit, &amount]).await?;
-    transaction.execute("UPDATE accounts SET balance = balance + $2 WHERE id = $1", &[&credit, &amount]).await?;
+    transaction
+        .execute("UPDATE accounts SET balance = balance - $2 WHERE id = $1", &[&debit, &amount])
+        .await?;
+    transaction
+        .execute("UPDATE accounts SET balance = balance + $2 WHERE id = $1", &[&credit, &amount])
+        .await?;
     transaction
         .execute("INSERT INTO ledger VALUES ($1, $2, $3, $4)", &[&id, &debit, &credit, &amount])
         .await?;
@@ -82,8 +86,15 @@ async fn reader(demo: Arc<Demo>, node: u16, told: Arc<Told>) {
     while !told.stop.load(Ordering::SeqCst) {
         if let Ok(client) = demo.try_client(node).await {
             while !told.stop.load(Ordering::SeqCst) {
-                let Ok(row) = client.query_one("SELECT sum(balance)::int8, count(*) FROM accounts", &[]).await else { break };
-                assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (ACCOUNTS as i64 * OPENING, ACCOUNTS as i64));
+                let Ok(row) =
+                    client.query_one("SELECT sum(balance)::int8, count(*) FROM accounts", &[]).await
+                else {
+                    break;
+                };
+                assert_eq!(
+                    (row.get::<_, i64>(0), row.get::<_, i64>(1)),
+                    (ACCOUNTS as i64 * OPENING, ACCOUNTS as i64)
+                );
                 told.sums.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -94,7 +105,8 @@ async fn reader(demo: Arc<Demo>, node: u16, told: Arc<Told>) {
 /// The ledger explains every balance, and holds all that was acknowledged.
 async fn verify(demo: &Demo, told: &Told) {
     let client = demo.client(2).await;
-    let ids: Vec<i64> = client.query("SELECT id FROM ledger", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+    let ids: Vec<i64> =
+        client.query("SELECT id FROM ledger", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
     let found: BTreeSet<i64> = ids.iter().copied().collect();
     assert_eq!(found.len(), ids.len(), "a ledger row appears twice");
     let lost: Vec<i64> = told.acknowledged.lock().unwrap().difference(&found).copied().collect();

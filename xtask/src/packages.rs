@@ -19,7 +19,10 @@ const BUILD: &[Need] = &[
         any_of: &["/usr/lib/llvm-14/lib/libclang.so.1", "/usr/lib/x86_64-linux-gnu/libclang-14.so.1"],
         package: "libclang1-14",
     },
-    Need { any_of: &["/usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h"], package: "libclang-common-14-dev" },
+    Need {
+        any_of: &["/usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h"],
+        package: "libclang-common-14-dev",
+    },
 ];
 
 /// Real clients for the tests, and the peer of the benchmarks: psql, pgbench and a PostgreSQL server.
@@ -48,7 +51,9 @@ fn install(needs: &[Need]) -> Result<()> {
     }
     let line = format!("apt-get update && apt-get install -y --no-install-recommends {}", missing.join(" "));
     if !is_root() || !Path::new("/usr/bin/apt-get").exists() {
-        bail!("missing system packages; run this once, then again what you ran:\n\n    sudo sh -c '{line}'\n");
+        bail!(
+            "missing system packages; run this once, then again what you ran:\n\n    sudo sh -c '{line}'\n"
+        );
     }
     println!("installing {}", missing.join(" "));
     run::check(Command::new("sh").args(["-c", &line]).env("DEBIAN_FRONTEND", "noninteractive"))

@@ -50,10 +50,27 @@ const STEPS: &[Step] = &[
     ("build", || run::check(&mut run::cargo(&["build", "--workspace", "--all-targets", "--locked"]))),
     ("tests", || run::check(&mut run::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))),
     ("simulation", || {
-        run::check(&mut run::cargo(&["run", "--quiet", "-p", "quorate-sim", "--", "--seeds", "20", "--twice"]))
+        run::check(&mut run::cargo(&[
+            "run",
+            "--quiet",
+            "-p",
+            "quorate-sim",
+            "--",
+            "--seeds",
+            "20",
+            "--twice",
+        ]))
     }),
     ("lints", || {
-        run::check(&mut run::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+        run::check(&mut run::cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]))
     }),
 ];
 

@@ -4,7 +4,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use quorate_proto::{
     NodeId, WIRE_VERSION,
     link::{Batch, Frame, Hello, frame::Kind, link_client::LinkClient},
-    placement::{NodeAnswer, NodeCommand, NodeReply, PlacementAnswer, PlacementError, PlacementReply, PlacementRequest},
+    placement::{
+        NodeAnswer, NodeCommand, NodeReply, PlacementAnswer, PlacementError, PlacementReply, PlacementRequest,
+    },
     rpc::{self, Rpc},
 };
 use std::time::Duration;
@@ -28,9 +30,10 @@ async fn exchange(host: &str, service: u32, body: bytes::Bytes) -> Result<bytes:
     let mut client = LinkClient::new(channel).max_decoding_message_size(64 << 20);
     let hello = Hello { wire_version: WIRE_VERSION, ..Hello::default() };
     let request = Frame { kind: Kind::Request as i32, service, call_id: 1, body };
-    let first = Batch { hlc: 0, frames: vec![request], hello: Some(hello) };
+    let greeting = Batch { hello: Some(hello), ..Batch::default() };
+    let question = Batch { frames: vec![request], ..Batch::default() };
     // The request side stays open until the answer is here: closing it would end the stream.
-    let outbound = tokio_stream::iter([first]).chain(tokio_stream::pending());
+    let outbound = tokio_stream::iter([greeting, question]).chain(tokio_stream::pending());
     let wait = async {
         let mut inbound = client.exchange(outbound).await.map_err(status)?.into_inner();
         while let Some(batch) = inbound.next().await {

@@ -42,7 +42,8 @@ pub async fn node(args: NodeArgs) -> Result<()> {
         Nodes::Ls(host) => (None, host),
         Nodes::Status { node, host } => (node, host),
     };
-    let PlacementReply::Nodes(mut nodes) = client::placement(&host.host, PlacementRequest::Nodes).await? else {
+    let PlacementReply::Nodes(mut nodes) = client::placement(&host.host, PlacementRequest::Nodes).await?
+    else {
         bail!("unexpected answer");
     };
     if let Some(wanted) = wanted {
@@ -85,7 +86,9 @@ pub async fn shard(args: ShardArgs) -> Result<()> {
 
 async fn list_shards(host: &HostArgs) -> Result<()> {
     let request = PlacementRequest::WatchMap { after_version: 0, wait_millis: 0 };
-    let PlacementReply::Map(MapUpdate { changed, leaders, .. }) = client::placement(&host.host, request).await? else {
+    let PlacementReply::Map(MapUpdate { changed, leaders, .. }) =
+        client::placement(&host.host, request).await?
+    else {
         bail!("unexpected answer");
     };
     let leader = |shard: ShardId| leaders.iter().find(|(s, _)| *s == shard).map(|(_, n)| n.to_string());
@@ -128,7 +131,8 @@ fn show(names: &[&str], rows: Vec<Vec<String>>, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         let header: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        let rows: Vec<Vec<Option<String>>> = rows.into_iter().map(|r| r.into_iter().map(Some).collect()).collect();
+        let rows: Vec<Vec<Option<String>>> =
+            rows.into_iter().map(|r| r.into_iter().map(Some).collect()).collect();
         print!("{}", table(&header, &rows));
     }
     Ok(())

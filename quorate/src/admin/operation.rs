@@ -9,7 +9,9 @@ const POLL_MILLIS: u64 = 1000;
 
 /// Runs to the end of the operation and prints each step that lasts longer than a second.
 pub async fn run(host: &HostArgs, operation: Operation) -> Result<()> {
-    let PlacementReply::Started(id) = client::placement(&host.host, PlacementRequest::Start(operation)).await? else {
+    let PlacementReply::Started(id) =
+        client::placement(&host.host, PlacementRequest::Start(operation)).await?
+    else {
         bail!("unexpected answer");
     };
     loop {
@@ -21,7 +23,14 @@ pub async fn run(host: &HostArgs, operation: Operation) -> Result<()> {
         match &status.state {
             OperationState::Running => eprintln!("operation {id}: {}", status.step),
             OperationState::Done => {
-                println!("{}", if host.json { format!("{{\"operation\":{id}}}") } else { format!("operation {id}: done") });
+                println!(
+                    "{}",
+                    if host.json {
+                        format!("{{\"operation\":{id}}}")
+                    } else {
+                        format!("operation {id}: done")
+                    }
+                );
                 return Ok(());
             }
             OperationState::Failed(why) => bail!("operation {id}: {why}"),

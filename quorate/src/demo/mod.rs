@@ -91,7 +91,11 @@ async fn patiently<F: Future<Output = Result<()>>>(
             eprintln!("{}: {what} …", node.name);
         }
         if round > 20 && process::running(cluster, node).is_none() {
-            bail!("{} ended while {what}; its log ends with\n{}", node.name, process::log_tail(&cluster.dir, node));
+            bail!(
+                "{} ended while {what}; its log ends with\n{}",
+                node.name,
+                process::log_tail(&cluster.dir, node)
+            );
         }
         if round == rounds - 1 {
             let tail = process::log_tail(&cluster.dir, node);
@@ -148,7 +152,8 @@ async fn stop_all(cluster: &Cluster) -> Result<()> {
 }
 
 async fn restart(cluster: &Cluster, id: u64) -> Result<()> {
-    let node = cluster.nodes.iter().find(|n| n.id == id).with_context(|| format!("the demo has no node {id}"))?;
+    let node =
+        cluster.nodes.iter().find(|n| n.id == id).with_context(|| format!("the demo has no node {id}"))?;
     process::stop(cluster, node, STOP_PATIENCE).await?;
     process::start(cluster, node)?;
     patiently(cluster, node, "waiting for SQL", || answers(node)).await

@@ -85,8 +85,8 @@ impl DataDir {
         if !file.exists() {
             return Ok(Identity { node_id: node.0, ..Identity::default() });
         }
-        let identity: Identity =
-            serde_json::from_slice(&fs::read(&file)?).with_context(|| format!("{} is damaged", file.display()))?;
+        let identity: Identity = serde_json::from_slice(&fs::read(&file)?)
+            .with_context(|| format!("{} is damaged", file.display()))?;
         if identity.node_id != node.0 {
             bail!("{} holds the data of node {}, not {node}", self.path.display(), identity.node_id);
         }

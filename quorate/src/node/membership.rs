@@ -146,7 +146,11 @@ impl Membership {
             let drivers = nodes.iter().filter(|n| n.roles & PLACEMENT_ROLE != 0).take(MAX_DRIVERS);
             let mut placement: Vec<Replica> = drivers
                 .enumerate()
-                .map(|(n, node)| Replica { id: ReplicaId(n as u64 + 1), node: node.id, role: ReplicaRole::Voter })
+                .map(|(n, node)| Replica {
+                    id: ReplicaId(n as u64 + 1),
+                    node: node.id,
+                    role: ReplicaRole::Voter,
+                })
                 .collect();
             if placement.is_empty() {
                 return Err("no node carries the role placement".into());
@@ -202,7 +206,11 @@ impl Membership {
         while !self.env.shutdown().is_set() {
             let unknown: Vec<String> = {
                 let met = self.met.lock();
-                self.join.iter().filter(|a| !met.contains_key(*a) || !*self.joined.borrow()).cloned().collect()
+                self.join
+                    .iter()
+                    .filter(|a| !met.contains_key(*a) || !*self.joined.borrow())
+                    .cloned()
+                    .collect()
             };
             if unknown.is_empty() {
                 return;

@@ -20,7 +20,7 @@ use pulse::Pulse;
 use quorate_env::{Env, EnvConfig, PlacementClient};
 use quorate_placement::Placement;
 use quorate_proto::{NodeId, placement::NodeInfo};
-use quorate_sql::{SqlConfig, SqlServer};
+use quorate_sql::server::{SqlConfig, SqlServer};
 use quorate_txn::{Coordinator, Router, TxnConfig};
 use std::{net::ToSocketAddrs, sync::Arc, time::Duration};
 use tokio::{
@@ -52,7 +52,8 @@ pub async fn run(args: StartArgs) -> Result<()> {
     let shards = storage.serve_shards(&env, &router).await?;
     let pulse = Pulse::new(&env, client.clone(), router.clone(), shards.clone(), membership.clone());
 
-    let http = TcpListener::bind(&args.http).await.with_context(|| format!("cannot listen on {}", args.http))?;
+    let http =
+        TcpListener::bind(&args.http).await.with_context(|| format!("cannot listen on {}", args.http))?;
     let pages = http::serve(http, pulse.clone(), metrics);
     env.spawn("http", async move {
         if let Err(error) = pages.await {
@@ -82,7 +83,8 @@ pub async fn run(args: StartArgs) -> Result<()> {
         env.spawn("pulse", async move { heart.beat().await }).detach();
         if args.roles.contains(&Role::Sql) {
             let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default());
-            let config = SqlConfig { listen: args.sql.clone(), insecure: args.insecure, ..SqlConfig::default() };
+            let config =
+                SqlConfig { listen: args.sql.clone(), insecure: args.insecure, ..SqlConfig::default() };
             SqlServer::start(env.clone(), coordinator, client.clone(), pulse.clone(), config)
                 .await
                 .with_context(|| format!("cannot serve SQL on {}", args.sql))?;
@@ -131,9 +133,12 @@ fn describe(env: &Env, args: &StartArgs) -> Result<NodeInfo> {
 /// Without TLS and passwords only loopback is served, unless the operator insists.
 fn refuse_exposure(args: &StartArgs) -> Result<()> {
     for address in [&args.rpc, &args.sql, &args.http] {
-        let mut resolved = address.to_socket_addrs().with_context(|| format!("`{address}` is not HOST:PORT"))?;
+        let mut resolved =
+            address.to_socket_addrs().with_context(|| format!("`{address}` is not HOST:PORT"))?;
         if !args.insecure && resolved.any(|a| !a.ip().is_loopback()) {
-            bail!("{address} is not a loopback address; there is no TLS yet, so say --insecure to serve it openly");
+            bail!(
+                "{address} is not a loopback address; there is no TLS yet, so say --insecure to serve it openly"
+            );
         }
     }
     Ok(())

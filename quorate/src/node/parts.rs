@@ -29,9 +29,7 @@ impl Storage {
     pub fn open(env: &Env, data: &DataDir) -> Result<Self> {
         let engine = open_rocks(&data.join("engine"), &RocksOptions::default())?;
         let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
-            if let Err(error) = env.spawn_thread(name, body) {
-                tracing::error!(%error, name, "cannot start a thread");
-            }
+            env.spawn_thread(name, body).map(|_running| ())
         };
         let log = FileLog::open(&data.join("log"), FileLogOptions::default(), &spawn)?;
         let consensus = Consensus::start(env.clone(), log.clone(), ConsensusConfig::default());

@@ -9,7 +9,7 @@ use quorate_proto::{
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
 };
 use quorate_shard_server::ShardServer;
-use quorate_sql::{ClusterInfo, SchemaLease};
+use quorate_sql::server::{ClusterInfo, SchemaLease};
 use quorate_txn::Router;
 use std::{
     collections::BTreeMap,
@@ -72,7 +72,8 @@ impl Pulse {
         while !self.env.shutdown().is_set() {
             let reports = self.shards.reports();
             let news = |r: &&ReplicaReport| full || acknowledged.get(&r.shard) != Some(*r);
-            let gone = acknowledged.len() != reports.iter().filter(|r| acknowledged.contains_key(&r.shard)).count();
+            let gone =
+                acknowledged.len() != reports.iter().filter(|r| acknowledged.contains_key(&r.shard)).count();
             let full_now = full || gone;
             let changed: Vec<ReplicaReport> =
                 if full_now { reports.clone() } else { reports.iter().filter(news).cloned().collect() };
@@ -102,7 +103,14 @@ impl Pulse {
             schema_version: self.reported_schema.load(Ordering::SeqCst),
         };
         match self.driver.request(request, PATIENCE).await {
-            Ok(PlacementReply::Heartbeat { map, schema_version, schema_lease_until, nodes, want_full, .. }) => {
+            Ok(PlacementReply::Heartbeat {
+                map,
+                schema_version,
+                schema_lease_until,
+                nodes,
+                want_full,
+                ..
+            }) => {
                 self.router.update(&map);
                 self.schema.send_if_modified(|lease| {
                     let news = lease.version != schema_version || lease.until != schema_lease_until;

@@ -13,13 +13,56 @@ use std::path::PathBuf;
 pub struct Words;
 
 const WORDS: &[&str] = &[
-    "ALTER TABLE", "AND", "AS OF SYSTEM TIME", "BEGIN", "BETWEEN", "BY", "COMMIT", "COPY", "CREATE INDEX",
-    "CREATE TABLE", "CREATE UNIQUE INDEX", "DEFAULT", "DELETE FROM", "DISTINCT", "DROP TABLE", "EXISTS",
-    "EXPLAIN", "EXPLAIN ANALYZE", "FROM", "GROUP BY", "HAVING", "INSERT INTO", "JOIN", "LEFT JOIN", "LIMIT",
-    "NOT NULL", "ON CONFLICT", "ORDER BY", "PRIMARY KEY", "RETURNING", "ROLLBACK", "SAVEPOINT", "SCATTER",
-    "SELECT", "SET", "SHOW EVIDENCE FOR TRANSACTION", "SHOW SHARDS FROM TABLE", "SHOW guarantee",
-    "SPLIT AT VALUES", "TRUNCATE", "UNION", "UPDATE", "VALUES", "WHERE", "WITH", "quorate.nodes",
-    "quorate.placement_decisions", "quorate.placement_operations", "quorate.replicas", "quorate.settings",
+    "ALTER TABLE",
+    "AND",
+    "AS OF SYSTEM TIME",
+    "BEGIN",
+    "BETWEEN",
+    "BY",
+    "COMMIT",
+    "COPY",
+    "CREATE INDEX",
+    "CREATE TABLE",
+    "CREATE UNIQUE INDEX",
+    "DEFAULT",
+    "DELETE FROM",
+    "DISTINCT",
+    "DROP TABLE",
+    "EXISTS",
+    "EXPLAIN",
+    "EXPLAIN ANALYZE",
+    "FROM",
+    "GROUP BY",
+    "HAVING",
+    "INSERT INTO",
+    "JOIN",
+    "LEFT JOIN",
+    "LIMIT",
+    "NOT NULL",
+    "ON CONFLICT",
+    "ORDER BY",
+    "PRIMARY KEY",
+    "RETURNING",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SCATTER",
+    "SELECT",
+    "SET",
+    "SHOW EVIDENCE FOR TRANSACTION",
+    "SHOW SHARDS FROM TABLE",
+    "SHOW guarantee",
+    "SPLIT AT VALUES",
+    "TRUNCATE",
+    "UNION",
+    "UPDATE",
+    "VALUES",
+    "WHERE",
+    "WITH",
+    "quorate.nodes",
+    "quorate.placement_decisions",
+    "quorate.placement_operations",
+    "quorate.replicas",
+    "quorate.settings",
     "quorate.shards",
 ];
 
@@ -27,7 +70,8 @@ impl Completer for Words {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let start = line[..pos].rfind(|c: char| c.is_whitespace() || "(,;".contains(c)).map_or(0, |at| at + 1);
+        let start =
+            line[..pos].rfind(|c: char| c.is_whitespace() || "(,;".contains(c)).map_or(0, |at| at + 1);
         let typed = line[start..pos].to_lowercase();
         let fits = |word: &&&str| !typed.is_empty() && word.to_lowercase().starts_with(&typed);
         let pair = |word: &&str| Pair { display: (*word).into(), replacement: format!("{word} ") };

@@ -18,12 +18,14 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens a session. Notices of the server go to standard error.
 pub async fn connect(url: &str) -> Result<Client> {
-    let mut config: tokio_postgres::Config = url.parse().with_context(|| format!("`{url}` is not a database URL"))?;
+    let mut config: tokio_postgres::Config =
+        url.parse().with_context(|| format!("`{url}` is not a database URL"))?;
     config.application_name("quorate sql");
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_PATIENCE);
     }
-    let (client, mut connection) = config.connect(NoTls).await.with_context(|| format!("cannot connect to {url}"))?;
+    let (client, mut connection) =
+        config.connect(NoTls).await.with_context(|| format!("cannot connect to {url}"))?;
     let messages = async move {
         use tokio_postgres::AsyncMessage;
         while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
@@ -57,7 +59,8 @@ pub async fn run(args: SqlArgs) -> Result<()> {
     let stdin = std::io::stdin();
     match &args.file {
         Some(file) if file.as_os_str() != "-" => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             script(&client, &text, &mut options).await
         }
         None if stdin.is_terminal() => interactive(&client).await,

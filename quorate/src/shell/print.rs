@@ -44,7 +44,8 @@ pub fn table(header: &[String], rows: &[Vec<Option<String>>]) -> String {
         })
         .collect();
     let line = |cells: Vec<String>| {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!(" {c}{} ", " ".repeat(w - width(c)))).collect();
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(c, w)| format!(" {c}{} ", " ".repeat(w - width(c)))).collect();
         padded.join("|").trim_end().to_owned() + "\n"
     };
     let mut out = line(header.to_vec());

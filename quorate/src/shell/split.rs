@@ -78,7 +78,8 @@ fn skip_comment(text: &str) -> usize {
 fn skip_dollar_quoted(text: &str) -> usize {
     let Some(end) = text[1..].find('$') else { return 1 };
     let tag = &text[..end + 2];
-    if !tag[1..=end].chars().all(|c| c.is_alphanumeric() || c == '_') || tag[1..].starts_with(|c: char| c.is_ascii_digit())
+    if !tag[1..=end].chars().all(|c| c.is_alphanumeric() || c == '_')
+        || tag[1..].starts_with(|c: char| c.is_ascii_digit())
     {
         return 1;
     }
@@ -100,17 +101,14 @@ mod tests {
 
     #[test]
     fn semicolons_inside_of_quotes_end_nothing() {
-        assert_eq!(sql("select ';'; select \";\" -- ;\n; \\d t\nselect 1"), [
-            "select ';';",
-            "select \";\" -- ;\n;",
-            "\\d t",
-            "select 1"
-        ]);
-        assert_eq!(sql("select $a$;$a$; select $1; /* ; /* ; */ */ select 2;;"), [
-            "select $a$;$a$;",
-            "select $1;",
-            "/* ; /* ; */ */ select 2;"
-        ]);
+        assert_eq!(
+            sql("select ';'; select \";\" -- ;\n; \\d t\nselect 1"),
+            ["select ';';", "select \";\" -- ;\n;", "\\d t", "select 1"]
+        );
+        assert_eq!(
+            sql("select $a$;$a$; select $1; /* ; /* ; */ */ select 2;;"),
+            ["select $a$;$a$;", "select $1;", "/* ; /* ; */ */ select 2;"]
+        );
     }
 
     #[test]

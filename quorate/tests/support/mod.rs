@@ -38,7 +38,11 @@ impl Demo {
 
     /// Runs the binary to its end and returns what it printed.
     pub fn quorate(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         assert!(
             output.status.success(),
             "quorate {} failed: {}",
@@ -98,7 +102,8 @@ impl Demo {
         }
         for node in self.nodes() {
             let log = std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap();
-            let errors: Vec<&str> = log.lines().filter(|l| l.contains("\"level\":\"ERROR\"") || l.contains("panicked")).collect();
+            let errors: Vec<&str> =
+                log.lines().filter(|l| l.contains("\"level\":\"ERROR\"") || l.contains("panicked")).collect();
             assert!(errors.is_empty(), "node {node} logged errors:\n{}", errors.join("\n"));
         }
     }
@@ -108,9 +113,13 @@ impl Drop for Demo {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for node in self.nodes() {
-                let log = std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap_or_default();
+                let log =
+                    std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().rev().take(15).collect();
-                eprintln!("--- end of n{node}.log\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                eprintln!(
+                    "--- end of n{node}.log\n{}",
+                    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
             }
         }
         let stopped = Command::new(env!("CARGO_BIN_EXE_quorate"))
