@@ -94,7 +94,7 @@ impl Binder<'_> {
         let expr = Expr::AggregateFunction(AggregateFunction {
             func: Arc::clone(&resolved.udaf),
             params: AggregateFunctionParams {
-                args: exprs.into_iter().map(|e| e.expr).collect(),
+                args: resolved.args(exprs.into_iter().map(|e| e.expr).collect()),
                 distinct,
                 filter: filter.map(|f| Box::new(f.expr)),
                 order_by,
