@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// Dropped ones too, until their rows are gone.
     pub tables: BTreeMap<u64, Arc<TableDescriptor>>,
     pub sequences: BTreeMap<u64, Arc<SequenceDescriptor>>,
-    names: BTreeMap<String, BTreeMap<String, Object>>,
+    pub(super) names: BTreeMap<String, BTreeMap<String, Object>>,
 }
 
 impl Snapshot {
