@@ -18,3 +18,4 @@ pub mod types;
 pub mod wire;
 
 pub use error::{Result, SqlError, SqlState};
+pub use server::{ClusterInfo, SchemaLease, SqlConfig, SqlServer};

@@ -51,7 +51,8 @@ impl Catalog {
         let mut schema = self.cluster.schema();
         loop {
             let version = schema.borrow_and_update().version;
-            if version > self.current().version || self.current().version == 0 {
+            let current = self.current();
+            if version > current.version || !current.loaded {
                 if let Err(error) = self.refresh().await {
                     tracing::debug!(%error, "the catalog could not be read; again soon");
                     self.env.sleep(Duration::from_millis(200)).await;
@@ -78,7 +79,7 @@ impl Catalog {
             let txn = self.coordinator.begin(TxnOptions { read_only: true, ..Default::default() });
             let generation = txn.get(&keys::generation(), None).await.map_err(from_txn)?;
             let generation = generation.as_ref().and_then(|raw| decode_u64(raw)).unwrap_or(0);
-            if generation == have.generation && have.version > 0 {
+            if generation == have.generation && have.loaded {
                 let mut same = (*have).clone();
                 same.version = version;
                 return Ok(same);
@@ -122,7 +123,12 @@ impl Catalog {
     /// Returns when all nodes use the catalog as it is now: two rounds, since a node that reports a version has read the
     /// catalog after it learned of that version, and a round ends when all have reported the version before it.
     pub async fn settle(&self) -> Result<(), SqlError> {
-        let deadline = self.env.boottime() + SETTLE;
+        self.settle_within(SETTLE).await
+    }
+
+    /// The same, waiting at most so long.
+    pub async fn settle_within(&self, limit: Duration) -> Result<(), SqlError> {
+        let deadline = self.env.boottime() + limit;
         let mut known = self.cluster.schema().borrow().version;
         let mut rounds = 0;
         while rounds < 2 {

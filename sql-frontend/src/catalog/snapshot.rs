@@ -19,6 +19,8 @@ pub struct Snapshot {
     /// Placement's schema version that was known before this was read: what is older is not in it.
     pub version: u64,
     pub generation: u64,
+    /// Was read, and is not the empty one that a node starts with.
+    pub loaded: bool,
     pub schemas: BTreeMap<String, u64>,
     /// Dropped ones too, until their rows are gone.
     pub tables: BTreeMap<u64, Arc<TableDescriptor>>,
@@ -29,7 +31,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// From the rows of [`keys::descriptors`].
     pub fn from_rows(version: u64, rows: &[(Key, Value)]) -> Result<Snapshot, SqlError> {
-        let mut snapshot = Snapshot { version, ..Default::default() };
+        let mut snapshot = Snapshot { version, loaded: true, ..Default::default() };
         for (key, value) in rows {
             snapshot.add(key, value).ok_or_else(|| {
                 SqlError::internal(format!("malformed catalog entry {:?}", key.escape_ascii().to_string()))

@@ -83,12 +83,6 @@ async fn drop_table(change: &mut Change, name: &ObjectName, if_exists: bool) -> 
 
 async fn remove_table(change: &mut Change, table: &TableDescriptor) -> Result<(), SqlError> {
     let mut newest = change.lock_table(table).await?;
-    if newest.state == TableState::Rewriting {
-        return Err(SqlError::new(
-            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table \"{}\" is being rewritten", newest.name),
-        ));
-    }
     let txn = change.txn.clone();
     store::free_name(&txn, &newest.schema, &newest.name).await?;
     if newest.has_declared_key() {

@@ -15,7 +15,7 @@ pub mod shards;
 mod truncate;
 
 use crate::{
-    catalog::{Snapshot, TableDescriptor, store},
+    catalog::{Snapshot, TableDescriptor, TableState, store},
     error::{SqlError, SqlState},
     exec::ExecContext,
     server::Shared,
@@ -55,6 +55,8 @@ pub struct Change {
 }
 
 const PLACEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a statement waits for other nodes to see what it has changed, where nothing but visibility depends on it.
+const VISIBLE: Duration = Duration::from_secs(5);
 
 impl Change {
     pub fn new(ctx: ExecContext, snapshot: Arc<Snapshot>, txn: Txn, shared_tx: bool, sql: Arc<str>) -> Self {
@@ -112,6 +114,11 @@ impl Change {
     /// The newest descriptor under lock. If it is not what the statement was bound against, the transaction runs again.
     async fn lock_table(&self, table: &TableDescriptor) -> Result<TableDescriptor, SqlError> {
         match store::lock_table(&self.txn, table.id).await? {
+            Some(newest) if newest.state == TableState::Rewriting => Err(SqlError::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("table \"{}\" is being rewritten", newest.name),
+            )
+            .hint("Try again when the other schema change has ended; quorate.jobs shows it.")),
             Some(newest) if newest.version == table.version => Ok(newest),
             _ => Err(SqlError::new(
                 SqlState::SERIALIZATION_FAILURE,
@@ -186,8 +193,11 @@ pub async fn after_commit(
         return Ok(());
     }
     shared.catalog.refresh().await?;
-    if work.contains(&AfterCommit::Settle) {
-        shared.catalog.settle().await?;
+    if work.contains(&AfterCommit::Settle)
+        && let Err(error) = shared.catalog.settle_within(VISIBLE).await
+    {
+        // The change stands. Another node shows the old state until its transactions let go of it.
+        tracing::info!(%error, "a schema change is not visible everywhere yet");
     }
     for item in work {
         match item {

@@ -6,6 +6,7 @@
 //! further input columns, so that one execution is a read by key and, if there is anything to compute, the evaluation of
 //! ready expressions on one row.
 
+pub mod normalize;
 mod point;
 
 pub use point::PointScan;

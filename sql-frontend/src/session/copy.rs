@@ -67,7 +67,8 @@ impl Session {
                 self.names(self.snapshot()).table(name)?
             }
         };
-        let snapshot = self.snapshot();
+        let snapshot = self.wait_for_rewrite(self.snapshot(), &[table.id]).await?;
+        let table = snapshot.tables.get(&table.id).cloned().unwrap_or(table);
         let ctx = self.exec_context(snapshot)?;
         let open = self.open_mut()?;
         open.used = true;

@@ -8,6 +8,7 @@ pub mod functions;
 pub mod guard;
 pub mod kv;
 pub mod names;
+mod nothing;
 pub mod parse;
 pub mod plan;
 mod replay;
@@ -46,6 +47,8 @@ pub struct Session {
     portals: BTreeMap<String, Portal>,
     /// By text; emptied when the search path changes.
     plans: BTreeMap<Arc<str>, Arc<Planned>>,
+    /// By normalized text; `None` for those that are not worth it.
+    shapes: BTreeMap<String, Option<Arc<Planned>>>,
     /// Last numbers taken from sequences, for `currval` and `lastval`.
     sequences: Arc<view::SequenceState>,
     link: Arc<functions::Link>,
@@ -66,6 +69,7 @@ impl Session {
             prepared: BTreeMap::new(),
             portals: BTreeMap::new(),
             plans: BTreeMap::new(),
+            shapes: BTreeMap::new(),
             sequences: Arc::default(),
             link: Arc::default(),
             guarantee: String::new(),

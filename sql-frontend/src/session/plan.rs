@@ -1,6 +1,6 @@
 //! From a statement's tree to something that runs, bound against the catalog; kept as long as its tables stay the same.
 
-use super::{Session, guard::catch, names::Names, parse::Command};
+use super::{Session, guard::catch, names::Names, nothing, parse::Command};
 use crate::{
     bind::{self, BindContext, BoundDelete, BoundInsert, BoundQuery, BoundUpdate, OutColumn},
     catalog::Snapshot,
@@ -32,6 +32,8 @@ pub enum Body {
         inner: Arc<Planned>,
         analyze: bool,
     },
+    /// A query that cannot have rows.
+    Nothing,
     /// All else; carried out from the command itself.
     Utility,
 }
@@ -185,7 +187,13 @@ impl Session {
         };
         Ok(match statement {
             Statement::Query(query) => {
-                let bound = bind::bind_query(&ctx, query)?;
+                let bound = match bind::bind_query(&ctx, query) {
+                    Ok(bound) => bound,
+                    Err(error) => {
+                        let Some(columns) = nothing::columns(query) else { return Err(error) };
+                        return Ok(make(Body::Nothing, None, &[], Some(columns), vec![], false));
+                    }
+                };
                 let fast = fast::of_query(&bound);
                 let (params, columns) = (bound.param_types.clone(), bound.columns.clone());
                 let (tables, locks) = (bound.tables.clone(), bound.locks);

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     bind::OutColumn,
+    catalog::{Snapshot, TableState},
     dml,
     error::{SqlError, SqlState},
     exec::{self, ExecContext},
@@ -23,7 +24,10 @@ use bytes::BufMut;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::{StreamExt, stream::BoxStream};
 use parking_lot::Mutex;
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+/// Longest wait for a table that is being rewritten.
+const REWRITE: Duration = Duration::from_secs(600);
 
 /// Columns as the client is told of them.
 pub fn fields(columns: &[OutColumn]) -> Vec<Field> {
@@ -179,7 +183,11 @@ impl Session {
 
     /// The plan itself if its tables are still what they were, or a new one of the same statement.
     pub(super) async fn fresh_plan(&mut self, planned: &Arc<Planned>) -> Result<Arc<Planned>, SqlError> {
-        let snapshot = self.snapshot();
+        let mut snapshot = self.snapshot();
+        if planned.writes {
+            let tables: Vec<u64> = planned.tables.iter().map(|(id, _)| *id).collect();
+            snapshot = self.wait_for_rewrite(snapshot, &tables).await?;
+        }
         if snapshot.still_has(&planned.tables) {
             return Ok(planned.clone());
         }
@@ -196,6 +204,33 @@ impl Session {
             ));
         }
         Ok(fresh)
+    }
+
+    /// A table that is being moved to other indexes takes no writes; returns the catalog in which none of these is.
+    pub(super) async fn wait_for_rewrite(
+        &mut self,
+        mut snapshot: Arc<Snapshot>,
+        tables: &[u64],
+    ) -> Result<Arc<Snapshot>, SqlError> {
+        let deadline = self.shared.env.boottime() + REWRITE;
+        loop {
+            let busy = tables
+                .iter()
+                .filter_map(|id| snapshot.tables.get(id))
+                .find(|table| table.state == TableState::Rewriting);
+            let Some(table) = busy else { return Ok(snapshot) };
+            if self.shared.env.boottime() > deadline {
+                return Err(SqlError::new(
+                    SqlState::LOCK_NOT_AVAILABLE,
+                    format!("table \"{}\" is being rewritten", table.name),
+                )
+                .hint("quorate.jobs shows the schema changes under way."));
+            }
+            self.finish_statement();
+            self.shared.env.sleep(Duration::from_millis(50)).await;
+            self.refresh_catalog().await?;
+            snapshot = self.snapshot();
+        }
     }
 
     /// Starts a statement in the open transaction.
@@ -264,6 +299,7 @@ impl Session {
                 let (count, rows) = dml::delete::run(&writer, delete, params).await?;
                 Ok(changed(delete.returning.is_some(), rows, format!("DELETE {count}")))
             }
+            Body::Nothing => Ok(Outcome::rows(Vec::new(), "SELECT {}")),
             Body::Explain { .. } | Body::Utility => Err(SqlError::internal("not a statement on data")),
         }
     }
@@ -284,6 +320,7 @@ impl Session {
             ),
             Body::Update(update) => (Some(format!("Update on {}", update.table.name)), Some(&update.scan)),
             Body::Delete(delete) => (Some(format!("Delete on {}", delete.table.name)), Some(&delete.scan)),
+            Body::Nothing => (Some("Result (never any rows)".to_string()), None),
             Body::Explain { .. } | Body::Utility => (None, None),
         };
         let mut lines: Vec<String> = title.iter().cloned().collect();

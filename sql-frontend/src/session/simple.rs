@@ -2,6 +2,7 @@
 
 use super::{
     Session,
+    plan::{Body, Planned},
     guard::{catch, guarded},
     parse::{self, Command, Parsed},
     replay::Step,
@@ -9,6 +10,8 @@ use super::{
 };
 use crate::{
     error::{SqlError, SqlState},
+    fast::normalize::{Normalized, normalize},
+    types::{Datum, PgType},
     wire::{backend, connection::Io, io::Outbox},
 };
 use bytes::Bytes;
@@ -26,6 +29,12 @@ pub fn utf8(raw: &Bytes) -> Result<&str, SqlError> {
             format!("invalid byte sequence for encoding \"UTF8\": {}", bad.join(" ")),
         )
     })
+}
+
+/// Whether the statement does not need the relational engine.
+fn direct(planned: &Planned) -> bool {
+    planned.fast.is_some()
+        || matches!(&planned.body, Body::Insert(insert) if insert.values.is_some() && insert.on_conflict.is_none())
 }
 
 impl Session {
@@ -58,6 +67,12 @@ impl Session {
             let step = Step { planned, params: Arc::new([]), formats: Arc::new([]), describe: true };
             return self.run_step(step, io).await;
         }
+        let shape = normalize(&sql);
+        if let Some(shape) = &shape
+            && let Some(step) = self.known_shape(shape)
+        {
+            return self.run_step(step, io).await;
+        }
         let all = catch(|| parse::parse(&sql))?;
         if all.is_empty() {
             backend::empty_query(&mut io.outbox.buffer);
@@ -65,7 +80,7 @@ impl Session {
         }
         let alone = all.len() == 1;
         for parsed in all {
-            self.run_parsed(&sql, parsed, alone, io).await?;
+            self.run_parsed(&sql, parsed, alone, shape.as_ref(), io).await?;
             io.outbox.relieve().await.map_err(|_| crate::wire::connection::gone())?;
         }
         Ok(())
@@ -87,6 +102,7 @@ impl Session {
         sql: &Arc<str>,
         parsed: Parsed,
         alone: bool,
+        shape: Option<&Normalized>,
         io: &mut Io,
     ) -> Result<(), SqlError> {
         let command = Arc::new(parsed.command);
@@ -108,7 +124,9 @@ impl Session {
             let _ = missing;
             return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
         }
-        if alone && sql.len() <= CACHED_TEXT && !matches!(planned.body, super::plan::Body::Utility) {
+        if let Some(shape) = shape.filter(|_| alone) {
+            self.learn_shape(shape, &planned).await;
+        } else if alone && sql.len() <= CACHED_TEXT && !matches!(planned.body, Body::Utility) {
             if self.plans.len() >= super::CACHED_PLANS {
                 self.plans.pop_first();
             }
@@ -116,6 +134,38 @@ impl Session {
         }
         let step = Step { planned, params: Arc::new([]), formats: Arc::new([]), describe: true };
         self.run_step(step, io).await
+    }
+
+    /// The plan of a text that differed in its literals, with the literals of this one.
+    fn known_shape(&self, shape: &Normalized) -> Option<Step> {
+        let planned = self.shapes.get(&shape.key)?.clone()?;
+        let mut params = Vec::with_capacity(shape.literals.len());
+        for (literal, ty) in shape.literals.iter().zip(&planned.params) {
+            // What cannot be read goes the ordinary way, which finds the words for it.
+            params.push(Datum::from_text(*ty, &literal.text, -1, self.settings.zone()).ok()?);
+        }
+        Some(Step { planned, params: params.into(), formats: Arc::new([]), describe: true })
+    }
+
+    /// Keeps a plan for all statements that look like this one, if it goes straight to a key.
+    async fn learn_shape(&mut self, shape: &Normalized, planned: &Planned) {
+        if self.shapes.len() >= super::CACHED_PLANS {
+            self.shapes.pop_first();
+        }
+        let mut learned = None;
+        if direct(planned) && !self.shapes.contains_key(&shape.key) {
+            let declared: Vec<Option<PgType>> = shape.literals.iter().map(|literal| literal.ty).collect();
+            let sql: Arc<str> = Arc::from(shape.sql());
+            let command = parse::parse(&sql).ok().and_then(|mut all| all.pop()).map(|parsed| Arc::new(parsed.command));
+            if let Some(command) = command {
+                learned = self.plan(&sql, &command, &declared).await.ok();
+            }
+        }
+        let same = |general: &Arc<Planned>| {
+            let types = |p: &Planned| p.columns.iter().flatten().map(|c| (c.name.clone(), c.ty, c.typmod)).collect::<Vec<_>>();
+            direct(general) && general.params.len() == shape.literals.len() && types(general) == types(planned)
+        };
+        self.shapes.insert(shape.key.clone(), learned.filter(same));
     }
 
     /// 25P02 in a failed transaction.

@@ -207,8 +207,10 @@ impl Session {
         for (name, value) in self.settings.changes_to(&settings) {
             backend::parameter_status(&mut out.buffer, name, &value);
         }
-        if self.settings.get("search_path").ok() != settings.get("search_path").ok() {
+        let differs = |name: &str| self.settings.get(name).ok() != settings.get(name).ok();
+        if differs("search_path") || differs("TimeZone") {
             self.plans.clear();
+            self.shapes.clear();
         }
         self.settings = settings;
     }

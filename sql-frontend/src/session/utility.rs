@@ -293,6 +293,7 @@ impl Session {
         }
         if matches!(what, Discard::All | Discard::Plans) {
             self.plans.clear();
+            self.shapes.clear();
         }
         if matches!(what, Discard::All | Discard::Sequences) {
             self.sequences.forget();
