@@ -1,6 +1,6 @@
 //! What the log's two choices are worth on this machine: preallocated files, and one fsync for all that waits.
 //!
-//! `cargo run --release -p quorate-storage --example log_bench -- [directory]`; the directory decides which disk is
+//! `cargo run --release -p quorate-storage --features rocks --example log_bench -- [directory]`; the directory decides which disk is
 //! measured. Results go into `docs/log-store.md`.
 
 #![allow(clippy::disallowed_methods, reason = "measures time, outside of any node")]
@@ -111,12 +111,8 @@ fn appends(dir: &Path) {
     println!("|---|---|---|---|---|---|---|");
     for clients in [1, 16, 256] {
         let memory = MemLog::new();
-        run(
-            "memory",
-            clients,
-            Arc::new(move |group, entry, done| memory.append(group, vec![entry], done)),
-            &|| 0,
-        );
+        let append: Append = Arc::new(move |group, entry, done| memory.append(group, vec![entry], done));
+        run("memory", clients, append, true, &|| 0);
 
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).open(dir.join("single")).unwrap();
@@ -125,20 +121,39 @@ fn appends(dir: &Path) {
         let single = Arc::new(Single { file, at: Mutex::new(0), fsyncs: AtomicU64::new(0) });
         let log = single.clone();
         let append: Append = Arc::new(move |_, entry, done| log.append(&entry, done));
-        run("fsync per append", clients, append, &|| single.fsyncs.load(Ordering::Relaxed));
+        run("fsync per append", clients, append, false, &|| single.fsyncs.load(Ordering::Relaxed));
+
+        #[cfg(feature = "rocks")]
+        run("RocksDB, its log synced", clients, rocks(&dir.join(format!("rocks{clients}"))), false, &|| 0);
 
         let place = dir.join(format!("log{clients}"));
         let spawn = |_, body: Box<dyn FnOnce() + Send>| std::thread::Builder::new().spawn(body).map(drop);
         let log = FileLog::open(&place, FileLogOptions::default(), &spawn).unwrap();
         let store = log.clone();
         let append: Append = Arc::new(move |group, entry, done| store.append(group, vec![entry], done));
-        run("one writer, group fsync", clients, append, &|| log.fsyncs());
+        run("one writer, group fsync", clients, append, true, &|| log.fsyncs());
         log.close();
     }
 }
 
+/// The other candidate: entries as keys of a RocksDB that syncs its own log, which it groups as well.
+#[cfg(feature = "rocks")]
+fn rocks(path: &Path) -> Append {
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.set_recycle_log_file_num(4);
+    let db = rocksdb::DB::open(&options, path).unwrap();
+    let mut synced = rocksdb::WriteOptions::default();
+    synced.set_sync(true);
+    Arc::new(move |group, entry, done| {
+        let key = [group.shard.0.to_be_bytes(), entry.position.index.to_be_bytes()].concat();
+        db.put_opt(key, &entry.payload, &synced).unwrap();
+        done(Ok(()));
+    })
+}
+
 /// Each client appends to a group of its own in turn and waits.
-fn run(name: &str, clients: u64, append: Append, fsyncs: &dyn Fn() -> u64) {
+fn run(name: &str, clients: u64, append: Append, in_order: bool, fsyncs: &dyn Fn() -> u64) {
     let before = (fsyncs(), cpu());
     let start = Instant::now();
     let next: Arc<Vec<Mutex<u64>>> = Arc::new((0..GROUPS).map(|_| Mutex::new(1)).collect());
@@ -165,6 +180,8 @@ fn run(name: &str, clients: u64, append: Append, fsyncs: &dyn Fn() -> u64) {
                             payload: payload.clone(),
                         };
                         *index += 1;
+                        // A log wants a group's entries in order; the others write while they are called.
+                        let _order = in_order.then_some(index);
                         append(group, entry, done);
                     }
                     while !over.load(Ordering::Acquire) {
