@@ -42,7 +42,8 @@ pub fn normalize(sql: &str) -> Option<Normalized> {
     if !["select", "insert", "update", "delete"].iter().any(|verb| first.eq_ignore_ascii_case(verb)) {
         return None;
     }
-    let mut reader = Reader { input: sql.as_bytes(), at: 0, out: String::with_capacity(sql.len() + 8), literals: vec![] };
+    let mut reader =
+        Reader { input: sql.as_bytes(), at: 0, out: String::with_capacity(sql.len() + 8), literals: vec![] };
     reader.read(sql)?;
     if reader.literals.is_empty() {
         return None;
@@ -96,7 +97,11 @@ impl Reader<'_> {
                 b'$' | b';' | b'\\' | b'[' | b'{' => return None,
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                     let mut end = self.at;
-                    while self.input.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$')) {
+                    while self
+                        .input
+                        .get(end)
+                        .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$'))
+                    {
                         end += 1;
                     }
                     self.copy(sql, end);
@@ -190,7 +195,10 @@ mod tests {
         assert_eq!(key, "UPDATE t1 SET v = v + -$1, s=$2 WHERE id = $3 and n = $4isin");
         assert_eq!(literals, ["4837", "it's", "84837", "1.50"]);
         assert_eq!(shown("select 3000000000").unwrap().0, "select $1l");
-        assert_eq!(shown("select a, \"b 1\" from x2 where id=5").unwrap().0, "select a, \"b 1\" from x2 where id=$1i");
+        assert_eq!(
+            shown("select a, \"b 1\" from x2 where id=5").unwrap().0,
+            "select a, \"b 1\" from x2 where id=$1i"
+        );
     }
 
     #[test]

@@ -77,7 +77,6 @@ pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
     super::bytes::register(&mut catalog);
     super::datetime::register(&mut catalog);
     super::extract::register(&mut catalog);
-    super::to_char::register(&mut catalog);
     super::session::register(&mut catalog);
     super::casts::register(&mut catalog);
     catalog

@@ -36,7 +36,6 @@ mod scalar;
 mod session;
 mod special;
 mod string;
-mod to_char;
 mod window;
 
 pub use aggregate::{ResolvedAggregate, resolve_aggregate};

@@ -190,6 +190,9 @@ pub fn function_exists(name: &str) -> bool {
 
 /// Functions of PostgreSQL on types or features that are not here: refused by name, rather than as unknown.
 const REFUSED: &[&str] = &[
+    "to_char",
+    "to_number",
+    "to_date",
     "regexp_match",
     "regexp_matches",
     "regexp_split_to_array",

@@ -4,14 +4,10 @@
 //! their result where an inner part of `FROM` is empty; so such a query is answered without being bound.
 
 use super::parse::fold;
-use crate::{
-    bind::OutColumn,
-    catalog::virtuals,
-    types::PgType,
-};
+use crate::{bind::OutColumn, catalog::virtuals, types::PgType};
 use sqlparser::ast::{
-    Expr, GroupByExpr, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins,
+    Expr, GroupByExpr, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr,
+    TableFactor, TableWithJoins,
 };
 
 /// The columns of a query that cannot have rows; `None` if it could.
@@ -63,20 +59,14 @@ fn may_aggregate(text: &str) -> bool {
 
 fn is_empty(table: &TableWithJoins) -> bool {
     let kept = |operator: &JoinOperator| {
-        !matches!(
-            operator,
-            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
-        )
+        !matches!(operator, JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_))
     };
     let inner = |operator: &JoinOperator| {
         matches!(operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
     };
     (factor_is_empty(&table.relation) && table.joins.iter().all(|join| kept(&join.join_operator)))
         || (table.joins.iter().all(|join| kept(&join.join_operator))
-            && table
-                .joins
-                .iter()
-                .any(|join| inner(&join.join_operator) && factor_is_empty(&join.relation)))
+            && table.joins.iter().any(|join| inner(&join.join_operator) && factor_is_empty(&join.relation)))
 }
 
 fn factor_is_empty(factor: &TableFactor) -> bool {

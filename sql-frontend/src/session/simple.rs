@@ -2,9 +2,9 @@
 
 use super::{
     Session,
-    plan::{Body, Planned},
     guard::{catch, guarded},
     parse::{self, Command, Parsed},
+    plan::{Body, Planned},
     replay::Step,
     tx::Tx,
 };
@@ -156,14 +156,19 @@ impl Session {
         if direct(planned) && !self.shapes.contains_key(&shape.key) {
             let declared: Vec<Option<PgType>> = shape.literals.iter().map(|literal| literal.ty).collect();
             let sql: Arc<str> = Arc::from(shape.sql());
-            let command = parse::parse(&sql).ok().and_then(|mut all| all.pop()).map(|parsed| Arc::new(parsed.command));
+            let command =
+                parse::parse(&sql).ok().and_then(|mut all| all.pop()).map(|parsed| Arc::new(parsed.command));
             if let Some(command) = command {
                 learned = self.plan(&sql, &command, &declared).await.ok();
             }
         }
         let same = |general: &Arc<Planned>| {
-            let types = |p: &Planned| p.columns.iter().flatten().map(|c| (c.name.clone(), c.ty, c.typmod)).collect::<Vec<_>>();
-            direct(general) && general.params.len() == shape.literals.len() && types(general) == types(planned)
+            let types = |p: &Planned| {
+                p.columns.iter().flatten().map(|c| (c.name.clone(), c.ty, c.typmod)).collect::<Vec<_>>()
+            };
+            direct(general)
+                && general.params.len() == shape.literals.len()
+                && types(general) == types(planned)
         };
         self.shapes.insert(shape.key.clone(), learned.filter(same));
     }
