@@ -23,6 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(50);
+/// A step this late means that the node itself was held up (a pause, a starved machine): what it has not heard meanwhile
+/// may be waiting in its own queues, so it hears first and campaigns later. Rarely enough to campaign at all.
+const HELD_UP: Duration = Duration::from_millis(400);
+const HEAR_FIRST: Duration = Duration::from_millis(300);
+const HEAR_FIRST_EVERY: Duration = Duration::from_secs(3);
+/// Campaigns that one step may start: when a node dies, hundreds of groups would otherwise campaign at once, and each would
+/// wait for all.
+const CAMPAIGNS_A_STEP: u32 = 12;
 /// How often a quiet leader is looked at: has a member to be told something?
 const QUIET_LEADER: Duration = Duration::from_millis(250);
 
@@ -30,7 +38,8 @@ const QUIET_LEADER: Duration = Duration::from_millis(250);
 /// (PROTOCOL 3) and votes shortly after an append, and timeouts of messages.
 pub(crate) fn raft_config(config: &ConsensusConfig, name: String) -> Config {
     let lease = (config.support / 4 * 3).as_millis() as u64;
-    let timeout = lease / 3 * 2;
+    // The lower end bounds the wait for a vote, which includes an fsync or two.
+    let timeout = lease - 1;
     Config {
         cluster_name: name,
         election_timeout_min: timeout,
@@ -98,8 +107,18 @@ pub(crate) fn fire(request: impl Future) {
 pub(crate) async fn drive(node: Arc<NodeState>) {
     let mut next_ping = Duration::ZERO;
     let mut next_housekeeping = Duration::ZERO;
+    let (mut last, mut heard_first) = (node.env.boottime(), Duration::ZERO);
+    let mut no_campaigns_before = Duration::ZERO;
     loop {
         let now = node.env.boottime();
+        if now > last + HELD_UP && now > heard_first + HEAR_FIRST_EVERY {
+            metrics::counter!("quorate_consensus_held_up_total").increment(1);
+            tracing::info!(late = ?(now - last), "this node was held up");
+            heard_first = now;
+            no_campaigns_before = now + HEAR_FIRST;
+        }
+        last = now;
+        let mut campaigns = if now < no_campaigns_before { 0 } else { CAMPAIGNS_A_STEP };
         if now >= next_ping {
             ping(&node, now);
             next_ping = now + node.config.liveness_interval;
@@ -109,7 +128,7 @@ pub(crate) async fn drive(node: Arc<NodeState>) {
             next_housekeeping = now + node.config.housekeeping;
         }
         for shared in node.groups() {
-            step(&shared, now);
+            step(&shared, now, &mut campaigns);
             if housekeeping {
                 crate::trim::trim(&shared);
                 give_up_if_fenced(&shared);
@@ -189,7 +208,7 @@ fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: 
     })
 }
 
-fn step(shared: &Arc<Shared>, now: Duration) {
+fn step(shared: &Arc<Shared>, now: Duration, campaigns: &mut u32) {
     if now < shared.calm_until() {
         return;
     }
@@ -211,7 +230,10 @@ fn step(shared: &Arc<Shared>, now: Duration) {
         }
         Act::Nothing => {}
         Act::Heartbeat => fire(raft.trigger().heartbeat()),
+        Act::Campaign if *campaigns == 0 => shared.pace.lock().put_off(now + STEP),
         Act::Campaign => {
+            *campaigns -= 1;
+            tracing::debug!(shard = %shared.shard(), replica = %shared.replica(), "campaign");
             metrics::counter!("quorate_consensus_campaigns_total").increment(1);
             fire(raft.trigger().elect(true));
         }

@@ -9,9 +9,10 @@ use std::time::Duration;
 const SETTLE: Duration = Duration::from_millis(30);
 /// Between the first campaigns of the voters of one group.
 const STAGGER: Duration = Duration::from_millis(120);
-/// Before a campaign that did not win is repeated; grows with each.
+/// Before a campaign that did not win is repeated; doubles with each, because a campaign that is repeated before its votes
+/// are in (a slow disk, a busy machine) only undoes itself.
 const RETRY: Duration = Duration::from_millis(250);
-const RETRY_GROWS: u32 = 5;
+const RETRY_DOUBLES: u32 = 4;
 /// For a leader chosen by hand-over to appear, before others try.
 const HAND_OVER: Duration = Duration::from_millis(1000);
 const DOUBT_EVERY: Duration = Duration::from_millis(300);
@@ -86,6 +87,12 @@ impl Pace {
         self.hold_until = now + HAND_OVER;
     }
 
+    /// There are enough campaigns under way on this node: try again a little later.
+    pub fn put_off(&mut self, until: Duration) {
+        self.campaigns = self.campaigns.saturating_sub(1);
+        self.campaign_at = Some(until);
+    }
+
     /// Campaign at the next step, whatever the rank.
     pub fn campaign_now(&mut self, now: Duration) {
         self.campaign_at = Some(now);
@@ -136,8 +143,9 @@ impl Pace {
         if view.now < at.max(view.young_until) {
             return Act::Nothing;
         }
+        let doubled = RETRY * 2u32.pow(self.campaigns.min(RETRY_DOUBLES));
         self.campaigns += 1;
-        let wait = RETRY + RETRY.mul_f64(0.5) * self.campaigns.min(RETRY_GROWS) + view.jitter * 4;
+        let wait = doubled + view.jitter * 4 * self.campaigns.min(RETRY_DOUBLES) + STAGGER * view.rank;
         self.campaign_at = Some(view.now + wait);
         Act::Campaign
     }
@@ -208,8 +216,10 @@ mod tests {
         assert_eq!(pace.step(&lost(1000)), Act::Nothing);
         assert_eq!(pace.step(&lost(1149)), Act::Nothing);
         assert_eq!(pace.step(&lost(1150)), Act::Campaign);
-        assert_eq!(pace.step(&lost(1300)), Act::Nothing);
-        assert_eq!(pace.step(&lost(1550)), Act::Campaign);
+        assert_eq!(pace.step(&lost(1500)), Act::Nothing);
+        assert_eq!(pace.step(&lost(1520)), Act::Campaign, "250 ms later, and its turn");
+        assert_eq!(pace.step(&lost(2100)), Act::Nothing);
+        assert_eq!(pace.step(&lost(2140)), Act::Campaign, "500 ms later, and its turn");
     }
 
     #[test]

@@ -80,13 +80,33 @@ impl Cluster {
         claims.max().map(|(term, node)| (node, term))
     }
 
+    fn describe(&self, shard: ShardId) -> String {
+        let mut text = String::new();
+        for (id, node) in &self.nodes {
+            let fenced = node.env.clock().is_fenced();
+            if let Some(group) = node.consensus.group(shard) {
+                let leadership = group.leadership().borrow().clone();
+                text += &format!(
+                    "\n{id} fenced {fenced} {:?} {leadership:?} {:?}",
+                    group.mode(),
+                    group.frontiers()
+                );
+            }
+        }
+        text
+    }
+
     async fn wait_leader(&self, shard: ShardId, within: Duration) -> (u64, u64) {
         let until = quorate_env::time::now() + within;
         loop {
             if let Some(found) = self.leader(shard) {
                 return found;
             }
-            assert!(quorate_env::time::now() < until, "no leader of {shard} within {within:?}");
+            assert!(
+                quorate_env::time::now() < until,
+                "no leader of {shard} within {within:?}: {}",
+                self.describe(shard)
+            );
             quorate_env::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -128,6 +148,12 @@ impl Cluster {
     }
 }
 
+/// Shows what `RUST_LOG` asks for; errors by default.
+fn logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -137,6 +163,7 @@ fn cpu() -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_survive_a_node_on_real_disks_and_sockets() {
+    logs();
     let mut cluster = Cluster::new().await;
     let shards: Vec<ShardId> = (1..=8).map(ShardId).collect();
     for shard in &shards {
@@ -176,8 +203,9 @@ async fn groups_survive_a_node_on_real_disks_and_sockets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn what_groups_cost() {
+    logs();
     let mut cluster = Cluster::new().await;
-    let groups = 100;
+    let groups = std::env::var("QUORATE_GROUPS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let shards: Vec<ShardId> = (1..=groups).map(ShardId).collect();
     let started = quorate_env::time::now();
     for shard in &shards {
@@ -189,7 +217,7 @@ async fn what_groups_cost() {
     println!("{groups} groups × 3 founded and led after {:?}", quorate_env::time::now() - started);
     let mut led = BTreeMap::<u64, u64>::new();
     for shard in &shards {
-        *led.entry(cluster.leader(*shard).unwrap().0).or_default() += 1;
+        *led.entry(cluster.wait_leader(*shard, 10 * SECOND).await.0).or_default() += 1;
     }
     println!("leaders by node: {led:?}");
     quorate_env::time::sleep(6 * SECOND).await;

@@ -84,7 +84,10 @@ impl Link {
         let form = vote_form(&rpc.vote);
         let last = position_or_zero(rpc.last_log_id.as_ref());
         let call = Call::Vote { route: self.route(), pre, vote: form, last, transfer };
-        match self.call(&call, timeout).await? {
+        let answer = self.call(&call, timeout).await.inspect_err(|error| {
+            tracing::debug!(shard = %self.shared.shard(), to = %self.node, pre, %error, "no vote");
+        })?;
+        match answer {
             CallAnswer::Vote { granted, vote, last, clock } => {
                 // A round that began while the leader was not supported counts for nothing once it is again.
                 self.check_campaign(transfer)?;
