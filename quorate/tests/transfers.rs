@@ -116,7 +116,7 @@ async fn verify(demo: &Demo, told: &Told) {
             "SELECT a.id FROM accounts a
              LEFT JOIN (SELECT debit, sum(amount) AS s FROM ledger GROUP BY debit) d ON d.debit = a.id
              LEFT JOIN (SELECT credit, sum(amount) AS s FROM ledger GROUP BY credit) c ON c.credit = a.id
-             WHERE a.balance <> $1 - coalesce(d.s, 0) + coalesce(c.s, 0)",
+             WHERE a.balance <> $1::int8 - coalesce(d.s, 0) + coalesce(c.s, 0)",
             &[&OPENING],
         )
         .await
