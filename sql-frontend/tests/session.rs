@@ -189,7 +189,8 @@ async fn indexes_and_keys_on_tables_with_rows() {
     }
     run(&c, "create index on t (b)").await;
     assert_eq!(one(&c, "select count(*) from t where b = 3").await, "210");
-    assert!(rows(&c, "explain select a from t where b = 3").await[0][0].clone().unwrap().contains("t_b_idx"));
+    let plan = rows(&c, "explain select a from t where b = 3").await;
+    assert!(plan.iter().any(|line| line[0].as_deref().is_some_and(|l| l.contains("t_b_idx"))), "{plan:?}");
     assert_eq!(fails(&c, "create unique index on t (b)").await, "23505");
     run(&c, "alter table t add primary key (a)").await;
     assert_eq!(one(&c, "select count(*) from t").await, "2100");
@@ -287,28 +288,6 @@ async fn settings_and_catalogs() {
     run(&c, "alter table t split at values (10), (20)").await;
     run(&c, "alter table t scatter").await;
     assert!(one(&c, "show guarantee").await.contains("SER"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_can_be_cancelled() {
-    let node = Node::start().await;
-    let (a, b) = (node.connect().await, node.connect().await);
-    run(&a, "create table t (id int primary key); insert into t values (1)").await;
-    run(&a, "begin; update t set id = 1 where id = 1; delete from t where id = 1").await;
-    let token = b.cancel_token();
-    let waiting =
-        node.env.spawn("test.waiting", async move { b.batch_execute("delete from t where id = 1").await });
-    node.env.sleep(std::time::Duration::from_millis(200)).await;
-    token.cancel_query(tokio_postgres::NoTls).await.unwrap();
-    let error = waiting.join().await.unwrap().unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
-    run(&a, "rollback").await;
-    let c = node.connect().await;
-    run(&a, "begin; delete from t where id = 1").await;
-    run(&c, "set lock_timeout = '100ms'").await;
-    assert_eq!(fails(&c, "delete from t where id = 1").await, "55P03");
-    run(&c, "set statement_timeout = '100ms'; set lock_timeout = 0").await;
-    assert_eq!(fails(&c, "delete from t where id = 1").await, "57014");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

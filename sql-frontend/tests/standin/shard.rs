@@ -5,9 +5,9 @@ use quorate_env::{Env, serve};
 use quorate_proto::{
     Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId, Value,
     kv::{
-        CheckKind, CommitLocal, LockMode, LockRequest, ReadCertificate, ReadOp, ReadReply, ReadRequest,
-        ReadResult, Row, Scan, ScanResult, ShardAnswer, ShardOp, ShardReply, ShardRequest, TxnState,
-        WaitPolicy,
+        CheckKind, CommitLocal, LockMode, LockRequest, Prepare, ReadCertificate, ReadOp, ReadReply,
+        ReadRequest, ReadResult, Row, Scan, ScanResult, ShardAnswer, ShardOp, ShardReply, ShardRequest,
+        TxnState, WaitPolicy,
     },
 };
 use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
@@ -50,6 +50,14 @@ impl Shard {
         match op {
             ShardOp::Read(request) => self.read(request).await.map(ShardReply::Read),
             ShardOp::CommitLocal(commit) => self.commit(commit),
+            // A part with checks alone: there is nothing to write, and the only shard is the only participant.
+            ShardOp::Prepare(part) if part.writes.is_empty() => {
+                let (read_ts, commit_ts) = (part.read_ts, part.commit_ts);
+                let Prepare { txn, commit_before, refresh, checks, writes, .. } = part;
+                let commit = CommitLocal { txn, read_ts, commit_ts, commit_before, refresh, checks, writes };
+                self.state.lock().prove(&commit, commit_ts)?;
+                Ok(ShardReply::Prepared(commit_ts, None))
+            }
             ShardOp::ReleaseLocks(release) => {
                 self.state.lock().locks.retain(|_, holder| *holder != release.txn);
                 self.released.notify_waiters();
