@@ -6,10 +6,12 @@ use super::position::At;
 use super::scope::Clause;
 use super::typed::Typed;
 use crate::error::{SqlError, SqlState};
+use crate::exec::ordered::Ordered;
 use crate::func::{ResolvedAggregate, key};
 use crate::types::PgType;
-use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
@@ -63,18 +65,14 @@ impl Binder<'_> {
         for (arg, ty) in args.list.into_iter().zip(&resolved.arg_types) {
             exprs.push(self.coerce(arg, *ty)?);
         }
-        let mut distinct = args.distinct;
-        if distinct {
-            let minmax = matches!(name, "min" | "max" | "bool_and" | "bool_or" | "every");
-            if minmax {
-                distinct = false;
-            } else if let Some(first) = exprs.first_mut().filter(|e| !e.ty.has_plain_equality()) {
-                if name != "count" {
-                    return Err(SqlError::unsupported(format!("{name}(DISTINCT) over type {}", first.ty)));
-                }
-                first.expr = key(first.ty, first.expr.clone());
-            }
-        }
+        let minmax = matches!(name, "min" | "max" | "bool_and" | "bool_or" | "every");
+        let distinct = args.distinct && !minmax;
+        let exprs: Vec<Expr> = exprs.into_iter().map(|e| e.expr).collect();
+        let (udaf, exprs, distinct_flag) = if distinct {
+            resolved.distinct(exprs)
+        } else {
+            (Arc::clone(&resolved.udaf), resolved.args(exprs), false)
+        };
         let was = self.level_flag(true);
         let order_by = self.aggregate_order(&args.order_by);
         let filter = filter
@@ -90,14 +88,22 @@ impl Binder<'_> {
         if distinct && !order_by.is_empty() {
             return Err(SqlError::unsupported("ORDER BY in an aggregate with DISTINCT"));
         }
+        // The order's keys are arguments too: see `exec::ordered`.
+        let (udaf, exprs) = if order_by.is_empty() {
+            (udaf, exprs)
+        } else {
+            let order = order_by.iter().map(|s| (s.asc, s.nulls_first)).collect();
+            let keys = order_by.into_iter().map(|s| s.expr);
+            (Arc::new(Ordered::udaf(udaf, order)), exprs.into_iter().chain(keys).collect())
+        };
         self.level().has_aggregates = true;
         let expr = Expr::AggregateFunction(AggregateFunction {
-            func: Arc::clone(&resolved.udaf),
+            func: udaf,
             params: AggregateFunctionParams {
-                args: resolved.args(exprs.into_iter().map(|e| e.expr).collect()),
-                distinct,
+                args: exprs,
+                distinct: distinct_flag,
                 filter: filter.map(|f| Box::new(f.expr)),
-                order_by,
+                order_by: vec![],
                 null_treatment: None,
             },
         });
@@ -131,6 +137,9 @@ impl Binder<'_> {
         Ok(())
     }
 }
+
+/// Prefix of a column that nothing names.
+const NO_COLUMN: &str = "none";
 
 /// What grouping makes of a level's expressions.
 pub(super) struct Grouping {
@@ -257,7 +266,14 @@ impl Grouping {
 
     /// The aggregate over its input, once all expressions are rewritten.
     pub fn plan(self, input: LogicalPlan) -> Result<LogicalPlan, SqlError> {
-        let aggregate = Aggregate::try_new(Arc::new(input), self.group_exprs, self.aggregate_exprs)?;
+        let mut aggregates = self.aggregate_exprs;
+        if aggregates.is_empty() && self.group_exprs.is_empty() {
+            // HAVING alone: one group, and DataFusion wants something to compute for it.
+            let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+            let count = AggregateFunction::new_udf(count_udaf(), vec![one], false, None, vec![], None);
+            aggregates.push(Expr::AggregateFunction(count).alias(format!("{}0", NO_COLUMN)));
+        }
+        let aggregate = Aggregate::try_new(Arc::new(input), self.group_exprs, aggregates)?;
         Ok(LogicalPlan::Aggregate(aggregate))
     }
 }

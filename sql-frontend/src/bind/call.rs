@@ -42,10 +42,10 @@ impl Binder<'_> {
         }
         let args = self.args(&function.args, is_aggregate_name(&name))?;
         if args.star && name != "count" {
-            return Err(SqlError::new(
-                SqlState::WRONG_OBJECT_TYPE,
-                format!("{name}(*) must be used to call a parameterless aggregate function"),
-            ));
+            return Err(self.no_function(schema.as_deref(), &name, &[]));
+        }
+        if name == "grouping" {
+            return Err(SqlError::unsupported("GROUPING"));
         }
         let types: Vec<PgType> = args.list.iter().map(|a| a.ty).collect();
         if let Some(aggregate) = resolve_aggregate(&name, &types).at(pos)? {

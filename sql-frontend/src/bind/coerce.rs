@@ -4,8 +4,10 @@ use super::Binder;
 use super::position::At;
 use super::typed::{Pending, Typed, param_name, placeholder};
 use crate::error::{SqlError, SqlState};
-use crate::func::{CastContext, StatementContext, cast, common_type};
-use crate::types::{Datum, PgType, to_scalar};
+use crate::func::{CastContext, CastPlan, StatementContext, cast, common_type};
+use crate::types::{Datum, PgType, from_scalar, to_scalar};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
 
 impl Binder<'_> {
     /// For an argument whose type a resolution chose.
@@ -49,8 +51,23 @@ impl Binder<'_> {
             .at(pos);
         };
         let origin = if from.ty == ty { from.origin } else { None };
-        let expr = if plan.is_noop() { from.expr } else { plan.call(from.expr) };
+        let expr = match &from.expr {
+            // Folded here, so that keys are found and DataFusion has its literals; an error waits for the execution.
+            Expr::Literal(value, _) if !plan.is_noop() => match self.fold_cast(&plan, value) {
+                Some(folded) => Expr::Literal(folded, None),
+                None => plan.call(from.expr),
+            },
+            _ if plan.is_noop() => from.expr,
+            _ => plan.call(from.expr),
+        };
         Ok(Typed { typmod, origin, ..Typed::new(expr, ty, pos) })
+    }
+
+    fn fold_cast(&self, plan: &CastPlan, value: &ScalarValue) -> Option<ScalarValue> {
+        let session = StatementContext { timezone: self.ctx.zone, ..StatementContext::default() };
+        let datum = from_scalar(value, plan.from).ok()?;
+        let cast = plan.eval(&datum, &session).ok()?;
+        Some(to_scalar(&cast, plan.to))
     }
 
     /// A string literal read by the type's input function, at once: its errors are those of the statement.
@@ -73,7 +90,7 @@ impl Binder<'_> {
             && let Some(plan) = cast(ty, ty, typmod, context)
         {
             let session = StatementContext { timezone: self.ctx.zone, ..StatementContext::default() };
-            datum = plan.eval(&datum, &session).at(pos)?;
+            datum = plan.eval(&datum, &session)?;
         }
         Ok(Typed { typmod, ..Typed::literal(to_scalar(&datum, ty), ty, pos) })
     }

@@ -27,14 +27,14 @@ pub(super) struct Cte {
 
 impl Binder<'_> {
     pub(super) fn with(&mut self, with: &ast::With) -> Result<(), SqlError> {
-        for cte in &with.cte_tables {
+        for (at, cte) in with.cte_tables.iter().enumerate() {
             if cte.from.is_some() {
                 return Err(SqlError::unsupported("this form of WITH"));
             }
             let _: Option<CteAsMaterialized> = cte.materialized.clone();
             let name = fold(&cte.alias.name);
             let pos = self.positions.of_span(cte.alias.name.span);
-            let twice = with.cte_tables.iter().filter(|c| fold(&c.alias.name) == name).count() > 1;
+            let twice = with.cte_tables[..at].iter().any(|c| fold(&c.alias.name) == name);
             if twice {
                 return Err(SqlError::new(
                     SqlState::DUPLICATE_ALIAS,
@@ -164,7 +164,7 @@ impl Binder<'_> {
                     ),
                 )
                 .hint("Cast the output of the non-recursive term to the correct type."))
-                .at(pos);
+                .at(to.pos.or(pos));
             }
             let typed = self.typed_column(from);
             exprs.push(self.coerce(typed, to.ty)?.expr.alias(to.column.name.clone()));

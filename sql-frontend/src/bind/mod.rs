@@ -14,12 +14,17 @@ mod aggregate;
 mod call;
 mod catalog;
 mod coerce;
+mod comparison;
+mod conflict;
 mod cte;
 mod datatype;
 mod dml;
 mod expr;
 mod from;
 mod guard;
+mod insert;
+mod join;
+mod lateral;
 mod literal;
 mod modify;
 mod order;
@@ -41,7 +46,7 @@ pub use position::Positions;
 
 use crate::catalog::TableDescriptor;
 use crate::error::{SqlError, SqlState};
-use crate::exec::{Engine, RowProgram};
+use crate::exec::{Engine, PointQuery, RowProgram};
 use crate::types::{PgType, TimeZone};
 use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast;
@@ -78,6 +83,8 @@ pub struct BoundQuery {
     pub param_types: Vec<PgType>,
     /// Optimized, with placeholders.
     pub plan: Arc<LogicalPlan>,
+    /// The same as a lookup of one row by key, if it is one.
+    pub point: Option<Arc<PointQuery>>,
     /// Id and version of each table it reads.
     pub tables: Vec<(u64, u64)>,
     /// It locks rows (`FOR UPDATE`, or it finds the rows of an `UPDATE` or `DELETE`).

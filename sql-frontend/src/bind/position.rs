@@ -36,6 +36,13 @@ impl Positions {
         self.of_span(node.span())
     }
 
+    /// The opening parenthesis before a place.
+    pub fn paren_before(&self, pos: Option<u32>) -> Option<u32> {
+        let before = self.chars.get(..(pos? as usize).saturating_sub(1))?;
+        let at = before.iter().rposition(|c| !c.is_whitespace())?;
+        if before[at] == '(' { u32::try_from(at + 1).ok() } else { pos }
+    }
+
     /// The first thing after a node that is not white space or a closing parenthesis: the operator behind its left operand.
     pub fn after(&self, node: &impl Spanned) -> Option<u32> {
         let end = self.of_location(node.span().end)? as usize;

@@ -158,13 +158,13 @@ impl Binder<'_> {
     }
 
     /// Adds a relation. 42712 when its name is taken.
-    pub(crate) fn add_item(&mut self, item: NsItem, pos: Option<u32>) -> Result<(), SqlError> {
-        self.check_alias(&item, pos)?;
+    pub(crate) fn add_item(&mut self, item: NsItem) -> Result<(), SqlError> {
+        self.check_alias(&item)?;
         self.level().items.push(item);
         Ok(())
     }
 
-    fn check_alias(&mut self, item: &NsItem, pos: Option<u32>) -> Result<(), SqlError> {
+    fn check_alias(&mut self, item: &NsItem) -> Result<(), SqlError> {
         let taken = !item.alias.is_empty()
             && self.level().items.iter().any(|i| {
                 i.alias == item.alias
@@ -174,8 +174,7 @@ impl Binder<'_> {
             return Err(SqlError::new(
                 SqlState::DUPLICATE_ALIAS,
                 format!("table name \"{}\" specified more than once", item.alias),
-            ))
-            .at(pos);
+            ));
         }
         Ok(())
     }
@@ -254,6 +253,19 @@ impl Binder<'_> {
     }
 
     pub(crate) fn missing_from(&self, relation: &str) -> SqlError {
+        // Hidden behind an alias of its own, or standing beside a subquery that is not lateral.
+        let aliased = self
+            .levels
+            .iter()
+            .flat_map(|l| &l.items)
+            .find(|i| i.table.as_ref().is_some_and(|t| t.name == relation) && i.alias != relation);
+        if let Some(item) = aliased {
+            return SqlError::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("invalid reference to FROM-clause entry for table \"{relation}\""),
+            )
+            .hint(format!("Perhaps you meant to reference the table alias \"{}\".", item.alias));
+        }
         let hidden = self.hidden_aliases.iter().any(|a| a == relation);
         if hidden {
             return SqlError::new(

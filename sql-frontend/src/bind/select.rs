@@ -9,6 +9,7 @@ use super::scope::{Clause, Level, PendingApply};
 use super::typed::{Pending, Typed};
 use super::{BindContext, Binder, BoundQuery, OutColumn, order};
 use crate::error::{SqlError, SqlState};
+use crate::exec::PointQuery;
 use crate::func::key;
 use crate::types::PgType;
 use datafusion::common::Column;
@@ -33,6 +34,8 @@ pub(super) struct RelColumn {
     pub origin: Option<(u64, u32)>,
     /// An unknown literal in the branch of a set operation or source of an `INSERT`, still without a type.
     pub pending: Option<Pending>,
+    /// Where its expression stands.
+    pub pos: Option<u32>,
 }
 
 /// A planned query.
@@ -61,21 +64,17 @@ impl Binder<'_> {
     /// The optimized result of a statement.
     pub(super) fn finish(&mut self, rel: Rel) -> Result<BoundQuery, SqlError> {
         let plan = self.ctx.engine.optimize(rel.plan)?;
-        let columns = rel
+        let columns: Vec<OutColumn> = rel
             .columns
             .into_iter()
             .map(|c| OutColumn { name: c.name, ty: c.ty, typmod: c.typmod, origin: c.origin })
             .collect();
+        let param_types = self.param_types()?;
+        let point = PointQuery::of(&plan, &columns, &param_types).map(Arc::new);
         let mut tables = std::mem::take(&mut self.tables);
         tables.sort_unstable();
         tables.dedup();
-        Ok(BoundQuery {
-            columns,
-            param_types: self.param_types()?,
-            plan: Arc::new(plan),
-            tables,
-            locks: self.locked,
-        })
+        Ok(BoundQuery { columns, param_types, plan: Arc::new(plan), point, tables, locks: self.locked })
     }
 
     pub(super) fn query(&mut self, query: &ast::Query, unknowns: Unknowns) -> Result<Rel, SqlError> {
@@ -362,6 +361,7 @@ impl Binder<'_> {
                 typmod: output.typed.typmod,
                 origin: output.typed.origin,
                 pending: output.typed.pending,
+                pos: output.typed.pos,
             });
         }
         let mut hidden = 0;

@@ -50,6 +50,7 @@ impl Binder<'_> {
                 typmod: if same { column[0].typmod } else { -1 },
                 origin: None,
                 pending: column[0].pending.clone().filter(|_| single),
+                pos: column[0].pos,
             });
             bound.push(column.into_iter());
         }
@@ -128,6 +129,7 @@ impl Binder<'_> {
         all: bool,
         pos: Option<u32>,
     ) -> Result<Rel, SqlError> {
+        let pos = right.columns.first().and_then(|c| c.pos).or(pos);
         if left.columns.len() != right.columns.len() {
             return Err(SqlError::new(
                 SqlState::SYNTAX_ERROR,
@@ -137,7 +139,7 @@ impl Binder<'_> {
         }
         let mut types = Vec::with_capacity(left.columns.len());
         for (l, r) in left.columns.iter().zip(&right.columns) {
-            types.push(common_type(name, &[l.ty, r.ty]).at(pos)?);
+            types.push(common_type(name, &[l.ty, r.ty]).at(r.pos.or(pos))?);
         }
         let names: Vec<String> = types.iter().map(|_| self.fresh("c")).collect();
         let columns: Vec<RelColumn> = left
@@ -152,6 +154,7 @@ impl Binder<'_> {
                 typmod: if l.ty == *ty && r.ty == *ty && l.typmod == r.typmod { l.typmod } else { -1 },
                 origin: None,
                 pending: None,
+                pos: None,
             })
             .collect();
         let left = self.branch(left, &types, &names)?;
@@ -187,7 +190,7 @@ impl Binder<'_> {
             typmod: column.typmod,
             origin: column.origin,
             pending: column.pending.clone(),
-            ..Typed::new(Expr::Column(column.column.clone()), column.ty, None)
+            ..Typed::new(Expr::Column(column.column.clone()), column.ty, column.pos)
         }
     }
 

@@ -117,6 +117,7 @@ impl Binder<'_> {
         query: &ast::Query,
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
+        let pos = self.positions.paren_before(pos);
         self.allowed_here(pos)?;
         let (rel, params) = self.subquery(query)?;
         let [column] = &rel.columns[..] else {

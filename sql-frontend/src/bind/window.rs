@@ -12,11 +12,14 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    Expr, LogicalPlan, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition,
 };
 use sqlparser::ast::{self, Function, NamedWindowExpr, WindowSpec, WindowType};
 use std::sync::Arc;
+
+/// Partition and order of a window.
+type WindowKey = (Vec<Expr>, Vec<SortExpr>);
 
 impl Binder<'_> {
     pub(super) fn window_call(
@@ -85,6 +88,10 @@ impl Binder<'_> {
         let mut exprs = Vec::with_capacity(args.list.len());
         for (arg, ty) in args.list.into_iter().zip(&resolved.arg_types) {
             exprs.push(self.coerce(arg, *ty)?.expr);
+        }
+        if exprs.is_empty() && is_aggregate {
+            // count(*) counts a literal.
+            exprs.push(Expr::Literal(ScalarValue::Int64(Some(1)), None));
         }
         let (partition_by, order_by, frame) = self.window(over)?;
         let window_frame = match frame {
@@ -280,7 +287,21 @@ impl Binder<'_> {
         if windows.is_empty() {
             return Ok(plan);
         }
-        let aliased: Vec<Expr> = windows.into_iter().map(|(w, name)| w.alias(name)).collect();
-        Ok(LogicalPlanBuilder::window_plan(plan, aliased)?)
+        // One node for each partition and order; the plan sorts between them as needed.
+        let mut groups: Vec<(WindowKey, Vec<Expr>)> = Vec::new();
+        for (window, name) in windows {
+            let Expr::WindowFunction(call) = &window else { continue };
+            let key = (call.params.partition_by.clone(), call.params.order_by.clone());
+            let named = window.alias(name);
+            match groups.iter_mut().find(|(k, _)| *k == key) {
+                Some((_, members)) => members.push(named),
+                None => groups.push((key, vec![named])),
+            }
+        }
+        let mut plan = plan;
+        for (_, exprs) in groups {
+            plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(plan))?);
+        }
+        Ok(plan)
     }
 }

@@ -17,6 +17,7 @@ use datafusion::logical_expr::utils::{split_binary, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use quorate_proto::{Key, Span};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// More points than this are read as a range with a filter.
 const MAX_SPANS: usize = 1024;
@@ -38,11 +39,13 @@ pub struct Access {
     pub points: bool,
     /// How the spans were made, for `EXPLAIN`.
     pub shown: Vec<String>,
+    /// What the filters allow, to be narrowed further while the query runs.
+    pub(super) allowed: Arc<Vec<Allowed>>,
 }
 
 /// What one column's conditions allow.
 #[derive(Clone, Debug, Default)]
-struct Allowed {
+pub(super) struct Allowed {
     /// Values (NULL for `IS NULL`) and the filters that say so.
     points: Option<(Vec<Datum>, Vec<usize>)>,
     lower: Option<(Datum, bool)>,
@@ -50,8 +53,8 @@ struct Allowed {
     range_filters: Vec<usize>,
 }
 
-/// One filter, understood.
-enum Condition {
+/// One filter, understood; columns by position in the table.
+pub(super) enum Condition {
     Points(usize, Vec<Datum>),
     Lower(usize, Datum, bool),
     Upper(usize, Datum, bool),
@@ -100,7 +103,9 @@ pub fn choose(
             best = Some((access, score));
         }
     }
-    best.map(|(access, _)| access).ok_or_else(|| SqlError::internal("a table without an index"))
+    let (mut access, _) = best.ok_or_else(|| SqlError::internal("a table without an index"))?;
+    access.allowed = Arc::new(columns);
+    Ok(access)
 }
 
 fn nothing(filter: usize) -> Access {
@@ -112,10 +117,16 @@ fn nothing(filter: usize) -> Access {
         covering: true,
         points: true,
         shown: vec!["nothing".into()],
+        allowed: Arc::default(),
     }
 }
 
-fn note(columns: &mut [Allowed], table: &TableDescriptor, condition: Condition, filter: Option<usize>) {
+pub(super) fn note(
+    columns: &mut [Allowed],
+    table: &TableDescriptor,
+    condition: Condition,
+    filter: Option<usize>,
+) {
     let ty = |at: usize| table.columns[at].ty;
     match condition {
         Condition::Never => {}
@@ -164,8 +175,8 @@ fn same(a: &Datum, b: &Datum, ty: PgType) -> bool {
     (a.is_null() && b.is_null()) || a.compare(b, ty) == Some(Ordering::Equal)
 }
 
-/// Makes the spans of one index from what its columns allow.
-fn restrict(
+/// Makes the spans of one index from what its columns allow. `index` and `covering` are the caller's to set.
+pub(super) fn restrict(
     table: &TableDescriptor,
     index: &IndexDescriptor,
     columns: &[Allowed],
@@ -179,6 +190,7 @@ fn restrict(
         covering: false,
         points: false,
         shown: vec![],
+        allowed: Arc::default(),
     };
     let mut nulls = false;
     for (depth, key) in index.columns.iter().enumerate() {

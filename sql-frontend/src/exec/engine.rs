@@ -36,6 +36,9 @@ use std::sync::Arc;
 /// Rows in a batch, at most.
 pub const MAX_BATCH_ROWS: usize = 1024;
 
+/// A join with no more keys than this reads its other side by key.
+const MAX_JOIN_KEYS: usize = 1000;
+
 /// What one node grants to queries.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -52,6 +55,8 @@ impl Default for EngineConfig {
 /// Shared by all sessions of a node.
 pub struct Engine {
     state: SessionState,
+    /// The same without lookups by the keys of joins: for plans that need an order which such a lookup would lose.
+    plain: SessionState,
     planner: DefaultPhysicalPlanner,
 }
 
@@ -71,7 +76,11 @@ impl Engine {
         let options = session.options_mut();
         options.optimizer.skip_failed_rules = false;
         options.optimizer.max_passes = 3;
-        options.optimizer.enable_dynamic_filter_pushdown = false;
+        options.optimizer.enable_dynamic_filter_pushdown = true;
+        options.optimizer.enable_join_dynamic_filter_pushdown = true;
+        options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+        options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+        options.optimizer.hash_join_inlist_pushdown_max_distinct_values = MAX_JOIN_KEYS;
         options.optimizer.prefer_existing_sort = true;
         options.optimizer.enable_round_robin_repartition = false;
         options.optimizer.filter_null_join_keys = false;
@@ -84,14 +93,19 @@ impl Engine {
             .with_memory_pool(Arc::new(pool))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
-        let state = SessionStateBuilder::new()
-            .with_config(session)
-            .with_runtime_env(runtime)
-            .with_analyzer_rules(vec![])
-            .with_optimizer_rules(rules())
-            .build();
+        let mut without = session.clone();
+        without.options_mut().optimizer.enable_join_dynamic_filter_pushdown = false;
+        let build = |config: SessionConfig| {
+            SessionStateBuilder::new()
+                .with_config(config)
+                .with_runtime_env(Arc::clone(&runtime))
+                .with_analyzer_rules(vec![])
+                .with_optimizer_rules(rules())
+                .build()
+        };
+        let (state, plain) = (build(session), build(without));
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner)]);
-        Ok(Arc::new(Engine { state, planner }))
+        Ok(Arc::new(Engine { state, plain, planner }))
     }
 
     /// Runs the optimizer over a plan with placeholders.
@@ -101,7 +115,10 @@ impl Engine {
 
     /// A plan without placeholders, made executable.
     pub async fn physical(&self, plan: &LogicalPlan) -> DfResult<Arc<dyn ExecutionPlan>> {
-        self.planner.create_physical_plan(plan, &self.state).await
+        match self.planner.create_physical_plan(plan, &self.state).await {
+            Ok(physical) => Ok(physical),
+            Err(_) => self.planner.create_physical_plan(plan, &self.plain).await,
+        }
     }
 
     pub(crate) fn props(&self) -> &ExecutionProps {
@@ -133,7 +150,7 @@ pub(crate) fn statement(task: &TaskContext) -> DfResult<Arc<ExecContext>> {
 
 /// Rules that neither change what a plan means nor evaluate what PostgreSQL would not. Left out on purpose: the rewriting of
 /// subqueries (the binder does it), common subexpressions (they would be evaluated outside of the `CASE` that guards
-/// them).
+/// them), and simplification (which turns such a `CASE` into `AND` and `OR`, whose sides may be evaluated in any order).
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     use datafusion::optimizer::{
         eliminate_cross_join::EliminateCrossJoin, eliminate_duplicated_expr::EliminateDuplicatedExpr,
@@ -142,11 +159,10 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         extract_equijoin_predicate::ExtractEquijoinPredicate, optimize_projections::OptimizeProjections,
         optimize_unions::OptimizeUnions, propagate_empty_relation::PropagateEmptyRelation,
         push_down_filter::PushDownFilter, push_down_limit::PushDownLimit,
-        replace_distinct_aggregate::ReplaceDistinctWithAggregate, simplify_expressions::SimplifyExpressions,
+        replace_distinct_aggregate::ReplaceDistinctWithAggregate,
     };
     vec![
         Arc::new(OptimizeUnions::new()),
-        Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
@@ -178,10 +194,14 @@ pub(crate) fn check_params(types: &[PgType], params: &[Datum]) -> Result<(), Sql
     if types.len() == params.len() {
         return Ok(());
     }
-    Err(SqlError::new(
+    Err(wrong_count(params.len(), types.len()))
+}
+
+fn wrong_count(given: usize, wanted: usize) -> SqlError {
+    SqlError::new(
         SqlState::PROTOCOL_VIOLATION,
-        format!("{} parameters were given, but the statement has {}", params.len(), types.len()),
-    ))
+        format!("{given} parameters were given, but the statement has {wanted}"),
+    )
 }
 
 /// The values behind `$1`… and the session's hidden parameters.
@@ -206,6 +226,19 @@ pub(super) fn execute(
     params: &[Datum],
     ctx: &ExecContext,
 ) -> BoxStream<'static, Result<RecordBatch, SqlError>> {
+    if let Some(point) = &query.point {
+        let (point, types) = (Arc::clone(point), query.param_types.len());
+        let (params, ctx) = (params.to_vec(), ctx.clone());
+        let batch = async move {
+            if params.len() != types {
+                return Err(wrong_count(params.len(), types));
+            }
+            point.batch(&params, &ctx).await
+        };
+        return futures::stream::once(batch)
+            .filter_map(|batch| futures::future::ready(batch.transpose()))
+            .boxed();
+    }
     let plan = match bind_values(query, params, ctx) {
         Ok(plan) => plan,
         Err(error) => return futures::stream::once(async { Err(error) }).boxed(),

@@ -1,11 +1,14 @@
 //! `EXPLAIN`: the executable plan as PostgreSQL's indented text.
 
-use super::scan::ScanExec;
+use super::scan::{ScanExec, without_positions};
 use super::{ExecContext, engine};
 use crate::bind::BoundQuery;
 use crate::error::SqlError;
 use crate::exec::memory::sql_error;
 use crate::types::Datum;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use futures::TryStreamExt;
 use std::sync::Arc;
@@ -30,11 +33,16 @@ pub async fn explain(
 
 fn draw(plan: &Arc<dyn ExecutionPlan>, depth: usize, analyze: bool, lines: &mut Vec<String>) {
     let any: &dyn std::any::Any = &**plan;
+    if is_transparent(any)
+        && let [child] = plan.children()[..]
+    {
+        return draw(child, depth, analyze, lines);
+    }
     let (title, details) = match any.downcast_ref::<ScanExec>() {
         Some(scan) => scan.explain(),
         None => {
             let shown = displayable(plan.as_ref()).one_line().to_string();
-            (title_of(shown.trim()), vec![])
+            (title_of(&without_positions(shown.trim())), vec![])
         }
     };
     let mut line = if depth == 0 { title } else { format!("{}->  {title}", " ".repeat(depth * 6 - 4)) };
@@ -47,6 +55,18 @@ fn draw(plan: &Arc<dyn ExecutionPlan>, depth: usize, analyze: bool, lines: &mut 
     for child in plan.children() {
         draw(child, depth + 1, analyze, lines);
     }
+}
+
+/// Whether a node only yields now and then, or only renames columns.
+fn is_transparent(plan: &dyn std::any::Any) -> bool {
+    if plan.is::<CooperativeExec>() {
+        return true;
+    }
+    let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return false };
+    projection.expr().iter().all(|e| {
+        let expr: &dyn std::any::Any = e.expr.as_ref();
+        expr.is::<Column>()
+    })
 }
 
 /// `SortExec: expr=[…]` as `Sort: expr=[…]`.

@@ -5,63 +5,63 @@
 //! wanted columns is followed to the rows, a batch of keys at a time.
 
 use super::access::{self, Access};
-use super::engine::{MAX_BATCH_ROWS, statement};
+use super::engine::statement;
+use super::lookup;
 use super::program::physical_expr;
-use super::read::{KvRead, Page, ScanRequest};
+use super::reading::Run;
 use super::source::StoredTable;
 use crate::catalog::{IndexDescriptor, TableDescriptor};
-use crate::error::SqlError;
-use crate::row::{RowDecoder, entry};
-use crate::types::{Datum, PgType, to_array};
-use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::array::Array;
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::common::{DFSchema, Result as DfResult, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableScan};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{
-    ConstExpr, EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr,
+    ConstExpr, EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr,
 };
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
+use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::TryStreamExt;
-use futures::stream::BoxStream;
 use quorate_proto::kv::LockRequest;
-use quorate_proto::{Key, Value};
 use std::fmt;
 use std::sync::Arc;
-
-/// Rows of the first batch; each further one may be four times as large.
-const FIRST_BATCH_ROWS: usize = 64;
 
 /// A scan of one index of a table.
 #[derive(Clone, Debug)]
 pub struct ScanExec {
-    table: Arc<TableDescriptor>,
-    access: Access,
-    lock: Option<LockRequest>,
-    reverse: bool,
-    fetch: Option<usize>,
+    pub(super) table: Arc<TableDescriptor>,
+    pub(super) access: Access,
+    pub(super) lock: Option<LockRequest>,
+    pub(super) reverse: bool,
+    pub(super) fetch: Option<usize>,
     /// Positions in the table's columns that are decoded: the output's first, then what the filter needs.
-    decoded: Vec<usize>,
-    decoded_schema: SchemaRef,
+    pub(super) decoded: Vec<usize>,
+    pub(super) decoded_schema: SchemaRef,
     /// How many of `decoded` are the output.
-    width: usize,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    schema: SchemaRef,
+    pub(super) width: usize,
+    pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Filters of joins, over the output; known when the scan begins.
+    pub(super) joins: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -109,6 +109,7 @@ pub(super) fn plan(
         decoded,
         decoded_schema,
         filter,
+        joins: vec![],
         schema: Arc::clone(scan.projected_schema.inner()),
         properties: Arc::new(PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(scan.projected_schema.inner())),
@@ -137,7 +138,7 @@ fn with_columns(output: &[usize], filters: &[Expr], position: &dyn Fn(&str) -> O
 }
 
 impl ScanExec {
-    fn index(&self) -> &IndexDescriptor {
+    pub(super) fn index(&self) -> &IndexDescriptor {
         self.table.readable_indexes().nth(self.access.index).unwrap_or(&self.table.primary)
     }
 
@@ -177,10 +178,12 @@ impl ScanExec {
             Some(ConstExpr::from(column))
         });
         let constants: Vec<ConstExpr> = constants.collect();
+        let fixed = constants.len();
         equivalence.add_constants(constants)?;
-        if let Some(order) = LexOrdering::new(self.ordering()) {
-            equivalence.add_ordering(order);
-        }
+        // In order of the whole key, and so, where its first columns have one value, in order of the rest.
+        let order = self.ordering();
+        let rest = order.get(fixed..).map(<[_]>::to_vec).unwrap_or_default();
+        equivalence.add_orderings([order, rest]);
         Ok(PlanProperties::new(
             equivalence,
             Partitioning::UnknownPartitioning(1),
@@ -228,7 +231,16 @@ impl ScanExec {
             lines.push(format!("Spans: {}", self.access.spans.len()));
         }
         if let Some(filter) = &self.filter {
-            lines.push(format!("Filter: {filter}"));
+            lines.push(format!("Filter: {}", without_positions(&filter.to_string())));
+        }
+        if !self.joins.is_empty() {
+            let columns: Vec<String> = self
+                .joins
+                .iter()
+                .flat_map(|j| j.children())
+                .map(|c| without_positions(&c.to_string()))
+                .collect();
+            lines.push(format!("Keys from Join: {}", columns.join(", ")));
         }
         if let Some(fetch) = self.fetch {
             lines.push(format!("Limit: {fetch}"));
@@ -265,7 +277,57 @@ impl ExecutionPlan for ScanExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
     ) -> DfResult<TreeNodeRecursion> {
-        self.filter.as_ref().map_or(Ok(TreeNodeRecursion::Continue), f)
+        for expr in self.filter.iter().chain(&self.joins) {
+            if f(expr)? == TreeNodeRecursion::Stop {
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        let rows = lookup::estimate(&self.access, self.filter.is_some(), self.fetch);
+        statistics.num_rows = Precision::Inexact(rows);
+        Ok(Arc::new(statistics))
+    }
+
+    /// Takes the filters of joins above, which only tell which keys are worth reading.
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> DfResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let refused = vec![PushedDown::No; result.parent_filters.len()];
+        let unchanged = FilterPushdownPropagation { filters: refused.clone(), updated_node: None };
+        if !matches!(phase, FilterPushdownPhase::Post) || self.lock.is_some() {
+            return Ok(unchanged);
+        }
+        let mut joins = Vec::new();
+        let mut joined = Vec::new();
+        for filter in result.parent_filters {
+            if let Some(columns) = lookup::join_columns(&filter.filter) {
+                joined.extend(columns.iter().filter_map(|c| self.decoded.get(*c).copied()));
+                joins.push(filter.filter);
+            }
+        }
+        if joins.is_empty() {
+            return Ok(unchanged);
+        }
+        let other = if self.access.settled.is_empty() && !self.access.spans.is_empty() && self.fetch.is_none()
+        {
+            lookup::better_index(&self.table, &self.access, &joined, &self.decoded)?
+        } else {
+            None
+        };
+        let node: Arc<dyn ExecutionPlan> = self.changed(|e| {
+            e.joins = joins;
+            if let Some(other) = other {
+                e.access = other;
+            }
+        })?;
+        Ok(FilterPushdownPropagation { filters: refused, updated_node: Some(node) })
     }
 
     fn replace_children(
@@ -325,177 +387,14 @@ impl ExecutionPlan for ScanExec {
     }
 }
 
-/// A scan under way.
-struct Run {
-    read: Arc<dyn KvRead>,
-    table: Arc<TableDescriptor>,
-    /// The secondary index that is followed to the rows.
-    follow: Option<IndexDescriptor>,
-    decoder: RowDecoder,
-    types: Vec<PgType>,
-    decoded_schema: SchemaRef,
-    width: usize,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    schema: SchemaRef,
-    lock: Option<LockRequest>,
-    reverse: bool,
-    /// Rows still wanted.
-    left: Option<usize>,
-    /// Not yet begun, the next one last.
-    spans: Vec<quorate_proto::Span>,
-    /// All spans are single keys of rows: read them together.
-    points: bool,
-    pages: Option<BoxStream<'static, Result<Page, SqlError>>>,
-    batch_rows: usize,
-    rows_read: Count,
-}
-
-impl Run {
-    fn new(exec: &ScanExec, read: Arc<dyn KvRead>, rows_read: Count) -> DfResult<Self> {
-        let index = exec.index();
-        let direct = if exec.access.index == 0 || exec.lock.is_some() {
-            None
-        } else {
-            RowDecoder::for_index(&exec.table, index, &exec.decoded)?
-        };
-        let follow = (exec.access.index > 0 && direct.is_none()).then(|| index.clone());
-        let decoder = match direct {
-            Some(decoder) => decoder,
-            None => RowDecoder::for_rows(&exec.table, &exec.decoded)?,
-        };
-        let mut spans = exec.access.spans.clone();
-        if !exec.reverse {
-            spans.reverse();
-        }
-        Ok(Run {
-            read,
-            table: Arc::clone(&exec.table),
-            follow,
-            decoder,
-            types: exec.decoded.iter().map(|at| exec.table.columns[*at].ty).collect(),
-            decoded_schema: Arc::clone(&exec.decoded_schema),
-            width: exec.width,
-            filter: exec.filter.clone(),
-            schema: Arc::clone(&exec.schema),
-            lock: exec.lock.clone(),
-            reverse: exec.reverse,
-            left: exec.fetch,
-            points: exec.access.points && exec.access.index == 0,
-            spans,
-            pages: None,
-            batch_rows: FIRST_BATCH_ROWS,
-            rows_read,
-        })
+/// `d@3 = 5` as `d = 5`.
+pub(super) fn without_positions(shown: &str) -> String {
+    let mut out = String::with_capacity(shown.len());
+    let mut rest = shown;
+    while let Some(at) = rest.find('@') {
+        let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        out.push_str(if digits == 0 { &rest[..=at] } else { &rest[..at] });
+        rest = &rest[at + 1 + digits..];
     }
-
-    async fn next(&mut self) -> DfResult<Option<RecordBatch>> {
-        loop {
-            if self.left == Some(0) {
-                return Ok(None);
-            }
-            let Some(entries) = self.entries().await? else { return Ok(None) };
-            self.rows_read.add(entries.len());
-            let rows = match &self.follow {
-                Some(index) => {
-                    let keys = row_keys(&self.table, index, &entries)?;
-                    rows_of(&self.read, keys, self.lock.clone()).await?
-                }
-                None => entries,
-            };
-            let batch = self.batch(&rows)?;
-            if batch.num_rows() > 0 {
-                return Ok(Some(batch));
-            }
-        }
-    }
-
-    /// The next entries of the index.
-    async fn entries(&mut self) -> Result<Option<Page>, SqlError> {
-        if self.points {
-            return self.lookups().await;
-        }
-        let mut out = Page::new();
-        let wanted = self.batch_rows;
-        self.batch_rows = (self.batch_rows * 4).min(MAX_BATCH_ROWS);
-        while out.len() < wanted {
-            if self.pages.is_none() {
-                let Some(span) = self.spans.pop() else { break };
-                // The filter may drop rows, so a limit on rows is one on entries only without it.
-                let limit = if self.filter.is_none() { self.left.map(|l| l as u64) } else { None };
-                let lock = if self.follow.is_some() { None } else { self.lock.clone() };
-                self.pages = Some(self.read.scan(ScanRequest { span, reverse: self.reverse, limit, lock }));
-            }
-            let Some(pages) = &mut self.pages else { break };
-            match pages.try_next().await? {
-                Some(page) => {
-                    out.extend(page);
-                    if self.left.is_some_and(|left| self.filter.is_none() && out.len() >= left) {
-                        break;
-                    }
-                }
-                None => self.pages = None,
-            }
-        }
-        Ok((!out.is_empty()).then_some(out))
-    }
-
-    /// Rows by their whole keys.
-    async fn lookups(&mut self) -> Result<Option<Page>, SqlError> {
-        while !self.spans.is_empty() {
-            let from = self.spans.len().saturating_sub(MAX_BATCH_ROWS);
-            let keys: Vec<Key> = self.spans.drain(from..).rev().map(|span| span.start).collect();
-            let page = rows_of(&self.read, keys, self.lock.clone()).await?;
-            if !page.is_empty() {
-                return Ok(Some(page));
-            }
-        }
-        Ok(None)
-    }
-
-    fn batch(&mut self, rows: &[(Key, Value)]) -> DfResult<RecordBatch> {
-        let mut columns: Vec<Vec<Datum>> =
-            self.types.iter().map(|_| Vec::with_capacity(rows.len())).collect();
-        let mut row = Vec::with_capacity(self.types.len());
-        for (key, value) in rows {
-            self.decoder.decode(key, value, &mut row)?;
-            for (column, datum) in columns.iter_mut().zip(row.drain(..)) {
-                column.push(datum);
-            }
-        }
-        let arrays = columns
-            .iter()
-            .zip(&self.types)
-            .map(|(c, ty)| to_array(c, *ty))
-            .collect::<Result<Vec<ArrayRef>, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let mut batch =
-            RecordBatch::try_new_with_options(Arc::clone(&self.decoded_schema), arrays, &options)?;
-        if let Some(filter) = &self.filter {
-            let keep = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
-            batch = filter_record_batch(&batch, keep.as_boolean())?;
-        }
-        if let Some(left) = &mut self.left {
-            let taken = batch.num_rows().min(*left);
-            *left -= taken;
-            batch = batch.slice(0, taken);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let columns = batch.columns()[..self.width].to_vec();
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
-    }
-}
-
-/// The keys of the rows that index entries point to.
-fn row_keys(table: &TableDescriptor, index: &IndexDescriptor, entries: &Page) -> Result<Vec<Key>, SqlError> {
-    entries.iter().map(|(key, value)| entry::row_key_of_entry(table, index, key, value)).collect()
-}
-
-/// Rows by their keys. One that is gone is left out (with a lock the newest state is read).
-async fn rows_of(
-    read: &Arc<dyn KvRead>,
-    keys: Vec<Key>,
-    lock: Option<LockRequest>,
-) -> Result<Page, SqlError> {
-    let values = read.get_many(&keys, lock).await?;
-    Ok(keys.into_iter().zip(values).filter_map(|(k, v)| Some((k, v?))).collect())
+    out + rest
 }

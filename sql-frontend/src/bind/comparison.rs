@@ -1,0 +1,156 @@
+//! `BETWEEN`, `IN`, `LIKE`, and comparisons of rows.
+
+use super::expr::{operator_name, strip};
+use super::position::At;
+use super::typed::Typed;
+use super::{Binder, guard};
+use crate::error::{SqlError, SqlState};
+use crate::func::{key, resolve_binary_operator};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{Expr, not};
+use sqlparser::ast::{self, BinaryOperator};
+
+impl Binder<'_> {
+    pub(super) fn between(
+        &mut self,
+        expr: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let at = self.positions.after(expr);
+        let value = self.expr(expr)?;
+        let (low, high) = (self.expr(low)?, self.expr(high)?);
+        let (from, to) = if negated { ("<", ">") } else { (">=", "<=") };
+        let lower = self.apply_operator(from, value.clone(), low, at)?;
+        let upper = self.apply_operator(to, value, high, at)?;
+        let join = if negated { guard::or_else } else { guard::and_then };
+        Ok(Typed::bool(join(lower.expr, upper.expr), pos))
+    }
+
+    pub(super) fn in_list(
+        &mut self,
+        expr: &ast::Expr,
+        list: &[ast::Expr],
+        negated: bool,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let at = self.positions.after(expr);
+        if let ast::Expr::Tuple(row) = strip(expr) {
+            let mut tests = Vec::with_capacity(list.len());
+            for item in list {
+                let ast::Expr::Tuple(other) = strip(item) else {
+                    return Err(SqlError::unsupported("a row compared with a value"));
+                };
+                tests.push(self.compare_rows(row, &BinaryOperator::Eq, other, at)?.expr);
+            }
+            let any = tests.into_iter().reduce(guard::or_else);
+            let any = any.ok_or_else(|| SqlError::internal("an empty list"))?;
+            return Ok(Typed::bool(if negated { not(any) } else { any }, pos));
+        }
+        let mut items = vec![self.expr(expr)?];
+        for item in list {
+            items.push(self.expr(item)?);
+        }
+        if self.common("IN", &items).is_ok() {
+            let (mut items, ty) = self.unify("IN", items)?;
+            // The operator must exist (and says 42883 if it does not).
+            resolve_binary_operator("=", ty, ty).at(at)?;
+            let value = key(ty, items.remove(0).expr);
+            let list = items.into_iter().map(|i| key(ty, i.expr)).collect();
+            return Ok(Typed::bool(Expr::InList(InList::new(Box::new(value), list, negated)), pos));
+        }
+        let value = items.remove(0);
+        let mut tests = Vec::with_capacity(items.len());
+        for item in items {
+            tests.push(self.apply_operator("=", value.clone(), item, at)?.expr);
+        }
+        let any = tests.into_iter().reduce(guard::or_else);
+        let any = any.ok_or_else(|| SqlError::internal("an empty list"))?;
+        Ok(Typed::bool(if negated { not(any) } else { any }, pos))
+    }
+
+    pub(super) fn like(
+        &mut self,
+        op: &str,
+        expr: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: &Option<ast::ValueWithSpan>,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let at = self.positions.after(expr);
+        let value = self.expr(expr)?;
+        let mut pattern = self.expr(pattern)?;
+        if let Some(escape) = escape {
+            let escape = self.value(escape)?;
+            let name = if op.ends_with("SIMILAR TO") { "similar_to_escape" } else { "like_escape" };
+            pattern = self.call(name, vec![pattern, escape], pos).map_err(|e| {
+                if e.sqlstate == SqlState::UNDEFINED_FUNCTION { SqlError::unsupported("ESCAPE") } else { e }
+            })?;
+        }
+        self.apply_operator(op, value, pattern, at)
+    }
+
+    /// A comparison of two rows, column by column.
+    pub(super) fn compare_rows(
+        &mut self,
+        left: &[ast::Expr],
+        op: &BinaryOperator,
+        right: &[ast::Expr],
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        if left.len() != right.len() {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "unequal number of entries in row expressions",
+            ))
+            .at(pos);
+        }
+        let mut pairs = Vec::with_capacity(left.len());
+        for (l, r) in left.iter().zip(right) {
+            pairs.push((self.expr(l)?, self.expr(r)?));
+        }
+        self.row_comparison(pairs, op, pos)
+    }
+
+    pub(super) fn row_comparison(
+        &mut self,
+        pairs: Vec<(Typed, Typed)>,
+        op: &BinaryOperator,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let name = operator_name(op)?;
+        let (strict, all) = match op {
+            BinaryOperator::Eq => (None, true),
+            BinaryOperator::NotEq => (None, false),
+            BinaryOperator::Lt | BinaryOperator::LtEq => (Some("<"), true),
+            BinaryOperator::Gt | BinaryOperator::GtEq => (Some(">"), true),
+            other => return Err(SqlError::unsupported(format!("the operator {other} between rows"))).at(pos),
+        };
+        let Some(strict) = strict else {
+            let mut tests = Vec::with_capacity(pairs.len());
+            for (l, r) in pairs {
+                tests.push(self.apply_operator(&name, l, r, pos)?.expr);
+            }
+            let joined = tests.into_iter().reduce(if all { guard::and_then } else { guard::or_else });
+            let joined = joined.ok_or_else(|| SqlError::unsupported("an empty row"))?;
+            return Ok(Typed::bool(joined, pos));
+        };
+        // (a, b) < (c, d) is a < c OR (a = c AND b < d).
+        let mut result: Option<Expr> = None;
+        for (at, (l, r)) in pairs.into_iter().enumerate().rev() {
+            result = Some(match result {
+                None => self.apply_operator(&name, l, r, pos)?.expr,
+                Some(rest) => {
+                    let less = self.apply_operator(strict, l.clone(), r.clone(), pos)?.expr;
+                    let equal = self.apply_operator("=", l, r, pos)?.expr;
+                    let _ = at;
+                    guard::or_else(less, guard::and_then(equal, rest))
+                }
+            });
+        }
+        let result = result.ok_or_else(|| SqlError::unsupported("an empty row"))?;
+        Ok(Typed::bool(result, pos))
+    }
+}

@@ -1,0 +1,181 @@
+CREATE TABLE o (id int PRIMARY KEY, c int, amt int)
+----
+
+CREATE TABLE cu (id int PRIMARY KEY, name text)
+----
+
+INSERT INTO cu VALUES (1, 'ann'), (2, 'bob'), (3, 'cid')
+----
+
+INSERT INTO o VALUES (1, 1, 10), (2, 1, 20), (3, 2, 5), (4, NULL, 7)
+----
+
+SELECT (SELECT 1), (SELECT name FROM cu WHERE id = 2), (SELECT name FROM cu WHERE id = 9)
+----
+1|bob|NULL
+
+SELECT (SELECT name FROM cu)
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+SELECT (SELECT id, name FROM cu)
+----
+ERROR 42601 8: subquery must return only one column
+
+SELECT name, (SELECT sum(amt) FROM o WHERE o.c = cu.id) FROM cu ORDER BY id
+----
+ann|30
+bob|5
+cid|NULL
+
+SELECT name, (SELECT count(*) FROM o WHERE o.c = cu.id) FROM cu ORDER BY id
+----
+ann|2
+bob|1
+cid|0
+
+SELECT name, (SELECT amt FROM o WHERE o.c = cu.id ORDER BY amt DESC LIMIT 1) FROM cu ORDER BY id
+----
+ann|20
+bob|5
+cid|NULL
+
+SELECT name, (SELECT amt FROM o WHERE o.c = cu.id) FROM cu ORDER BY id
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+SELECT name FROM cu WHERE EXISTS (SELECT 1 FROM o WHERE o.c = cu.id) ORDER BY 1
+----
+ann
+bob
+
+SELECT name FROM cu WHERE NOT EXISTS (SELECT * FROM o WHERE o.c = cu.id) ORDER BY 1
+----
+cid
+
+SELECT name FROM cu WHERE NOT EXISTS (SELECT * FROM o WHERE o.c = cu.id AND o.amt > 15) AND id > 0 ORDER BY 1
+----
+bob
+cid
+
+SELECT name FROM cu WHERE EXISTS (SELECT 1 FROM o)
+----
+ann
+bob
+cid
+
+SELECT name FROM cu WHERE id IN (SELECT c FROM o) ORDER BY 1
+----
+ann
+bob
+
+SELECT name FROM cu WHERE id NOT IN (SELECT c FROM o) ORDER BY 1
+----
+
+SELECT name FROM cu WHERE id NOT IN (SELECT c FROM o WHERE c IS NOT NULL) ORDER BY 1
+----
+cid
+
+SELECT id, id IN (SELECT c FROM o) FROM cu ORDER BY id
+----
+1|t
+2|t
+3|NULL
+
+SELECT id, c IN (SELECT id FROM cu) FROM o ORDER BY id
+----
+1|t
+2|t
+3|t
+4|NULL
+
+SELECT name FROM cu WHERE id = ANY (SELECT c FROM o) ORDER BY 1
+----
+ann
+bob
+
+SELECT id FROM o WHERE amt > ALL (SELECT amt FROM o i WHERE i.c = 2) ORDER BY 1
+----
+1
+2
+4
+
+SELECT id FROM o WHERE amt >= ALL (SELECT amt FROM o) ORDER BY 1
+----
+2
+
+SELECT id FROM o WHERE amt < ANY (SELECT amt FROM o WHERE c = 1) ORDER BY 1
+----
+1
+3
+4
+
+SELECT id FROM o WHERE amt > ALL (SELECT amt FROM o WHERE false) ORDER BY 1
+----
+1
+2
+3
+4
+
+SELECT id FROM o x WHERE amt = (SELECT max(amt) FROM o y WHERE y.c = x.c) ORDER BY id
+----
+2
+3
+
+SELECT id FROM o WHERE (c, amt) IN (SELECT c, max(amt) FROM o GROUP BY c) ORDER BY id
+----
+2
+3
+
+SELECT id FROM o WHERE c IN (SELECT id, name FROM cu)
+----
+ERROR 42601 26: subquery has too many columns
+
+SELECT id FROM cu WHERE name IN (SELECT c FROM o)
+----
+ERROR 42883 30: operator does not exist: text = integer
+
+SELECT * FROM cu WHERE EXISTS (SELECT nope FROM o)
+----
+ERROR 42703 39: column "nope" does not exist
+
+SELECT name FROM cu WHERE (SELECT count(*) FROM o WHERE c = cu.id AND amt IN (SELECT amt FROM o o2 WHERE o2.c = cu.id)) = 2
+----
+ann
+
+SELECT s.name, n FROM (SELECT name, (SELECT count(*) FROM o WHERE c = cu.id) AS n FROM cu) s WHERE n > 0 ORDER BY n DESC
+----
+ann|2
+bob|1
+
+SELECT CASE WHEN EXISTS (SELECT 1 FROM o WHERE c = 2) THEN 'yes' ELSE 'no' END
+----
+yes
+
+SELECT id FROM cu ORDER BY (SELECT count(*) FROM o WHERE c = cu.id) DESC, id
+----
+1
+2
+3
+
+SELECT count(*) FROM cu WHERE id = (SELECT c FROM o WHERE id = 4)
+----
+0
+
+SELECT name FROM cu WHERE id < (SELECT 1 / 0)
+----
+ERROR 22012 -: division by zero
+
+# ours
+SELECT (SELECT sum(cu.id)) FROM cu
+----
+ERROR 0A000 16: an aggregate of an outer query's columns inside a subquery is not supported
+
+SELECT o.c, sum(amt) FROM o GROUP BY o.c HAVING sum(amt) > (SELECT avg(amt) FROM o) ORDER BY 1
+----
+1|30
+
+SELECT a.id FROM cu a WHERE a.id = (SELECT max(b.id) FROM cu b WHERE b.id <= a.id AND EXISTS (SELECT 1 FROM o WHERE o.c = a.id AND o.c = b.id)) ORDER BY 1
+----
+1
+2

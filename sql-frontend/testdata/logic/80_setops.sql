@@ -1,0 +1,147 @@
+CREATE TABLE p (x int, y text)
+----
+
+INSERT INTO p VALUES (1, 'a'), (1, 'a'), (2, 'b'), (NULL, 'n'), (NULL, 'n')
+----
+
+SELECT 1 UNION SELECT 2 UNION SELECT 1 ORDER BY 1
+----
+1
+2
+
+SELECT 1 UNION ALL SELECT 1
+----
+1
+1
+
+# sorted
+SELECT x FROM p UNION SELECT 5
+----
+1
+2
+5
+NULL
+
+SELECT x, y FROM p INTERSECT SELECT x, y FROM p ORDER BY 1
+----
+1|a
+2|b
+NULL|n
+
+SELECT x FROM p INTERSECT ALL SELECT 1 ORDER BY 1
+----
+1
+
+SELECT x FROM p EXCEPT SELECT 1 ORDER BY 1
+----
+2
+NULL
+
+SELECT x FROM p EXCEPT ALL SELECT 1 ORDER BY 1
+----
+1
+2
+NULL
+NULL
+
+SELECT x FROM p EXCEPT ALL (SELECT 1 UNION ALL SELECT NULL) ORDER BY 1
+----
+1
+2
+NULL
+
+SELECT 1 UNION SELECT 2.5 ORDER BY 1
+----
+1
+2.5
+
+SELECT 1.0 UNION SELECT 1.00
+----
+1.0
+
+SELECT '1' UNION SELECT 2 ORDER BY 1
+----
+1
+2
+
+SELECT 'x' UNION SELECT 2
+----
+ERROR 22P02 8: invalid input syntax for type integer: "x"
+
+SELECT NULL UNION SELECT 1 ORDER BY 1
+----
+1
+NULL
+
+SELECT 1, 2 UNION SELECT 1
+----
+ERROR 42601 26: each UNION query must have the same number of columns
+
+SELECT true UNION SELECT 1
+----
+ERROR 42804 26: UNION types boolean and integer cannot be matched
+
+SELECT x AS k FROM p UNION SELECT 9 AS other ORDER BY k
+----
+1
+2
+9
+NULL
+
+SELECT x FROM p UNION SELECT 9 ORDER BY x + 1
+----
+ERROR 0A000 41: invalid UNION/INTERSECT/EXCEPT ORDER BY clause
+
+SELECT x FROM p UNION SELECT 9 ORDER BY nope
+----
+ERROR 42703 41: column "nope" does not exist
+
+(SELECT x FROM p ORDER BY x LIMIT 1) UNION ALL (SELECT 100) ORDER BY 1
+----
+1
+100
+
+SELECT 1 UNION ALL SELECT 2 ORDER BY 1 DESC LIMIT 1
+----
+2
+
+SELECT * FROM (SELECT 1 AS a UNION SELECT 2) s WHERE a > 1
+----
+2
+
+VALUES (1, 'a'), (2, 'b')
+----
+1|a
+2|b
+
+VALUES (1, 'a'), (2)
+----
+ERROR 42601 19: VALUES lists must all be the same length
+
+VALUES (1), (2.5), (NULL)
+----
+1
+2.5
+NULL
+
+VALUES (1), ('x')
+----
+ERROR 22P02 14: invalid input syntax for type integer: "x"
+
+SELECT * FROM (VALUES (1, 'one'), (2, 'two')) AS v (n, s) WHERE n = 2
+----
+2|two
+
+SELECT column1 FROM (VALUES (3), (1)) v ORDER BY 1
+----
+1
+3
+
+SELECT 1 INTERSECT SELECT 1 UNION SELECT 2 ORDER BY 1
+----
+1
+2
+
+SELECT 2 EXCEPT SELECT 1 INTERSECT SELECT 1
+----
+2
