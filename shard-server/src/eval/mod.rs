@@ -16,7 +16,10 @@ mod wait;
 use crate::replica::{RangeState, Replica};
 use quorate_proto::kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest, TxnMeta};
 use quorate_proto::{Key, KvError, ShardDescriptor, Span, Timestamp};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// Requests that take this long are logged, those that wait for locks too.
+const SLOW: Duration = Duration::from_secs(2);
 
 impl Replica {
     /// Answers one request. Runs to its end even if the caller has gone.
@@ -27,10 +30,16 @@ impl Replica {
         if state.descriptor.version != version {
             for_each_key(&op, |key| keys.push(key.clone()));
         }
+        let (kind, began) = (kind(&op), self.context.env.boottime());
         let mut result = match self.admit(&state, version, &op) {
             Ok(()) => self.evaluate(version, op).await,
             Err(error) => Err(error),
         };
+        let took = self.context.env.boottime().saturating_sub(began);
+        if took >= SLOW {
+            let error = result.as_ref().err().map(ToString::to_string);
+            tracing::info!(shard = self.shard.0, kind, ?took, error, "slow request");
+        }
         let now = self.state.load();
         if let Err(KvError::StaleRoute { newer, .. }) = &mut result {
             *newer = self.newer(&now.descriptor, keys.iter());
@@ -120,6 +129,21 @@ impl Replica {
             return Err(KvError::TxnAborted { txn: txn.id, why: "its deadline has passed".into() });
         }
         Ok(())
+    }
+}
+
+fn kind(op: &ShardOp) -> &'static str {
+    match op {
+        ShardOp::Read(read) if read.lock.is_some() => "locking read",
+        ShardOp::Read(_) => "read",
+        ShardOp::CommitLocal(_) => "commit",
+        ShardOp::Prepare(_) => "prepare",
+        ShardOp::Decide(_) => "decide",
+        ShardOp::Resolve(_) => "resolve",
+        ShardOp::Refresh(_) => "refresh",
+        ShardOp::QueryTxn(_) => "query",
+        ShardOp::Heartbeat(_) => "heartbeat",
+        ShardOp::ReleaseLocks(_) => "release",
     }
 }
 
