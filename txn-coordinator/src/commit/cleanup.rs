@@ -23,6 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long a resolution is tried before it is left to whoever meets the intents.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ATTEMPT: Duration = Duration::from_secs(3);
+/// How long a shard's leader is looked for to drop locks.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 /// Keys of one request, and with it one log entry.
 const BATCH: usize = 2048;
 
@@ -112,7 +114,7 @@ impl Cleanup {
         self.env.spawn("txn.abort", task).detach();
     }
 
-    /// Drops unreplicated locks. A message lost is no harm: the lock falls with its holder, or by PROTOCOL 13.
+    /// Drops unreplicated locks. A leader that cannot be told has lost them, or will let waiters ask after their holder.
     pub(crate) fn release(&self, txn: TxnId, shards: BTreeSet<ShardId>) {
         if shards.is_empty() {
             return;
@@ -121,7 +123,9 @@ impl Cleanup {
         let task = async move {
             let all = shards.into_iter().map(|shard| {
                 let router = &router;
-                async move { router.tell(shard, ShardOp::ReleaseLocks(ReleaseLocks { txn })).await }
+                async move {
+                    router.tell(shard, ShardOp::ReleaseLocks(ReleaseLocks { txn }), RELEASE_PATIENCE).await;
+                }
             });
             futures::future::join_all(all).await;
         };
@@ -200,7 +204,7 @@ async fn resolve(
     Ok(())
 }
 
-/// Keeps records of transactions that have held locks for longer than two intervals from being taken for dead. Ends when
+/// Keeps records of transactions that have held locks for longer than an interval from being taken for dead. Ends when
 /// no transaction holds any.
 async fn beat(env: Env, router: Arc<Router>, holders: Arc<Mutex<Holders>>, interval: Duration) {
     loop {
@@ -218,7 +222,7 @@ async fn beat(env: Env, router: Arc<Router>, holders: Arc<Mutex<Holders>>, inter
         for txn in held {
             let anchor = {
                 let mut state = txn.state.lock();
-                let old = now.since(txn.started) > 2 * interval;
+                let old = now.since(txn.started) > interval;
                 if state.phase != Phase::Open || state.lock_shards.is_empty() || !old {
                     continue;
                 }

@@ -180,11 +180,12 @@ impl Driver {
             }
             Effect::Wait { ts } => {
                 let env = self.txn.coordinator.env.clone();
-                let until = if env.clock().commit_wait() { ts.plus(env.clock().bound()) } else { ts };
+                let bound = self.txn.coordinator.config.ambiguity_bound;
                 self.running.push(
                     async move {
-                        env.clock().wait_until_past(until).await;
-                        (Event::Waited, crate::Cost::default())
+                        let trusted = env.timeout(bound, passed(&env, ts)).await.is_ok();
+                        let event = if trusted { Event::Waited } else { Event::Unwaitable };
+                        (event, crate::Cost::default())
                     }
                     .boxed(),
                 );
@@ -413,6 +414,18 @@ impl Driver {
             }
         }
         .boxed()
+    }
+}
+
+/// Until a commit at `ts` may be told of (PROTOCOL 15), by a clock that may be trusted (PROTOCOL 21).
+async fn passed(env: &quorate_env::Env, ts: Timestamp) {
+    let clock = env.clock();
+    loop {
+        clock.wait_until_past(if clock.commit_wait() { ts.plus(clock.bound()) } else { ts }).await;
+        if !clock.is_fenced() {
+            return;
+        }
+        env.sleep(Duration::from_millis(20)).await;
     }
 }
 

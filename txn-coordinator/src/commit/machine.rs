@@ -97,6 +97,8 @@ pub enum Event {
     AskFailed,
     /// The commit wait is over.
     Waited,
+    /// It cannot be told when that would be: the node's clock is not to be trusted (PROTOCOL 21).
+    Unwaitable,
     /// Time for a heartbeat.
     Tick,
 }
@@ -340,6 +342,11 @@ impl Machine {
                 self.waited = true;
                 self.maybe_answer()
             }
+            Event::Unwaitable if self.answered => Vec::new(),
+            Event::Unwaitable => {
+                let why = "the node's clock is fenced, it acknowledges nothing".into();
+                self.answer(Err(KvError::Ambiguous { why }))
+            }
             Event::Tick => self.tick(),
         }
     }
@@ -361,7 +368,11 @@ impl Machine {
                 self.phase = Phase::Done;
                 return vec![Effect::Wait { ts }];
             }
-            KvError::TxnAborted { .. } => return self.answer(Err(failure.error)),
+            KvError::TxnAborted { .. } => {
+                // Its record says so, and always will.
+                self.plan.record = true;
+                return self.answer(Err(failure.error));
+            }
             _ => {}
         }
         if failure.maybe {

@@ -4,4 +4,4 @@ pub mod map;
 mod router;
 mod tracker;
 
-pub use router::{Router, SendError, SendOptions, Sent};
+pub use router::{MapSource, Router, SendError, SendOptions, Sent};

@@ -222,18 +222,30 @@ impl Router {
         Errand { router: self, op, options, cost: Cost::default(), maybe: false }.run(hull).await
     }
 
-    /// Tells a shard by its id, once, to its leader as last seen. For messages whose loss does not matter.
-    pub async fn tell(&self, shard: ShardId, op: ShardOp) {
-        let Some((descriptor, node)) = ({
-            let map = self.map.read();
-            map.get(shard).map(|d| (d.clone(), map.leader(shard)))
-        }) else {
-            return;
-        };
-        let Some(node) = node.or_else(|| descriptor.voters().next().map(|r| r.node)) else { return };
-        let request = request(&descriptor, op);
-        if let Ok(answer) = rpc::call(&self.env, node, &request, Duration::from_secs(2)).await {
-            self.learn(&answer.newer);
+    /// Tells a shard by its id, whatever keys it has by now: its leader as last seen, and whoever that one names. Gives up
+    /// after `patience`, for messages whose loss does little harm.
+    pub async fn tell(&self, shard: ShardId, op: ShardOp, patience: Duration) {
+        let until = self.env.boottime() + patience;
+        let (mut pause, mut told) = (MIN_PAUSE, None);
+        for turn in 0.. {
+            let Some(descriptor) = self.map.read().get(shard).cloned() else { return };
+            let Some(node) = told.take().or_else(|| self.pick(&descriptor, turn, false)) else { return };
+            let request = request(&descriptor, op.clone());
+            match rpc::call(&self.env, node, &request, Duration::from_secs(2)).await {
+                Ok(ShardAnswer { result: Err(KvError::NotLeader { leader, .. }), .. }) => {
+                    self.forget_leader(shard, node);
+                    told = leader.filter(|leader| *leader != node);
+                }
+                Ok(answer) => {
+                    self.learn(&answer.newer);
+                    return;
+                }
+                Err(_) => self.forget_leader(shard, node),
+            }
+            if self.env.boottime() >= until {
+                return;
+            }
+            self.pause(&mut pause).await;
         }
     }
 

@@ -1,0 +1,367 @@
+//! Transactions over fake shards: what they read, what they cost, and what becomes of them when things go wrong.
+
+mod support;
+
+use futures::TryStreamExt;
+use quorate_env::sim::SimConfig;
+use quorate_proto::{KvError, NodeId, ShardId, Span};
+use quorate_txn::{Isolation, Outcome, ScanOptions, Txn, TxnError, TxnOptions};
+use std::time::Duration;
+use support::{FakeShards, exclusive, key, run, value};
+
+fn quiet(seed: u64) -> SimConfig {
+    SimConfig { shake: 0.0, ..SimConfig::new(seed) }
+}
+
+async fn put_all(shards: &FakeShards, rows: &[(&str, &str)]) {
+    let txn = shards.coordinator(1).begin(TxnOptions::default());
+    rows.iter().for_each(|(k, v)| txn.put(key(k), value(v)));
+    txn.commit().await.expect("nothing stands in the way");
+    shards.world.sleep(Duration::from_millis(50)).await;
+    shards.seen();
+}
+
+async fn rows(txn: &Txn, span: Span, options: ScanOptions) -> Result<Vec<String>, TxnError> {
+    let pages: Vec<_> = txn.scan(span, options).try_collect().await?;
+    let text = |raw: &[u8]| String::from_utf8_lossy(raw).into_owned();
+    Ok(pages.into_iter().flatten().map(|(k, v)| format!("{}={}", text(&k), text(&v))).collect())
+}
+
+#[test]
+fn one_shard_costs_one_entry_and_one_round() {
+    run(quiet(1), |shards| async move {
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.put(key("b"), value("2"));
+        let committed = txn.commit().await.unwrap();
+        assert_eq!((committed.cost.rounds, committed.cost.entries, committed.cost.calls), (1, 1, 0));
+        assert_eq!(shards.seen(), ["local"]);
+        let evidence = shards.coordinator(1).evidence(txn.id()).unwrap();
+        assert_eq!(evidence.outcome, Outcome::Committed(committed.ts));
+        assert!(evidence.decided.is_some());
+    });
+}
+
+#[test]
+fn a_transfer_between_shards_costs_two_rounds() {
+    run(quiet(2), |shards| async move {
+        put_all(&shards, &[("a", "10"), ("i", "10")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        for k in ["a", "i"] {
+            assert_eq!(txn.get(&key(k), exclusive()).await.unwrap(), Some(value("10")));
+        }
+        txn.put(key("a"), value("9"));
+        txn.put(key("i"), value("11"));
+        let committed = txn.commit().await.unwrap();
+        let cost = committed.cost;
+        assert_eq!((cost.rounds, cost.entries, cost.calls), (2, 3, 2), "{cost:?}");
+        // Intents are resolved while the commit is waited out.
+        let seen = ["lock", "lock", "prepare", "prepare", "decide", "resolve", "resolve"];
+        assert_eq!(shards.seen(), seen);
+        shards.world.sleep(Duration::from_millis(50)).await;
+        assert_eq!((shards.value("a").unwrap(), shards.value("i").unwrap()), ("9".into(), "11".into()));
+        assert!(shards.store.lock().locks.is_empty() && shards.store.lock().intents.is_empty());
+    });
+}
+
+#[test]
+fn reading_elsewhere_does_not_cost_a_second_round() {
+    run(quiet(3), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "2"), ("q", "3")]).await;
+        let txn = shards.coordinator(2).begin(TxnOptions::default());
+        txn.get_many(&[key("a"), key("i"), key("q")], None).await.unwrap();
+        txn.put(key("i"), value("6"));
+        let committed = txn.commit().await.unwrap();
+        assert_eq!(committed.cost.rounds, 1);
+        // Somebody has read the key later: the timestamp must move, and with it the reads elsewhere must be proven.
+        shards.seen();
+        let txn = shards.coordinator(2).begin(TxnOptions::default());
+        txn.get(&key("a"), None).await.unwrap();
+        let other = shards.coordinator(3).begin(TxnOptions::default());
+        other.get(&key("i"), None).await.unwrap();
+        txn.put(key("i"), value("7"));
+        let committed = txn.commit().await.unwrap();
+        assert_eq!(committed.cost.rounds, 2);
+        let seen = shards.seen();
+        let commit: Vec<_> = seen.into_iter().filter(|kind| *kind != "read").collect();
+        assert_eq!(commit[..4], ["local", "prepare", "prepare", "decide"]);
+    });
+}
+
+#[test]
+fn reads_see_own_writes_and_scans_are_merged_both_ways() {
+    run(quiet(4), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("c", "1"), ("i", "1"), ("k", "1"), ("q", "1"), ("r", "1")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("b"), value("2"));
+        txn.put(key("i"), value("2"));
+        txn.delete(key("q"));
+        txn.put(key("z"), value("2"));
+        let all = rows(&txn, Span::ALL, ScanOptions::default()).await.unwrap();
+        assert_eq!(all, ["a=1", "b=2", "c=1", "i=2", "k=1", "r=1", "z=2"]);
+        let reverse = ScanOptions { reverse: true, limit: Some(4), lock: None };
+        assert_eq!(rows(&txn, Span::ALL, reverse).await.unwrap(), ["z=2", "r=1", "k=1", "i=2"]);
+        let limit = ScanOptions { limit: Some(2), ..ScanOptions::default() };
+        assert_eq!(rows(&txn, Span::new("b", "j"), limit).await.unwrap(), ["b=2", "c=1"]);
+        // A statement does not meet what it writes itself.
+        let mut scan = txn.scan(Span::ALL, ScanOptions::default());
+        let first = scan.try_next().await.unwrap().unwrap();
+        assert_eq!(first.len(), 3);
+        txn.put(key("x"), value("9"));
+        let rest: Vec<_> = scan.try_collect::<Vec<_>>().await.unwrap().into_iter().flatten().collect();
+        assert!(rest.iter().all(|(k, _)| *k != key("x")));
+        let savepoint = txn.savepoint();
+        txn.delete(key("a"));
+        txn.rollback_to(savepoint);
+        assert_eq!(txn.get(&key("a"), None).await.unwrap(), Some(value("1")));
+        txn.rollback().await;
+    });
+}
+
+#[test]
+fn write_skew_is_refused_and_retried() {
+    run(quiet(5), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        let (one, two) = (shards.coordinator(1), shards.coordinator(2));
+        let (t1, t2) = (one.begin(TxnOptions::default()), two.begin(TxnOptions::default()));
+        for txn in [&t1, &t2] {
+            txn.get_many(&[key("a"), key("i")], None).await.unwrap();
+        }
+        t1.put(key("a"), value("0"));
+        t2.put(key("i"), value("0"));
+        t1.commit().await.unwrap();
+        let error = t2.commit().await.unwrap_err();
+        assert!(error.retryable() && matches!(error.error, KvError::Conflict { .. }), "{error}");
+        let again = t2.restart();
+        assert_eq!((again.attempt(), again.started()), (1, t2.started()));
+        assert_eq!(again.get(&key("a"), None).await.unwrap(), Some(value("0")));
+        again.put(key("i"), value("2"));
+        again.commit().await.unwrap();
+        // Under REPEATABLE READ the same is allowed.
+        let options = || TxnOptions { isolation: Isolation::RepeatableRead, ..TxnOptions::default() };
+        let (t1, t2) = (one.begin(options()), two.begin(options()));
+        for txn in [&t1, &t2] {
+            txn.get_many(&[key("a"), key("i")], None).await.unwrap();
+        }
+        t1.put(key("a"), value("5"));
+        t2.put(key("i"), value("5"));
+        t1.commit().await.unwrap();
+        t2.commit().await.unwrap();
+    });
+}
+
+#[test]
+fn an_exclusion_lost_with_the_leader_is_found_at_commit() {
+    run(quiet(6), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        for isolation in [Isolation::Serializable, Isolation::ReadCommitted] {
+            let options = TxnOptions { isolation, ..TxnOptions::default() };
+            let t1 = shards.coordinator(1).begin(options.clone());
+            t1.get(&key("a"), exclusive()).await.unwrap();
+            let now = shards.now();
+            shards.store.lock().move_leader(ShardId(1), NodeId(2), now);
+            let t2 = shards.coordinator(2).begin(options);
+            t2.get(&key("a"), exclusive()).await.unwrap();
+            t2.put(key("a"), value("2"));
+            t2.commit().await.unwrap();
+            // T1 writes elsewhere only: its lock is proven all the same.
+            t1.put(key("i"), value("3"));
+            let error = t1.commit().await.unwrap_err();
+            assert!(matches!(error.error, KvError::Conflict { .. }), "{error}");
+        }
+        assert_eq!(shards.value("i").unwrap(), "1");
+    });
+}
+
+#[test]
+fn a_locked_read_brings_the_newest_version_and_moves_the_transaction_there() {
+    run(quiet(7), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        put_all(&shards, &[("a", "2")]).await;
+        assert_eq!(
+            txn.get(&key("a"), exclusive()).await.unwrap(),
+            Some(value("2")),
+            "nothing was read before"
+        );
+        txn.get(&key("i"), None).await.unwrap();
+        put_all(&shards, &[("k", "1")]).await;
+        assert_eq!(
+            txn.get(&key("k"), exclusive()).await.unwrap(),
+            Some(value("1")),
+            "what was read is refreshed"
+        );
+        assert!(shards.seen().contains(&"refresh"));
+        put_all(&shards, &[("i", "2"), ("m", "2")]).await;
+        let error = txn.get(&key("m"), exclusive()).await.unwrap_err();
+        assert!(error.retryable(), "{error}");
+        txn.rollback().await;
+    });
+}
+
+#[test]
+fn absence_is_proven_at_commit() {
+    run(quiet(8), |shards| async move {
+        let insert = |node: u64| {
+            let txn = shards.coordinator(node).begin(TxnOptions::default());
+            txn.check_absent(key("a"));
+            txn.put(key("a"), value("new"));
+            txn
+        };
+        let (t1, t2) = (insert(1), insert(2));
+        t1.commit().await.unwrap();
+        assert!(matches!(t2.commit().await.unwrap_err().error, KvError::Exists { .. }));
+    });
+}
+
+#[test]
+fn splits_under_a_commit_are_followed() {
+    run(quiet(9), |shards| async move {
+        put_all(&shards, &[("a", "1")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("2"));
+        txn.put(key("c"), value("2"));
+        shards.store.lock().split(&key("b"));
+        let committed = txn.commit().await.unwrap();
+        assert_eq!(committed.cost.rounds, 2, "one shard has become two");
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        for k in ["a", "c", "d", "i"] {
+            txn.put(key(k), value("3"));
+        }
+        shards.store.lock().split(&key("d"));
+        txn.commit().await.unwrap();
+        shards.world.sleep(Duration::from_millis(100)).await;
+        assert!(["a", "c", "d", "i"].iter().all(|k| shards.value(k).unwrap() == "3"));
+        assert!(shards.store.lock().intents.is_empty());
+    });
+}
+
+#[test]
+fn lost_answers_are_asked_for_and_nothing_happens_twice() {
+    run(quiet(10), |shards| async move {
+        for lost in ["local", "prepare", "decide"] {
+            shards.faults.lock().lose_next = Some((lost, 1));
+            let txn = shards.coordinator(1).begin(TxnOptions::default());
+            txn.put(key("a"), value(lost));
+            if lost != "local" {
+                txn.put(key("i"), value(lost));
+            }
+            let committed = txn.commit().await.unwrap();
+            shards.world.sleep(Duration::from_millis(50)).await;
+            assert_eq!(shards.value("a").unwrap(), lost);
+            let written = shards.store.lock().versions[&key("a")].len();
+            assert!(committed.cost.reroutes >= 1 && written <= 3);
+        }
+    });
+}
+
+#[test]
+fn without_an_answer_the_outcome_is_told_to_be_unknown_within_a_bound() {
+    run(quiet(11), |shards| async move {
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.put(key("i"), value("1"));
+        let before = shards.world.elapsed();
+        // Everybody answers until the decision, which is taken and never told.
+        shards.faults.lock().lose_next = Some(("decide", 100));
+        let muting = shards.clone();
+        shards
+            .world
+            .spawn("test.mute", async move {
+                muting.world.sleep(Duration::from_millis(100)).await;
+                muting.faults.lock().mute = true;
+            })
+            .detach();
+        let error = txn.commit().await.unwrap_err();
+        assert!(matches!(error.error, KvError::Ambiguous { .. }), "{error}");
+        assert!(shards.world.elapsed() - before < Duration::from_secs(40));
+        // Once they answer again, whoever asks is told.
+        shards.faults.lock().mute = false;
+        shards.faults.lock().lose_next = None;
+        let outcome = shards.coordinator(2).outcome(txn.id(), &key("a"), false).await.unwrap();
+        assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_shard_without_anybody_is_named_within_five_seconds() {
+    run(quiet(12), |shards| async move {
+        shards.store.lock().shards.get_mut(&ShardId(2)).unwrap().leader = NodeId(9);
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("i"), value("1"));
+        let before = shards.world.elapsed();
+        let error = txn.commit().await.unwrap_err();
+        let KvError::QuorumUnavailable { shard, .. } = error.error else { panic!("{error}") };
+        assert_eq!(shard, ShardId(2));
+        assert!(shards.world.elapsed() - before < Duration::from_secs(7));
+        // The next one does not wait as long.
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        let before = shards.world.elapsed();
+        txn.get(&key("i"), None).await.unwrap_err();
+        assert!(shards.world.elapsed() - before < Duration::from_secs(1));
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.commit().await.expect("the other shards serve on");
+    });
+}
+
+#[test]
+fn locks_fall_on_rollback_and_on_drop() {
+    run(quiet(13), |shards| async move {
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.get_many(&[key("a"), key("i")], exclusive()).await.unwrap();
+        assert_eq!(shards.store.lock().locks.len(), 2);
+        txn.rollback().await;
+        shards.world.sleep(Duration::from_millis(20)).await;
+        assert!(shards.store.lock().locks.is_empty());
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.get(&key("a"), exclusive()).await.unwrap();
+        drop(txn);
+        shards.world.sleep(Duration::from_millis(20)).await;
+        assert!(shards.store.lock().locks.is_empty());
+    });
+}
+
+#[test]
+fn the_schema_lease_bounds_the_commit() {
+    run(quiet(14), |shards| async move {
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.put(key("i"), value("1"));
+        txn.set_commit_before(txn.read_ts().plus(Duration::from_millis(1)));
+        // A later read pushes the commit past the lease.
+        shards.world.sleep(Duration::from_millis(20)).await;
+        shards.coordinator(2).begin(TxnOptions::default()).get(&key("i"), None).await.unwrap();
+        let error = txn.commit().await.unwrap_err();
+        assert!(matches!(error.error, KvError::BoundPassed { .. }), "{error}");
+        shards.world.sleep(Duration::from_millis(100)).await;
+        assert!(shards.store.lock().intents.is_empty(), "what was prepared is removed");
+    });
+}
+
+#[test]
+fn run_repeats_until_it_is_through() {
+    run(quiet(15), |shards| async move {
+        put_all(&shards, &[("a", "0")]).await;
+        let workers: Vec<_> = (1..=3)
+            .map(|node| {
+                let coordinator = shards.coordinator(node);
+                shards.world.env(NodeId(node)).unwrap().spawn("test.worker", async move {
+                    for _ in 0..10 {
+                        let add = |txn: Txn| async move {
+                            let old = txn.get(&key("a"), None).await?.unwrap_or_default();
+                            let old: u64 = String::from_utf8_lossy(&old).parse().unwrap();
+                            txn.put(key("a"), value(&(old + 1).to_string()));
+                            Ok(())
+                        };
+                        coordinator.run(TxnOptions::default(), add).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().await.unwrap();
+        }
+        assert_eq!(shards.value("a").unwrap(), "30");
+    });
+}
