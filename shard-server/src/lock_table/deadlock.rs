@@ -12,7 +12,7 @@ use std::{
 impl LockTable {
     /// Whom a waiter waits for. Of those before it in line only the nearest: whoever stands before an exclusive one is
     /// waited for by that one already.
-    fn blockers(&self, id: WaiterId) -> BTreeSet<TxnId> {
+    pub(super) fn blockers(&self, id: WaiterId) -> BTreeSet<TxnId> {
         let mut found = BTreeSet::new();
         let Some(waiter) = self.waiters.get(&id) else { return found };
         let Some(entry) = self.keys.get(&waiter.key) else { return found };
