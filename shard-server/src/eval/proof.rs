@@ -77,12 +77,37 @@ pub(super) struct Proven {
 impl Replica {
     /// Latches, looks whether the request was carried out before (`early`), waits for locks and intents in its way without
     /// holding latches (PROTOCOL 10), and proves the claims.
+    ///
+    /// When it fails, the locks that it was given while it waited are given back: the coordinator does not know of them, and
+    /// would never release them.
     pub(super) async fn establish(
+        self: &Arc<Self>,
+        version: u64,
+        claims: Claims<'_>,
+        record: Option<TxnId>,
+        early: impl Fn(&dyn Snapshot) -> Result<Option<ShardReply>, KvError>,
+    ) -> Result<Established, KvError> {
+        let txn = claims.txn.id;
+        let mut given = Vec::new();
+        let outcome = self.establish_waiting(version, claims, record, early, &mut given).await;
+        if outcome.is_err() {
+            for (leader, key) in given {
+                quorate_env::probe!("shard.gave_back_lock_of_failed_proof");
+                let mut core = leader.core();
+                let wakes = core.locks.release(&key, txn);
+                core.wake_locks(wakes);
+            }
+        }
+        outcome
+    }
+
+    async fn establish_waiting(
         self: &Arc<Self>,
         version: u64,
         mut claims: Claims<'_>,
         record: Option<TxnId>,
         early: impl Fn(&dyn Snapshot) -> Result<Option<ShardReply>, KvError>,
+        given: &mut Vec<(Arc<Leader>, Key)>,
     ) -> Result<Established, KvError> {
         let give_up = self.context.env.boottime() + self.context.config.lock_wait;
         loop {
@@ -123,7 +148,10 @@ impl Replica {
                 }
                 (key, met) => {
                     let met = met.as_ref();
-                    self.await_lock(&leader, &key, claims.txn, LockMode::Exclusive, met, give_up).await?
+                    let waited =
+                        self.await_lock(&leader, &key, claims.txn, LockMode::Exclusive, met, give_up).await?;
+                    given.push((leader.clone(), key));
+                    waited
                 }
             };
         }
