@@ -6,10 +6,17 @@ use quorate_proto::{
     Key, NodeId, ShardId,
     placement::{Operation, OperationState, PlacementReply, PlacementRequest},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long founding and each split may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Rows of an engine.
+pub type Data = BTreeSet<(quorate_storage::Family, bytes::Bytes, bytes::Bytes)>;
 
 #[derive(Clone)]
 pub struct Cluster {
@@ -87,7 +94,7 @@ impl Cluster {
     }
 
     /// What a node's engine holds of user data; equal on all replicas once all is quiet.
-    pub fn data(&self, id: NodeId) -> Vec<(quorate_storage::Family, bytes::Bytes, bytes::Bytes)> {
+    pub fn data(&self, id: NodeId) -> Data {
         use quorate_storage::Family;
         let keep = |(family, _, _): &(Family, _, _)| matches!(family, Family::Data | Family::Intent);
         self.disks[&id].engine.dump().into_iter().filter(keep).collect()

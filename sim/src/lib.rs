@@ -14,6 +14,8 @@ pub mod history;
 mod nemesis;
 mod node;
 
+pub use errors::{Errors, collect as collect_errors};
+
 use bank::Bank;
 use cluster::Cluster;
 use quorate_env::sim::{SimConfig, SimWorld};
@@ -28,9 +30,8 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// Runs one seed. `verbose` writes the log to standard error.
-pub fn run(seed: u64, verbose: bool) -> Report {
-    let errors = errors::collect(verbose);
+/// Runs one seed, on a thread that has drawn no entropy yet.
+pub fn run(seed: u64, errors: &Errors) -> Report {
     let outcome = SimWorld::run(SimConfig::new(seed), |world| scenario(world, seed));
     let logged = errors.take().into_iter().map(|error| format!("logged error: {error}"));
     match outcome {
@@ -80,14 +81,16 @@ async fn story(world: SimWorld, seed: u64, facts: &mut Vec<String>) -> Result<Ve
     // Intents are resolved and followers catch up.
     world.sleep(Duration::from_secs(20)).await;
     let history = bank.settle(!clock_jumps).await?;
+    // That reading may have cleared abandoned intents away.
+    world.sleep(Duration::from_secs(5)).await;
     let mut problems = history.problems();
     if after_heal == 0 {
         problems.push("nothing was acknowledged in the five seconds after healing".into());
     }
     let reference = cluster.data(cluster.nodes[0]);
     for &node in &cluster.nodes[1..] {
-        if cluster.data(node) != reference {
-            problems.push(format!("nodes {} and {node} hold different data", cluster.nodes[0]));
+        if let Some(difference) = difference(&reference, &cluster.data(node)) {
+            problems.push(format!("nodes {} and {node} hold different data: {difference}", cluster.nodes[0]));
         }
     }
     let count = |told: fn(&history::Told) -> bool| history.records.iter().filter(|r| told(&r.told)).count();
@@ -102,4 +105,21 @@ async fn story(world: SimWorld, seed: u64, facts: &mut Vec<String>) -> Result<Ve
         quorate_env::probe::reached().iter().map(|(name, hits)| format!("{name} {hits}")).collect();
     facts.push(format!("probes: {}", probes.join(", ")));
     Ok(problems)
+}
+
+/// What only one of two nodes has, in words.
+fn difference(left: &cluster::Data, right: &cluster::Data) -> Option<String> {
+    let only = |these: &cluster::Data, those: &cluster::Data| {
+        let missing: Vec<_> = these.iter().filter(|row| !those.contains(*row)).collect();
+        let shown: Vec<String> = missing
+            .iter()
+            .take(3)
+            .map(|(family, key, value)| {
+                format!("{family:?} {} = {}", key.escape_ascii(), value.escape_ascii())
+            })
+            .collect();
+        (missing.len(), shown)
+    };
+    let (left, right) = (only(left, right), only(right, left));
+    (left.0 + right.0 > 0).then(|| format!("{left:?} against {right:?}"))
 }

@@ -45,15 +45,21 @@ fn main() -> Result<ExitCode> {
     let args = parse()?;
     match (args.seed, args.seeds) {
         (Some(seed), _) => {
+            // Whatever used entropy before (reading arguments, setting up the log) must not change the run: a thread of its
+            // own draws afresh what std keeps per thread.
+            let errors = quorate_sim::collect_errors(args.verbose);
             entropy::seed(seed);
-            Ok(one(seed, args.verbose))
+            let run =
+                std::thread::Builder::new().name("simulation".into()).spawn(move || one(seed, &errors))?;
+            run.join()
+                .map_err(|_| anyhow::anyhow!("seed {seed} panicked; replay: cargo xtask sim --seed {seed}"))
         }
         (_, seeds) => many(seeds.unwrap_or(1), args.from, args.jobs),
     }
 }
 
-fn one(seed: u64, verbose: bool) -> ExitCode {
-    let report = quorate_sim::run(seed, verbose);
+fn one(seed: u64, errors: &quorate_sim::Errors) -> ExitCode {
+    let report = quorate_sim::run(seed, errors);
     for line in &report.facts {
         println!("{line}");
     }
