@@ -127,7 +127,11 @@ pub(crate) async fn drive(node: Arc<NodeState>) {
         if housekeeping {
             next_housekeeping = now + node.config.housekeeping;
         }
-        for shared in node.groups() {
+        let groups = node.groups();
+        if housekeeping {
+            count(&groups);
+        }
+        for shared in groups {
             step(&shared, now, &mut campaigns);
             if housekeeping {
                 crate::trim::trim(&shared);
@@ -136,6 +140,14 @@ pub(crate) async fn drive(node: Arc<NodeState>) {
         }
         node.env.sleep(STEP).await;
     }
+}
+
+fn count(groups: &[Arc<Shared>]) {
+    let led = groups.iter().filter(|shared| shared.leadership.borrow().is_leader).count();
+    let quiet = groups.iter().filter(|shared| shared.pace.lock().is_quiet()).count();
+    metrics::gauge!("quorate_consensus_groups").set(groups.len() as f64);
+    metrics::gauge!("quorate_consensus_groups_led").set(led as f64);
+    metrics::gauge!("quorate_consensus_groups_quiet").set(quiet as f64);
 }
 
 fn ping(node: &NodeState, now: Duration) {
@@ -253,16 +265,10 @@ fn give_up_if_fenced(shared: &Arc<Shared>) {
         return;
     }
     let Some(raft) = shared.raft() else { return };
-    let now = shared.env.boottime();
-    let members = shared.members();
-    let heir = members.voters().into_iter().find(|voter| {
-        *voter != shared.replica().0
-            && members.nodes.get(voter).is_some_and(|node| shared.node.received.lock().reaches(*node, now))
-    });
-    if let Some(heir) = heir {
+    if let Some(heir) = shared.reachable_heir() {
         probe!("consensus.fenced_leader_gave_up");
         shared.bar_lease(leadership.term);
-        fire(raft.trigger().transfer_leader(heir));
+        fire(raft.trigger().transfer_leader(heir.0));
     }
 }
 

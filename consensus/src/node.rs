@@ -147,6 +147,19 @@ impl Consensus {
         Ok(())
     }
 
+    /// Hands all leaderships of this node to others that can be reached, as before an orderly stop. Returns how many it
+    /// still has.
+    pub async fn hand_over(&self) -> usize {
+        let leads = |group: &Arc<Group>| group.leadership().borrow().is_leader;
+        let led = || self.groups().into_iter().filter(leads);
+        let handing = led().filter_map(|group| {
+            let heir = group.shared.reachable_heir()?;
+            Some(async move { group.transfer(heir).await })
+        });
+        futures::future::join_all(handing).await;
+        led().count()
+    }
+
     /// Stops all groups; nothing is deleted.
     pub async fn stop(&self) {
         let shards: Vec<ShardId> = self.groups.lock().keys().copied().collect();

@@ -297,6 +297,15 @@ impl Shared {
         with(&standing)
     }
 
+    /// Another voter whose node answers.
+    pub fn reachable_heir(&self) -> Option<ReplicaId> {
+        let now = self.env.boottime();
+        let members = self.members();
+        let received = self.node.received.lock();
+        let near = |voter: &u64| members.nodes.get(voter).is_some_and(|node| received.reaches(*node, now));
+        members.voters().into_iter().find(|voter| *voter != self.replica().0 && near(voter)).map(ReplicaId)
+    }
+
     /// The lease as of now. Everything it rests on is looked at under the lock that votes take, too.
     pub fn lease(&self) -> Option<Lease> {
         let leadership = self.leadership.borrow().clone();

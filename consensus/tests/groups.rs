@@ -454,6 +454,28 @@ fn many_groups_change_leaders_together() {
 }
 
 #[test]
+fn a_node_that_stops_in_order_leaves_no_gap() {
+    run(13, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        let shards: Vec<_> = (1..=12).map(quorate_proto::ShardId).collect();
+        for shard in &shards {
+            cluster.found(*shard, 1..=3).await;
+            cluster.wait_leader(*shard, SECOND).await;
+        }
+        cluster.world.sleep(SECOND).await;
+        let before = cluster.world.elapsed();
+        assert_eq!(cluster.consensus(2).hand_over().await, 0);
+        cluster.consensus(2).stop().await;
+        for shard in &shards {
+            let (leader, _) = cluster.wait_leader(*shard, SECOND).await;
+            assert_ne!(leader, 2);
+            cluster.write(*shard, "x").await;
+        }
+        assert!(cluster.world.elapsed() - before < SECOND);
+    });
+}
+
+#[test]
 fn an_unknown_replica_id_is_not_taken_for_the_one_that_is_there() {
     run(12, |world| async move {
         let cluster = Cluster::new(world, 1..=3);
