@@ -47,6 +47,7 @@ impl Group {
             };
             match answer {
                 Ok(response) => {
+                    metrics::counter!("quorate_consensus_entries_total").increment(1);
                     let at = position(&response.log_id);
                     return match response.data {
                         Reply::Applied(reply) => Ok((at, reply)),

@@ -387,7 +387,7 @@ impl Cluster {
     pub async fn write(&self, shard: ShardId, value: &str) -> LogPosition {
         let until = self.world.elapsed() + Duration::from_secs(20);
         loop {
-            assert!(self.world.elapsed() < until, "cannot write {value}");
+            assert!(self.world.elapsed() < until, "cannot write {value}: {}", self.describe(shard));
             if let Some((node, term)) = self.leader(shard) {
                 match self.group(node, shard).propose(term, Bytes::copy_from_slice(value.as_bytes())).await {
                     Ok((position, _)) => return position,
@@ -397,6 +397,25 @@ impl Cluster {
             }
             self.world.sleep(ms(20)).await;
         }
+    }
+
+    /// What each replica thinks of the group.
+    pub fn describe(&self, shard: ShardId) -> String {
+        let mut text = String::new();
+        for node in self.up() {
+            let Some(group) = self.try_group(node, shard) else { continue };
+            let leadership = group.leadership().borrow().clone();
+            text += &format!(
+                "\nnode {node}: {:?}, stopped {}, fenced {}, lease {:?}, {leadership:?}, {:?}, {:?}",
+                group.mode(),
+                group.is_stopped(),
+                self.env(node).clock().is_fenced(),
+                group.lease(),
+                group.frontiers(),
+                group.progress().iter().map(|p| (p.replica.id.0, p.matched)).collect::<Vec<_>>(),
+            );
+        }
+        text
     }
 
     pub async fn same_everywhere(&self, shard: ShardId, nodes: &[u64], values: &[&str]) {
