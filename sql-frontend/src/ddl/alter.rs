@@ -30,7 +30,7 @@ pub async fn run(change: &mut Change, alter: &AlterTable) -> Result<Outcome, Sql
             SqlError::unsupported("ALTER TABLE with several actions").hint("Write one ALTER TABLE for each.")
         );
     };
-    let table = change.view()?.names.table(&alter.name)?;
+    let table = change.settled_table(&alter.name).await?;
     let newest = change.lock_table(&table).await?;
     one(change, newest, operation).await?;
     Ok(done)

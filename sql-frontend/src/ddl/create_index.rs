@@ -2,7 +2,7 @@
 
 use super::{Change, create_table, job};
 use crate::{
-    catalog::{IndexDescriptor, IndexState, TableDescriptor, store},
+    catalog::{IndexDescriptor, IndexState, TableDescriptor, TableState, store},
     error::{SqlError, SqlState},
     row::{RowDecoder, index_entry, index_span},
     server::Shared,
@@ -20,7 +20,7 @@ const PAGE: u64 = 500;
 
 pub async fn run(change: &mut Change, create: &CreateIndex) -> Result<Outcome, SqlError> {
     refuse(create)?;
-    let table = change.view()?.names.table(&create.table_name)?;
+    let table = change.settled_table(&create.table_name).await?;
     let newest = change.lock_table(&table).await?;
     let columns = create_table::index_columns(&newest, &create.columns)?;
     let name = match &create.name {
@@ -170,8 +170,9 @@ fn duplicate(table: &TableDescriptor, index: &IndexDescriptor, row: &[crate::typ
 
 /// The job: from whatever state the descriptor says.
 pub async fn carry_out(shared: &Arc<Shared>, id: u64, table: u64, index: u32) -> Result<(), SqlError> {
-    let state = |table: &TableDescriptor| table.indexes.iter().find(|i| i.id == index).map(|i| i.state);
-    let Some(now) = shared.catalog.refresh().await?.tables.get(&table).and_then(|t| state(t)) else {
+    let snapshot = shared.catalog.refresh().await?;
+    let found = snapshot.tables.get(&table).filter(|t| t.state != TableState::Dropped);
+    let Some(now) = found.and_then(|t| t.indexes.iter().find(|i| i.id == index)).map(|i| i.state) else {
         // Dropped with its table in the meantime.
         return job::transact(shared, |txn| async move { job::finish(&txn, id).await }).await;
     };

@@ -15,7 +15,7 @@ use crate::{
 use futures::TryStreamExt;
 use quorate_proto::Span;
 use quorate_txn::ScanOptions;
-use sqlparser::ast::{ObjectName, ObjectType, Statement};
+use sqlparser::ast::{Ident, ObjectName, ObjectType, Statement};
 use std::sync::Arc;
 
 /// Rows removed by one transaction.
@@ -208,13 +208,15 @@ async fn drop_index(change: &mut Change, name: &ObjectName, if_exists: bool) -> 
         None => return missing(change, "index", &name, if_exists),
     };
     let table = change.now().tables.get(&table).cloned();
-    let table = table.ok_or_else(|| SqlError::internal("an index without its table"))?;
+    let mut table = table.ok_or_else(|| SqlError::internal("an index without its table"))?;
     if table.primary.id == index {
         return Err(SqlError::new(
             SqlState("2BP01"),
             format!("cannot drop index {name} because constraint {name} on table {} requires it", table.name),
         ));
     }
+    let full = [Ident::with_quote('"', &table.schema), Ident::with_quote('"', &table.name)];
+    table = change.settled_table(&ObjectName::from(full.to_vec())).await?;
     remove_index(change, &table, index).await
 }
 
@@ -249,7 +251,12 @@ pub async fn remove_index(change: &mut Change, table: &TableDescriptor, index: u
 /// The job: write-only, delete-only, gone; then its entries.
 pub async fn carry_out_index(shared: &Arc<Shared>, id: u64, table: u64, index: u32) -> Result<(), SqlError> {
     let snapshot = shared.catalog.refresh().await?;
-    let found = snapshot.tables.get(&table).and_then(|t| t.indexes.iter().find(|i| i.id == index));
+    let there = snapshot.tables.get(&table).filter(|t| t.state != TableState::Dropped);
+    let found = there.and_then(|t| t.indexes.iter().find(|i| i.id == index));
+    if found.is_none() {
+        // Gone with its table, or never there.
+        return job::transact(shared, |txn| async move { job::finish(&txn, id).await }).await;
+    }
     if let Some(found) = found {
         if found.state == IndexState::Public {
             create_index::set_state(shared, table, index, IndexState::WriteOnly, None).await?;

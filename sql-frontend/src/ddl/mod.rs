@@ -15,7 +15,7 @@ pub mod shards;
 mod truncate;
 
 use crate::{
-    catalog::{Snapshot, TableDescriptor, TableState, store},
+    catalog::{IndexState, Snapshot, TableDescriptor, TableState, store},
     error::{SqlError, SqlState},
     exec::ExecContext,
     server::Shared,
@@ -23,7 +23,7 @@ use crate::{
 };
 use quorate_proto::placement::{IdKind, PlacementReply, PlacementRequest};
 use quorate_txn::Txn;
-use sqlparser::ast::Statement;
+use sqlparser::ast::{ObjectName, Statement};
 use std::{sync::Arc, time::Duration};
 
 /// What remains to be done once the transaction is committed.
@@ -55,6 +55,8 @@ pub struct Change {
 }
 
 const PLACEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for another schema change on the same table.
+const OTHERS: Duration = Duration::from_secs(60);
 /// How long a statement waits for other nodes to see what it has changed, where nothing but visibility depends on it.
 const VISIBLE: Duration = Duration::from_secs(5);
 
@@ -124,6 +126,30 @@ impl Change {
                 SqlState::SERIALIZATION_FAILURE,
                 format!("table \"{}\" was changed at the same time", table.name),
             )),
+        }
+    }
+
+    /// The table of this name, when no other schema change is under way on it: such a change ends within seconds, so it is
+    /// waited for, unless the transaction holds locks that it may want.
+    async fn settled_table(&mut self, name: &ObjectName) -> Result<Arc<TableDescriptor>, SqlError> {
+        let shared = self.shared()?;
+        let deadline = shared.env.boottime() + OTHERS;
+        loop {
+            let table = self.view()?.names.within(self.now().clone()).table(name)?;
+            let busy = table.state == TableState::Rewriting
+                || table.indexes.iter().any(|index| index.state != IndexState::Public);
+            if !busy {
+                return Ok(table);
+            }
+            if self.shared_tx || shared.env.boottime() > deadline {
+                return Err(SqlError::new(
+                    SqlState("55006"),
+                    format!("another schema change is under way on table \"{}\"", table.name),
+                )
+                .hint("quorate.jobs shows it."));
+            }
+            shared.env.sleep(Duration::from_millis(50)).await;
+            self.snapshot = shared.catalog.refresh().await?;
         }
     }
 

@@ -64,7 +64,8 @@ pub async fn carry_out(
 ) -> Result<(), SqlError> {
     shared.catalog.settle().await?;
     let snapshot = shared.catalog.refresh().await?;
-    let Some(source) = snapshot.tables.get(&table).cloned() else {
+    let found = snapshot.tables.get(&table).filter(|t| t.state == TableState::Rewriting);
+    let Some(source) = found.cloned() else {
         return job::transact(shared, |txn| async move { job::finish(&txn, id).await }).await;
     };
     let moved = if truncate { Ok(()) } else { move_rows(shared, &source, &target).await };

@@ -24,7 +24,7 @@ pub async fn run(change: &mut Change, truncate: &Truncate) -> Result<Outcome, Sq
     let restart = matches!(truncate.identity, Some(TruncateIdentityOption::Restart));
     let mut tables = Vec::new();
     for target in &truncate.table_names {
-        tables.push(change.view()?.names.table(&target.name)?);
+        tables.push(change.settled_table(&target.name).await?);
     }
     for table in &tables {
         one(change, table).await?;

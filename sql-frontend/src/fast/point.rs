@@ -15,7 +15,7 @@ use datafusion::{
         Column, DFSchema, TableReference,
         tree_node::{Transformed, TreeNode},
     },
-    logical_expr::{BinaryExpr, Expr, Operator, TableScan, utils::split_conjunction},
+    logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, TableScan, utils::split_conjunction},
 };
 use quorate_proto::{
     Key,
@@ -30,6 +30,8 @@ enum Source {
     Literal(Datum),
     /// Position among the parameters.
     Param(usize),
+    /// An expression over the parameters.
+    Computed(RowProgram),
 }
 
 /// Where an output column comes from.
@@ -96,13 +98,18 @@ impl PointScan {
         &self.table
     }
 
-    fn key(&self, params: &[Datum]) -> Result<Option<Key>, SqlError> {
+    fn key(&self, params: &[Datum], ctx: &ExecContext) -> Result<Option<Key>, SqlError> {
         let mut key = index_prefix(self.table.id, self.table.primary.id);
         for (source, column) in self.key.iter().zip(&self.table.primary.columns) {
+            let computed;
             let datum = match source {
                 Source::Literal(datum) => datum,
                 Source::Param(at) => {
                     params.get(*at).ok_or_else(|| SqlError::internal("a parameter is missing"))?
+                }
+                Source::Computed(program) => {
+                    computed = program.evaluate(params, &[], ctx)?.pop().unwrap_or(Datum::Null);
+                    &computed
                 }
             };
             // Nothing equals NULL.
@@ -123,7 +130,7 @@ impl PointScan {
         ctx: &ExecContext,
         lock_timeout: Duration,
     ) -> Result<Option<Vec<Datum>>, SqlError> {
-        let Some(key) = self.key(params)? else { return Ok(None) };
+        let Some(key) = self.key(params, ctx)? else { return Ok(None) };
         let mut lock = self.lock.clone();
         if let Some(lock) = &mut lock
             && let WaitPolicy::Block(0) = lock.wait
@@ -189,9 +196,54 @@ fn equality(
             Some(number) if params.get(number) == Some(&descriptor.ty) => Source::Param(number),
             _ => return Ok(None),
         },
+        value if value.column_refs().is_empty() => match over_params(value, descriptor.ty, params)? {
+            Some(program) => Source::Computed(program),
+            None => return Ok(None),
+        },
         _ => return Ok(None),
     };
     Ok(Some((at, source)))
+}
+
+/// An expression of parameters alone, such as the cast of one to the key's type.
+fn over_params(expr: &Expr, ty: PgType, params: &[PgType]) -> Result<Option<RowProgram>, SqlError> {
+    let schema = param_schema(Vec::new(), params)?;
+    let Some(expr) = with_params_as_columns(expr.clone())? else { return Ok(None) };
+    let fits = expr.get_type(&schema).is_ok_and(|found| found == ty.arrow());
+    if !fits {
+        return Ok(None);
+    }
+    RowProgram::new(Arc::new(schema), params.to_vec(), vec![expr], vec![unnamed(ty)], Vec::new()).map(Some)
+}
+
+fn unnamed(ty: PgType) -> OutColumn {
+    OutColumn { name: String::new(), ty, typmod: -1, origin: None }
+}
+
+/// Columns, followed by one for each parameter.
+fn param_schema(
+    mut fields: Vec<(Option<TableReference>, FieldRef)>,
+    params: &[PgType],
+) -> Result<DFSchema, SqlError> {
+    for (i, ty) in params.iter().enumerate() {
+        fields.push((None, Arc::new(Field::new(format!("${}", i + 1), ty.arrow(), true))));
+    }
+    #[allow(clippy::disallowed_types)]
+    DFSchema::new_with_metadata(fields, HashMap::new()).map_err(|error| SqlError::internal(error.to_string()))
+}
+
+/// `None` for expressions that have to be bound anew for each execution.
+fn with_params_as_columns(expr: Expr) -> Result<Option<Expr>, SqlError> {
+    if expr.is_volatile() {
+        return Ok(None);
+    }
+    let replaced = expr.transform_up(|e| match &e {
+        Expr::Placeholder(p) if param_number(&p.id).is_some() => {
+            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(p.id.clone()))))
+        }
+        _ => Ok(Transformed::no(e)),
+    });
+    replaced.map(|t| Some(t.data)).map_err(|error| SqlError::internal(error.to_string()))
 }
 
 /// From 0; `None` for what is not the client's parameter.
@@ -250,32 +302,15 @@ impl Build<'_> {
             fields.push((Some(self.name.clone()), Arc::new(field)));
             input.push(column.ty);
         }
-        for (i, ty) in params.iter().enumerate() {
-            fields.push((None, Arc::new(Field::new(format!("${}", i + 1), ty.arrow(), true))));
-            input.push(*ty);
-        }
-        #[allow(clippy::disallowed_types)]
-        let schema = DFSchema::new_with_metadata(fields, HashMap::new())
-            .map_err(|error| SqlError::internal(error.to_string()))?;
+        input.extend_from_slice(params);
+        let schema = param_schema(fields, params)?;
         let mut exprs = Vec::with_capacity(self.computed.len());
         for expr in self.computed {
-            if expr.is_volatile() {
-                // Its hidden arguments change from run to run; the engine knows how.
-                return Ok(None);
-            }
-            let replaced = expr.transform_up(|e| match &e {
-                Expr::Placeholder(p) if param_number(&p.id).is_some() => {
-                    Ok(Transformed::yes(Expr::Column(Column::new_unqualified(p.id.clone()))))
-                }
-                _ => Ok(Transformed::no(e)),
-            });
-            exprs.push(replaced.map_err(|error| SqlError::internal(error.to_string()))?.data);
+            // The hidden arguments of volatile ones change from run to run; the engine knows how.
+            let Some(expr) = with_params_as_columns(expr)? else { return Ok(None) };
+            exprs.push(expr);
         }
-        let columns = self
-            .types
-            .iter()
-            .map(|ty| OutColumn { name: String::new(), ty: *ty, typmod: -1, origin: None })
-            .collect();
+        let columns = self.types.iter().map(|ty| unnamed(*ty)).collect();
         RowProgram::new(Arc::new(schema), input, exprs, columns, Vec::new())
             .map(|program| Some(Some(program)))
     }

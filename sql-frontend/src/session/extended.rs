@@ -8,6 +8,7 @@ use super::{
     replay::Step,
     run::{self, Outcome},
     simple::utf8,
+    stack::{Deep, is_deep},
     tx::Tx,
 };
 use crate::{
@@ -273,9 +274,10 @@ impl Session {
         let outcome = {
             let Io { inbox, outbox } = &mut *io;
             let run = async {
-                let planned = self.fresh_plan(&step.planned).await?;
+                let planned = self.ready_plan(&step.planned).await?;
                 self.run(&planned, &step.params, outbox).await
             };
+            let run = Deep::new(is_deep(&step.planned.sql), run);
             guarded(&env, &cancel, Some(inbox), limit, run).await?
         };
         if let Some(portal) = self.portals.get_mut(name) {
@@ -297,7 +299,7 @@ impl Session {
         let (sent, more) = match &mut outcome.rows {
             Some(rows) => {
                 let Io { inbox, outbox } = &mut *io;
-                let send = run::send_rows(rows, max, &format, outbox);
+                let send = Deep::new(is_deep(&step.planned.sql), run::send_rows(rows, max, &format, outbox));
                 guarded(&env, &cancel, Some(inbox), limit, send).await?
             }
             None => (0, false),

@@ -15,6 +15,7 @@ mod replay;
 pub mod run;
 pub mod settings;
 mod simple;
+pub mod stack;
 mod tx;
 mod utility;
 pub mod view;

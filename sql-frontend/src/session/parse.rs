@@ -197,6 +197,7 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// 54001 for a chain of operators that is too long.
 fn limit_chains(tokens: &[TokenWithSpan], lines: &Lines<'_>) -> Result<(), SqlError> {
     let mut run = 0;
     for token in tokens {

@@ -1,6 +1,13 @@
 //! From a statement's tree to something that runs, bound against the catalog; kept as long as its tables stay the same.
 
-use super::{Session, guard::catch, names::Names, nothing, parse::Command};
+use super::{
+    Session,
+    guard::catch,
+    names::Names,
+    nothing,
+    parse::Command,
+    stack::{is_deep, on_large_stack},
+};
 use crate::{
     bind::{self, BindContext, BoundDelete, BoundInsert, BoundQuery, BoundUpdate, OutColumn},
     catalog::Snapshot,
@@ -143,7 +150,8 @@ impl Session {
         declared: &[Option<PgType>],
     ) -> Result<Arc<Planned>, SqlError> {
         let names = self.names(snapshot);
-        catch(|| self.plan_command(&names, sql, command, declared)).map(Arc::new)
+        catch(|| on_large_stack(is_deep(sql), || self.plan_command(&names, sql, command, declared)))
+            .map(Arc::new)
     }
 
     fn plan_command(

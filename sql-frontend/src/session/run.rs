@@ -156,7 +156,7 @@ fn put_batch_row(
 impl Session {
     /// Runs a statement to its end, sending rows and tag. The description of rows goes ahead if the step says so.
     pub(super) async fn execute_step(&mut self, step: &Step, out: &mut Outbox) -> Result<(), SqlError> {
-        let planned = self.fresh_plan(&step.planned).await?;
+        let planned = self.ready_plan(&step.planned).await?;
         if step.describe
             && let Some(columns) = &planned.columns
         {
@@ -181,13 +181,18 @@ impl Session {
         }
     }
 
-    /// The plan itself if its tables are still what they were, or a new one of the same statement.
-    pub(super) async fn fresh_plan(&mut self, planned: &Arc<Planned>) -> Result<Arc<Planned>, SqlError> {
-        let mut snapshot = self.snapshot();
+    /// The plan, once its tables can be written.
+    pub(super) async fn ready_plan(&mut self, planned: &Arc<Planned>) -> Result<Arc<Planned>, SqlError> {
         if planned.writes {
             let tables: Vec<u64> = planned.tables.iter().map(|(id, _)| *id).collect();
-            snapshot = self.wait_for_rewrite(snapshot, &tables).await?;
+            self.wait_for_rewrite(self.snapshot(), &tables).await?;
         }
+        self.fresh_plan(planned).await
+    }
+
+    /// The plan itself if its tables are still what they were, or a new one of the same statement.
+    pub(super) async fn fresh_plan(&mut self, planned: &Arc<Planned>) -> Result<Arc<Planned>, SqlError> {
+        let snapshot = self.snapshot();
         if snapshot.still_has(&planned.tables) {
             return Ok(planned.clone());
         }

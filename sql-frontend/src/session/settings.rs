@@ -240,6 +240,8 @@ impl Settings {
     /// What the client asked for in its startup packet; `RESET` returns to it.
     pub fn set_initial(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         let spec = find(name)?;
+        // Some drivers quote what they send here.
+        let value = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')).unwrap_or(value);
         let values = match spec.kind {
             Kind::Names => value.split(',').map(|part| unquote(part.trim())).collect(),
             _ => vec![value.to_string()],

@@ -6,6 +6,7 @@ use super::{
     parse::{self, Command, Parsed},
     plan::{Body, Planned},
     replay::Step,
+    stack::{Deep, is_deep},
     tx::Tx,
 };
 use crate::{
@@ -192,7 +193,7 @@ impl Session {
         let cancel = self.admission.entry.cancel.clone();
         let limit = self.settings.statement_timeout();
         let Io { inbox, outbox } = io;
-        let run = self.attempt(&step, outbox);
+        let run = Deep::new(is_deep(&step.planned.sql), self.attempt(&step, outbox));
         guarded(&env, &cancel, Some(inbox), limit, run).await
     }
 

@@ -1,9 +1,7 @@
 //! Whole sessions over the wire, from `tokio-postgres` down to a stand-in shard.
 
-mod standin;
-
+use crate::standin::Node;
 use futures::{SinkExt, StreamExt, TryStreamExt};
-use standin::Node;
 use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 
 async fn rows(client: &Client, sql: &str) -> Vec<Vec<Option<String>>> {

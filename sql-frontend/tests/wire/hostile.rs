@@ -1,9 +1,7 @@
 //! Bytes that no client should send. The answer is a proper error or a closed connection, and the next client is served.
 
-mod standin;
-
+use crate::standin::Node;
 use quorate_sql::server::SqlConfig;
-use standin::Node;
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,19 +22,21 @@ fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Sends, and reads until the server is quiet or gone.
-/// Sends `bytes` and reads until `expected` comes, the server closes, or some time is over.
+/// Sends, and reads until the answer contains what is expected, or the server is gone or silent for long.
 async fn exchange(node: &Node, bytes: &[u8], expected: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(node.server.address()).await.unwrap();
-    let _ = stream.write_all(bytes).await;
+    let (mut reading, mut writing) = stream.split();
     let mut out = Vec::new();
     let mut buffer = [0; 4096];
-    while let Ok(Ok(n)) = node.env.timeout(Duration::from_secs(20), stream.read(&mut buffer)).await {
-        out.extend_from_slice(&buffer[..n]);
-        if n == 0 || contains(&out, expected) {
-            break;
+    let read = async {
+        while let Ok(Ok(n)) = node.env.timeout(Duration::from_secs(30), reading.read(&mut buffer)).await {
+            out.extend_from_slice(&buffer[..n]);
+            if n == 0 || contains(&out, expected) {
+                break;
+            }
         }
-    }
+    };
+    let (_, ()) = tokio::join!(writing.write_all(bytes), read);
     out
 }
 
@@ -88,7 +88,7 @@ async fn wrong_parameter_counts() {
     let node = Node::start().await;
     let parse = frame(b'P', b"s\0select $1::int + $2::int\0\0\0");
     let bind = frame(b'B', b"\0s\0\0\0\0\x01\0\0\0\x011\0\0");
-    let answer = exchange(&node, &[startup(), parse, bind, frame(b'S', b"")].concat(), "bind message").await;
+    let answer = exchange(&node, &[startup(), parse, bind, frame(b'S', b"")].concat(), "supplies 1").await;
     assert!(contains(&answer, "bind message supplies 1 parameters") && contains(&answer, "08P01"));
     is_alive(&node).await;
 }

@@ -18,6 +18,8 @@ struct State {
     data: BTreeMap<Key, Vec<(Timestamp, Option<Value>)>>,
     locks: BTreeMap<Key, TxnId>,
     done: BTreeMap<TxnId, Timestamp>,
+    /// Rolled back: whatever still waits for them is too late.
+    ended: std::collections::BTreeSet<TxnId>,
     entries: u64,
 }
 
@@ -59,7 +61,10 @@ impl Shard {
                 Ok(ShardReply::Prepared(commit_ts, None))
             }
             ShardOp::ReleaseLocks(release) => {
-                self.state.lock().locks.retain(|_, holder| *holder != release.txn);
+                let mut state = self.state.lock();
+                state.ended.insert(release.txn);
+                state.locks.retain(|_, holder| *holder != release.txn);
+                drop(state);
                 self.released.notify_waiters();
                 Ok(ShardReply::Released)
             }
@@ -131,6 +136,9 @@ impl Shard {
             let released = self.released.notified();
             let holder = {
                 let mut state = self.state.lock();
+                if state.ended.contains(&txn.id) {
+                    return Err(KvError::TxnAborted { txn: txn.id, why: "rolled back".into() });
+                }
                 let holder = *state.locks.entry(key.clone()).or_insert(txn.id);
                 if holder == txn.id {
                     return Ok(());

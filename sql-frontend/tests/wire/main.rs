@@ -1,0 +1,5 @@
+//! SQL from the client's side: real connections to a node whose shard is a stand-in.
+
+mod hostile;
+mod session;
+mod standin;
