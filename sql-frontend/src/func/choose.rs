@@ -20,6 +20,7 @@ fn accepts_count(entry: &Entry, count: usize) -> bool {
     match entry.variadic {
         Variadic::No => entry.params.len() == count,
         Variadic::Any => count > entry.params.len(),
+        Variadic::One => count == entry.params.len() + 1,
     }
 }
 
@@ -144,6 +145,8 @@ fn by_category<'a>(candidates: &[&'a Entry], args: &[PgType]) -> Option<Vec<&'a 
                 (Some((category, preferred)), Some(p)) => {
                     p.category() == *category && (!preferred || p.is_preferred())
                 }
+                // A parameter of any type has no category to match by.
+                (Some(_), None) => false,
                 _ => true,
             })
         })

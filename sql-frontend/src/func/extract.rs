@@ -38,6 +38,11 @@ fn field(name: &str) -> Option<&'static str> {
     })
 }
 
+/// date_trunc knows only the units of intervals.
+fn trunc_field(name: &str) -> Option<&'static str> {
+    field(name).filter(|f| !matches!(*f, "dow" | "isodow" | "doy" | "isoyear" | "epoch" | "julian"))
+}
+
 fn unrecognized(name: &str, ty: PgType) -> SqlError {
     SqlError::new(
         SqlState::INVALID_PARAMETER_VALUE,
@@ -245,7 +250,7 @@ fn trunc_in_zone(f: &str, t: i64, zone: &TimeZone) -> Result<Option<i64>> {
 }
 
 fn trunc(asked: &str, t: i64, ty: PgType) -> Result<Option<i64>> {
-    let Some(name) = field(asked) else { return Err(unrecognized(asked, ty)) };
+    let Some(name) = trunc_field(asked) else { return Err(unrecognized(asked, ty)) };
     if infinite(t) {
         return Ok(Some(t));
     }
@@ -272,7 +277,7 @@ fn trunc(asked: &str, t: i64, ty: PgType) -> Result<Option<i64>> {
 }
 
 fn trunc_interval(asked: &str, i: Span) -> Result<Option<Span>> {
-    let Some(name) = field(asked) else { return Err(unrecognized(asked, PgType::Interval)) };
+    let Some(name) = trunc_field(asked) else { return Err(unrecognized(asked, PgType::Interval)) };
     let months = |n: i32| Span { months: i.months / n * n, days: 0, micros: 0 };
     let time = |unit: i64| Span { micros: i.micros / unit * unit, ..i };
     Ok(Some(match name {

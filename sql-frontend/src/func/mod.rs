@@ -20,6 +20,8 @@ mod catalog;
 mod choose;
 mod compare;
 mod context;
+#[cfg(test)]
+mod corpus;
 mod datetime;
 mod eval;
 mod extract;

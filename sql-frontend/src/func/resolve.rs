@@ -258,7 +258,6 @@ pub fn resolve_function(name: &str, args: &[PgType]) -> Result<Resolved> {
             if let ([from], Some(to)) = (args, PgType::all().find(|t| t.name() == name))
                 && !matches!(to, PgType::Unknown | PgType::Void)
                 && let Some(plan) = cast(*from, to, -1, CastContext::Explicit)
-                && (*from == PgType::Unknown || plan.is_noop())
             {
                 return Ok(Resolved {
                     name: name.into(),

@@ -21,6 +21,8 @@ pub(crate) enum Variadic {
     No,
     /// Any type each: `VARIADIC "any"`.
     Any,
+    /// One argument of any type.
+    One,
 }
 
 /// A function of the catalog, or the work behind an operator or a cast.
@@ -50,7 +52,7 @@ impl PgFunction {
     pub(crate) fn udf(function: &Arc<Function>) -> Arc<ScalarUDF> {
         let count = function.work.len() + function.hidden.len();
         let signature = match (function.variadic, count) {
-            (Variadic::Any, _) => Signature::variadic_any(function.volatility),
+            (Variadic::Any | Variadic::One, _) => Signature::variadic_any(function.volatility),
             (Variadic::No, 0) => Signature::nullary(function.volatility),
             (Variadic::No, n) => Signature::any(n, function.volatility),
         };

@@ -458,5 +458,15 @@ fn quoting(c: &mut Catalog) {
         };
         Text::build((0..rows).map(one).collect())
     });
-    c.function("quote_nullable", &[PgType::Text], PgType::Text, Options::lenient(), nullable);
+    c.function("quote_nullable", &[PgType::Text], PgType::Text, Options::lenient(), nullable.clone());
+    // What is no string is quoted by its text.
+    let any = |strict| Options { variadic: Variadic::One, strict, ..Options::default() };
+    c.function("quote_nullable", &[], PgType::Text, any(false), nullable);
+    c.function(
+        "quote_literal",
+        &[],
+        PgType::Text,
+        any(true),
+        map1::<Text, Text>(|s| Ok(Some(quote_literal(s)))),
+    );
 }

@@ -470,9 +470,9 @@ pub fn age(a: i64, b: i64) -> Result<Interval> {
         micros += MICROS_PER_DAY;
         days -= 1;
     }
-    // Borrow the length of the earlier date's month (of the later one's when negated), as timestamp_age does.
+    // Borrow the length of the earlier date's month, as timestamp_age does.
     while days < 0 {
-        days += if negative { i64::from(days_in_month(y1, m1)) } else { i64::from(days_in_month(y2, m2)) };
+        days += i64::from(days_in_month(y2, m2));
         months -= 1;
     }
     let sign = if negative { -1 } else { 1 };

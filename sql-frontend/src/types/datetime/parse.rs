@@ -137,7 +137,10 @@ impl Parser<'_> {
                         self.set_time(self.clock(&clock)?, fields)?;
                         return Ok(used);
                     }
-                    return Err(self.syntax());
+                    // `1999.008` is a year and its day; a plain decimal is nothing.
+                    if digits < 3 || token.len() != digits + 4 {
+                        return Err(self.syntax());
+                    }
                 }
                 self.set_date(token, sep as char, fields)?;
                 Ok(used)
@@ -153,6 +156,11 @@ impl Parser<'_> {
         let number = |s: &str| s.parse::<i64>().map_err(|_| self.syntax());
         let dated = fields.year.is_some() && fields.month.is_some() && fields.day.is_some();
         match digits.len() {
+            6 if self.ty == PgType::Time && fields.time.is_none() => {
+                let clock =
+                    number(&digits[..2])? * 3600 + number(&digits[2..4])? * 60 + number(&digits[4..])?;
+                self.set_time(clock * MICROS_PER_SEC, fields)?;
+            }
             8 if !dated && fields.month.is_none() && fields.year.is_none() => {
                 (fields.year, fields.year_digits) = (Some(number(&digits[..4])?), 4);
                 fields.month = Some(number(&digits[4..6])? as u32);
@@ -358,7 +366,10 @@ impl Parser<'_> {
             Some(seconds) => Zone::Offset(seconds),
             None => match TimeZone::parse(name) {
                 Ok(zone) => Zone::Named(zone),
-                Err(unknown) if name.contains('/') => return Err(unknown),
+                Err(mut unknown) if name.contains('/') => {
+                    unknown.message = format!("time zone \"{}\" not recognized", name.to_lowercase());
+                    return Err(unknown);
+                }
                 Err(_) => return Err(self.syntax()),
             },
         };
@@ -432,7 +443,7 @@ impl Parser<'_> {
         if fields.time.is_none() {
             return Err(self.syntax());
         }
-        if hour > 12 || (hour == 0 && false) {
+        if hour > 12 {
             return Err(self.field_range());
         }
         Ok(match (pm, hour) {

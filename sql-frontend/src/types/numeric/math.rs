@@ -206,7 +206,7 @@ impl Numeric {
             ));
         }
         if whole && let Some(n) = (e / pow10(*t)).to_i32() {
-            return power_integer(b, *s, n, *t);
+            return power_integer(b, *s, n);
         }
         if b.is_zero() {
             return Ok(Numeric::new(0, MIN_SIG_DIGITS as u32));
@@ -297,8 +297,9 @@ impl Numeric {
     }
 }
 
-/// `power_var_int`: the scale is estimated from the base's leading 16 digits.
-fn power_integer(base: &BigInt, scale: u32, n: i32, exponent_scale: u32) -> Result<Numeric> {
+/// `power_var_int`: at least 16 digits after the point.
+fn power_integer(base: &BigInt, scale: u32, n: i32) -> Result<Numeric> {
+    let result_scale = scale_for(0, scale);
     let weight = if base.is_zero() {
         0.0
     } else {
@@ -310,10 +311,9 @@ fn power_integer(base: &BigInt, scale: u32, n: i32, exponent_scale: u32) -> Resu
     if weight > 131_072.0 {
         return Err(overflow());
     }
-    if weight + 1.0 < -(MAX_DISPLAY_SCALE as f64) {
-        return Ok(Numeric::new(0, MAX_DISPLAY_SCALE as u32));
+    if weight + 1.0 < -f64::from(result_scale) {
+        return Ok(Numeric::new(0, result_scale));
     }
-    let result_scale = scale_for(weight as i64, scale.max(exponent_scale));
     if n == 0 {
         return finish(BigInt::one(), 0, result_scale);
     }
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn as_postgresql_shows_them() {
         assert_eq!(n("2").sqrt().unwrap().to_string(), "1.414213562373095");
-        assert_eq!(n("2").power(&n("10")).unwrap().to_string(), "1024.0000000000000");
+        assert_eq!(n("2").power(&n("10")).unwrap().to_string(), "1024.0000000000000000");
         assert_eq!(n("2").power(&n("0.5")).unwrap().to_string(), "1.4142135623730950");
         assert_eq!(n("10").ln().unwrap().to_string(), "2.3025850929940457");
         assert_eq!(n("1").exp().unwrap().to_string(), "2.7182818284590452");
