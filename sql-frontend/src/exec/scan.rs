@@ -11,7 +11,6 @@ use super::program::physical_expr;
 use super::reading::Run;
 use super::source::StoredTable;
 use crate::catalog::{IndexDescriptor, TableDescriptor};
-use datafusion::arrow::array::Array;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
