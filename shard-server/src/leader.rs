@@ -223,6 +223,41 @@ impl Leader {
     }
 }
 
+/// Locks that a request took while it stood in line, given back when dropped, unless they have become intents. Its
+/// coordinator does not know of them.
+pub struct Borrowed {
+    leader: Arc<Leader>,
+    txn: TxnId,
+    keys: Vec<Key>,
+}
+
+impl Borrowed {
+    pub fn new(leader: Arc<Leader>, txn: TxnId) -> Self {
+        Borrowed { leader, txn, keys: Vec::new() }
+    }
+
+    /// Also when the same transaction goes on under another leader, where it has nothing.
+    pub fn add(&mut self, leader: &Arc<Leader>, key: Key) {
+        if !Arc::ptr_eq(&self.leader, leader) {
+            *self = Borrowed::new(leader.clone(), self.txn);
+        }
+        self.keys.push(key);
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if self.keys.is_empty() {
+            return;
+        }
+        let mut core = self.leader.core();
+        for key in &self.keys {
+            let wakes = core.locks.release_lock(key, self.txn);
+            core.wake_locks(wakes);
+        }
+    }
+}
+
 /// Latches, given back when dropped.
 pub struct LatchGuard {
     leader: Arc<Leader>,

@@ -188,6 +188,15 @@ impl LockTable {
         wakes
     }
 
+    /// The key's lock of the transaction goes, if it is no intent.
+    pub fn release_lock(&mut self, key: &Key, txn: TxnId) -> Wakes {
+        if self.has_intent(key, txn) { Wakes::new() } else { self.release(key, txn) }
+    }
+
+    fn has_intent(&self, key: &Key, txn: TxnId) -> bool {
+        self.keys.get(key).is_some_and(|entry| entry.holders.iter().any(|h| h.txn.id == txn && h.intent))
+    }
+
     /// The transaction is over here: all its locks but the intents go, and so does whoever still waits for it.
     pub fn release_all(&mut self, txn: TxnId) -> Wakes {
         let mut wakes = Wakes::new();
@@ -196,8 +205,7 @@ impl LockTable {
             wakes.push((waiter, Turn::Ended));
         }
         for key in self.held.get(&txn).cloned().unwrap_or_default() {
-            let intent = |h: &Holder| h.txn.id == txn && h.intent;
-            if !self.keys.get(&key).is_some_and(|entry| entry.holders.iter().any(intent)) {
+            if !self.has_intent(&key, txn) {
                 self.drop_holder(&key, txn, &mut wakes);
             }
         }
@@ -304,9 +312,7 @@ impl LockTable {
 
     /// The keys on which intents of the transaction are known.
     pub fn intents_of(&self, txn: TxnId) -> Vec<Key> {
-        let intent = |key: &&Key| {
-            self.keys.get(*key).is_some_and(|e| e.holders.iter().any(|h| h.txn.id == txn && h.intent))
-        };
+        let intent = |key: &&Key| self.has_intent(key, txn);
         self.held.get(&txn).into_iter().flatten().filter(intent).cloned().collect()
     }
 }

@@ -32,7 +32,7 @@ impl Replica {
             writes: &request.writes,
         };
         let early = |snapshot: &dyn Snapshot| finished(snapshot, &txn);
-        let Proven { leader, latched, snapshot, ts } =
+        let Proven { leader, latched, snapshot, ts, borrowed: _borrowed } =
             match self.establish(version, claims, Some(txn.id), early).await? {
                 Established::Answer(reply) => return Ok(reply),
                 Established::Proven(proven) => proven,

@@ -42,10 +42,11 @@ impl Replica {
             Ok(prepared(snapshot, &request)?.map(|(ts, at)| ShardReply::Prepared(ts, Some(at))))
         };
         let record = anchored.then_some(txn.id);
-        let Proven { leader, latched, ts, .. } = match self.establish(version, claims, record, early).await? {
-            Established::Answer(reply) => return Ok(reply),
-            Established::Proven(proven) => proven,
-        };
+        let Proven { leader, latched, ts, borrowed: _borrowed, .. } =
+            match self.establish(version, claims, record, early).await? {
+                Established::Answer(reply) => return Ok(reply),
+                Established::Proven(proven) => proven,
+            };
         if request.writes.is_empty() {
             drop(latched);
             self.certify(&leader).await?;

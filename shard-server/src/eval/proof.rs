@@ -1,9 +1,10 @@
 //! What a commit must prove in this shard: its reads unchanged, its keys exclusive, its writes above everything that was
 //! read or written (PROTOCOL 5, 12, 13).
 
+use super::wait::Waited;
 use crate::{
     latch::{Access, LatchSet},
-    leader::{LatchGuard, Leader},
+    leader::{Borrowed, LatchGuard, Leader},
     registry::internal,
     replica::{RangeState, Replica},
 };
@@ -72,44 +73,22 @@ pub(super) struct Proven {
     pub latched: LatchGuard,
     pub snapshot: Box<dyn Snapshot>,
     pub ts: Timestamp,
+    /// To be kept until the outcome is known.
+    pub borrowed: Option<Borrowed>,
 }
 
 impl Replica {
     /// Latches, looks whether the request was carried out before (`early`), waits for locks and intents in its way without
     /// holding latches (PROTOCOL 10), and proves the claims.
-    ///
-    /// When it fails, the locks that it was given while it waited are given back: the coordinator does not know of them, and
-    /// would never release them.
     pub(super) async fn establish(
-        self: &Arc<Self>,
-        version: u64,
-        claims: Claims<'_>,
-        record: Option<TxnId>,
-        early: impl Fn(&dyn Snapshot) -> Result<Option<ShardReply>, KvError>,
-    ) -> Result<Established, KvError> {
-        let txn = claims.txn.id;
-        let mut given = Vec::new();
-        let outcome = self.establish_waiting(version, claims, record, early, &mut given).await;
-        if outcome.is_err() {
-            for (leader, key) in given {
-                quorate_env::probe!("shard.gave_back_lock_of_failed_proof");
-                let mut core = leader.core();
-                let wakes = core.locks.release(&key, txn);
-                core.wake_locks(wakes);
-            }
-        }
-        outcome
-    }
-
-    async fn establish_waiting(
         self: &Arc<Self>,
         version: u64,
         mut claims: Claims<'_>,
         record: Option<TxnId>,
         early: impl Fn(&dyn Snapshot) -> Result<Option<ShardReply>, KvError>,
-        given: &mut Vec<(Arc<Leader>, Key)>,
     ) -> Result<Established, KvError> {
         let give_up = self.context.env.boottime() + self.context.config.lock_wait;
+        let mut borrowed: Option<Borrowed> = None;
         loop {
             self.wait_clock(claims.floor).await?;
             let leader = self.leader()?;
@@ -125,7 +104,7 @@ impl Replica {
                 None => match self.prove(&leader, &state, &*snapshot, &claims)? {
                     Proof::Holds(ts) => {
                         latched.release_reads();
-                        return Ok(Established::Proven(Proven { leader, latched, snapshot, ts }));
+                        return Ok(Established::Proven(Proven { leader, latched, snapshot, ts, borrowed }));
                     }
                     Proof::TooEarly(ts) => {
                         claims.floor = ts;
@@ -142,18 +121,20 @@ impl Replica {
             };
             drop((latched, snapshot));
             // However the wait ends, the record is looked at anew: another copy may have committed meanwhile.
-            let _waited = match blocked {
+            match blocked {
                 (key, Some(other)) if !claims.writes.iter().any(|write| write.key == key) => {
-                    self.await_intents(&leader, &[(key, other)], Some(claims.txn), give_up).await?
+                    let _ = self.await_intents(&leader, &[(key, other)], Some(claims.txn), give_up).await?;
                 }
                 (key, met) => {
                     let met = met.as_ref();
                     let waited =
                         self.await_lock(&leader, &key, claims.txn, LockMode::Exclusive, met, give_up).await?;
-                    given.push((leader.clone(), key));
-                    waited
+                    if let Waited::Over = waited {
+                        let new = || Borrowed::new(leader.clone(), claims.txn.id);
+                        borrowed.get_or_insert_with(new).add(&leader, key);
+                    }
                 }
-            };
+            }
         }
     }
 
