@@ -31,6 +31,8 @@ const HEAR_FIRST_EVERY: Duration = Duration::from_secs(3);
 /// Campaigns that one step may start: when a node dies, hundreds of groups would otherwise campaign at once, and each would
 /// wait for all.
 const CAMPAIGNS_A_STEP: u32 = 12;
+/// A hand-over that nobody has taken up for so long is given up to all voters.
+const STUCK_HAND_OVER: Duration = Duration::from_millis(1200);
 /// How often a quiet leader is looked at: has a member to be told something?
 const QUIET_LEADER: Duration = Duration::from_millis(250);
 
@@ -136,6 +138,11 @@ pub(crate) async fn drive(node: Arc<NodeState>) {
             if housekeeping {
                 crate::trim::trim(&shared);
                 give_up_if_fenced(&shared);
+                if let Some(term) = shared.stuck_hand_over(STUCK_HAND_OVER) {
+                    // Its messages were lost, and the members are bound to this node as long as it answers pings.
+                    probe!("consensus.stuck_hand_over_released");
+                    step_down(&shared, term);
+                }
             }
         }
         node.env.sleep(STEP).await;

@@ -135,13 +135,26 @@ impl Shared {
     /// Never again a lease in this term or an earlier one.
     pub fn bar_lease(&self, term: u64) {
         let mut elections = self.elections.lock();
-        elections.barred = elections.barred.max(term);
+        if term > elections.barred {
+            elections.barred = term;
+            elections.barred_at = self.env.boottime();
+        }
+    }
+
+    /// The term of a hand-over that came to nothing: this replica still leads, `patience` after it gave its lease up. openraft
+    /// takes no writes in it any more.
+    pub fn stuck_hand_over(&self, patience: Duration) -> Option<u64> {
+        let leadership = self.leadership.borrow().clone();
+        let elections = self.elections.lock();
+        let given_up = leadership.is_leader && elections.barred >= leadership.term && !self.is_stopped();
+        (given_up && self.env.boottime() >= elections.barred_at + patience).then_some(leadership.term)
     }
 
     /// For a doubter: true if this replica does not lead in `term` and will not read by its lease any more.
     pub fn release(&self, term: u64) -> bool {
         let leadership = self.leadership.borrow().clone();
-        let leads = leadership.is_leader && leadership.term == term && !self.is_stopped();
+        let given_up = self.elections.lock().barred >= term;
+        let leads = leadership.is_leader && leadership.term == term && !self.is_stopped() && !given_up;
         if !leads && leadership.term >= term {
             self.bar_lease(term);
             return true;

@@ -73,6 +73,8 @@ pub(crate) struct Elections {
     pub acks: BTreeMap<u64, Ack>,
     /// No lease in terms up to this one: handed over, voted against, or released.
     pub barred: u64,
+    /// Boottime at which the newest term was barred by this replica's own word.
+    pub barred_at: Duration,
     /// Votes that openraft is deciding; no lease meanwhile.
     pub pending_votes: u32,
     /// The group was founded in this life of the process, so no earlier life can have promised anything about it.

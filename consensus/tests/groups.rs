@@ -203,6 +203,33 @@ fn leadership_is_handed_over_and_the_giver_keeps_no_lease() {
     }
 }
 
+/// openraft refuses writes for good once it has begun to hand over; here nobody hears of it.
+#[test]
+fn a_hand_over_whose_messages_are_lost_does_not_leave_a_leader_that_refuses_all() {
+    for seed in 0..3 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let _watch = cluster.watch_leases(SHARD);
+            let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            cluster.world.sleep(SECOND).await;
+            let others: Vec<NodeId> = (1..=3).filter(|n| *n != leader).map(NodeId).collect();
+            let group = cluster.group(leader, SHARD);
+            cluster.world.partition(&[NodeId(leader)], &others);
+            let (handed, ()) = tokio::join!(group.transfer(replica(leader % 3 + 1).id), async {
+                // Healed before the promises to the leader's node run out.
+                cluster.world.sleep(ms(400)).await;
+                cluster.world.heal();
+            });
+            println!("seed {seed}: {handed:?}");
+            cluster.wait_leader_if(SHARD, 3 * SECOND, |_, t| t > term).await;
+            cluster.write(SHARD, "b").await;
+            cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+        });
+    }
+}
+
 #[test]
 fn members_come_and_go_through_learners_and_joint_consensus() {
     run(5, |world| async move {
