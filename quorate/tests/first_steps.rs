@@ -7,7 +7,7 @@ use support::Demo;
 
 #[tokio::test]
 async fn tables_transactions_joins_and_errors() {
-    let demo = Demo::start(1000);
+    let demo = Demo::start();
     let client = demo.client(1).await;
     client
         .batch_execute(
@@ -53,7 +53,7 @@ async fn tables_transactions_joins_and_errors() {
 
 #[test]
 fn psql_and_the_operators_commands() {
-    let demo = Demo::start(1100);
+    let demo = Demo::start();
     let psql = |sql: &str| {
         let output = Command::new("psql").args([&demo.url(3), "-X", "-A", "-t", "-c", sql]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -30,7 +30,7 @@ fn startup() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_packets_and_absurd_statements() {
-    let demo = Demo::start(1400);
+    let demo = Demo::start();
     let port = demo.sql_port(1);
     let mut random = 42;
     for length in [0usize, 1, 3, 7, 8, 100, 5000] {
@@ -65,7 +65,7 @@ async fn malformed_packets_and_absurd_statements() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_connections() {
-    let demo = Demo::start(1500);
+    let demo = Demo::start();
     let mut open = Vec::new();
     let mut refused = 0;
     for n in 0..500u16 {

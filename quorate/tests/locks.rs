@@ -8,7 +8,7 @@ use tokio_postgres::{NoTls, error::SqlState};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waits_for_locks_end() {
-    let demo = Demo::start(1700);
+    let demo = Demo::start();
     let (holder, waiter) = (demo.client(1).await, demo.client(2).await);
     holder
         .batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0)")

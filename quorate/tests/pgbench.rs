@@ -25,7 +25,7 @@ fn pgbench(demo: &Demo, arguments: &[&str]) -> String {
 #[tokio::test]
 #[ignore = "loading 100,000 rows in one COPY waits for transactions that spill"]
 async fn tpc_b_in_every_mode() {
-    let demo = Demo::start(1600);
+    let demo = Demo::start();
     let scale = std::env::var("QUORATE_PGBENCH_SCALE").unwrap_or_else(|_| "1".into());
     pgbench(&demo, &["-i", "-q", "-s", &scale]);
     let time = seconds(5).as_secs().to_string();

@@ -154,7 +154,7 @@ async fn wait_for_more(told: &Told, more: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_killed_one_after_the_other() {
-    let demo = Arc::new(Demo::start(1200));
+    let demo = Arc::new(Demo::start());
     prepare(&demo).await;
     let told = Arc::new(Told::default());
     let tasks = begin(&demo, &told);
@@ -179,7 +179,7 @@ async fn nodes_are_killed_one_after_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_are_killed_at_once() {
-    let demo = Arc::new(Demo::start(1300));
+    let demo = Arc::new(Demo::start());
     prepare(&demo).await;
     let told = Arc::new(Told::default());
     let tasks = begin(&demo, &told);

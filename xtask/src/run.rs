@@ -6,9 +6,12 @@ use std::{
     process::Command,
 };
 
-/// The root of the workspace.
+/// The root of the workspace, as cargo says at run time: a target directory that several checkouts share may hold a binary
+/// that was built for another one.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    package.parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target` in the workspace.

@@ -41,7 +41,7 @@ async fn up(args: DemoUp) -> Result<()> {
     }
     for node in &cluster.nodes {
         if process::running(&cluster, node).is_none() {
-            process::start(&cluster, node)?;
+            process::start(&cluster, node).await?;
         }
     }
     let started = found_and_wait(&cluster).await;
@@ -90,7 +90,7 @@ async fn patiently<F: Future<Output = Result<()>>>(
         if round == 10 {
             eprintln!("{}: {what} …", node.name);
         }
-        if round > 20 && process::running(cluster, node).is_none() {
+        if process::running(cluster, node).is_none() {
             bail!(
                 "{} ended while {what}; its log ends with\n{}",
                 node.name,
@@ -155,13 +155,13 @@ async fn restart(cluster: &Cluster, id: u64) -> Result<()> {
     let node =
         cluster.nodes.iter().find(|n| n.id == id).with_context(|| format!("the demo has no node {id}"))?;
     process::stop(cluster, node, STOP_PATIENCE).await?;
-    process::start(cluster, node)?;
+    process::start(cluster, node).await?;
     patiently(cluster, node, "waiting for SQL", || answers(node)).await
 }
 
 async fn add_node(mut cluster: Cluster) -> Result<()> {
     let node = cluster.add()?;
-    process::start(&cluster, &node)?;
+    process::start(&cluster, &node).await?;
     patiently(&cluster, &node, "waiting for SQL", || answers(&node)).await?;
     println!("{}  {}", node.name, node.url());
     Ok(())

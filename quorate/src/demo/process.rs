@@ -21,8 +21,12 @@ pub fn running(cluster: &Cluster, node: &Node) -> Option<i32> {
     ours.then_some(pid)
 }
 
-/// Starts the node's process in a session of its own, so that it outlives this one and its terminal.
-pub fn start(cluster: &Cluster, node: &Node) -> Result<()> {
+/// How long a process may take to write its pid file.
+const BIRTH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts the node's process in a session of its own, so that it outlives this one and its terminal. From then on
+/// [`running`] tells whether it lives.
+pub async fn start(cluster: &Cluster, node: &Node) -> Result<()> {
     let log = fs::OpenOptions::new().create(true).append(true).open(cluster.dir.join(&node.log))?;
     let mut command = Command::new("/bin/sh");
     command
@@ -34,8 +38,18 @@ pub fn start(cluster: &Cluster, node: &Node) -> Result<()> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
-    command.spawn().with_context(|| format!("cannot start {}", node.name))?;
-    Ok(())
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", node.name))?;
+    let step = Duration::from_millis(10);
+    for _ in 0..(BIRTH_PATIENCE.as_millis() / step.as_millis()) {
+        if let Some(status) = child.try_wait()? {
+            bail!("{} ended with {status}; its log ends with\n{}", node.name, log_tail(&cluster.dir, node));
+        }
+        if running(cluster, node).is_some() {
+            return Ok(());
+        }
+        pause(step).await;
+    }
+    bail!("{} wrote no pid file; its log ends with\n{}", node.name, log_tail(&cluster.dir, node));
 }
 
 /// Sends the node's stop signal, and after `patience` a second one, which ends it at once.

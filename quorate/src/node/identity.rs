@@ -4,10 +4,13 @@ use anyhow::{Context, Result, bail};
 use quorate_proto::{NodeId, Replica, ReplicaId, ReplicaRole, placement::NodeInfo};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File},
-    os::fd::AsRawFd,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the node knows of its cluster; empty before `quorate init`.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -63,14 +66,12 @@ pub struct DataDir {
 
 impl DataDir {
     /// # Errors
-    /// If the directory cannot be made, or another process holds it.
+    /// If the directory cannot be made, or another process holds it and goes on holding it for some seconds: one that was
+    /// killed a moment ago may still be ending.
     pub fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
         let lock = File::create(path.join("LOCK"))?;
-        // SAFETY: flock(2) on a descriptor that `lock` keeps open.
-        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-            bail!("another process uses {}", path.display());
-        }
+        wait_for(&lock).with_context(|| format!("another process uses {}", path.display()))?;
         Ok(DataDir { path: path.to_path_buf(), _lock: lock })
     }
 
@@ -103,6 +104,18 @@ impl DataDir {
         File::open(&self.path)?.sync_all()?;
         Ok(())
     }
+}
+
+/// Takes the lock, or gives up after some seconds. The kernel releases it with the process that held it.
+#[expect(clippy::disallowed_methods, reason = "the node's clock does not run yet")]
+fn wait_for(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
+    }
+    lock.try_lock()
 }
 
 #[cfg(test)]

@@ -36,6 +36,10 @@ pub async fn run(args: StartArgs) -> Result<()> {
     refuse_exposure(&args)?;
     let node = NodeId(args.node_id);
     let data = DataDir::open(&args.data)?;
+    if let Some(file) = &args.pid_file {
+        std::fs::write(file, format!("{}\n", std::process::id()))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
     let identity = data.identity(node)?;
     let metrics = PrometheusBuilder::new().install_recorder().context("cannot start metrics")?;
     let env = Env::real(EnvConfig {
@@ -62,10 +66,6 @@ pub async fn run(args: StartArgs) -> Result<()> {
     })
     .detach();
     env.listen(&args.rpc).await.with_context(|| format!("cannot listen on {}", args.rpc))?;
-    if let Some(file) = &args.pid_file {
-        std::fs::write(file, format!("{}\n", std::process::id()))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
     tracing::info!(%node, rpc = args.rpc, sql = args.sql, http = args.http, "node serves");
 
     let serve = async {

@@ -2,8 +2,10 @@
 #![allow(dead_code, clippy::disallowed_methods, reason = "real processes live in real time")]
 
 use std::{
+    net::TcpListener,
     path::PathBuf,
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 use tokio_postgres::{Client, NoTls};
@@ -15,9 +17,10 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Each test file takes another `offset`, so that files can run side by side.
-    pub fn start(offset: u16) -> Demo {
-        let demo = Demo { dir: tempfile::tempdir().unwrap(), offset, nodes: 3 };
+    /// On ports that nobody listens on, so that tests can run side by side.
+    pub fn start() -> Demo {
+        let nodes = 3;
+        let demo = Demo { dir: tempfile::tempdir().unwrap(), offset: free_offset(nodes), nodes };
         demo.up();
         demo
     }
@@ -140,6 +143,20 @@ pub async fn pause(time: Duration) {
 pub fn seconds(default: u64) -> Duration {
     let given = std::env::var("QUORATE_TEST_SECONDS").ok().and_then(|s| s.parse().ok());
     Duration::from_secs(given.unwrap_or(default))
+}
+
+/// Ports stay below the range that outgoing connections use.
+const OFFSETS: u32 = 2400;
+const NODE_PORTS: [u16; 3] = [5450, 7450, 8450];
+
+fn free_offset(nodes: u16) -> u16 {
+    static DEMOS: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(37) + DEMOS.fetch_add(1, Ordering::Relaxed) * 5;
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (0..OFFSETS)
+        .map(|n| ((first.wrapping_add(n) % OFFSETS) * 10) as u16)
+        .find(|offset| NODE_PORTS.iter().all(|base| (1..=nodes).all(|node| free(base + offset + node))))
+        .expect("no free ports")
 }
 
 /// A number below `bound` (xorshift, Marsaglia 2003).

@@ -80,7 +80,7 @@ fn run(path: &PathBuf) -> Result<(), String> {
 
 #[test]
 fn scripts() {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let dir = PathBuf::from("testdata");
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let only = std::env::var("QUORATE_SCRIPT").unwrap_or_default();

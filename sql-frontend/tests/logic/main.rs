@@ -14,7 +14,7 @@ mod world;
 use std::path::{Path, PathBuf};
 
 fn scripts() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/logic");
+    let dir = Path::new("testdata/logic");
     let only = std::env::var("QUORATE_SCRIPT").ok();
     let mut all: Vec<PathBuf> = std::fs::read_dir(dir)
         .expect("the scripts are there")
