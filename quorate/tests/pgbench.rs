@@ -23,7 +23,6 @@ fn pgbench(demo: &Demo, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-#[ignore = "loading 100,000 rows in one COPY waits for transactions that spill"]
 async fn tpc_b_in_every_mode() {
     let demo = Demo::start();
     let scale = std::env::var("QUORATE_PGBENCH_SCALE").unwrap_or_else(|_| "1".into());
