@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Entries that one call of the state machine takes.
 const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
+/// As much is applied by the task itself.
+const QUICK_BYTES: usize = 64 << 10;
 
 /// What openraft carries about as a snapshot's data.
 pub(crate) enum SnapshotData {
@@ -72,7 +74,7 @@ impl Machine {
             entries.push(entry);
             waiting.push((responder, refused));
         }
-        let replies = self.shared.machine.apply(&entries).map_err(io::Error::other)?;
+        let (replies, entries) = self.apply_entries(entries).await?;
         if replies.len() != entries.len() {
             return Err(io::Error::other("the state machine did not reply to every entry"));
         }
@@ -91,6 +93,18 @@ impl Machine {
         }
         self.shared.note_applied();
         Ok(())
+    }
+
+    /// Large batches take tens of milliseconds, which the messages and timers of other groups must not wait for.
+    async fn apply_entries(&self, entries: Vec<Entry>) -> io::Result<(Vec<Bytes>, Vec<Entry>)> {
+        let bytes: usize = entries.iter().filter_map(|entry| entry.command.as_ref()).map(Bytes::len).sum();
+        let machine = self.shared.machine.clone();
+        let apply = move || (machine.apply(&entries), entries);
+        let (replies, entries) = match bytes {
+            0..=QUICK_BYTES => apply(),
+            _ => self.shared.env.blocking("consensus.apply", apply).await,
+        };
+        Ok((replies.map_err(io::Error::other)?, entries))
     }
 
     /// Turns an entry into what the state machine sees; true if its command was refused because it had been evaluated in

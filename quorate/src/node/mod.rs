@@ -6,6 +6,7 @@ mod identity;
 mod membership;
 mod parts;
 mod pulse;
+mod threads;
 
 use crate::{
     cli::{Role, StartArgs},
@@ -23,6 +24,7 @@ use quorate_proto::{NodeId, placement::NodeInfo};
 use quorate_sql::server::{SqlConfig, SqlServer};
 use quorate_txn::{Coordinator, Router, TxnConfig};
 use std::{net::ToSocketAddrs, sync::Arc, time::Duration};
+use threads::SqlThreads;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -48,6 +50,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
         ..EnvConfig::new(node)
     })?;
     let mut stop = Signals::new()?;
+    let sql_threads = SqlThreads::start(crate::STACK_BYTES)?;
 
     let storage = Storage::open(&env, &data).context("cannot open the data directory")?;
     let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join);
@@ -85,9 +88,8 @@ pub async fn run(args: StartArgs) -> Result<()> {
             let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default());
             let config =
                 SqlConfig { listen: args.sql.clone(), insecure: args.insecure, ..SqlConfig::default() };
-            SqlServer::start(env.clone(), coordinator, client.clone(), pulse.clone(), config)
-                .await
-                .with_context(|| format!("cannot serve SQL on {}", args.sql))?;
+            let server = SqlServer::start(env.clone(), coordinator, client.clone(), pulse.clone(), config);
+            sql_threads.run(server).await?.with_context(|| format!("cannot serve SQL on {}", args.sql))?;
         }
         pulse.set_serving();
         std::future::pending::<Result<()>>().await

@@ -1,0 +1,53 @@
+//! SQL's own threads.
+
+use std::{future::Future, io};
+use tokio::runtime::{Builder, Runtime};
+
+/// Added to the threads' nice value: when the machine is busy, messages and timers of Raft groups go before statements.
+const NICENESS: i32 = 5;
+
+/// A runtime beside the node's first one. A statement that computes for long keeps its own threads busy, and the node's Raft
+/// groups go on.
+pub struct SqlThreads(Option<Runtime>);
+
+impl SqlThreads {
+    pub fn start(stack_bytes: usize) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("sql")
+            .thread_stack_size(stack_bytes)
+            .on_thread_start(step_back)
+            .enable_all()
+            .build()?;
+        Ok(SqlThreads(Some(runtime)))
+    }
+
+    /// Runs `future` there, with whatever it spawns.
+    pub async fn run<F>(&self, future: F) -> io::Result<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.0 {
+            Some(runtime) => runtime.spawn(future).await.map_err(io::Error::other),
+            None => Err(io::Error::other("the threads have ended")),
+        }
+    }
+}
+
+impl Drop for SqlThreads {
+    fn drop(&mut self) {
+        // A runtime that is dropped the usual way waits for its threads, which a task must not.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn step_back() {
+    // SAFETY: both calls take integers and touch no memory of ours; on Linux a niceness is a thread's own.
+    unsafe {
+        let now = libc::getpriority(libc::PRIO_PROCESS, 0);
+        // Without it statements are merely as important as the rest.
+        libc::setpriority(libc::PRIO_PROCESS, 0, now + NICENESS);
+    }
+}
