@@ -6,7 +6,7 @@
 //! ordered by arrival is that of CockroachDB's `spanlatch`.
 
 use quorate_proto::{Key, Span, TxnId};
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -18,6 +18,10 @@ impl Access {
     fn conflicts(self, other: Access) -> bool {
         self == Access::Write || other == Access::Write
     }
+
+    fn strongest(self, other: Access) -> Access {
+        if self.conflicts(other) { Access::Write } else { Access::Read }
+    }
 }
 
 /// What one request latches. A key may be named more than once.
@@ -25,25 +29,49 @@ impl Access {
 pub struct LatchSet {
     pub points: Vec<(Key, Access)>,
     pub spans: Vec<(Span, Access)>,
-    /// The record of a transaction, always latched for writing.
-    pub record: Option<TxnId>,
+    /// The record of a transaction: read by what must not go on once it is decided, written by what decides it. Not among
+    /// what [`Latches::release_reads`] gives back.
+    pub record: Option<(TxnId, Access)>,
 }
 
 impl LatchSet {
+    /// Both with their points in key order.
     fn conflicts(&self, other: &LatchSet) -> bool {
-        let points = |a: &LatchSet, b: &LatchSet| {
-            a.points.iter().any(|(key, access)| {
-                b.points.iter().any(|(k, x)| k == key && x.conflicts(*access))
-                    || b.spans.iter().any(|(span, x)| span.contains(key) && x.conflicts(*access))
-            })
+        let records = match (self.record, other.record) {
+            (Some((txn, access)), Some((same, x))) => txn == same && access.conflicts(x),
+            _ => false,
         };
-        points(self, other)
-            || points(other, self)
-            || (self.record.is_some() && self.record == other.record)
-            || self.spans.iter().any(|(span, access)| {
-                other.spans.iter().any(|(s, x)| x.conflicts(*access) && s.overlaps(span))
-            })
+        let span_conflicts = |(span, access): &(Span, Access), set: &LatchSet| {
+            set.spans.iter().any(|(s, x)| x.conflicts(*access) && s.overlaps(span))
+                || set.points.iter().any(|(key, x)| x.conflicts(*access) && span.contains(key))
+        };
+        records
+            || self.spans.iter().any(|span| span_conflicts(span, other))
+            || other.spans.iter().any(|span| span_conflicts(span, self))
+            || points_conflict(&self.points, &other.points)
     }
+}
+
+/// Two lists in key order, walked together: large transactions have thousands of keys in one request.
+fn points_conflict(mut a: &[(Key, Access)], mut b: &[(Key, Access)]) -> bool {
+    while let (Some((x, _)), Some((y, _))) = (a.first(), b.first()) {
+        match x.cmp(y) {
+            Ordering::Less => a = &a[1..],
+            Ordering::Greater => b = &b[1..],
+            Ordering::Equal => {
+                let strongest = |list: &[(Key, Access)]| {
+                    let same = list.iter().take_while(|(key, _)| key == x);
+                    same.fold((0, Access::Read), |(n, access), (_, next)| (n + 1, access.strongest(*next)))
+                };
+                let ((m, one), (n, other)) = (strongest(a), strongest(b));
+                if one.conflicts(other) {
+                    return true;
+                }
+                (a, b) = (&a[m..], &b[n..]);
+            }
+        }
+    }
+    false
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +94,7 @@ pub struct Latches {
     points: BTreeMap<Key, Vec<(LatchId, Access)>>,
     /// Few at any time: range reads and splits.
     spans: Vec<(LatchId, Span, Access)>,
-    records: BTreeMap<TxnId, Vec<LatchId>>,
+    records: BTreeMap<TxnId, Vec<(LatchId, Access)>>,
 }
 
 impl Latches {
@@ -90,7 +118,8 @@ impl Latches {
     }
 
     /// Enters a request; `true` if it holds its latches at once. Otherwise its id comes out of [`Latches::release`].
-    pub fn acquire(&mut self, set: LatchSet) -> (LatchId, bool) {
+    pub fn acquire(&mut self, mut set: LatchSet) -> (LatchId, bool) {
+        set.points.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         self.next += 1;
         let id = LatchId(self.next);
         let mut earlier = Vec::new();
@@ -104,8 +133,8 @@ impl Latches {
             self.points.entry(key.clone()).or_default().push((id, *access));
         }
         self.spans.extend(set.spans.iter().map(|(span, access)| (id, span.clone(), *access)));
-        if let Some(txn) = set.record {
-            self.records.entry(txn).or_default().push(id);
+        if let Some((txn, access)) = set.record {
+            self.records.entry(txn).or_default().push((id, access));
         }
         let waits_for = earlier.len();
         self.owners.insert(id, Owner { set, waits_for, blocks: Vec::new() });
@@ -130,8 +159,10 @@ impl Latches {
             let spans = self.spans.iter().filter(|(_, s, x)| x.conflicts(*access) && s.overlaps(span));
             found.extend(spans.map(|(id, _, _)| *id));
         }
-        if let Some(items) = set.record.and_then(|txn| self.records.get(&txn)) {
-            found.extend(items.iter().copied());
+        if let Some((txn, access)) = set.record
+            && let Some(items) = self.records.get(&txn)
+        {
+            found.extend(items.iter().filter(|(_, x)| x.conflicts(access)).map(|(id, _)| *id));
         }
     }
 
@@ -171,10 +202,10 @@ impl Latches {
         if !set.spans.is_empty() {
             self.spans.retain(|(other, _, access)| *other != id || !goes(*access));
         }
-        if let Some(txn) = set.record.filter(|_| all)
+        if let Some((txn, _)) = set.record.filter(|_| all)
             && let Some(items) = self.records.get_mut(&txn)
         {
-            items.retain(|other| *other != id);
+            items.retain(|(other, _)| *other != id);
             if items.is_empty() {
                 self.records.remove(&txn);
             }
@@ -269,15 +300,29 @@ mod tests {
         let mut latches = Latches::default();
         let mut set = reads(&["a", "b"]);
         set.points.push((Key::from("b"), Access::Write));
-        set.record = Some(TxnId(7));
+        set.record = Some((TxnId(7), Access::Write));
         let (id, _) = latches.acquire(set);
         let (a, _) = latches.acquire(writes(&["a"]));
         let (b, _) = latches.acquire(writes(&["b"]));
-        let (record, ok) = latches.acquire(LatchSet { record: Some(TxnId(7)), ..Default::default() });
+        let (record, ok) =
+            latches.acquire(LatchSet { record: Some((TxnId(7), Access::Write)), ..Default::default() });
         assert!(!ok);
         assert_eq!(latches.release_reads(id), vec![a]);
         assert!(latches.blocks_read(&Key::from("b")));
         assert_eq!(latches.release(id), vec![b, record]);
+    }
+
+    #[test]
+    fn parts_of_a_transaction_share_its_record_and_its_decision_waits_for_them() {
+        let part = |key: &str, access| LatchSet { record: Some((TxnId(7), access)), ..writes(&[key]) };
+        let mut latches = Latches::default();
+        let (a, a_goes) = latches.acquire(part("a", Access::Read));
+        let (b, b_goes) = latches.acquire(part("b", Access::Read));
+        let (decision, decided) = latches.acquire(part("c", Access::Write));
+        let (_, late) = latches.acquire(part("d", Access::Read));
+        assert_eq!((a_goes, b_goes, decided, late), (true, true, false, false));
+        assert!(latches.release_reads(a).is_empty() && latches.release(a).is_empty());
+        assert_eq!(latches.release(b), vec![decision]);
     }
 
     proptest::proptest! {
@@ -291,7 +336,7 @@ mod tests {
                     let access = if what % 2 == 0 { Access::Read } else { Access::Write };
                     let name = |n: u8| Key::from(vec![b'a' + n]);
                     let set = if what < 3 {
-                        LatchSet { points: vec![(name(a), access), (name(b), Access::Read)], ..Default::default() }
+                        LatchSet { points: vec![(name(a.min(b)), access), (name(a.max(b)), Access::Read)], ..Default::default() }
                     } else {
                         let span = Span { start: name(a.min(b)), end: Some(name(a.max(b) + 1)) };
                         LatchSet { spans: vec![(span, access)], ..Default::default() }

@@ -57,8 +57,8 @@ pub struct TxnConfig {
     pub unavailable_after: Duration,
     /// Longest life of a transaction without a deadline of its own.
     pub max_age: Duration,
-    /// A commit is decided within this or not at all: shards refuse its writes and its decision afterwards, and keep
-    /// its record at least until then (PROTOCOL 12).
+    /// A commit is decided within this (a large one has more, by its size) or not at all: shards refuse its writes and its
+    /// decision afterwards, and keep its record at least until then (PROTOCOL 12).
     pub commit_window: Duration,
     /// For how long an ambiguous decision is asked for before the client is told that it is unknown.
     pub ambiguity_bound: Duration,

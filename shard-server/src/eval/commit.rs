@@ -7,6 +7,7 @@
 use super::proof::{Claims, Established, Proven};
 use crate::{
     command::{Command, Record},
+    latch::Access,
     registry::internal,
     replica::Replica,
 };
@@ -33,7 +34,7 @@ impl Replica {
         };
         let early = |snapshot: &dyn Snapshot| finished(snapshot, &txn);
         let Proven { leader, latched, snapshot, ts, borrowed: _borrowed } =
-            match self.establish(version, claims, Some(txn.id), early).await? {
+            match self.establish(version, claims, Some(Access::Write), early).await? {
                 Established::Answer(reply) => return Ok(reply),
                 Established::Proven(proven) => proven,
             };

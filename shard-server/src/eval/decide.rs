@@ -35,7 +35,9 @@ impl Replica {
             intents.into_iter().partition(|key| span.contains(key));
         elsewhere.extend(local.drain(local.len().min(MAX_AT_ONCE)..));
         let points = local.iter().map(|key| (key.clone(), Access::Write)).collect();
-        let latched = leader.latch(LatchSet { points, record: Some(txn.id), ..LatchSet::default() }).await?;
+        let latched = leader
+            .latch(LatchSet { points, record: Some((txn.id, Access::Write)), ..LatchSet::default() })
+            .await?;
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
         match record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)? {
@@ -81,7 +83,8 @@ impl Replica {
     ) -> Result<ShardReply, KvError> {
         self.check_deadline(&txn)?;
         let leader = self.leader()?;
-        let latched = leader.latch(LatchSet { record: Some(txn.id), ..LatchSet::default() }).await?;
+        let latched =
+            leader.latch(LatchSet { record: Some((txn.id, Access::Write)), ..LatchSet::default() }).await?;
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
         match record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)? {

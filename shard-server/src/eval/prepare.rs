@@ -8,7 +8,7 @@ use super::{
     commit::{aborted, older_attempt},
     proof::{Claims, Established, Proven},
 };
-use crate::{command::Command, registry::internal, replica::Replica};
+use crate::{command::Command, latch::Access, registry::internal, replica::Replica};
 use quorate_proto::kv::{Prepare, ShardReply, TxnMeta};
 use quorate_proto::{KvError, LogPosition, Timestamp};
 use quorate_storage::{
@@ -41,7 +41,8 @@ impl Replica {
             }
             Ok(prepared(snapshot, &request)?.map(|(ts, at)| ShardReply::Prepared(ts, Some(at))))
         };
-        let record = anchored.then_some(txn.id);
+        // Parts of a large transaction go side by side; its decision waits for all that are under way.
+        let record = anchored.then_some(Access::Read);
         let Proven { leader, latched, ts, borrowed: _borrowed, .. } =
             match self.establish(version, claims, record, early).await? {
                 Established::Answer(reply) => return Ok(reply),

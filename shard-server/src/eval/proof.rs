@@ -9,7 +9,7 @@ use crate::{
     replica::{RangeState, Replica},
 };
 use quorate_proto::kv::{Check, CheckKind, LockMode, ShardReply, TxnMeta, Write};
-use quorate_proto::{Key, KvError, Span, Timestamp, TxnId};
+use quorate_proto::{Key, KvError, Span, Timestamp};
 use quorate_storage::{Snapshot, intent, intent::Intent, mvcc};
 use std::sync::Arc;
 
@@ -39,13 +39,13 @@ enum Proof {
 }
 
 impl Claims<'_> {
-    fn latches(&self, record: Option<TxnId>) -> LatchSet {
+    fn latches(&self, record: Option<Access>) -> LatchSet {
         let writes = self.writes.iter().map(|write| (write.key.clone(), Access::Write));
         let checks = self.checks.iter().map(|check| (check.key.clone(), Access::Read));
         LatchSet {
             points: writes.chain(checks).collect(),
             spans: self.refresh.iter().map(|span| (span.clone(), Access::Read)).collect(),
-            record,
+            record: record.map(|access| (self.txn.id, access)),
         }
     }
 
@@ -79,12 +79,13 @@ pub(super) struct Proven {
 
 impl Replica {
     /// Latches, looks whether the request was carried out before (`early`), waits for locks and intents in its way without
-    /// holding latches (PROTOCOL 10), and proves the claims.
+    /// holding latches (PROTOCOL 10), and proves the claims. `record`: how the transaction's record, if it lies in this shard,
+    /// is latched.
     pub(super) async fn establish(
         self: &Arc<Self>,
         version: u64,
         mut claims: Claims<'_>,
-        record: Option<TxnId>,
+        record: Option<Access>,
         early: impl Fn(&dyn Snapshot) -> Result<Option<ShardReply>, KvError>,
     ) -> Result<Established, KvError> {
         let give_up = self.context.env.boottime() + self.context.config.lock_wait;

@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Command, Record},
-    latch::LatchSet,
+    latch::{Access, LatchSet},
     leader::Leader,
     registry::internal,
     replica::Replica,
@@ -27,7 +27,9 @@ impl Replica {
             return Ok(state);
         }
         // It is to be aborted: once more, with the record latched.
-        let latched = leader.latch(LatchSet { record: Some(query.txn), ..LatchSet::default() }).await?;
+        let latched = leader
+            .latch(LatchSet { record: Some((query.txn, Access::Write)), ..LatchSet::default() })
+            .await?;
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
         let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;

@@ -140,7 +140,8 @@ impl Session {
     pub(super) async fn commit(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
         loop {
             let Tx::Open(open) = &mut self.tx else { return Ok(()) };
-            open.txn.set_commit_before(self.shared.cluster.schema().borrow().until);
+            let lease = self.shared.cluster.schema();
+            open.txn.follow_commit_bound(move || lease.borrow().until);
             match open.txn.commit().await {
                 Ok(committed) => {
                     metrics::counter!("quorate_sql_commits_total").increment(1);

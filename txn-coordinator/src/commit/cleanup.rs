@@ -6,7 +6,7 @@ use crate::{
     route::{SendError, SendOptions},
     txn::state::{Inner, Phase},
 };
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use quorate_env::Env;
 use quorate_proto::{
@@ -27,6 +27,8 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 /// Keys of one request, and with it one log entry.
 const BATCH: usize = 2048;
+/// Requests of one transaction that are out at a time: a large one must not flood its shards.
+const PARALLEL_BATCHES: usize = 8;
 
 /// Shared by all transactions of a coordinator.
 pub struct Cleanup {
@@ -175,24 +177,22 @@ async fn resolve(
     decision: Decision,
     mut todo: Vec<Key>,
 ) -> Result<(), SendError> {
-    let until = options(env);
     while !todo.is_empty() {
         todo.sort();
         let mut batches: Vec<(ShardId, Vec<Key>)> = Vec::new();
         for key in std::mem::take(&mut todo) {
-            let shard = router.locate(&key, until.deadline).await?.id;
+            let shard = router.locate(&key, options(env).deadline).await?.id;
             match batches.last_mut() {
                 Some((last, keys)) if *last == shard && keys.len() < BATCH => keys.push(key),
                 _ => batches.push((shard, vec![key])),
             }
         }
-        let mut running: FuturesUnordered<_> = batches
-            .into_iter()
+        let mut running = stream::iter(batches)
             .map(|(_, keys)| async move {
                 let op = ShardOp::Resolve(Resolve { txn, decision, keys: keys.clone() });
-                (keys, router.send(op, until).await)
+                (keys, router.send(op, options(env)).await)
             })
-            .collect();
+            .buffer_unordered(PARALLEL_BATCHES);
         while let Some((keys, result)) = running.next().await {
             match result {
                 Ok(_) => {}

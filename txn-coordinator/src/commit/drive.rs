@@ -3,7 +3,7 @@
 use super::{
     evidence,
     machine::{Effect, Event, Failure, Machine, Part, Plan},
-    plan::Pieces,
+    plan::{Pieces, size},
 };
 use crate::{
     Outcome, TxnError,
@@ -17,14 +17,20 @@ use quorate_proto::{
         CommitLocal, Decide, Decision, Heartbeat, Prepare, QueryTxn, Refresh, ShardOp, ShardReply, TxnMeta,
     },
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// How long proposing may take, all repetitions included.
 const PATIENCE: Duration = Duration::from_secs(30);
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// Parts of one large transaction that are prepared at a time.
-const PARALLEL_PARTS: usize = 16;
+const PARALLEL_PARTS: usize = 8;
+/// Bytes a second that a large commit writes at the least; its window grows with its size.
+const SLOWEST: usize = 256 << 10;
 /// Keys listed in a record; of more, whoever meets an intent finds the record through the intent.
 const MAX_LISTED: usize = 4096;
 
@@ -34,8 +40,8 @@ pub(super) struct Driver {
     first: Vec<Effect>,
     meta: TxnMeta,
     running: FuturesUnordered<BoxFuture<'static, (Event, crate::Cost)>>,
-    /// Parts that wait for their turn.
-    queued: std::collections::VecDeque<BoxFuture<'static, (Event, crate::Cost)>>,
+    /// Parts that wait for their turn, with the timestamp to prepare them at.
+    queued: VecDeque<(usize, Timestamp)>,
     preparing: usize,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -44,7 +50,9 @@ impl Driver {
     pub(super) fn new(txn: Arc<Inner>, plan: Plan) -> Self {
         let coordinator = &txn.coordinator;
         let now = coordinator.env.clock().physical();
-        let deadline = txn.deadline.min(now.plus(coordinator.config.commit_window));
+        let bytes: usize = plan.parts.iter().flat_map(|part| &part.writes).map(size).sum();
+        let window = coordinator.config.commit_window + Duration::from_secs((bytes / SLOWEST) as u64);
+        let deadline = txn.deadline.min(now.plus(window));
         let anchor = txn.state.lock().anchor.clone().unwrap_or_default();
         let meta = txn.meta(anchor, deadline);
         let (machine, first) = Machine::new(plan);
@@ -54,7 +62,7 @@ impl Driver {
             first,
             meta,
             running: FuturesUnordered::new(),
-            queued: std::collections::VecDeque::new(),
+            queued: VecDeque::new(),
             preparing: 0,
             permit: None,
         }
@@ -100,11 +108,11 @@ impl Driver {
             if matches!(event, Event::Prepared { .. } | Event::PrepareFailed { .. } | Event::Regrouped { .. })
             {
                 self.preparing -= 1;
-                if let Some(next) = self.queued.pop_front() {
-                    self.preparing += 1;
-                    self.running.push(next);
+                if let Some((part, commit_ts)) = self.queued.pop_front() {
+                    self.start_preparing(part, commit_ts);
                 }
             }
+            self.machine.extend(self.txn.state.lock().commit_max());
             effects = self.machine.step(event);
         }
     }
@@ -157,15 +165,10 @@ impl Driver {
                 let future = self.commit_local(part, commit_ts, commit_max);
                 self.running.push(future);
             }
-            Effect::Prepare { part, commit_ts } => {
-                let future = self.prepare(part, commit_ts);
-                if self.preparing < PARALLEL_PARTS {
-                    self.preparing += 1;
-                    self.running.push(future);
-                } else {
-                    self.queued.push_back(future);
-                }
+            Effect::Prepare { part, commit_ts } if self.preparing < PARALLEL_PARTS => {
+                self.start_preparing(part, commit_ts);
             }
+            Effect::Prepare { part, commit_ts } => self.queued.push_back((part, commit_ts)),
             Effect::Refresh { part, from, to } => {
                 let future = self.refresh(part, from, to);
                 self.running.push(future);
@@ -207,6 +210,12 @@ impl Driver {
                 self.txn.coordinator.cleanup.abort(self.txn.id, record, keys, permit);
             }
         }
+    }
+
+    fn start_preparing(&mut self, part: usize, commit_ts: Timestamp) {
+        self.preparing += 1;
+        let future = self.prepare(part, commit_ts);
+        self.running.push(future);
     }
 
     fn keys(&self, parts: &[usize]) -> Vec<Key> {

@@ -247,6 +247,11 @@ impl Machine {
         &self.plan.parts[part]
     }
 
+    /// The commit timestamp may lie as high as this now.
+    pub fn extend(&mut self, commit_max: Timestamp) {
+        self.plan.commit_max = self.plan.commit_max.max(commit_max);
+    }
+
     /// Nothing is expected any more.
     pub fn finished(&self) -> bool {
         self.phase == Phase::Done && self.answered

@@ -124,7 +124,7 @@ async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
         }
         let anchor = state.anchor.clone().unwrap_or_else(|| pieces.first_key());
         state.anchor = Some(anchor.clone());
-        (state.read_ts, commit_ts, state.commit_before.prev(), state.record, anchor)
+        (state.read_ts, commit_ts, state.commit_max(), state.record, anchor)
     };
     if commit_ts > commit_max {
         return Err(txn.error(KvError::BoundPassed { needed: commit_ts, bound: commit_max }));

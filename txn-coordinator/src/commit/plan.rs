@@ -8,8 +8,9 @@ use quorate_proto::{
 };
 use std::time::Duration;
 
-/// One request carries at most about this many bytes of keys and values, and with it one log entry.
-const MAX_BYTES: usize = 1 << 20;
+/// One request carries at most about this many bytes of keys and values, and with it one log entry: entries of other
+/// transactions wait behind it.
+const MAX_BYTES: usize = 256 << 10;
 
 /// All of a commit, or the share of one participant; each list in key order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Pieces {
                 part.0.checks.push(check.clone());
             }
             if let Some(write) = writes.next_if(|write| write.key == key) {
-                *part.1 += key.len() + write.value.as_ref().map_or(0, |value| value.len()) + 16;
+                *part.1 += size(write);
                 part.0.writes.push(write.clone());
             }
         }
@@ -91,6 +92,11 @@ impl Pieces {
         }
         Ok(parts)
     }
+}
+
+/// Bytes that a write takes in a request, about.
+pub(super) fn size(write: &Write) -> usize {
+    write.key.len() + write.value.as_ref().map_or(0, |value| value.len()) + 16
 }
 
 /// Remembers the last shard found: keys come in order.

@@ -160,6 +160,12 @@ impl Txn {
         state.commit_before = state.commit_before.min(ts);
     }
 
+    /// Like [`Txn::set_commit_before`], for a bound that is extended from time to time: a commit that takes long asks for it
+    /// again. What it returns must hold for good.
+    pub fn follow_commit_bound(&self, bound: impl Fn() -> Timestamp + Send + Sync + 'static) {
+        self.0.state.lock().followed_bound = Some(Box::new(bound));
+    }
+
     /// Commits. After an error the transaction is over: rolled back, or with `ErrorClass::Ambiguous` unknown. Dropping the
     /// future does not stop the commit.
     pub async fn commit(&self) -> Result<Committed, TxnError> {

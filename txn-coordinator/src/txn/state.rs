@@ -46,11 +46,20 @@ pub(crate) struct State {
     /// A record may exist beside the anchor, which must not move any more.
     pub(crate) record: bool,
     pub(crate) commit_before: Timestamp,
+    pub(crate) followed_bound: Option<Box<dyn Fn() -> Timestamp + Send + Sync>>,
     pub(crate) savepoints: Vec<Seq>,
     /// A mistake that only the commit can report.
     pub(crate) refused: Option<KvError>,
     pub(crate) cost: Cost,
     pub(crate) guarantee: Guarantee,
+}
+
+impl State {
+    /// Greatest commit timestamp allowed, as of now.
+    pub(crate) fn commit_max(&self) -> Timestamp {
+        let followed = self.followed_bound.as_ref().map_or(Timestamp::MAX, |bound| bound());
+        self.commit_before.min(followed).prev()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +120,7 @@ impl Inner {
             anchor: None,
             record: false,
             commit_before: options.commit_before.unwrap_or(Timestamp::MAX),
+            followed_bound: None,
             savepoints: Vec::new(),
             refused: None,
             cost,
