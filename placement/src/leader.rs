@@ -17,6 +17,8 @@ use tokio::sync::watch;
 /// For how long a node may use a catalog version after its heartbeat (PROTOCOL 20). A version change waits this long for a
 /// node that has gone silent.
 pub const SCHEMA_LEASE: Duration = Duration::from_secs(6);
+/// The bit of `NodeInfo::roles` for nodes that serve SQL.
+const SQL_ROLE: u8 = 4;
 /// Changes of leaders are told for so long; who misses them learns from refusals.
 const NEWS: Duration = Duration::from_secs(5);
 
@@ -135,7 +137,7 @@ impl Session {
         let mut lease = Timestamp::ZERO;
         if let Some(heard) = memory.nodes.get_mut(&id) {
             want_full = !heard.complete;
-            if current {
+            if current && uses_catalog(&node) {
                 lease = physical.plus(SCHEMA_LEASE);
                 heard.lease = heard.lease.max(lease);
             }
@@ -314,7 +316,7 @@ impl Session {
         let lagging = state
             .nodes
             .iter()
-            .filter(|(_, record)| record.state != NodeState::Decommissioned)
+            .filter(|(_, record)| record.state != NodeState::Decommissioned && uses_catalog(&record.info))
             .filter_map(|(id, _)| match memory.nodes.get(id) {
                 Some(heard) if heard.schema >= version => None,
                 Some(heard) => Some(heard.lease),
@@ -327,4 +329,9 @@ impl Session {
         }
         latest
     }
+}
+
+/// Whether a node reads the SQL catalog, and so needs a lease on its version; others hold no change of it up.
+fn uses_catalog(node: &NodeInfo) -> bool {
+    node.roles & SQL_ROLE != 0
 }

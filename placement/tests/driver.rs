@@ -7,7 +7,7 @@ use quorate_proto::{
     placement::{IdKind, NodeState, Operation, OperationState, PlacementReply, PlacementRequest},
 };
 use std::{collections::BTreeSet, time::Duration};
-use support::{Cluster, node, run};
+use support::{Cluster, node, run, run_with};
 
 async fn split(cluster: &Cluster, at: &str) -> OperationState {
     cluster.do_it(Operation::Split { at: Key::from(at) }).await.state
@@ -153,6 +153,16 @@ fn ids_settings_and_the_catalog_version_survive_power_loss() {
             "asked again, answered again"
         );
         assert_eq!(cluster.map().await.len(), 1);
+    });
+}
+
+#[test]
+fn a_node_without_sql_does_not_hold_the_catalog_up() {
+    run_with(6, 4, vec![node(3), node(4)], |cluster| async move {
+        for to in 1..=4 {
+            let reply = cluster.ask(PlacementRequest::AdvanceSchema { to }).await;
+            assert_eq!(reply, PlacementReply::SchemaAdvanced(to));
+        }
     });
 }
 

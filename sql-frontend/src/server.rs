@@ -159,6 +159,8 @@ impl SqlServer {
             engine,
             config,
         });
+        let clock = env.clone();
+        crate::func::set_clock(move || clock.clock().physical().unix_micros() as i64);
         catalog.start();
         crate::ddl::job::start(&shared);
         let accepting = shared.clone();

@@ -209,6 +209,8 @@ pub struct Cluster {
     placements: Arc<Mutex<BTreeMap<NodeId, std::sync::Weak<Placement>>>>,
     /// The catalog version that each node says it uses.
     pub schema: Arc<Mutex<BTreeMap<NodeId, u64>>>,
+    /// Nodes without SQL: they use no version, and say so for ever.
+    without_sql: Vec<NodeId>,
 }
 
 pub fn node(id: u64) -> NodeId {
@@ -217,7 +219,7 @@ pub fn node(id: u64) -> NodeId {
 
 impl Cluster {
     /// `nodes` nodes, of which the first three carry the driver.
-    pub async fn start(world: SimWorld, nodes: u64) -> Cluster {
+    pub async fn start(world: SimWorld, nodes: u64, without_sql: Vec<NodeId>) -> Cluster {
         let drivers = (1..=nodes.min(3)).map(|id| Replica {
             id: ReplicaId(id),
             node: NodeId(id),
@@ -230,6 +232,7 @@ impl Cluster {
             drivers: drivers.collect(),
             placements: Arc::default(),
             schema: Arc::default(),
+            without_sql,
         };
         for id in 1..=nodes {
             cluster.up(NodeId(id));
@@ -293,11 +296,12 @@ impl Cluster {
         }
         let client = self.client(&env);
         let mut map_version = 0;
+        let serves_sql = !self.without_sql.contains(&env.node());
         loop {
             let changed = self.shards.lock().reports(env.node());
             let schema_version = self.schema.lock().get(&env.node()).copied().unwrap_or(0);
             let request = PlacementRequest::Heartbeat {
-                node: info(&env),
+                node: NodeInfo { roles: if serves_sql { 7 } else { 3 }, ..info(&env) },
                 clock_offset_micros: 0,
                 changed,
                 full: true,
@@ -309,7 +313,9 @@ impl Cluster {
             {
                 assert!(map.version >= map_version, "the map went back");
                 map_version = map.version;
-                self.schema.lock().insert(env.node(), schema_version);
+                if serves_sql {
+                    self.schema.lock().insert(env.node(), schema_version);
+                }
             }
             env.sleep(Duration::from_millis(500)).await;
         }
@@ -396,8 +402,20 @@ pub fn run<F>(seed: u64, nodes: u64, scenario: impl FnOnce(Cluster) -> F + Send 
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    run_with(seed, nodes, vec![], scenario);
+}
+
+/// The same, where some nodes do not serve SQL.
+pub fn run_with<F>(
+    seed: u64,
+    nodes: u64,
+    without_sql: Vec<NodeId>,
+    scenario: impl FnOnce(Cluster) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let outcome = SimWorld::run(SimConfig::new(seed), move |world| async move {
-        let cluster = Cluster::start(world, nodes).await;
+        let cluster = Cluster::start(world, nodes, without_sql).await;
         cluster.founded().await;
         scenario(cluster).await;
     });

@@ -3,6 +3,7 @@
 use super::Binder;
 use super::datatype::fold;
 use super::position::At;
+use super::set_function::is_set_function;
 use super::typed::Typed;
 use crate::error::{SqlError, SqlState};
 use crate::func::{resolve_aggregate, resolve_function};
@@ -32,6 +33,11 @@ impl Binder<'_> {
         }
         if !function.within_group.is_empty() {
             return Err(SqlError::unsupported("WITHIN GROUP"));
+        }
+        if let FunctionArguments::Subquery(query) = &function.args
+            && function.name.to_string().eq_ignore_ascii_case("array")
+        {
+            return self.array_subquery(query, pos);
         }
         let (schema, name) = function_name(&function.name)?;
         if function.over.is_some() {
@@ -70,8 +76,8 @@ impl Binder<'_> {
         if schema.as_deref().is_some_and(|s| s != "pg_catalog") {
             return Err(self.no_function(schema.as_deref(), &name, &types));
         }
-        if name == "generate_series" {
-            return Err(SqlError::unsupported("a set-returning function outside of FROM"));
+        if is_set_function(&name) {
+            return self.set_call(&name, args.list, pos);
         }
         if is_window_name(&name) {
             return Err(SqlError::new(

@@ -7,7 +7,7 @@ use super::{Binder, guard};
 use crate::error::{SqlError, SqlState};
 use crate::func::{key, resolve_binary_operator};
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{Expr, not};
+use datafusion::logical_expr::{Expr, Operator};
 use sqlparser::ast::{self, BinaryOperator};
 
 impl Binder<'_> {
@@ -23,10 +23,11 @@ impl Binder<'_> {
         let value = self.expr(expr)?;
         let (low, high) = (self.expr(low)?, self.expr(high)?);
         let (from, to) = if negated { ("<", ">") } else { (">=", "<=") };
-        let lower = self.apply_operator(from, value.clone(), low, at)?;
+        let again = Typed { expr: self.copy(&value.expr)?, ..value.clone() };
+        let lower = self.apply_operator(from, again, low, at)?;
         let upper = self.apply_operator(to, value, high, at)?;
-        let join = if negated { guard::or_else } else { guard::and_then };
-        Ok(Typed::bool(join(lower.expr, upper.expr), pos))
+        let op = if negated { Operator::Or } else { Operator::And };
+        Ok(Typed::bool(self.chain(op, vec![lower.expr, upper.expr])?, pos))
     }
 
     pub(super) fn in_list(
@@ -45,9 +46,8 @@ impl Binder<'_> {
                 };
                 tests.push(self.compare_rows(row, &BinaryOperator::Eq, other, at)?.expr);
             }
-            let any = tests.into_iter().reduce(guard::or_else);
-            let any = any.ok_or_else(|| SqlError::internal("an empty list"))?;
-            return Ok(Typed::bool(if negated { not(any) } else { any }, pos));
+            let any = self.chain(Operator::Or, tests)?;
+            return Ok(Typed::bool(if negated { guard::negate(any) } else { any }, pos));
         }
         let mut items = vec![self.expr(expr)?];
         for item in list {
@@ -64,11 +64,11 @@ impl Binder<'_> {
         let value = items.remove(0);
         let mut tests = Vec::with_capacity(items.len());
         for item in items {
-            tests.push(self.apply_operator("=", value.clone(), item, at)?.expr);
+            let again = Typed { expr: self.copy(&value.expr)?, ..value.clone() };
+            tests.push(self.apply_operator("=", again, item, at)?.expr);
         }
-        let any = tests.into_iter().reduce(guard::or_else);
-        let any = any.ok_or_else(|| SqlError::internal("an empty list"))?;
-        Ok(Typed::bool(if negated { not(any) } else { any }, pos))
+        let any = self.chain(Operator::Or, tests)?;
+        Ok(Typed::bool(if negated { guard::negate(any) } else { any }, pos))
     }
 
     pub(super) fn like(
@@ -133,20 +133,26 @@ impl Binder<'_> {
             for (l, r) in pairs {
                 tests.push(self.apply_operator(&name, l, r, pos)?.expr);
             }
-            let joined = tests.into_iter().reduce(if all { guard::and_then } else { guard::or_else });
-            let joined = joined.ok_or_else(|| SqlError::unsupported("an empty row"))?;
+            if tests.is_empty() {
+                return Err(SqlError::unsupported("an empty row"));
+            }
+            let joined = self.chain(if all { Operator::And } else { Operator::Or }, tests)?;
             return Ok(Typed::bool(joined, pos));
         };
         // (a, b) < (c, d) is a < c OR (a = c AND b < d).
         let mut result: Option<Expr> = None;
-        for (at, (l, r)) in pairs.into_iter().enumerate().rev() {
+        for (l, r) in pairs.into_iter().rev() {
             result = Some(match result {
                 None => self.apply_operator(&name, l, r, pos)?.expr,
                 Some(rest) => {
-                    let less = self.apply_operator(strict, l.clone(), r.clone(), pos)?.expr;
+                    let again = |b: &mut Self, side: &Typed| {
+                        Ok::<_, SqlError>(Typed { expr: b.copy(&side.expr)?, ..side.clone() })
+                    };
+                    let (left, right) = (again(self, &l)?, again(self, &r)?);
+                    let less = self.apply_operator(strict, left, right, pos)?.expr;
                     let equal = self.apply_operator("=", l, r, pos)?.expr;
-                    let _ = at;
-                    guard::or_else(less, guard::and_then(equal, rest))
+                    let equal = self.chain(Operator::And, vec![equal, rest])?;
+                    self.chain(Operator::Or, vec![less, equal])?
                 }
             });
         }

@@ -5,8 +5,8 @@ use super::position::At;
 use crate::error::{SqlError, SqlState};
 use crate::types::PgType;
 use sqlparser::ast::{
-    CharacterLength, DataType, ExactNumberInfo, Ident, IntervalFields, ObjectName, ObjectNamePart,
-    TimezoneInfo,
+    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, Ident, IntervalFields, ObjectName,
+    ObjectNamePart, TimezoneInfo,
 };
 
 /// A type name with its modifier (−1 for none). 42704 for an unknown one, 0A000 for what PostgreSQL has and we have not.
@@ -64,6 +64,14 @@ pub fn bind_type(ty: &DataType, positions: Option<&Positions>) -> Result<(PgType
             Err(SqlError::unsupported(format!("type interval {}", fields_name(fields))))
         }
         DataType::Regclass => plain(PgType::Regclass),
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => {
+            let (element, typmod) = bind_type(element, positions)?;
+            if element.is_array() || typmod != -1 {
+                return Err(SqlError::unsupported(format!("type {}", ty.to_string().to_lowercase())));
+            }
+            let array = element.array();
+            plain(array.ok_or_else(|| SqlError::unsupported(format!("an array of {element}")))?)
+        }
         DataType::Custom(name, modifiers) => custom(name, modifiers, positions),
         other => Err(SqlError::unsupported(format!("type {}", other.to_string().to_lowercase()))),
     }

@@ -8,7 +8,7 @@ use crate::error::{SqlError, SqlState};
 use crate::func::{CastContext, resolve_binary_operator, resolve_function, resolve_unary_operator};
 use crate::types::PgType;
 use datafusion::logical_expr::expr::Case;
-use datafusion::logical_expr::{Expr, not};
+use datafusion::logical_expr::{Expr, Operator};
 use sqlparser::ast::{
     self, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Interval, TrimWhereField, UnaryOperator,
     Value,
@@ -51,6 +51,9 @@ impl Binder<'_> {
                 format: None,
             } => {
                 let (ty, typmod) = bind_type(data_type, Some(&self.positions))?;
+                if let (ast::Expr::Array(array), Some(element)) = (strip(expr), ty.element()) {
+                    return self.array(&array.elem, Some(element), pos);
+                }
                 let value = self.expr(expr)?;
                 // A literal that cannot be read is at fault itself; a missing cast is the cast's fault.
                 let at = match (kind, &value.pending) {
@@ -60,6 +63,8 @@ impl Binder<'_> {
                 };
                 self.cast(Typed { pos: at, ..value }, ty, typmod, CastContext::Explicit)
             }
+            ast::Expr::Array(array) => self.array(&array.elem, None, pos),
+            ast::Expr::CompoundFieldAccess { root, access_chain } => self.subscripts(root, access_chain, pos),
             ast::Expr::BinaryOp { left, op, right } => self.binary_op(expr, left, op, right),
             ast::Expr::UnaryOp { op, expr } => self.unary_op(op, expr, pos),
             ast::Expr::IsNull(e) => Ok(Typed::bool(Expr::IsNull(Box::new(self.any_expr(e)?)), pos)),
@@ -79,6 +84,14 @@ impl Binder<'_> {
             }
             ast::Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
                 self.like(if *negated { "NOT ILIKE" } else { "ILIKE" }, expr, pattern, escape_char, pos)
+            }
+            ast::Expr::Like { negated, any: true, expr, pattern, escape_char: None } => {
+                let op = if *negated { "NOT LIKE" } else { "LIKE" };
+                self.quantified_array(expr, op, pattern, false, pos)
+            }
+            ast::Expr::ILike { negated, any: true, expr, pattern, escape_char: None } => {
+                let op = if *negated { "NOT ILIKE" } else { "ILIKE" };
+                self.quantified_array(expr, op, pattern, false, pos)
             }
             ast::Expr::SimilarTo { negated, expr, pattern, escape_char } => self.like(
                 if *negated { "NOT SIMILAR TO" } else { "SIMILAR TO" },
@@ -259,14 +272,8 @@ impl Binder<'_> {
             let typed = self.expr(part)?;
             exprs.push(self.condition(typed, name)?.expr);
         }
-        let join = if *op == BinaryOperator::And { guard::and_then } else { guard::or_else };
-        let expr = if exprs.iter().skip(1).any(guard::can_fail) {
-            exprs.into_iter().reduce(join)
-        } else {
-            balanced(exprs, join)
-        };
-        let expr = expr.ok_or_else(|| SqlError::internal("a chain of at least two"))?;
-        Ok(Typed::bool(expr, self.positions.of(whole)))
+        let op = if *op == BinaryOperator::And { Operator::And } else { Operator::Or };
+        Ok(Typed::bool(self.chain(op, exprs)?, self.positions.of(whole)))
     }
 
     pub(super) fn operator(
@@ -307,7 +314,7 @@ impl Binder<'_> {
             UnaryOperator::Not => {
                 let typed = self.expr(inner)?;
                 let typed = self.condition(typed, "NOT")?;
-                return Ok(Typed::bool(not(typed.expr), pos));
+                return Ok(Typed::bool(guard::negate(typed.expr), pos));
             }
             UnaryOperator::Minus => {
                 // `-2147483648` is one number, as PostgreSQL's grammar has it.
@@ -355,7 +362,10 @@ impl Binder<'_> {
             let at = self.positions.of(&when.condition);
             let condition = self.expr(&when.condition)?;
             whens.push(match &operand {
-                Some(operand) => self.apply_operator("=", operand.clone(), condition, at)?,
+                Some(operand) => {
+                    let again = Typed { expr: self.copy(&operand.expr)?, ..operand.clone() };
+                    self.apply_operator("=", again, condition, at)?
+                }
                 None => self.condition(condition, "CASE/WHEN")?,
             });
             results.push(self.expr(&when.result)?);
@@ -426,6 +436,9 @@ pub(super) fn operator_name(op: &BinaryOperator) -> Result<String, SqlError> {
         BinaryOperator::PGILikeMatch => "~~*",
         BinaryOperator::PGNotLikeMatch => "!~~",
         BinaryOperator::PGNotILikeMatch => "!~~*",
+        BinaryOperator::AtArrow => "@>",
+        BinaryOperator::ArrowAt => "<@",
+        BinaryOperator::PGOverlap => "&&",
         BinaryOperator::PGCustomBinaryOperator(parts) => match &parts[..] {
             [schema, op] if schema == "pg_catalog" => return Ok(op.clone()),
             [op] => return Ok(op.clone()),
@@ -457,14 +470,6 @@ pub(super) fn flatten<'a>(expr: &'a ast::Expr, op: &BinaryOperator, out: &mut Ve
     }
     out.push(at);
     out.extend(rights.into_iter().rev());
-}
-
-fn balanced(mut exprs: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
-    if exprs.len() <= 2 {
-        return exprs.into_iter().reduce(join);
-    }
-    let right = exprs.split_off(exprs.len() / 2);
-    Some(join(balanced(exprs, join)?, balanced(right, join)?))
 }
 
 fn field_name(field: &DateTimeField) -> String {

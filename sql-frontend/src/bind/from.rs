@@ -139,6 +139,7 @@ impl Binder<'_> {
             TableFactor::Function { name, args, with_ordinality, alias, lateral: _ } => {
                 self.function_factor(name, args, *with_ordinality, alias.as_ref())
             }
+            TableFactor::UNNEST { .. } => self.unnest_factor(factor),
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 if alias.is_some() {
                     return Err(SqlError::unsupported("an alias of a join")).at(pos);
@@ -182,7 +183,7 @@ impl Binder<'_> {
                         ty: column.ty,
                         typmod: -1,
                         origin: None,
-                        hidden: false,
+                        hidden: column.hidden,
                     });
                 }
                 let schema = Some(found.schema_name().to_string()).filter(|_| alias.is_none());
@@ -310,6 +311,7 @@ pub(super) fn is_lateral(factor: &TableFactor) -> bool {
         factor,
         TableFactor::Derived { lateral: true, .. }
             | TableFactor::Function { .. }
+            | TableFactor::UNNEST { .. }
             | TableFactor::Table { args: Some(_), .. }
     )
 }
@@ -322,6 +324,7 @@ pub(super) fn name_of(factor: &TableFactor, alias: String) -> Result<String, Sql
         {
             Ok(function_name(name)?.1)
         }
+        TableFactor::UNNEST { .. } if alias.is_empty() => Ok("unnest".into()),
         _ => Ok(alias),
     }
 }

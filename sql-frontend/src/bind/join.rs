@@ -1,12 +1,11 @@
 //! Joins.
 
+use super::Binder;
 use super::call::function_name;
 use super::from::is_lateral;
 use super::position::At;
-use super::predicate::filter_all;
 use super::scope::{Clause, NsColumn, NsItem};
 use super::typed::Typed;
-use super::{Binder, guard};
 use crate::error::{SqlError, SqlState};
 use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::expr::Case;
@@ -44,13 +43,10 @@ impl Binder<'_> {
             JoinConstraint::On(condition) => {
                 // Only the two sides of this join are in sight of its condition.
                 let before: Vec<NsItem> = self.level().items.drain(..first).collect();
-                let typed = self.in_clause(Clause::JoinOn, |b| {
-                    let typed = b.expr(condition)?;
-                    b.condition(typed, "JOIN/ON")
-                });
+                let conjuncts = self.in_clause(Clause::JoinOn, |b| b.conjuncts(condition, "JOIN/ON"));
                 let pending = self.take_pending();
                 self.level().items.splice(0..0, before);
-                let typed = typed?;
+                let conjuncts = conjuncts?;
                 if !pending.is_empty() {
                     if kind != JoinType::Inner {
                         return Err(SqlError::unsupported("a subquery in the condition of an outer join"))
@@ -58,10 +54,10 @@ impl Binder<'_> {
                     }
                     let plan = LogicalPlanBuilder::from(left).cross_join(right)?.build()?;
                     let plan = self.apply_all(plan, pending)?;
-                    return filter_all(plan, vec![typed.expr]);
+                    return self.filter_all(plan, conjuncts);
                 }
-                let conjuncts = datafusion::logical_expr::utils::split_conjunction_owned(typed.expr);
-                Ok(LogicalPlanBuilder::from(left).join_on(right, kind, guard::filters(conjuncts))?.build()?)
+                let on = self.filters(conjuncts)?;
+                Ok(LogicalPlanBuilder::from(left).join_on(right, kind, on)?.build()?)
             }
             JoinConstraint::Using(names) => {
                 let mut columns = Vec::with_capacity(names.len());
@@ -105,13 +101,10 @@ impl Binder<'_> {
                 if always {
                     return Ok(plan);
                 }
-                let typed = self.in_clause(Clause::JoinOn, |b| {
-                    let typed = b.expr(condition)?;
-                    b.condition(typed, "JOIN/ON")
-                })?;
+                let conjuncts = self.in_clause(Clause::JoinOn, |b| b.conjuncts(condition, "JOIN/ON"))?;
                 let pending = self.take_pending();
                 let plan = self.apply_all(plan, pending)?;
-                filter_all(plan, vec![typed.expr])
+                self.filter_all(plan, conjuncts)
             }
             JoinType::Left if always => self.lateral(left, factor, true),
             JoinType::Left => {

@@ -11,6 +11,7 @@
 //! text, the session's time zone and search path, and the versions in [`BoundQuery::tables`].
 
 mod aggregate;
+mod array;
 mod call;
 mod catalog;
 mod coerce;
@@ -33,6 +34,7 @@ mod position;
 mod predicate;
 mod scope;
 mod select;
+mod set_function;
 mod setop;
 mod subquery;
 mod typed;
@@ -105,6 +107,8 @@ pub(crate) struct Binder<'a> {
     /// For names that are unique in the statement.
     counter: u64,
     depth: usize,
+    /// Nodes of expressions that were duplicated, see `guard`.
+    copied: usize,
     /// Id and version of the tables that were met.
     tables: Vec<(u64, u64)>,
     /// Locks asked for by the `FOR UPDATE` clauses in force.
@@ -127,6 +131,7 @@ impl<'a> Binder<'a> {
             ctes: vec![],
             counter: 0,
             depth: 0,
+            copied: 0,
             tables: vec![],
             locks: vec![],
             locked: false,

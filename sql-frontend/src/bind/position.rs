@@ -43,11 +43,11 @@ impl Positions {
         if before[at] == '(' { u32::try_from(at + 1).ok() } else { pos }
     }
 
-    /// The first thing after a node that is not white space or a closing parenthesis: the operator behind its left operand.
+    /// The first thing after a node that is not white space or a closing bracket: the operator behind its left operand.
     pub fn after(&self, node: &impl Spanned) -> Option<u32> {
         let end = self.of_location(node.span().end)? as usize;
         let rest = self.chars.get(end.saturating_sub(1)..)?;
-        let skipped = rest.iter().position(|c| !c.is_whitespace() && *c != ')')?;
+        let skipped = rest.iter().position(|c| !c.is_whitespace() && !matches!(c, ')' | ']'))?;
         u32::try_from(end + skipped).ok()
     }
 }

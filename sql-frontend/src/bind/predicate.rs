@@ -36,7 +36,7 @@ impl Binder<'_> {
         }
         let pending = self.take_pending();
         if pending.is_empty() {
-            plan = filter_all(plan, conjuncts)?;
+            plan = self.filter_all(plan, conjuncts)?;
         } else {
             // What needs no subquery goes first: it is cheaper, and may be pushed down to the tables.
             let names: Vec<String> = pending.iter().map(|p| p.name.clone()).collect();
@@ -44,9 +44,9 @@ impl Binder<'_> {
                 |e: &Expr| e.column_refs().iter().any(|c| c.relation.is_none() && names.contains(&c.name));
             let plain: Vec<Expr> = conjuncts.iter().take_while(|e| !needs(e)).cloned().collect();
             let rest = conjuncts.split_off(plain.len());
-            plan = filter_all(plan, plain)?;
+            plan = self.filter_all(plan, plain)?;
             plan = self.apply_all(plan, pending)?;
-            plan = filter_all(plan, rest)?;
+            plan = self.filter_all(plan, rest)?;
         }
         for (query, negated) in subqueries {
             plan = self.semi_join(plan, query, negated)?;
@@ -84,15 +84,15 @@ impl Binder<'_> {
         let fallible = conjuncts.iter().any(guard::can_fail);
         let (correlated, own): (Vec<Expr>, Vec<Expr>) = conjuncts.clone().into_iter().partition(outer);
         if from_outer || correlated.is_empty() || fallible {
-            inner = filter_all(inner, conjuncts)?;
+            inner = self.filter_all(inner, conjuncts)?;
             let name = self.push_exists(inner, params);
             let pending = self.take_pending();
             let plan = self.apply_all(plan, pending)?;
             let found = Expr::Column(Column::from_name(name));
             let test = if negated { Expr::Not(Box::new(found)) } else { found };
-            return filter_all(plan, vec![test]);
+            return self.filter_all(plan, vec![test]);
         }
-        inner = filter_all(inner, own)?;
+        inner = self.filter_all(inner, own)?;
         let mut on = Vec::with_capacity(correlated.len());
         for expr in correlated {
             let filled = expr.transform_up(|e| match &e {
@@ -106,6 +106,31 @@ impl Binder<'_> {
         }
         let kind = if negated { JoinType::LeftAnti } else { JoinType::LeftSemi };
         Ok(LogicalPlanBuilder::from(plan).join_on(inner, kind, on)?.build()?)
+    }
+
+    /// A filter of conjuncts; each can be pushed on its own.
+    pub(super) fn filter_all(
+        &mut self,
+        plan: LogicalPlan,
+        conjuncts: Vec<Expr>,
+    ) -> Result<LogicalPlan, SqlError> {
+        let Some(all) = self.filters(conjuncts)?.into_iter().reduce(datafusion::logical_expr::and) else {
+            return Ok(plan);
+        };
+        Ok(LogicalPlan::Filter(Filter::try_new(all, Arc::new(plan))?))
+    }
+
+    /// The parts of a condition that `AND` joins, each bound.
+    pub(super) fn conjuncts(&mut self, condition: &ast::Expr, what: &str) -> Result<Vec<Expr>, SqlError> {
+        let mut parts = Vec::new();
+        split(condition, &mut parts);
+        let what = if parts.len() == 1 { what } else { "AND" };
+        let mut conjuncts = Vec::with_capacity(parts.len());
+        for part in parts {
+            let typed = self.expr(part)?;
+            conjuncts.push(self.condition(typed, what)?.expr);
+        }
+        Ok(conjuncts)
     }
 
     fn semi_join_parts(&mut self, select: &ast::Select) -> Result<(LogicalPlan, Vec<Expr>), SqlError> {
@@ -126,15 +151,6 @@ impl Binder<'_> {
         let pending = self.take_pending();
         Ok((self.apply_all(plan, pending)?, conjuncts))
     }
-}
-
-/// Filters one above the other, so that each can be pushed on its own.
-pub(super) fn filter_all(mut plan: LogicalPlan, conjuncts: Vec<Expr>) -> Result<LogicalPlan, SqlError> {
-    let Some(all) = guard::filters(conjuncts).into_iter().reduce(datafusion::logical_expr::and) else {
-        return Ok(plan);
-    };
-    plan = LogicalPlan::Filter(Filter::try_new(all, Arc::new(plan))?);
-    Ok(plan)
 }
 
 fn split<'a>(condition: &'a ast::Expr, out: &mut Vec<&'a ast::Expr>) {

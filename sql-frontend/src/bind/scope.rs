@@ -1,6 +1,7 @@
 //! Names in sight: the levels of nested queries, their relations, and what their clauses allow.
 
 use super::datatype::fold;
+use super::set_function::SetCall;
 use super::typed::{Typed, placeholder};
 use super::{Binder, position::At};
 use crate::catalog::descriptor::TableDescriptor;
@@ -122,6 +123,8 @@ pub(crate) struct Level {
     pub in_window: bool,
     pub has_aggregates: bool,
     pub windows: Vec<NamedWindowDefinition>,
+    /// Set-returning functions of the select list.
+    pub sets: Vec<SetCall>,
 }
 
 impl Level {
@@ -136,6 +139,7 @@ impl Level {
             in_window: false,
             has_aggregates: false,
             windows: Vec::new(),
+            sets: Vec::new(),
         }
     }
 }

@@ -270,6 +270,7 @@ impl Binder<'_> {
             plan = self.apply_all(plan, applies.2)?;
         }
         plan = self.windows_of(plan, &mut outputs, &mut items, &mut on)?;
+        plan = self.apply_sets(plan, grouped)?;
         self.project(plan, outputs, items, distinct.is_some(), on)
     }
 

@@ -129,6 +129,21 @@ impl Binder<'_> {
         Ok(Typed { typmod, ..Typed::new(Expr::Column(Column::from_name(name)), ty, pos) })
     }
 
+    /// `ARRAY(query)`.
+    pub(super) fn array_subquery(&mut self, query: &ast::Query, pos: Option<u32>) -> Result<Typed, SqlError> {
+        self.allowed_here(pos)?;
+        let (rel, params) = self.subquery(query)?;
+        let [column] = &rel.columns[..] else {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column"))
+                .at(pos);
+        };
+        let element = column.ty;
+        let array = element.array().ok_or_else(|| SqlError::unsupported(format!("an array of {element}")));
+        let array = array.at(pos)?;
+        let name = self.push(rel.plan, params, None, ApplyKind::Array(array));
+        Ok(Typed::new(Expr::Column(Column::from_name(name)), array, pos))
+    }
+
     pub(super) fn in_subquery(
         &mut self,
         left: &ast::Expr,
@@ -150,7 +165,7 @@ impl Binder<'_> {
     ) -> Result<Typed, SqlError> {
         match strip(right) {
             ast::Expr::Subquery(query) => self.any(left, op, query, all, pos),
-            other => Err(SqlError::unsupported("ANY and ALL over arrays")).at(self.positions.of(other)),
+            other => self.quantified_array(left, &operator_name(op)?, other, all, pos),
         }
     }
 

@@ -248,7 +248,14 @@ pub fn plain_column(table: &TableDescriptor, def: &ast::ColumnDef) -> Result<Col
     };
     if matches!(
         ty,
-        PgType::Unknown | PgType::Void | PgType::Char | PgType::Regclass | PgType::Regtype | PgType::Regproc
+        PgType::Unknown
+            | PgType::Void
+            | PgType::Char
+            | PgType::Regclass
+            | PgType::Regtype
+            | PgType::Regproc
+            | PgType::Int2vector
+            | PgType::Oidvector
     ) {
         return Err(SqlError::unsupported(format!("a column of type {}", ty.sql_name())));
     }

@@ -8,6 +8,7 @@
 //! (The operator is that of Galindo-Legaria and Joshi, "Orthogonal Optimization of Subqueries and Aggregation", 2001,
 //! without its rewrites; the binder makes semi and anti joins of the common forms of `EXISTS` before it comes to this.)
 
+use crate::types::PgType;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, TableReference};
 use datafusion::logical_expr::{Expr, InvariantLevel, LogicalPlan, UserDefinedLogicalNode};
@@ -23,6 +24,8 @@ use std::sync::Arc;
 pub enum ApplyKind {
     /// Appends the inner column; NULL without a row, 21000 with two.
     Scalar,
+    /// Appends the inner column's values as one array of this type.
+    Array(PgType),
     /// Appends whether there is a row.
     Exists,
     /// Appends `probe IN (inner column)` by three-valued logic. The inner plan has no outer columns.
@@ -66,6 +69,7 @@ impl Apply {
         let inner_fields = inner.schema().fields();
         let types: Vec<DataType> = match kind {
             ApplyKind::Scalar => vec![inner_fields[0].data_type().clone()],
+            ApplyKind::Array(ty) => vec![ty.arrow()],
             ApplyKind::Exists | ApplyKind::InSet => vec![DataType::Boolean],
             ApplyKind::LateralInner | ApplyKind::LateralLeft => {
                 inner_fields.iter().map(|f| f.data_type().clone()).collect()

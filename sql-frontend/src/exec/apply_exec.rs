@@ -8,6 +8,7 @@ use super::apply::{Apply, ApplyKind};
 use super::engine::{MAX_BATCH_ROWS, run, statement};
 use super::{ExecContext, params};
 use crate::error::{SqlError, SqlState};
+use crate::types::{Datum, PgType, datum_at, to_scalar};
 use datafusion::arrow::array::{ArrayRef, UInt64Array, new_null_array};
 use datafusion::arrow::compute::{concat_batches, take};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -229,7 +230,10 @@ impl Run {
                     values.push(known.clone());
                     continue;
                 }
-                let value = self.evaluate(&key, &ty).await?;
+                let value = match self.kind {
+                    ApplyKind::Array(array) => self.collect_array(&key, array).await?,
+                    _ => self.evaluate(&key, &ty).await?,
+                };
                 if self.memo.len() < MEMO_ENTRIES {
                     self.memory
                         .try_grow(value.size() + key.iter().map(ScalarValue::size).sum::<usize>() + 64)?;
@@ -276,6 +280,19 @@ impl Run {
             None if self.kind == ApplyKind::Exists => Ok(ScalarValue::from(false)),
             None => ScalarValue::try_from(ty),
         }
+    }
+
+    async fn collect_array(&mut self, key: &[ScalarValue], array: PgType) -> Result<ScalarValue> {
+        let element = array.element().unwrap_or(PgType::Text);
+        let mut rows = self.inner_rows(key)?;
+        let mut items = Vec::new();
+        while let Some(batch) = rows.try_next().await? {
+            self.memory.try_grow(batch.get_array_memory_size())?;
+            for row in 0..batch.num_rows() {
+                items.push(datum_at(batch.column(0), row, element)?);
+            }
+        }
+        Ok(to_scalar(&Datum::Array(items), array))
     }
 
     async fn in_set(&mut self, probe: ScalarValue) -> Result<ScalarValue> {

@@ -3,9 +3,9 @@
 use super::apply::Apply;
 use super::apply_exec::ApplyExec;
 use super::memory::sql_error;
-use super::series::Series;
+use super::rows_from::RowsFrom;
 use super::source::{StoredTable, VirtualSource};
-use super::{ExecContext, params, scan, series, virtual_table};
+use super::{ExecContext, params, rows_from, scan, virtual_table};
 use crate::bind::BoundQuery;
 use crate::error::{SqlError, SqlState};
 use crate::func::ContextValue;
@@ -270,8 +270,8 @@ impl ExtensionPlanner for Planner {
         session: &dyn Session,
         planning: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
-        if let Some(series) = node.as_any().downcast_ref::<Series>() {
-            return series::plan(series, session.execution_props()).map(Some);
+        if let Some(node) = node.as_any().downcast_ref::<RowsFrom>() {
+            return rows_from::plan(node, session.execution_props()).map(Some);
         }
         let Some(apply) = node.as_any().downcast_ref::<Apply>() else { return Ok(None) };
         let input_schema = logical_inputs[0].schema();

@@ -14,8 +14,9 @@ pub mod point;
 pub mod program;
 pub mod read;
 mod reading;
+pub mod rows_from;
 mod scan;
-pub mod series;
+mod series;
 pub mod source;
 pub mod virtual_table;
 

@@ -3,6 +3,7 @@
 use super::apply::Apply;
 use super::program::constant;
 use crate::bind::check_row_count;
+use crate::func::array::as_list;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -33,6 +34,10 @@ pub fn substitute_expr(expr: Expr, value: &dyn Fn(&str) -> Option<ScalarValue>) 
     expr.transform_up(|e| match &e {
         Expr::Placeholder(p) => match value(&p.id) {
             Some(v) => Ok(Transformed::yes(Expr::Literal(v, None))),
+            None => Ok(Transformed::no(e)),
+        },
+        Expr::ScalarFunction(call) => match as_list(call) {
+            Some(list) => Ok(Transformed::yes(list)),
             None => Ok(Transformed::no(e)),
         },
         _ => Ok(Transformed::no(e)),

@@ -20,11 +20,13 @@ use std::sync::Arc;
 pub struct VirtualColumn {
     pub name: String,
     pub ty: PgType,
+    /// Found by name, but not part of `*`.
+    pub hidden: bool,
 }
 
 impl VirtualColumn {
     pub fn new(name: impl Into<String>, ty: PgType) -> Self {
-        VirtualColumn { name: name.into(), ty }
+        VirtualColumn { name: name.into(), ty, hidden: false }
     }
 }
 

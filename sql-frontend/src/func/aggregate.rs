@@ -1,6 +1,6 @@
 //! Aggregates: their resolution, and ours as DataFusion sees them.
 
-use super::accumulate::{Adapter, Distinct, Kind, Replay, new_state};
+use super::accumulate::{Adapter, Distinct, Kind, Replay, State, new_state};
 use super::cast::coercible;
 use super::resolve::no_function;
 use crate::types::PgType;
@@ -85,11 +85,11 @@ impl AggregateUDFImpl for PgAggregate {
     }
 
     fn accumulator(&self, _args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
-        let state = new_state(self.kind, &self.params);
-        if self.distinct {
-            let inner = Distinct::new(state, self.params.clone());
-            return Ok(Box::new(Adapter::new(Box::new(inner), self.params.clone(), self.result)));
-        }
+        let state: Box<dyn State> = if self.distinct {
+            Box::new(Distinct::new(self.kind, self.params.clone()))
+        } else {
+            new_state(self.kind, &self.params)
+        };
         Ok(Box::new(Adapter::new(state, self.params.clone(), self.result)))
     }
 
@@ -175,6 +175,11 @@ fn fill() -> BTreeMap<&'static str, Vec<Entry>> {
         add("min", &[ty], ty, Kind::Min);
         add("max", &[ty], ty, Kind::Max);
     }
+    for ty in T::all() {
+        if let Some(array) = ty.array() {
+            add("array_agg", &[ty], array, Kind::ArrayAgg);
+        }
+    }
     add("string_agg", &[T::Text, T::Text], T::Text, Kind::StringAgg);
     add("string_agg", &[T::Bytea, T::Bytea], T::Bytea, Kind::BytesAgg);
     let mut native = |name: &'static str, params: &[T], result: T, udaf: Arc<AggregateUDF>| {
@@ -199,8 +204,7 @@ fn fill() -> BTreeMap<&'static str, Vec<Entry>> {
 }
 
 /// Aggregates of PostgreSQL that are refused by name, rather than as unknown functions.
-const REFUSED: [&str; 12] = [
-    "array_agg",
+const REFUSED: [&str; 11] = [
     "json_agg",
     "jsonb_agg",
     "json_object_agg",

@@ -63,6 +63,9 @@ pub(crate) fn step(from: PgType, to: PgType, context: CastContext) -> Option<Cas
     if from == to {
         return Some(CastMethod::Relabel);
     }
+    if from.element().is_some() || to.element().is_some() {
+        return super::array::step(from, to, context);
+    }
     if let Some((least, method)) = CATALOG.casts.get(&(from, to)) {
         // A cast of the catalog decides, even against one through text.
         return (*least <= context || from == PgType::Unknown).then(|| method.clone());

@@ -305,7 +305,10 @@ fn through_text(c: &mut Catalog) {
     for from in PgType::all() {
         for to in PgType::all() {
             let text = from.category() == Category::String || to.category() == Category::String;
-            let skip = from == to || to == PgType::Unknown || from == PgType::Void || to == PgType::Void;
+            // Those of arrays are made when they are needed.
+            let array = from.element().is_some() || to.element().is_some();
+            let skip =
+                array || from == to || to == PgType::Unknown || from == PgType::Void || to == PgType::Void;
             if skip || !(text || from == PgType::Unknown) || c.casts.contains_key(&(from, to)) {
                 continue;
             }
@@ -326,11 +329,11 @@ fn through_text(c: &mut Catalog) {
 
 /// Each type's output function as a function to text.
 fn outputs(c: &mut Catalog) {
-    for ty in PgType::all() {
+    for ty in PgType::all().chain(PgType::arrays()) {
         if ty.arrow() == PgType::Text.arrow() {
             continue;
         }
-        let hidden: Vec<ContextValue> = if ty == PgType::Timestamptz {
+        let hidden: Vec<ContextValue> = if ty.element().unwrap_or(ty) == PgType::Timestamptz {
             vec![ContextValue::TimeZone, ContextValue::TransactionTime]
         } else {
             Vec::new()
@@ -341,7 +344,7 @@ fn outputs(c: &mut Catalog) {
     }
 }
 
-fn convert(
+pub(super) fn convert(
     args: &[Arg],
     rows: usize,
     from: PgType,

@@ -21,7 +21,10 @@ pub(crate) fn function(function: &Function, args: &[Datum], context: &StatementC
     }
     let mut list = Vec::with_capacity(args.len() + function.hidden.len());
     for (i, value) in args.iter().enumerate() {
-        list.push(arg(value, function.work.get(i).copied().unwrap_or(PgType::Text))?);
+        list.push(arg(
+            value,
+            function.work.get(i).or(function.work.last()).copied().unwrap_or(PgType::Text),
+        )?);
     }
     for hidden in &function.hidden {
         list.push(arg(&context.value(*hidden), hidden.ty())?);

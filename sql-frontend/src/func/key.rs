@@ -2,8 +2,9 @@
 
 use super::catalog::{Catalog, Options};
 use super::kind::*;
-use crate::types::PgType;
+use crate::row::ordered_bytes;
 use crate::types::numeric::NumericBytes;
+use crate::types::{Datum, PgType, datum_at};
 use datafusion::arrow::array::BinaryBuilder;
 use std::sync::Arc;
 
@@ -47,6 +48,22 @@ pub(super) fn register(c: &mut Catalog) {
             Ok(Some(ordered.to_be_bytes().to_vec()))
         }),
     );
+    for ty in PgType::all().chain(PgType::arrays()).filter(|ty| ty.element().is_some()) {
+        key(
+            ty,
+            PgType::Bytea,
+            Arc::new(move |args, rows| {
+                let mut out = BinaryBuilder::new();
+                for row in 0..rows {
+                    match datum_at(args[0].array.as_ref(), args[0].row(row), ty)? {
+                        Datum::Null => out.append_null(),
+                        array => out.append_value(ordered_bytes(ty, &array)?),
+                    }
+                }
+                Ok(Arc::new(out.finish()))
+            }),
+        );
+    }
 }
 
 fn plain_f64(v: f64) -> f64 {

@@ -4,7 +4,6 @@ use crate::types::arrow::{interval_from_native, interval_native};
 use crate::types::{self, Numeric, PgType};
 use crate::{Result, SqlError};
 use datafusion::arrow::array::*;
-use datafusion::arrow::datatypes::*;
 use std::sync::Arc;
 
 /// An argument: a column, or one value that stands for all rows.
@@ -76,7 +75,6 @@ primitive!(Date, Date32Array, i32);
 primitive!(Time, Time64MicrosecondArray, i64);
 primitive!(Timestamp, TimestampMicrosecondArray, i64);
 primitive!(Oid, UInt32Array, u32);
-primitive!(Regtype, UInt32Array, u32);
 
 macro_rules! text {
     ($name:ident) => {
@@ -104,7 +102,6 @@ text!(Text);
 text!(Bpchar);
 text!(Name);
 text!(Char);
-text!(Unknown);
 
 pub(crate) struct Bytea;
 impl Kind for Bytea {
@@ -240,6 +237,4 @@ lift!(map1; A a 0);
 lift!(map2; A a 0, B b 1);
 lift!(map3; A a 0, B b 1, C c 2);
 lift!(map4; A a 0, B b 1, C c 2, D d 3);
-lift!(map5; A a 0, B b 1, C c 2, D d 3, E e 4);
 lift!(map6; A a 0, B b 1, C c 2, D d 3, E e 4, F g 5);
-lift!(map7; A a 0, B b 1, C c 2, D d 3, E e 4, F g 5, G h 6);

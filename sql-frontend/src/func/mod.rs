@@ -13,6 +13,7 @@
 
 mod accumulate;
 mod aggregate;
+pub mod array;
 mod bytes;
 mod cast;
 mod casts;

@@ -3,7 +3,7 @@
 use super::catalog::{CATALOG, Entry, Target};
 use super::choose::{Choice, choose};
 use super::scalar::Function;
-use super::{CastContext, ContextValue, StatementContext, cast, cast::coercible, eval, special};
+use super::{CastContext, ContextValue, StatementContext, array, cast, cast::coercible, eval, special};
 use crate::types::{Datum, PgType};
 use crate::{Result, SqlError, SqlState};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -184,6 +184,7 @@ pub fn function_exists(name: &str) -> bool {
         || special::Special::by_name(name).is_some()
         || name == "pg_typeof"
         || REFUSED.contains(&name)
+        || array::exists(name)
         || super::aggregate::exists(name)
         || super::window::exists(name)
 }
@@ -197,16 +198,7 @@ const REFUSED: &[&str] = &[
     "regexp_matches",
     "regexp_split_to_array",
     "regexp_split_to_table",
-    "string_to_array",
     "string_to_table",
-    "array_to_string",
-    "array_length",
-    "array_append",
-    "array_position",
-    "array_upper",
-    "array_lower",
-    "unnest",
-    "cardinality",
     "to_json",
     "to_jsonb",
     "row_to_json",
@@ -233,6 +225,9 @@ fn type_list(args: &[PgType]) -> String {
 pub fn resolve_function(name: &str, args: &[PgType]) -> Result<Resolved> {
     if let Some(special) = special::Special::by_name(name) {
         return special.resolve(name, args);
+    }
+    if let Some(found) = array::resolve(name, args) {
+        return found;
     }
     if REFUSED.contains(&name) {
         return Err(SqlError::unsupported(format!("the function {name}")));
@@ -359,6 +354,9 @@ pub fn resolve_binary_operator(op: &str, left: PgType, right: PgType) -> Result<
         "!=" => ("<>", false),
         other => (other, false),
     };
+    if let Some(found) = array::operator(symbol, left, right) {
+        return found;
+    }
     if symbol == "||"
         && let Some(found) = concatenation(left, right)
     {

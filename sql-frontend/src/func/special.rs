@@ -132,7 +132,7 @@ fn extreme(greatest: bool, values: impl Iterator<Item = Datum>, ty: PgType) -> D
 
 pub(super) fn register(c: &mut Catalog) {
     for (greatest, name) in [(true, "greatest"), (false, "least")] {
-        for ty in PgType::all() {
+        for ty in PgType::all().chain(PgType::arrays()) {
             let options = Options { variadic: Variadic::Any, ..Options::lenient() };
             let body: Body = Arc::new(move |args, rows| {
                 let rows = (0..rows).map(|row| -> Result<Datum> {

@@ -12,6 +12,10 @@ use quorate_proto::{Key, Span, key::prefix, ordered};
 
 const NULL: u8 = 0;
 const VALUE: u8 = 1;
+/// Before each element of an array; a null comes last, and the end before all.
+const ARRAY_END: u8 = 0;
+const ARRAY_ITEM: u8 = 1;
+const ARRAY_NULL: u8 = 2;
 const MICROS_PER_DAY: i128 = 86_400_000_000;
 
 /// Length of [`index_prefix`].
@@ -66,6 +70,13 @@ pub fn column_to_key(out: &mut Vec<u8>, ty: PgType, datum: &Datum, descending: b
     Ok(())
 }
 
+/// A value's bytes in the order of its type; not for null.
+pub(crate) fn ordered_bytes(ty: PgType, datum: &Datum) -> Result<Vec<u8>, SqlError> {
+    let mut out = Vec::new();
+    put(&mut out, ty, datum)?;
+    Ok(out)
+}
+
 fn put(out: &mut Vec<u8>, ty: PgType, datum: &Datum) -> Result<(), SqlError> {
     match datum {
         Datum::Bool(v) => out.push(u8::from(*v)),
@@ -86,6 +97,18 @@ fn put(out: &mut Vec<u8>, ty: PgType, datum: &Datum) -> Result<(), SqlError> {
             let days = i128::from(v.months) * 30 + i128::from(v.days);
             let micros = days * MICROS_PER_DAY + i128::from(v.micros);
             out.extend_from_slice(&((micros as u128) ^ (1 << 127)).to_be_bytes());
+        }
+        Datum::Array(items) => {
+            let element = ty.element().unwrap_or(PgType::Text);
+            for item in items {
+                if item.is_null() {
+                    out.push(ARRAY_NULL);
+                } else {
+                    out.push(ARRAY_ITEM);
+                    put(out, element, item)?;
+                }
+            }
+            out.push(ARRAY_END);
         }
         Datum::Null => return Err(SqlError::internal("NULL has no ordered value")),
     }
@@ -110,6 +133,10 @@ fn take(input: &mut &[u8], ty: PgType) -> Result<Datum, SqlError> {
         [VALUE] => {}
         _ => return Err(malformed("unknown mark before a key column")),
     }
+    take_value(input, ty)
+}
+
+fn take_value(input: &mut &[u8], ty: PgType) -> Result<Datum, SqlError> {
     let number = |input: &mut &[u8]| ordered::take_i64(input).map_err(|e| malformed(e.0));
     let narrow = |what: i64| i32::try_from(what).map_err(|_| malformed("integer too large"));
     Ok(match ty {
@@ -140,6 +167,18 @@ fn take(input: &mut &[u8], ty: PgType) -> Result<Datum, SqlError> {
         PgType::Uuid => Datum::Uuid(take_array(input)?),
         PgType::Oid | PgType::Regclass | PgType::Regtype | PgType::Regproc => {
             Datum::Oid(u32::try_from(number(input)?).map_err(|_| malformed("oid too large"))?)
+        }
+        PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => {
+            let element = ty.element().unwrap_or(PgType::Text);
+            let mut items = Vec::new();
+            loop {
+                items.push(match take_array::<1>(input)? {
+                    [ARRAY_END] => return Ok(Datum::Array(items)),
+                    [ARRAY_NULL] => Datum::Null,
+                    [ARRAY_ITEM] => take_value(input, element)?,
+                    _ => return Err(malformed("unknown mark before an element")),
+                });
+            }
         }
         PgType::Interval => {
             let micros = (u128::from_be_bytes(take_array(input)?) ^ (1 << 127)) as i128;

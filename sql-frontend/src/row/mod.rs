@@ -19,4 +19,5 @@ pub mod value;
 mod tests;
 
 pub use entry::{IndexEntry, RowDecoder, encode_row, index_entry, primary_key, row_key_of_entry, row_value};
+pub(crate) use key::ordered_bytes;
 pub use key::{column_from_key, column_to_key, index_prefix, index_span, is_exact_in_key, table_span};

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | varint, zigzag | bool, int2/4/8, date, oid |
 //! | 1 | 8 | float8, time, timestamp, timestamptz |
-//! | 2 | length as varint, then as many | text kinds, bytea, numeric |
+//! | 2 | length as varint, then as many | text kinds, bytea, numeric, arrays |
 //! | 3 | 4 | float4 |
 //! | 4 | 16 | uuid, interval |
 //! | 5 | 0 | an explicit NULL, written only where absence means something else ([`missing`]) |
@@ -16,7 +16,7 @@
 use super::key::malformed;
 use crate::{
     error::SqlError,
-    types::{Datum, Interval, Numeric, PgType},
+    types::{Datum, Interval, Numeric, PgType, array},
 };
 
 /// First byte of every row value.
@@ -88,6 +88,7 @@ pub fn put_column(out: &mut Vec<u8>, column: u32, datum: &Datum, explicit_null: 
         Datum::Text(v) => put_blob(out, column, v.as_bytes()),
         Datum::Bytea(v) => put_blob(out, column, v),
         Datum::Numeric(v) => put_blob(out, column, &v.encode()),
+        Datum::Array(v) => put_blob(out, column, &array::encode(v)),
         Datum::Uuid(v) => {
             tag(out, SIXTEEN);
             out.extend_from_slice(v);
@@ -176,6 +177,9 @@ impl RawColumn<'_> {
             }
             PgType::Numeric => Datum::Numeric(Numeric::decode(blob()?)?),
             PgType::Bytea => Datum::Bytea(blob()?.to_vec()),
+            PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => {
+                Datum::Array(array::decode(ty, blob()?)?)
+            }
             PgType::Text
             | PgType::Varchar
             | PgType::Bpchar

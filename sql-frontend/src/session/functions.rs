@@ -3,6 +3,7 @@
 //! A bound statement belongs to its session, and so do these functions in it: they hold the session's [`Link`], through
 //! which they see the statement that runs now.
 
+use super::inquiry::INQUIRIES;
 use super::view::SessionView;
 use crate::{
     catalog::{
@@ -39,16 +40,21 @@ impl Link {
     }
 }
 
-type Run = fn(&SessionView, &[Datum]) -> Result<Datum, SqlError>;
+pub(super) type Run = fn(&SessionView, &[Datum]) -> Result<Datum, SqlError>;
 
-struct Function {
+pub(super) struct Function {
     name: &'static str,
     args: &'static [PgType],
     result: PgType,
     run: Run,
 }
 
-const fn function(name: &'static str, args: &'static [PgType], result: PgType, run: Run) -> Function {
+pub(super) const fn function(
+    name: &'static str,
+    args: &'static [PgType],
+    result: PgType,
+    run: Run,
+) -> Function {
     Function { name, args, result, run }
 }
 
@@ -122,8 +128,6 @@ static FUNCTIONS: &[Function] = &[
         let (schema, name) = split_name(&string(&args[0]))?;
         Ok(relation_oid(view, schema.as_deref(), &name).map_or(Datum::Null, Datum::Oid))
     }),
-    // The only arrays that the catalogs have are null.
-    function("array_to_string", &[Text, Text], Text, |_, args| Ok(args[0].clone())),
 ];
 
 /// Functions of schema `pg_catalog` by name and argument types.
@@ -140,8 +144,8 @@ pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgTyp
                     || (!exact && cast(*have, *want, -1, CastContext::Implicit).is_some())
             })
     };
-    let found =
-        FUNCTIONS.iter().find(|f| fits(f, true)).or_else(|| FUNCTIONS.iter().find(|f| fits(f, false)))?;
+    let all = || FUNCTIONS.iter().chain(INQUIRIES);
+    let found = all().find(|f| fits(f, true)).or_else(|| all().find(|f| fits(f, false)))?;
     let udf = ScalarUDF::new_from_impl(SessionFunction {
         function: found,
         link: link.clone(),
@@ -210,7 +214,7 @@ impl ScalarUDFImpl for SessionFunction {
     }
 }
 
-fn string(datum: &Datum) -> String {
+pub(super) fn string(datum: &Datum) -> String {
     match datum {
         Datum::Text(text) => text.clone(),
         _ => String::new(),

@@ -6,6 +6,7 @@ pub mod errors;
 mod extended;
 pub mod functions;
 pub mod guard;
+mod inquiry;
 pub mod kv;
 pub mod names;
 mod nothing;

@@ -54,7 +54,7 @@ impl Names {
             }
             _ => Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
-                format!("cross-database references are not implemented: \"{name}\""),
+                format!("references to another database are not supported: \"{name}\""),
             )),
         }
     }

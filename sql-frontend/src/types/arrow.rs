@@ -29,6 +29,9 @@ pub fn datum_at(array: &dyn Array, row: usize, ty: PgType) -> Result<Datum> {
         PgType::Float8 => Datum::Float8(of::<Float64Array>(array, ty)?.value(row)),
         PgType::Numeric => Datum::Numeric(Numeric::decode(bytes_at(array, row, ty)?)?),
         PgType::Bytea => Datum::Bytea(bytes_at(array, row, ty)?.to_vec()),
+        PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => {
+            Datum::Array(super::array::decode(ty, bytes_at(array, row, ty)?)?)
+        }
         PgType::Text
         | PgType::Varchar
         | PgType::Bpchar
@@ -120,6 +123,9 @@ pub fn to_array<'a>(values: impl IntoIterator<Item = &'a Datum>, ty: PgType) -> 
         | PgType::Char
         | PgType::Unknown
         | PgType::Void => collect!(StringArray, Text, |v: &'a String| v.as_str()),
+        PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => {
+            collect!(BinaryArray, Array, |v: &'a Vec<Datum>| super::array::encode(v))
+        }
         PgType::Bytea => collect!(BinaryArray, Bytea, |v: &'a Vec<u8>| v.as_slice()),
         PgType::Uuid => {
             let mut builder = FixedSizeBinaryBuilder::new(16);
@@ -172,6 +178,7 @@ pub fn to_scalar(value: &Datum, ty: PgType) -> ScalarValue {
         Datum::Timestamptz(v) => ScalarValue::TimestampMicrosecond(Some(*v), Some("UTC".into())),
         Datum::Interval(v) => ScalarValue::IntervalMonthDayNano(Some(interval_native(v))),
         Datum::Oid(v) => ScalarValue::UInt32(Some(*v)),
+        Datum::Array(v) => ScalarValue::Binary(Some(super::array::encode(v))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::datetime::calendar::{self, PG_EPOCH_DAYS, PG_EPOCH_MICROS};
 use super::datetime::checked_interval;
-use super::{Datum, Numeric, PgType, length};
+use super::{Datum, Numeric, PgType, array, length};
 use crate::{Result, SqlError, SqlState};
 use num_bigint::{BigInt, BigUint, Sign};
 
@@ -46,6 +46,7 @@ pub(super) fn receive(ty: PgType, bytes: &[u8], typmod: i32) -> Result<Datum> {
             one => text(&one)?,
         }),
         PgType::Bytea => Datum::Bytea(bytes.to_vec()),
+        PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => Datum::Array(array::receive(ty, bytes)?),
         PgType::Uuid => Datum::Uuid(exact(bytes)?),
         PgType::Date => match i32::from_be_bytes(exact(bytes)?) {
             infinite @ (i32::MIN | i32::MAX) => Datum::Date(infinite),
@@ -108,6 +109,7 @@ pub(super) fn send(value: &Datum, ty: PgType, out: &mut Vec<u8>) {
             out.extend_from_slice(&v.months.to_be_bytes());
         }
         Datum::Oid(v) => out.extend_from_slice(&v.to_be_bytes()),
+        Datum::Array(items) => array::send(items, ty, out),
     }
 }
 

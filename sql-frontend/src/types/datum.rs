@@ -39,6 +39,8 @@ pub enum Datum {
     Interval(Interval),
     /// oid, regclass, regtype, regproc.
     Oid(u32),
+    /// The elements of an array.
+    Array(Vec<Datum>),
 }
 
 impl Datum {

@@ -12,12 +12,14 @@
 //! | time | Time64(µs) | |
 //! | interval | Interval(MonthDayNano) | the time part in whole microseconds |
 //! | oid, regclass, regtype, regproc | UInt32 | |
+//! | arrays, int2vector, oidvector | Binary | `array::encode` |
 //!
 //! **Equality is not always the equality of these bytes.** `1.0` and `1.00` are one number with two looks, `-0` is `0`,
 //! `'a '::char(2)` is `'a'::char(2)`, one month is thirty days. Whoever compares, hashes, sorts, groups, joins,
 //! partitions or removes duplicates must do it on [`crate::func::key`] of the expression, which is the expression
 //! itself where bytes and equality agree. See [`PgType::has_plain_equality`].
 
+pub(crate) mod array;
 pub(crate) mod arrow;
 mod binary;
 pub mod datetime;

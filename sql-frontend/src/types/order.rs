@@ -35,7 +35,20 @@ pub(super) fn compare(a: &Datum, b: &Datum, ty: PgType) -> Option<Ordering> {
         (Datum::Timestamptz(a), Datum::Timestamptz(b)) => a.cmp(b),
         (Datum::Interval(a), Datum::Interval(b)) => a.compare(b),
         (Datum::Oid(a), Datum::Oid(b)) => a.cmp(b),
+        (Datum::Array(a), Datum::Array(b)) => compare_arrays(a, b, ty),
         // Two shapes under one type: whoever built them broke the contract; keep a total order all the same.
         (a, b) => format!("{a:?}").cmp(&format!("{b:?}")),
     })
+}
+
+/// Element by element; a null is greater than what is not, a longer array greater than its beginning.
+fn compare_arrays(a: &[Datum], b: &[Datum], ty: PgType) -> Ordering {
+    let element = ty.element().unwrap_or(PgType::Text);
+    for (a, b) in a.iter().zip(b) {
+        let order = compare(a, b, element).unwrap_or_else(|| a.is_null().cmp(&b.is_null()));
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
 }

@@ -33,15 +33,25 @@ pub enum PgType {
     Regclass,
     Regtype,
     Regproc,
+    /// Numbers of columns, as the catalogs keep them; counted from 0.
+    Int2vector,
+    Oidvector,
+    /// An array of one dimension.
+    Array(Element),
     /// A string literal or parameter whose type nothing has decided yet.
     Unknown,
     /// What a function without a result returns.
     Void,
 }
 
+/// The type of an array's elements: never itself an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Element(u8);
+
 /// `pg_type.typcategory`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
+    Array,
     Boolean,
     Numeric,
     String,
@@ -80,7 +90,7 @@ const fn facts(
     Facts { ty, oid, array_oid, name, sql_name, len, category, preferred }
 }
 
-/// In the order of the enum.
+/// All but the arrays.
 static FACTS: &[Facts] = {
     use Category as C;
     use PgType as T;
@@ -108,6 +118,8 @@ static FACTS: &[Facts] = {
         facts(T::Regclass, 2205, 2210, "regclass", "regclass", 4, C::Numeric, false),
         facts(T::Regtype, 2206, 2211, "regtype", "regtype", 4, C::Numeric, false),
         facts(T::Regproc, 24, 1008, "regproc", "regproc", 4, C::Numeric, false),
+        facts(T::Int2vector, 22, 1006, "int2vector", "int2vector", -1, C::Array, false),
+        facts(T::Oidvector, 30, 1013, "oidvector", "oidvector", -1, C::Array, false),
         facts(T::Unknown, 705, 0, "unknown", "unknown", -2, C::Unknown, false),
         facts(T::Void, 2278, 0, "void", "void", 4, C::Pseudo, false),
     ]
@@ -133,14 +145,36 @@ static ALIASES: &[(&str, PgType)] = &[
     ("timestamp with time zone", PgType::Timestamptz),
 ];
 
+/// Over each of [`FACTS`], in its order.
+static ARRAYS: LazyLock<Vec<Facts>> = LazyLock::new(|| {
+    let over = |(at, f): (usize, &Facts)| Facts {
+        ty: PgType::Array(Element(at as u8)),
+        oid: f.array_oid,
+        array_oid: 0,
+        name: format!("_{}", f.name).leak(),
+        sql_name: format!("{}[]", f.sql_name).leak(),
+        len: -1,
+        category: Category::Array,
+        preferred: false,
+    };
+    FACTS.iter().enumerate().map(over).collect()
+});
+
 static UTC: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("UTC"));
 
 impl PgType {
+    pub const INT2_ARRAY: PgType = PgType::Array(Element(1));
+    pub const TEXT_ARRAY: PgType = PgType::Array(Element(7));
+    pub const NAME_ARRAY: PgType = PgType::Array(Element(10));
+
     fn facts(self) -> &'static Facts {
-        &FACTS[self as usize]
+        if let PgType::Array(element) = self {
+            return &ARRAYS[usize::from(element.0)];
+        }
+        FACTS.iter().find(|f| f.ty == self).expect("every type has its facts")
     }
 
-    /// Every type, in a fixed order.
+    /// Every type but the arrays, in a fixed order.
     pub fn all() -> impl Iterator<Item = PgType> {
         FACTS.iter().map(|f| f.ty)
     }
@@ -155,7 +189,38 @@ impl PgType {
     }
 
     pub fn from_oid(oid: u32) -> Option<PgType> {
-        FACTS.iter().find(|f| f.oid == oid).map(|f| f.ty)
+        let known = FACTS.iter().find(|f| f.oid == oid).map(|f| f.ty);
+        known.or_else(|| PgType::arrays().find(|ty| ty.oid() == oid))
+    }
+
+    /// Every array type.
+    pub fn arrays() -> impl Iterator<Item = PgType> {
+        PgType::all().filter_map(PgType::array)
+    }
+
+    /// The array type over it; `None` where there is none.
+    pub fn array(self) -> Option<PgType> {
+        let at = FACTS.iter().position(|f| f.ty == self && f.array_oid != 0 && !self.is_vector())?;
+        Some(PgType::Array(Element(u8::try_from(at).ok()?)))
+    }
+
+    /// Of an array (or a vector of the catalogs): what it holds.
+    pub fn element(self) -> Option<PgType> {
+        match self {
+            PgType::Array(element) => Some(FACTS[usize::from(element.0)].ty),
+            PgType::Int2vector => Some(PgType::Int2),
+            PgType::Oidvector => Some(PgType::Oid),
+            _ => None,
+        }
+    }
+
+    pub fn is_array(self) -> bool {
+        matches!(self, PgType::Array(_))
+    }
+
+    /// Whether it is one of the catalogs' vectors: elements between blanks, counted from 0.
+    pub fn is_vector(self) -> bool {
+        matches!(self, PgType::Int2vector | PgType::Oidvector)
     }
 
     /// By `pg_type.typname` or an SQL spelling, already folded to lower case. `"char"` needs its quotes, since bare `char` is
@@ -163,6 +228,12 @@ impl PgType {
     pub fn from_name(name: &str) -> Option<PgType> {
         if name == "char" {
             return Some(PgType::Bpchar);
+        }
+        if let Some(element) = name.strip_suffix("[]") {
+            return PgType::from_name(element.trim_end())?.array();
+        }
+        if let Some(element) = name.strip_prefix('_') {
+            return FACTS.iter().find(|f| f.name == element)?.ty.array();
         }
         let alias = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, ty)| *ty);
         alias.or_else(|| {
@@ -214,7 +285,9 @@ impl PgType {
             PgType::Int8 => DataType::Int64,
             PgType::Float4 => DataType::Float32,
             PgType::Float8 => DataType::Float64,
-            PgType::Numeric | PgType::Bytea => DataType::Binary,
+            PgType::Numeric | PgType::Bytea | PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => {
+                DataType::Binary
+            }
             PgType::Text
             | PgType::Varchar
             | PgType::Bpchar
@@ -234,7 +307,11 @@ impl PgType {
 
     /// Whether two values are equal, and ordered, exactly as their Arrow values are. Where not, [`crate::func::key`] gives what is.
     pub fn has_plain_equality(self) -> bool {
-        !matches!(self, PgType::Numeric | PgType::Float4 | PgType::Float8 | PgType::Bpchar | PgType::Interval)
+        self.element().is_none()
+            && !matches!(
+                self,
+                PgType::Numeric | PgType::Float4 | PgType::Float8 | PgType::Bpchar | PgType::Interval
+            )
     }
 
     /// Checks and encodes the modifiers written behind the type's name, as PostgreSQL's `typmodin` does.
@@ -259,11 +336,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn facts_stand_in_the_order_of_the_enum() {
-        for ty in PgType::all() {
+    fn types_are_found_by_oid_and_name() {
+        for ty in PgType::all().chain(PgType::arrays()) {
             assert_eq!(PgType::from_oid(ty.oid()), Some(ty));
             assert_eq!(ty.facts().ty, ty);
         }
+        let array = PgType::Int4.array().unwrap();
+        assert_eq!((array.sql_name(), array.element()), ("integer[]", Some(PgType::Int4)));
+        assert_eq!(PgType::INT2_ARRAY.element(), Some(PgType::Int2));
+        assert_eq!(PgType::TEXT_ARRAY.element(), Some(PgType::Text));
+        assert_eq!(PgType::NAME_ARRAY.element(), Some(PgType::Name));
+        assert_eq!(PgType::from_name("int[]"), Some(array));
+        assert_eq!(PgType::from_name("_int4"), Some(array));
+        assert_eq!((array.array(), PgType::Unknown.array()), (None, None));
         assert_eq!(PgType::from_name("int"), Some(PgType::Int4));
         assert_eq!(PgType::from_name("char"), Some(PgType::Bpchar));
         assert_eq!(PgType::from_name("unknown"), None);

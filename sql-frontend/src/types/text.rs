@@ -3,7 +3,7 @@
 use super::datetime::{
     self, InputContext, parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz,
 };
-use super::{Datum, Interval, Numeric, PgType, TimeZone, float, length};
+use super::{Datum, Interval, Numeric, PgType, TimeZone, array, float, length};
 use crate::{Result, SqlError, SqlState};
 use std::fmt::Write;
 
@@ -29,6 +29,10 @@ pub(super) fn input(ty: PgType, text: &str, typmod: i32, context: &InputContext)
         PgType::Timestamp => Datum::Timestamp(parse_timestamp(text, context)?),
         PgType::Timestamptz => Datum::Timestamptz(parse_timestamptz(text, context)?),
         PgType::Interval => Datum::Interval(parse_interval(text)?),
+        PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => {
+            let element = ty.element().unwrap_or(PgType::Text);
+            Datum::Array(array::parse(element, text, ty.is_vector(), context)?)
+        }
         PgType::Oid => Datum::Oid(parse_oid(text, ty)?),
         PgType::Regclass | PgType::Regtype | PgType::Regproc => {
             if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
@@ -69,6 +73,7 @@ pub(super) fn output(value: &Datum, ty: PgType, zone: &TimeZone, out: &mut Strin
         Datum::Timestamptz(v) => datetime::write_timestamp(*v, Some(zone), out),
         Datum::Interval(v) => datetime::write_interval(v, out),
         Datum::Oid(v) => write_oid(*v, ty, out),
+        Datum::Array(items) => array::write_text(items, ty, zone, out),
     }
 }
 

@@ -76,6 +76,9 @@ pub(crate) fn seconds(typmod: i32) -> Option<u32> {
 }
 
 pub(super) fn format(ty: PgType, typmod: i32) -> String {
+    if let (PgType::Array(_), Some(element)) = (ty, ty.element()) {
+        return format!("{}[]", element.format(typmod));
+    }
     match ty {
         PgType::Numeric => match numeric(typmod) {
             Some((p, s)) => format!("numeric({p},{s})"),

@@ -9,6 +9,7 @@
 mod memory;
 mod oracle;
 mod script;
+mod wide;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ use quorate_sql::catalog::{
 use quorate_sql::exec::{Engine, EngineConfig, ExecContext, execute, explain};
 use quorate_sql::func::StatementContext;
 use quorate_sql::row;
+use quorate_sql::session::stack::{Deep, is_deep};
 use quorate_sql::types::{Datum, PgType, TimeZone, datum_at};
 use quorate_sql::{SqlError, SqlState};
 use sqlparser::ast::{self, ColumnOption, Statement, TableConstraint};
@@ -52,7 +53,7 @@ impl World {
     /// Rows, or one line with the error.
     pub async fn run(&mut self, sql: &str) -> Vec<String> {
         let before = self.memory.0.lock().clone();
-        match self.try_run(sql).await {
+        match Deep::new(is_deep(sql), self.try_run(sql)).await {
             Ok(rows) => rows,
             Err(e) => {
                 *self.memory.0.lock() = before;

@@ -4,7 +4,7 @@ use crate::standin::Node;
 use futures::{SinkExt, StreamExt, TryStreamExt};
 use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 
-async fn rows(client: &Client, sql: &str) -> Vec<Vec<Option<String>>> {
+pub async fn rows(client: &Client, sql: &str) -> Vec<Vec<Option<String>>> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     messages
         .into_iter()
@@ -17,17 +17,17 @@ async fn rows(client: &Client, sql: &str) -> Vec<Vec<Option<String>>> {
         .collect()
 }
 
-async fn one(client: &Client, sql: &str) -> String {
+pub async fn one(client: &Client, sql: &str) -> String {
     let rows = rows(client, sql).await;
     assert_eq!(rows.len(), 1, "{sql}");
     rows[0][0].clone().unwrap_or("NULL".into())
 }
 
-async fn run(client: &Client, sql: &str) {
+pub async fn run(client: &Client, sql: &str) {
     client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
 }
 
-async fn fails(client: &Client, sql: &str) -> String {
+pub async fn fails(client: &Client, sql: &str) -> String {
     let error = client.batch_execute(sql).await.expect_err(sql);
     error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error:?}")).code().code().to_string()
 }

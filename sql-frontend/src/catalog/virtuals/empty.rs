@@ -8,7 +8,7 @@ pub static TABLES: &[Spec] = &[
     Spec(
         PG,
         "pg_proc",
-        "oid:oid proname:name pronamespace:oid proowner:oid prolang:oid prokind:char prorettype:oid proargtypes:text prosrc:text pronargs:int2 provariadic:oid proretset:bool proisstrict:bool provolatile:char",
+        "oid:oid proname:name pronamespace:oid proowner:oid prolang:oid prokind:char prorettype:oid proargtypes:oidvector prosrc:text pronargs:int2 provariadic:oid proretset:bool proisstrict:bool provolatile:char",
         Make::Empty,
     ),
     Spec(PG, "pg_views", "schemaname:name viewname:name viewowner:name definition:text", Make::Empty),
@@ -49,13 +49,13 @@ pub static TABLES: &[Spec] = &[
     Spec(
         PG,
         "pg_policy",
-        "oid:oid polname:name polrelid:oid polcmd:char polpermissive:bool polroles:text polqual:text polwithcheck:text",
+        "oid:oid polname:name polrelid:oid polcmd:char polpermissive:bool polroles:_oid polqual:text polwithcheck:text",
         Make::Empty,
     ),
     Spec(
         PG,
         "pg_statistic_ext",
-        "oid:oid stxrelid:oid stxname:name stxnamespace:oid stxowner:oid stxstattarget:int4 stxkeys:text stxkind:text stxexprs:text",
+        "oid:oid stxrelid:oid stxname:name stxnamespace:oid stxowner:oid stxstattarget:int4 stxkeys:int2vector stxkind:_char stxexprs:text",
         Make::Empty,
     ),
     Spec(
@@ -64,11 +64,16 @@ pub static TABLES: &[Spec] = &[
         "oid:oid pubname:name pubowner:oid puballtables:bool pubinsert:bool pubupdate:bool pubdelete:bool pubtruncate:bool pubviaroot:bool",
         Make::Empty,
     ),
-    Spec(PG, "pg_publication_rel", "oid:oid prpubid:oid prrelid:oid prqual:text prattrs:text", Make::Empty),
+    Spec(
+        PG,
+        "pg_publication_rel",
+        "oid:oid prpubid:oid prrelid:oid prqual:text prattrs:int2vector",
+        Make::Empty,
+    ),
     Spec(PG, "pg_publication_namespace", "oid:oid pnpubid:oid pnnspid:oid", Make::Empty),
     Spec(PG, "pg_publication_tables", "pubname:name schemaname:name tablename:name", Make::Empty),
     Spec(PG, "pg_subscription", "oid:oid subname:name", Make::Empty),
-    Spec(PG, "pg_foreign_table", "ftrelid:oid ftserver:oid ftoptions:text", Make::Empty),
+    Spec(PG, "pg_foreign_table", "ftrelid:oid ftserver:oid ftoptions:_text", Make::Empty),
     Spec(PG, "pg_foreign_server", "oid:oid srvname:name srvowner:oid srvfdw:oid", Make::Empty),
     Spec(PG, "pg_foreign_data_wrapper", "oid:oid fdwname:name fdwowner:oid", Make::Empty),
     Spec(
@@ -86,11 +91,11 @@ pub static TABLES: &[Spec] = &[
     Spec(
         PG,
         "pg_partitioned_table",
-        "partrelid:oid partstrat:char partnatts:int2 partdefid:oid partattrs:text",
+        "partrelid:oid partstrat:char partnatts:int2 partdefid:oid partattrs:int2vector",
         Make::Empty,
     ),
     Spec(PG, "pg_auth_members", "roleid:oid member:oid grantor:oid admin_option:bool", Make::Empty),
-    Spec(PG, "pg_db_role_setting", "setdatabase:oid setrole:oid setconfig:text", Make::Empty),
+    Spec(PG, "pg_db_role_setting", "setdatabase:oid setrole:oid setconfig:_text", Make::Empty),
     Spec(
         PG,
         "pg_cast",
@@ -112,12 +117,12 @@ pub static TABLES: &[Spec] = &[
     Spec(PG, "pg_aggregate", "aggfnoid:oid aggkind:char aggnumdirectargs:int2", Make::Empty),
     Spec(PG, "pg_conversion", "oid:oid conname:name connamespace:oid", Make::Empty),
     Spec(PG, "pg_ts_config", "oid:oid cfgname:name cfgnamespace:oid", Make::Empty),
-    Spec(PG, "pg_largeobject_metadata", "oid:oid lomowner:oid lomacl:text", Make::Empty),
+    Spec(PG, "pg_largeobject_metadata", "oid:oid lomowner:oid lomacl:_text", Make::Empty),
     Spec(PG, "pg_seclabel", "objoid:oid classoid:oid objsubid:int4 provider:text label:text", Make::Empty),
     Spec(
         PG,
         "pg_default_acl",
-        "oid:oid defaclrole:oid defaclnamespace:oid defaclobjtype:char defaclacl:text",
+        "oid:oid defaclrole:oid defaclnamespace:oid defaclobjtype:char defaclacl:_text",
         Make::Empty,
     ),
     Spec(

@@ -39,8 +39,16 @@ pub enum Make {
 pub struct Virtual {
     schema: &'static str,
     name: &'static str,
+    /// As specified, and `tableoid`, which is hidden.
     columns: Vec<VirtualColumn>,
+    oid: u32,
     make: Make,
+}
+
+impl Virtual {
+    pub fn shown_columns(&self) -> impl Iterator<Item = &VirtualColumn> {
+        self.columns.iter().filter(|column| !column.hidden)
+    }
 }
 
 impl fmt::Debug for Virtual {
@@ -65,11 +73,15 @@ impl VirtualTable for Virtual {
 
     async fn rows(&self, ctx: &ExecContext) -> Result<Vec<Vec<Datum>>, SqlError> {
         let view = SessionView::of(ctx)?;
-        match self.make {
-            Make::Empty => Ok(Vec::new()),
-            Make::Now(make) => make(view),
-            Make::Ask(make) => make(view).await,
+        let mut rows = match self.make {
+            Make::Empty => Vec::new(),
+            Make::Now(make) => make(view)?,
+            Make::Ask(make) => make(view).await?,
+        };
+        for row in &mut rows {
+            row.push(Datum::Oid(self.oid));
         }
+        Ok(rows)
     }
 }
 
@@ -87,17 +99,20 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         information_schema::TABLES,
         cluster::TABLES,
     ];
-    let mut registry = Registry::new();
+    let mut registry = BTreeMap::new();
     for Spec(schema, name, columns, make) in all.into_iter().flatten() {
         let columns = columns.split_whitespace().filter_map(|column| {
             let (name, ty) = column.split_once(':')?;
             let ty = if ty == "char" { PgType::Char } else { PgType::from_name(ty)? };
             Some(VirtualColumn::new(name, ty))
         });
-        let table = Virtual { schema, name, columns: columns.collect(), make: *make };
-        registry.insert((schema, name), Arc::new(table));
+        registry.insert((*schema, *name), (columns.collect::<Vec<_>>(), *make));
     }
-    registry
+    let with_oids = registry.into_iter().enumerate().map(|(at, ((schema, name), (mut columns, make)))| {
+        columns.push(VirtualColumn { hidden: true, ..VirtualColumn::new("tableoid", PgType::Oid) });
+        ((schema, name), Arc::new(Virtual { schema, name, columns, oid: oid::system(at), make }))
+    });
+    with_oids.collect()
 });
 
 /// The virtual table of this name; without a schema only those of `pg_catalog` are found.
@@ -108,7 +123,7 @@ pub fn find(schema: Option<&str>, name: &str) -> Option<Arc<dyn VirtualTable>> {
 
 /// All of them, with their OIDs.
 pub fn all() -> impl Iterator<Item = (u32, &'static Arc<Virtual>)> {
-    REGISTRY.values().enumerate().map(|(at, table)| (oid::system(at), table))
+    REGISTRY.values().map(|table| (table.oid, table))
 }
 
 /// Relations of `pg_catalog` that never have rows.
@@ -153,7 +168,7 @@ mod tests {
             cluster::TABLES,
         ];
         for Spec(schema, name, columns, _) in specs.into_iter().flatten() {
-            let known = REGISTRY.get(&(*schema, *name)).map_or(0, |t| t.columns.len());
+            let known = REGISTRY.get(&(*schema, *name)).map_or(0, |t| t.shown_columns().count());
             assert_eq!(known, columns.split_whitespace().count(), "{schema}.{name}");
         }
         assert!(find(None, "pg_class").is_some() && find(None, "nodes").is_none());

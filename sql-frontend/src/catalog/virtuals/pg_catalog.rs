@@ -12,7 +12,7 @@ use Datum::{Bool, Null, Oid};
 const PG: &str = "pg_catalog";
 
 pub static TABLES: &[Spec] = &[
-    Spec(PG, "pg_namespace", "oid:oid nspname:name nspowner:oid nspacl:text", Make::Now(namespaces)),
+    Spec(PG, "pg_namespace", "oid:oid nspname:name nspowner:oid nspacl:_text", Make::Now(namespaces)),
     Spec(
         PG,
         "pg_class",
@@ -20,7 +20,7 @@ pub static TABLES: &[Spec] = &[
          reltablespace:oid relpages:int4 reltuples:float4 relallvisible:int4 reltoastrelid:oid relhasindex:bool \
          relisshared:bool relpersistence:char relkind:char relnatts:int2 relchecks:int2 relhasrules:bool \
          relhastriggers:bool relhassubclass:bool relrowsecurity:bool relforcerowsecurity:bool relispopulated:bool \
-         relreplident:char relispartition:bool relrewrite:oid relacl:text reloptions:text relpartbound:text",
+         relreplident:char relispartition:bool relrewrite:oid relacl:_text reloptions:_text relpartbound:text",
         Make::Now(classes),
     ),
     Spec(
@@ -29,7 +29,7 @@ pub static TABLES: &[Spec] = &[
         "attrelid:oid attname:name atttypid:oid attstattarget:int4 attlen:int2 attnum:int2 attndims:int4 \
          attcacheoff:int4 atttypmod:int4 attbyval:bool attalign:char attstorage:char attcompression:char \
          attnotnull:bool atthasdef:bool atthasmissing:bool attidentity:char attgenerated:char attisdropped:bool \
-         attislocal:bool attinhcount:int4 attcollation:oid attacl:text attoptions:text attfdwoptions:text",
+         attislocal:bool attinhcount:int4 attcollation:oid attacl:_text attoptions:_text attfdwoptions:_text attmissingval:text",
         Make::Now(attributes),
     ),
     Spec(
@@ -37,8 +37,8 @@ pub static TABLES: &[Spec] = &[
         "pg_index",
         "indexrelid:oid indrelid:oid indnatts:int2 indnkeyatts:int2 indisunique:bool indnullsnotdistinct:bool \
          indisprimary:bool indisexclusion:bool indimmediate:bool indisclustered:bool indisvalid:bool \
-         indcheckxmin:bool indisready:bool indislive:bool indisreplident:bool indkey:text indcollation:text \
-         indclass:text indoption:text indexprs:text indpred:text",
+         indcheckxmin:bool indisready:bool indislive:bool indisreplident:bool indkey:int2vector indcollation:oidvector \
+         indclass:oidvector indoption:int2vector indexprs:text indpred:text",
         Make::Now(indexes),
     ),
     Spec(PG, "pg_attrdef", "oid:oid adrelid:oid adnum:int2 adbin:text", Make::Now(defaults)),
@@ -47,7 +47,8 @@ pub static TABLES: &[Spec] = &[
         "pg_constraint",
         "oid:oid conname:name connamespace:oid contype:char condeferrable:bool condeferred:bool convalidated:bool \
          conrelid:oid contypid:oid conindid:oid conparentid:oid confrelid:oid confupdtype:char confdeltype:char \
-         confmatchtype:char conislocal:bool coninhcount:int4 connoinherit:bool conkey:text confkey:text conbin:text",
+         confmatchtype:char conislocal:bool coninhcount:int4 connoinherit:bool conkey:_int2 confkey:_int2 conpfeqop:_oid \
+         conppeqop:_oid conffeqop:_oid confdelsetcols:_int2 conexclop:_oid conbin:text",
         Make::Now(constraints),
     ),
     Spec(
@@ -195,7 +196,7 @@ fn classes(view: &SessionView) -> Result<Rows, SqlError> {
             am: 2,
             has_index: false,
             kind: if table.schema == PG { "r" } else { "v" },
-            columns: table.columns.len(),
+            columns: table.shown_columns().count(),
             checks: 0,
         }));
     }
@@ -237,6 +238,7 @@ fn attribute(
         Null,
         Null,
         Null,
+        Null,
     ]
 }
 
@@ -266,15 +268,15 @@ fn attributes(view: &SessionView) -> Result<Rows, SqlError> {
         }
     }
     for (number, table) in super::all() {
-        for (at, column) in table.columns.iter().enumerate() {
+        for (at, column) in table.shown_columns().enumerate() {
             rows.push(attribute(number, at as i64 + 1, &column.name, column.ty, -1, None));
         }
     }
     Ok(rows)
 }
 
-fn vector(items: impl Iterator<Item = String>) -> Datum {
-    text(items.collect::<Vec<_>>().join(" "))
+fn vector(items: impl Iterator<Item = Datum>) -> Datum {
+    Datum::Array(items.collect())
 }
 
 fn indexes(view: &SessionView) -> Result<Rows, SqlError> {
@@ -298,10 +300,10 @@ fn indexes(view: &SessionView) -> Result<Rows, SqlError> {
                 Bool(index.state != IndexState::DeleteOnly),
                 Bool(true),
                 Bool(false),
-                vector(index.columns.iter().map(|c| c.column.to_string())),
-                vector(index.columns.iter().map(|_| "0".into())),
-                vector(index.columns.iter().map(|_| "0".into())),
-                vector(index.columns.iter().map(|c| if c.descending { "3" } else { "0" }.into())),
+                vector(index.columns.iter().map(|c| int2(c.column))),
+                vector(index.columns.iter().map(|_| Oid(0))),
+                vector(index.columns.iter().map(|_| Oid(0))),
+                vector(index.columns.iter().map(|c| Datum::Int2(if c.descending { 3 } else { 0 }))),
                 Null,
                 Null,
             ]);
@@ -340,10 +342,6 @@ pub fn shown_default(default: &str) -> String {
 fn constraints(view: &SessionView) -> Result<Rows, SqlError> {
     let snapshot = view.snapshot();
     let mut rows = Vec::new();
-    let array = |columns: &[u32]| {
-        let list: Vec<String> = columns.iter().map(ToString::to_string).collect();
-        text(format!("{{{}}}", list.join(",")))
-    };
     for table in snapshot.public_tables() {
         let mut put = |number: u32, name: &str, kind: &str, index: u32, key: Datum, condition: Datum| {
             rows.push(vec![
@@ -367,13 +365,18 @@ fn constraints(view: &SessionView) -> Result<Rows, SqlError> {
                 Bool(true),
                 key,
                 Null,
+                Null,
+                Null,
+                Null,
+                Null,
+                Null,
                 condition,
             ]);
         };
         for index in shown_indexes(table).filter(|index| index.unique) {
             let kind = if index.id == table.primary.id { "p" } else { "u" };
-            let key: Vec<u32> = index.columns.iter().map(|c| c.column).collect();
-            put(index.id, &index.name, kind, oid::index(table.id, index.id), array(&key), Null);
+            let key = vector(index.columns.iter().map(|c| int2(c.column)));
+            put(index.id, &index.name, kind, oid::index(table.id, index.id), key, Null);
         }
         for (at, check) in table.checks.iter().enumerate() {
             put(63 - at as u32, &check.name, "c", 0, Null, text(&check.condition));

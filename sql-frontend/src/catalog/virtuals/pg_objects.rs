@@ -17,7 +17,7 @@ pub static TABLES: &[Spec] = &[
         "oid:oid typname:name typnamespace:oid typowner:oid typlen:int2 typbyval:bool typtype:char typcategory:char \
          typispreferred:bool typisdefined:bool typdelim:char typrelid:oid typsubscript:text typelem:oid typarray:oid \
          typinput:text typoutput:text typreceive:text typsend:text typalign:char typstorage:char typnotnull:bool \
-         typbasetype:oid typtypmod:int4 typndims:int4 typcollation:oid typdefault:text typacl:text",
+         typbasetype:oid typtypmod:int4 typndims:int4 typcollation:oid typdefault:text typacl:_text",
         Make::Now(types),
     ),
     Spec(
@@ -25,7 +25,7 @@ pub static TABLES: &[Spec] = &[
         "pg_database",
         "oid:oid datname:name datdba:oid encoding:int4 datlocprovider:char datistemplate:bool datallowconn:bool \
          datconnlimit:int4 dattablespace:oid datcollate:text datctype:text daticulocale:text datcollversion:text \
-         datacl:text",
+         datacl:_text",
         Make::Now(databases),
     ),
     Spec(
@@ -33,14 +33,14 @@ pub static TABLES: &[Spec] = &[
         "pg_roles",
         "rolname:name rolsuper:bool rolinherit:bool rolcreaterole:bool rolcreatedb:bool rolcanlogin:bool \
          rolreplication:bool rolconnlimit:int4 rolpassword:text rolvaliduntil:timestamptz rolbypassrls:bool \
-         rolconfig:text oid:oid",
+         rolconfig:_text oid:oid",
         Make::Now(roles),
     ),
     Spec(
         PG,
         "pg_user",
         "usename:name usesysid:oid usecreatedb:bool usesuper:bool userepl:bool usebypassrls:bool passwd:text \
-         valuntil:timestamptz useconfig:text",
+         valuntil:timestamptz useconfig:_text",
         Make::Now(users),
     ),
     Spec(PG, "pg_am", "oid:oid amname:name amhandler:text amtype:char", Make::Now(methods)),
@@ -54,13 +54,13 @@ pub static TABLES: &[Spec] = &[
     Spec(
         PG,
         "pg_tablespace",
-        "oid:oid spcname:name spcowner:oid spcacl:text spcoptions:text",
+        "oid:oid spcname:name spcowner:oid spcacl:_text spcoptions:_text",
         Make::Now(tablespaces),
     ),
     Spec(
         PG,
         "pg_language",
-        "oid:oid lanname:name lanowner:oid lanispl:bool lanpltrusted:bool lanacl:text",
+        "oid:oid lanname:name lanowner:oid lanispl:bool lanpltrusted:bool lanacl:_text",
         Make::Now(languages),
     ),
 ];
@@ -70,6 +70,7 @@ pub const USERS: [(&str, u32); 2] = [("root", oid::ROOT), ("postgres", 16)];
 
 fn category(ty: PgType) -> &'static str {
     match ty.category() {
+        Category::Array => "A",
         Category::Boolean => "B",
         Category::Numeric => "N",
         Category::String => "S",
@@ -87,7 +88,16 @@ fn types(_: &SessionView) -> Result<Rows, SqlError> {
     for ty in PgType::all() {
         let name = if ty == PgType::Char { "char" } else { ty.name() };
         let kind = if matches!(ty, PgType::Unknown | PgType::Void) { "p" } else { "b" };
-        rows.push(row(ty, ty.oid(), name.into(), ty.len(), kind, category(ty), 0, ty.array_oid()));
+        rows.push(row(
+            ty,
+            ty.oid(),
+            name.into(),
+            ty.len(),
+            kind,
+            category(ty),
+            ty.element().map_or(0, PgType::oid),
+            ty.array_oid(),
+        ));
         if ty.array_oid() != 0 {
             // Drivers look arrays up even where nothing returns them.
             rows.push(row(ty, ty.array_oid(), format!("_{name}"), -1, "b", "A", ty.oid(), 0));

@@ -12,4 +12,3 @@ pub use interval::{
 };
 pub use parse::{InputContext, fraction_micros, parse_date, parse_time, parse_timestamp, parse_timestamptz};
 pub use zone::TimeZone;
-pub(crate) use zone::parse_offset;

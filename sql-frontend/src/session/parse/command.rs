@@ -1,0 +1,117 @@
+//! What a text says, sorted by who carries it out.
+
+use sqlparser::ast::{self, Expr, ObjectName};
+use std::ops::Range;
+
+/// One statement of a text.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    pub command: Command,
+    /// Where it stands in the text, in bytes.
+    pub range: Range<usize>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Modes {
+    pub isolation: Option<Level>,
+    pub read_only: Option<bool>,
+}
+
+/// Isolation levels as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    All,
+    Plans,
+    Sequences,
+    Temp,
+}
+
+/// A statement, sorted by who carries it out.
+#[derive(Clone, Debug)]
+pub enum Command {
+    Statement(Box<ast::Statement>),
+    Begin(Modes),
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+    SetTransaction(Modes),
+    SetCharacteristics(Modes),
+    /// No value: `DEFAULT`.
+    Set {
+        local: bool,
+        name: String,
+        value: Option<Vec<String>>,
+    },
+    Reset(String),
+    ResetAll,
+    Show(String),
+    ShowAll,
+    ShowShards(ObjectName),
+    ShowEvidence(String),
+    SplitAt {
+        table: ObjectName,
+        rows: Vec<Vec<Expr>>,
+    },
+    Scatter(ObjectName),
+    Discard(Discard),
+    /// None: all of them.
+    Deallocate(Option<String>),
+    Prepare {
+        name: String,
+        types: Vec<ast::DataType>,
+        statement: Box<ast::Statement>,
+        body: Range<usize>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Expr>,
+    },
+    /// `VACUUM` or `ANALYZE`, with the tables named.
+    Maintenance {
+        vacuum: bool,
+        tables: Vec<ObjectName>,
+    },
+    Checkpoint,
+    Copy(Box<Copy>),
+}
+
+/// `COPY`.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    pub source: CopySource,
+    /// FROM STDIN, or else TO STDOUT.
+    pub from: bool,
+    pub options: CopyOptions,
+}
+
+#[derive(Clone, Debug)]
+pub enum CopySource {
+    /// No columns named: all.
+    Table(ObjectName, Vec<String>),
+    Query(Box<ast::Query>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOptions {
+    pub csv: bool,
+    pub delimiter: u8,
+    pub null: String,
+    pub header: bool,
+    pub quote: u8,
+    pub escape: u8,
+    pub freeze: bool,
+}

@@ -1,0 +1,113 @@
+//! `COPY`.
+
+use super::command::{Command, Copy, CopyOptions, CopySource};
+use super::fold;
+use super::reader::{Parse, Reader};
+use sqlparser::tokenizer::Token;
+
+impl Reader<'_, '_> {
+    pub(super) fn copy(&mut self) -> Parse<Command> {
+        self.skip();
+        let source = if self.parser.consume_token(&Token::LParen) {
+            let query = self.parser.parse_query()?;
+            self.parser.expect_token(&Token::RParen)?;
+            CopySource::Query(query)
+        } else {
+            let table = self.parser.parse_object_name(false)?;
+            let columns = self
+                .parser
+                .parse_parenthesized_column_list(sqlparser::parser::IsOptional::Optional, false)?;
+            CopySource::Table(table, columns.iter().map(fold).collect())
+        };
+        let from = !self.eat("to");
+        if from {
+            self.expect("from")?;
+        }
+        self.expect(if from { "stdin" } else { "stdout" })?;
+        let options = self.copy_options()?;
+        if let (CopySource::Query(_), true) = (&source, from) {
+            return self.unexpected("TO STDOUT");
+        }
+        Ok(Command::Copy(Box::new(Copy { source, from, options })))
+    }
+
+    pub(super) fn copy_options(&mut self) -> Parse<CopyOptions> {
+        let mut csv = false;
+        let (mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None);
+        let (mut header, mut freeze) = (false, false);
+        self.eat("with");
+        let list = self.parser.consume_token(&Token::LParen);
+        while !matches!(self.parser.peek_token().token, Token::EOF | Token::SemiColon | Token::RParen) {
+            if list && self.eat("format") {
+                csv = match self.value()?.to_lowercase().as_str() {
+                    "csv" => true,
+                    "text" => false,
+                    _ => return self.unexpected("format text or csv (binary is not supported)"),
+                };
+            } else if self.eat("csv") {
+                csv = true;
+            } else if self.eat("freeze") {
+                freeze = !list || self.switch()?;
+            } else if self.eat("header") {
+                header = !list || self.switch()?;
+            } else if self.eat("delimiter") {
+                self.eat("as");
+                delimiter = Some(self.byte()?);
+            } else if self.eat("null") {
+                self.eat("as");
+                null = Some(self.parser.parse_literal_string()?);
+            } else if self.eat("quote") {
+                self.eat("as");
+                quote = Some(self.byte()?);
+            } else if self.eat("escape") {
+                self.eat("as");
+                escape = Some(self.byte()?);
+            } else if self.eat("encoding") {
+                let name = self.parser.parse_literal_string()?;
+                if !matches!(name.to_lowercase().as_str(), "utf8" | "utf-8") {
+                    return self.unexpected("encoding UTF8");
+                }
+            } else {
+                return self.unexpected("an option of COPY");
+            }
+            if list {
+                let _ = self.parser.consume_token(&Token::Comma);
+            }
+        }
+        if list {
+            self.parser.expect_token(&Token::RParen)?;
+        }
+        let quote = quote.unwrap_or(b'"');
+        Ok(CopyOptions {
+            csv,
+            delimiter: delimiter.unwrap_or(if csv { b',' } else { b'\t' }),
+            null: null.unwrap_or_else(|| if csv { String::new() } else { "\\N".into() }),
+            header,
+            quote,
+            escape: escape.unwrap_or(quote),
+            freeze,
+        })
+    }
+
+    pub(super) fn switch(&mut self) -> Parse<bool> {
+        if matches!(self.parser.peek_token().token, Token::Comma | Token::RParen) {
+            return Ok(true);
+        }
+        Ok(matches!(self.value()?.to_lowercase().as_str(), "on" | "true" | "1"))
+    }
+
+    pub(super) fn byte(&mut self) -> Parse<u8> {
+        let text = match self.parser.peek_token().token {
+            // E'\t'
+            Token::EscapedStringLiteral(text) => {
+                self.skip();
+                text
+            }
+            _ => self.parser.parse_literal_string()?,
+        };
+        match text.as_bytes() {
+            [byte] if !matches!(byte, b'\n' | b'\r' | 0) => Ok(*byte),
+            _ => self.unexpected("a single one-byte character"),
+        }
+    }
+}

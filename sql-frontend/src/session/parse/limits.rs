@@ -1,0 +1,49 @@
+//! Bounds on the depth of a statement, which all that walk its tree rely on.
+
+use super::place::Lines;
+use crate::error::{SqlError, SqlState};
+use sqlparser::{
+    keywords::Keyword,
+    tokenizer::{Token, TokenWithSpan},
+};
+
+/// Nesting of parentheses, subqueries and the like.
+pub(super) const MAX_NESTING: usize = 128;
+/// Operators in one expression: chains of them become trees just as deep.
+const MAX_CHAIN: usize = 1000;
+
+/// 54001 for a chain of operators that is too long.
+pub(super) fn limit_chains(tokens: &[TokenWithSpan], lines: &Lines<'_>) -> Result<(), SqlError> {
+    let mut run = 0;
+    for token in tokens {
+        match &token.token {
+            Token::Comma | Token::SemiColon => run = 0,
+            Token::Word(word) => match word.keyword {
+                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES | Keyword::SET => run = 0,
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::IS
+                | Keyword::JOIN
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::COLLATE => run += 1,
+                _ => {}
+            },
+            Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen => {}
+            _ => run += 1,
+        }
+        // An `AND` of comparisons counts each of them twice.
+        if run > 2 * MAX_CHAIN {
+            return Err(too_complex().at(lines.char_at(token.span.start.line, token.span.start.column)));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn too_complex() -> SqlError {
+    SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
+        .detail(format!("Expressions may nest {MAX_NESTING} deep and chain {MAX_CHAIN} operators."))
+        .hint("Use IN (…) or VALUES for long lists.")
+}

@@ -1,0 +1,142 @@
+//! From the client's text to commands. Statements on data and schema are sqlparser's; what only concerns the session, and our
+//! own statements, are read here, strictly.
+
+mod command;
+mod copy;
+mod limits;
+mod place;
+mod reader;
+mod settings;
+
+pub use command::{Command, Copy, CopyOptions, CopySource, Discard, Level, Modes, Parsed};
+
+use crate::error::{SqlError, SqlState};
+use limits::MAX_NESTING;
+use place::{Lines, lower_first, near, syntax_error};
+use reader::Reader;
+use sqlparser::{
+    ast::{Expr, Ident},
+    dialect::PostgreSqlDialect,
+    parser::Parser,
+    tokenizer::{Token, Tokenizer},
+};
+
+/// Parses a whole text; an error anywhere means that nothing of it runs, as in PostgreSQL.
+pub fn parse(sql: &str) -> Result<Vec<Parsed>, SqlError> {
+    let dialect = PostgreSqlDialect {};
+    let lines = Lines::new(sql);
+    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| {
+        let position = lines.char_at(error.location.line, error.location.column);
+        SqlError::new(SqlState::SYNTAX_ERROR, lower_first(&error.message)).at(position)
+    })?;
+    limits::limit_chains(&tokens, &lines)?;
+    let mut parser =
+        Parser::new(&dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
+    let mut all = Vec::new();
+    loop {
+        while parser.consume_token(&Token::SemiColon) {}
+        let first = parser.peek_token();
+        if first.token == Token::EOF {
+            return Ok(all);
+        }
+        let start = lines.byte_at(first.span.start.line, first.span.start.column);
+        let mut reader = Reader { parser: &mut parser, sql, lines: &lines };
+        let command = reader.command().map_err(|error| syntax_error(error, sql, &lines))?;
+        let next = parser.peek_token();
+        let end = match next.token {
+            Token::EOF => sql.len(),
+            Token::SemiColon => lines.byte_at(next.span.start.line, next.span.start.column),
+            _ => return Err(near(&next, sql, &lines)),
+        };
+        all.push(Parsed { command, range: start..end });
+    }
+}
+
+/// Parses one expression from the catalog (a default, a condition).
+pub fn parse_expression(sql: &str) -> Result<Expr, SqlError> {
+    let dialect = PostgreSqlDialect {};
+    let parsed = Parser::new(&dialect)
+        .with_recursion_limit(MAX_NESTING)
+        .try_with_sql(sql)
+        .and_then(|mut parser| parser.parse_expr());
+    parsed.map_err(|error| SqlError::internal(format!("malformed expression in the catalog: {sql}: {error}")))
+}
+
+/// An identifier as the catalog knows it: in lower case unless quoted.
+pub fn fold(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(sql: &str) -> Command {
+        let mut all = parse(sql).unwrap();
+        assert_eq!(all.len(), 1, "{sql}");
+        all.remove(0).command
+    }
+
+    #[test]
+    fn statements_are_cut_apart() {
+        let sql = " select 1 ;; select 'ä;b'; ";
+        let all = parse(sql).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(sql[all[0].range.clone()].trim(), "select 1");
+        assert_eq!(sql[all[1].range.clone()].trim(), "select 'ä;b'");
+        assert!(parse(" -- nothing\n ; ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn session_commands() {
+        let Command::Begin(modes) = one("begin isolation level repeatable read, read only") else { panic!() };
+        assert_eq!((modes.isolation, modes.read_only), (Some(Level::RepeatableRead), Some(true)));
+        assert!(matches!(one("START TRANSACTION"), Command::Begin(_)));
+        assert!(matches!(one("end"), Command::Commit { chain: false }));
+        assert!(matches!(one("rollback to savepoint A"), Command::RollbackTo(name) if name == "a"));
+        assert!(
+            matches!(one("set search_path = a, \"B\""), Command::Set { value: Some(v), .. } if v == ["a", "B"])
+        );
+        assert!(matches!(one("SET TIME ZONE 'UTC'"), Command::Set { name, .. } if name == "timezone"));
+        assert!(
+            matches!(one("set extra_float_digits to -3"), Command::Set { value: Some(v), .. } if v == ["-3"])
+        );
+        assert!(
+            matches!(one("show transaction isolation level"), Command::Show(n) if n == "transaction_isolation")
+        );
+        assert!(matches!(one("reset all"), Command::ResetAll));
+        assert!(matches!(one("vacuum analyze pgbench_branches"), Command::Maintenance { vacuum: true, .. }));
+        assert!(matches!(one("prepare p (int) as select $1"), Command::Prepare { .. }));
+        assert!(
+            matches!(one("alter table t split at values (1), (2)"), Command::SplitAt { rows, .. } if rows.len() == 2)
+        );
+        assert!(matches!(one("alter table t add primary key (a)"), Command::Statement(_)));
+    }
+
+    #[test]
+    fn errors_speak_like_postgres() {
+        let error = parse("select 1; selec 2").unwrap_err();
+        assert_eq!(error.sqlstate, SqlState::SYNTAX_ERROR);
+        assert_eq!(error.message, "syntax error at or near \"selec\"");
+        assert_eq!(error.position, Some(11));
+        assert_eq!(parse("select (1").unwrap_err().message, "syntax error at end of input");
+        assert_eq!(parse("select 1 1").unwrap_err().message, "syntax error at or near \"1\"");
+        let unterminated = parse("select 'abc").unwrap_err();
+        assert_eq!(unterminated.sqlstate, SqlState::SYNTAX_ERROR);
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = format!("select {}1{}", "(".repeat(5000), ")".repeat(5000));
+        assert_eq!(parse(&deep).unwrap_err().sqlstate, SqlState::STATEMENT_TOO_COMPLEX);
+        let long = format!("select 1{}", "+1".repeat(100_000));
+        assert_eq!(parse(&long).unwrap_err().sqlstate, SqlState::STATEMENT_TOO_COMPLEX);
+        let not = format!("select {} true", "not ".repeat(100_000));
+        assert_eq!(parse(&not).unwrap_err().sqlstate, SqlState::STATEMENT_TOO_COMPLEX);
+        let list = format!("select 1 in ({})", vec!["1"; 20_000].join(","));
+        assert!(parse(&list).is_ok());
+    }
+}
