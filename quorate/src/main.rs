@@ -13,9 +13,6 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Deep statements are walked by recursion, and DataFusion's frames are large. Only what is used is backed by memory.
-const STACK_BYTES: usize = 64 << 20;
-
 fn main() -> ExitCode {
     let cli = match cli::arguments_with_config_file(std::env::args_os().collect()) {
         Ok(arguments) => cli::Cli::parse_from(arguments),
@@ -34,8 +31,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
     use cli::Command::*;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
         Start(args) => runtime.block_on(node::run(args)),
         Init(args) => runtime.block_on(admin::init(&args)),

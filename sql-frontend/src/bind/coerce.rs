@@ -43,6 +43,13 @@ impl Binder<'_> {
         if from.ty == ty && (typmod == -1 || typmod == from.typmod) {
             return Ok(from);
         }
+        if from.ty == PgType::Regclass && ty.is_string() && context >= CastContext::Assignment {
+            // Its text is a name, which the catalog knows.
+            if let Some(name) = self.ctx.catalog.function(None, "regclassout", &[PgType::Regclass]) {
+                let text = self.finish_call(&name, vec![from], pos)?;
+                return self.cast(text, ty, typmod, context);
+            }
+        }
         let Some(plan) = cast(from.ty, ty, typmod, context) else {
             return Err(SqlError::new(
                 SqlState::CANNOT_COERCE,

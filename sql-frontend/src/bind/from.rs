@@ -7,7 +7,7 @@ use super::datatype::fold;
 use super::position::At;
 use super::scope::{NsColumn, NsItem};
 use super::select::{Rel, RelColumn, Unknowns};
-use crate::catalog::TableDescriptor;
+use crate::catalog::{TableDescriptor, virtuals};
 use crate::error::{SqlError, SqlState};
 use crate::exec::source::{StoredTable, VirtualSource};
 use datafusion::common::{Column, TableReference};
@@ -130,6 +130,14 @@ impl Binder<'_> {
                     .at(pos);
                 }
                 let (plan, item) = self.derived_item(rel, alias.as_ref())?;
+                self.add_item(item)?;
+                Ok(plan)
+            }
+            TableFactor::Table { name, args: Some(args), with_ordinality: false, alias, .. }
+                if args.args.is_empty()
+                    && function_name(name).is_ok_and(|(_, name)| virtuals::is_function(&name)) =>
+            {
+                let (plan, item) = self.relation(name, alias.as_ref())?;
                 self.add_item(item)?;
                 Ok(plan)
             }

@@ -12,12 +12,12 @@ use super::{Binder, BoundQuery, OutColumn, Positions};
 use crate::catalog::{ColumnDescriptor, TableDescriptor};
 use crate::error::{SqlError, SqlState};
 use crate::exec::RowProgram;
+use crate::session::parse::Dialect;
 use crate::types::PgType;
 use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use quorate_proto::kv::{LockMode, LockRequest, WaitPolicy};
 use sqlparser::ast::{self, AssignmentTarget, TableFactor};
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Binder<'_> {
             let null = Typed::null(None);
             return Ok(self.coerce(null, column.ty)?.expr);
         };
-        let expr = Parser::new(&PostgreSqlDialect {})
+        let expr = Parser::new(&Dialect)
             .try_with_sql(text)
             .and_then(|mut p| p.parse_expr())
             .map_err(|e| SqlError::internal(format!("the default of column \"{}\": {e}", column.name)))?;

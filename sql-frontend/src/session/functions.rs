@@ -4,6 +4,7 @@
 //! which they see the statement that runs now.
 
 use super::inquiry::INQUIRIES;
+use super::names::Names;
 use super::view::SessionView;
 use crate::{
     catalog::{
@@ -124,9 +125,10 @@ static FUNCTIONS: &[Function] = &[
     function("pg_is_in_recovery", &[], Bool, |_, _| Ok(Datum::Bool(false))),
     function("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))),
     function("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))),
+    function("regclassout", &[Regclass], Text, relation_name),
     function("to_regclass", &[Text], Regclass, |view, args| {
         let (schema, name) = split_name(&string(&args[0]))?;
-        Ok(relation_oid(view, schema.as_deref(), &name).map_or(Datum::Null, Datum::Oid))
+        Ok(relation_oid(&view.names, schema.as_deref(), &name).map_or(Datum::Null, Datum::Oid))
     }),
 ];
 
@@ -149,7 +151,10 @@ pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgTyp
     let udf = ScalarUDF::new_from_impl(SessionFunction {
         function: found,
         link: link.clone(),
-        signature: Signature::any(found.args.len(), Volatility::Volatile),
+        signature: match found.args.len() {
+            0 => Signature::nullary(Volatility::Volatile),
+            n => Signature::any(n, Volatility::Volatile),
+        },
     });
     Some(Resolved::external(found.name, found.args.to_vec(), found.result, Arc::new(udf)))
 }
@@ -229,7 +234,7 @@ fn number(datum: &Datum) -> u32 {
 }
 
 /// `schema.name` as written in a text, quotes and all.
-fn split_name(text: &str) -> Result<(Option<String>, String), SqlError> {
+pub(super) fn split_name(text: &str) -> Result<(Option<String>, String), SqlError> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
     loop {
@@ -345,9 +350,9 @@ fn serial_sequence(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError
     Ok(sequence.map(|s| format!("{}.{}", pg_catalog::quote(&s.schema), pg_catalog::quote(&s.name))).into())
 }
 
-fn relation_oid(view: &SessionView, schema: Option<&str>, name: &str) -> Option<u32> {
+pub(super) fn relation_oid(names: &Names, schema: Option<&str>, name: &str) -> Option<u32> {
     use crate::catalog::Object;
-    match view.names.object(schema, name) {
+    match names.object(schema, name) {
         Some((_, Object::Table(id) | Object::Sequence(id))) => Some(oid::object(id)),
         Some((_, Object::Index(table, index))) => Some(oid::index(table, index)),
         None => {
@@ -369,7 +374,7 @@ fn table_is_visible(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlErro
         return Ok(Datum::Bool(table.schema_name() == "pg_catalog"));
     }
     let snapshot = view.snapshot();
-    let visible = |name: &str| relation_oid(view, None, name) == Some(wanted);
+    let visible = |name: &str| relation_oid(&view.names, None, name) == Some(wanted);
     for table in snapshot.public_tables() {
         if oid::table(table.id) == wanted {
             return Ok(Datum::Bool(visible(&table.name)));
@@ -382,6 +387,35 @@ fn table_is_visible(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlErro
     }
     let sequence = snapshot.sequences.values().find(|s| oid::object(s.id) == wanted);
     Ok(sequence.map_or(Datum::Null, |s| Datum::Bool(visible(&s.name))))
+}
+
+/// A relation's name as the search path allows it; the number of what is not there.
+fn relation_name(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    let wanted = number(&args[0]);
+    let snapshot = view.snapshot();
+    let tables = snapshot.public_tables().flat_map(|table| {
+        let own = (oid::table(table.id), table.schema.as_str(), table.name.as_str());
+        let indexes = pg_catalog::shown_indexes(table);
+        let indexes =
+            indexes.map(|index| (oid::index(table.id, index.id), table.schema.as_str(), index.name.as_str()));
+        std::iter::once(own).chain(indexes)
+    });
+    let sequences =
+        snapshot.sequences.values().map(|s| (oid::object(s.id), s.schema.as_str(), s.name.as_str()));
+    let found = tables.chain(sequences).find(|(number, _, _)| *number == wanted);
+    if let Some((_, schema, name)) = found {
+        let visible = relation_oid(&view.names, None, name) == Some(wanted);
+        let name = pg_catalog::quote(name);
+        return Ok(Datum::Text(if visible { name } else { format!("{}.{name}", pg_catalog::quote(schema)) }));
+    }
+    use crate::exec::VirtualTable;
+    let system = crate::catalog::virtuals::all().find(|(number, _)| *number == wanted);
+    Ok(Datum::Text(match system {
+        Some((_, table)) if table.schema_name() == "pg_catalog" => table.name().to_string(),
+        Some((_, table)) => format!("{}.{}", table.schema_name(), table.name()),
+        None if wanted == 0 => "-".into(),
+        None => wanted.to_string(),
+    }))
 }
 
 fn format_type(_: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {

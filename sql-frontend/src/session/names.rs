@@ -155,6 +155,11 @@ impl bind::Catalog for Names {
         }
     }
 
+    fn regclass(&self, name: &str) -> Option<u32> {
+        let (schema, name) = functions::split_name(name).ok()?;
+        functions::relation_oid(self, schema.as_deref(), &name)
+    }
+
     fn function(&self, schema: Option<&str>, name: &str, args: &[PgType]) -> Option<Resolved> {
         functions::resolve(&self.link, schema, name, args)
     }

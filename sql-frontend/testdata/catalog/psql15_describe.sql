@@ -25,7 +25,7 @@ SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{accounts}';
+WHERE c.oid = '@accounts';
 
 SELECT a.attname,
   pg_catalog.format_type(a.atttypid, a.atttypmod),
@@ -38,14 +38,14 @@ SELECT a.attname,
   a.attidentity,
   a.attgenerated
 FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = '{accounts}' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = '@accounts' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 SELECT c2.relname, i.indisprimary, i.indisunique, i.indisclustered, i.indisvalid, pg_catalog.pg_get_indexdef(i.indexrelid, 0, true),
   pg_catalog.pg_get_constraintdef(con.oid, true), contype, condeferrable, condeferred, i.indisreplident, c2.reltablespace
 FROM pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_index i
   LEFT JOIN pg_catalog.pg_constraint con ON (conrelid = i.indrelid AND conindid = i.indexrelid AND contype IN ('p','u','x'))
-WHERE c.oid = '{accounts}' AND c.oid = i.indrelid AND i.indexrelid = c2.oid
+WHERE c.oid = '@accounts' AND c.oid = i.indrelid AND i.indexrelid = c2.oid
 ORDER BY i.indisprimary DESC, c2.relname;
 
 SELECT pol.polname, pol.polpermissive,
@@ -59,7 +59,7 @@ SELECT pol.polname, pol.polpermissive,
     WHEN 'd' THEN 'DELETE'
     END AS cmd
 FROM pg_catalog.pg_policy pol
-WHERE pol.polrelid = '{accounts}' ORDER BY 1;
+WHERE pol.polrelid = '@accounts' ORDER BY 1;
 
 SELECT oid, stxrelid::pg_catalog.regclass, stxnamespace::pg_catalog.regnamespace::pg_catalog.text AS nsp, stxname,
 pg_catalog.pg_get_statisticsobjdef_columns(oid) AS columns,
@@ -68,7 +68,7 @@ pg_catalog.pg_get_statisticsobjdef_columns(oid) AS columns,
   'm' = any(stxkind) AS mcv_enabled,
 stxstattarget
 FROM pg_catalog.pg_statistic_ext
-WHERE stxrelid = '{accounts}'
+WHERE stxrelid = '@accounts'
 ORDER BY nsp, stxname;
 
 SELECT pubname
@@ -77,7 +77,7 @@ SELECT pubname
 FROM pg_catalog.pg_publication p
      JOIN pg_catalog.pg_publication_namespace pn ON p.oid = pn.pnpubid
      JOIN pg_catalog.pg_class pc ON pc.relnamespace = pn.pnnspid
-WHERE pc.oid ='{accounts}' and pg_catalog.pg_relation_is_publishable('{accounts}')
+WHERE pc.oid ='@accounts' and pg_catalog.pg_relation_is_publishable('@accounts')
 UNION
 SELECT pubname
      , pg_get_expr(pr.prqual, c.oid)
@@ -89,24 +89,24 @@ SELECT pubname
         ELSE NULL END) FROM pg_catalog.pg_publication p
      JOIN pg_catalog.pg_publication_rel pr ON p.oid = pr.prpubid
      JOIN pg_catalog.pg_class c ON c.oid = pr.prrelid
-WHERE pr.prrelid = '{accounts}'
+WHERE pr.prrelid = '@accounts'
 UNION
 SELECT pubname
      , NULL
      , NULL
 FROM pg_catalog.pg_publication p
-WHERE p.puballtables AND pg_catalog.pg_relation_is_publishable('{accounts}')
+WHERE p.puballtables AND pg_catalog.pg_relation_is_publishable('@accounts')
 ORDER BY 1;
 
 SELECT c.oid::pg_catalog.regclass
 FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
-WHERE c.oid = i.inhparent AND i.inhrelid = '{accounts}'
+WHERE c.oid = i.inhparent AND i.inhrelid = '@accounts'
   AND c.relkind != 'p' AND c.relkind != 'I'
 ORDER BY inhseqno;
 
 SELECT c.oid::pg_catalog.regclass, c.relkind, inhdetachpending, pg_catalog.pg_get_expr(c.relpartbound, c.oid)
 FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
-WHERE c.oid = i.inhrelid AND i.inhparent = '{accounts}'
+WHERE c.oid = i.inhrelid AND i.inhparent = '@accounts'
 ORDER BY pg_catalog.pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT', c.oid::pg_catalog.regclass::pg_catalog.text;
 
 SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c.relrowsecurity, c.relforcerowsecurity, false AS relhasoids, c.relispartition, pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from pg_catalog.unnest(tc.reloptions) x), ', ')
@@ -114,7 +114,7 @@ SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{accounts}';
+WHERE c.oid = '@accounts';
 
 SELECT a.attname,
   pg_catalog.format_type(a.atttypid, a.atttypmod),
@@ -131,7 +131,7 @@ SELECT a.attname,
   CASE WHEN a.attstattarget=-1 THEN NULL ELSE a.attstattarget END AS attstattarget,
   pg_catalog.col_description(a.attrelid, a.attnum)
 FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = '{accounts}' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = '@accounts' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 SELECT c.oid,
@@ -147,7 +147,7 @@ SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{items}';
+WHERE c.oid = '@items';
 
 SELECT a.attname,
   pg_catalog.format_type(a.atttypid, a.atttypmod),
@@ -160,19 +160,19 @@ SELECT a.attname,
   a.attidentity,
   a.attgenerated
 FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = '{items}' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = '@items' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 SELECT c2.relname, i.indisprimary, i.indisunique, i.indisclustered, i.indisvalid, pg_catalog.pg_get_indexdef(i.indexrelid, 0, true),
   pg_catalog.pg_get_constraintdef(con.oid, true), contype, condeferrable, condeferred, i.indisreplident, c2.reltablespace
 FROM pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_index i
   LEFT JOIN pg_catalog.pg_constraint con ON (conrelid = i.indrelid AND conindid = i.indexrelid AND contype IN ('p','u','x'))
-WHERE c.oid = '{items}' AND c.oid = i.indrelid AND i.indexrelid = c2.oid
+WHERE c.oid = '@items' AND c.oid = i.indrelid AND i.indexrelid = c2.oid
 ORDER BY i.indisprimary DESC, c2.relname;
 
 SELECT r.conname, pg_catalog.pg_get_constraintdef(r.oid, true)
 FROM pg_catalog.pg_constraint r
-WHERE r.conrelid = '{items}' AND r.contype = 'c'
+WHERE r.conrelid = '@items' AND r.contype = 'c'
 ORDER BY 1;
 
 SELECT pol.polname, pol.polpermissive,
@@ -186,7 +186,7 @@ SELECT pol.polname, pol.polpermissive,
     WHEN 'd' THEN 'DELETE'
     END AS cmd
 FROM pg_catalog.pg_policy pol
-WHERE pol.polrelid = '{items}' ORDER BY 1;
+WHERE pol.polrelid = '@items' ORDER BY 1;
 
 SELECT oid, stxrelid::pg_catalog.regclass, stxnamespace::pg_catalog.regnamespace::pg_catalog.text AS nsp, stxname,
 pg_catalog.pg_get_statisticsobjdef_columns(oid) AS columns,
@@ -195,7 +195,7 @@ pg_catalog.pg_get_statisticsobjdef_columns(oid) AS columns,
   'm' = any(stxkind) AS mcv_enabled,
 stxstattarget
 FROM pg_catalog.pg_statistic_ext
-WHERE stxrelid = '{items}'
+WHERE stxrelid = '@items'
 ORDER BY nsp, stxname;
 
 SELECT pubname
@@ -204,7 +204,7 @@ SELECT pubname
 FROM pg_catalog.pg_publication p
      JOIN pg_catalog.pg_publication_namespace pn ON p.oid = pn.pnpubid
      JOIN pg_catalog.pg_class pc ON pc.relnamespace = pn.pnnspid
-WHERE pc.oid ='{items}' and pg_catalog.pg_relation_is_publishable('{items}')
+WHERE pc.oid ='@items' and pg_catalog.pg_relation_is_publishable('@items')
 UNION
 SELECT pubname
      , pg_get_expr(pr.prqual, c.oid)
@@ -216,24 +216,24 @@ SELECT pubname
         ELSE NULL END) FROM pg_catalog.pg_publication p
      JOIN pg_catalog.pg_publication_rel pr ON p.oid = pr.prpubid
      JOIN pg_catalog.pg_class c ON c.oid = pr.prrelid
-WHERE pr.prrelid = '{items}'
+WHERE pr.prrelid = '@items'
 UNION
 SELECT pubname
      , NULL
      , NULL
 FROM pg_catalog.pg_publication p
-WHERE p.puballtables AND pg_catalog.pg_relation_is_publishable('{items}')
+WHERE p.puballtables AND pg_catalog.pg_relation_is_publishable('@items')
 ORDER BY 1;
 
 SELECT c.oid::pg_catalog.regclass
 FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
-WHERE c.oid = i.inhparent AND i.inhrelid = '{items}'
+WHERE c.oid = i.inhparent AND i.inhrelid = '@items'
   AND c.relkind != 'p' AND c.relkind != 'I'
 ORDER BY inhseqno;
 
 SELECT c.oid::pg_catalog.regclass, c.relkind, inhdetachpending, pg_catalog.pg_get_expr(c.relpartbound, c.oid)
 FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
-WHERE c.oid = i.inhrelid AND i.inhparent = '{items}'
+WHERE c.oid = i.inhrelid AND i.inhparent = '@items'
 ORDER BY pg_catalog.pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT', c.oid::pg_catalog.regclass::pg_catalog.text;
 
 SELECT c.oid,
@@ -249,14 +249,14 @@ SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{accounts_balance}';
+WHERE c.oid = '@accounts_balance';
 
 SELECT a.attname,
   pg_catalog.format_type(a.atttypid, a.atttypmod),
-  CASE WHEN a.attnum <= (SELECT i.indnkeyatts FROM pg_catalog.pg_index i WHERE i.indexrelid = '{accounts_balance}') THEN 'yes' ELSE 'no' END AS is_key,
+  CASE WHEN a.attnum <= (SELECT i.indnkeyatts FROM pg_catalog.pg_index i WHERE i.indexrelid = '@accounts_balance') THEN 'yes' ELSE 'no' END AS is_key,
   pg_catalog.pg_get_indexdef(a.attrelid, a.attnum, TRUE) AS indexdef
 FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = '{accounts_balance}' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = '@accounts_balance' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 SELECT i.indisunique, i.indisprimary, i.indisclustered, i.indisvalid,
@@ -266,7 +266,7 @@ i.indisreplident,
 i.indnullsnotdistinct,
   a.amname, c2.relname, pg_catalog.pg_get_expr(i.indpred, i.indrelid, true)
 FROM pg_catalog.pg_index i, pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_am a
-WHERE i.indexrelid = c.oid AND c.oid = '{accounts_balance}' AND c.relam = a.oid
+WHERE i.indexrelid = c.oid AND c.oid = '@accounts_balance' AND c.relam = a.oid
 AND i.indrelid = c2.oid;
 
 SELECT c.oid,
@@ -282,7 +282,7 @@ SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{items_c_seq}';
+WHERE c.oid = '@items_c_seq';
 
 SELECT pg_catalog.format_type(seqtypid, NULL) AS "Type",
        seqstart AS "Start",
@@ -292,7 +292,7 @@ SELECT pg_catalog.format_type(seqtypid, NULL) AS "Type",
        CASE WHEN seqcycle THEN 'yes' ELSE 'no' END AS "Cycles?",
        seqcache AS "Cache"
 FROM pg_catalog.pg_sequence
-WHERE seqrelid = '{items_c_seq}';
+WHERE seqrelid = '@items_c_seq';
 
 SELECT pg_catalog.quote_ident(nspname) || '.' ||
    pg_catalog.quote_ident(relname) || '.' ||
@@ -306,7 +306,7 @@ INNER JOIN pg_catalog.pg_attribute a ON (
  a.attnum=d.refobjsubid)
 WHERE d.classid='pg_catalog.pg_class'::pg_catalog.regclass
  AND d.refclassid='pg_catalog.pg_class'::pg_catalog.regclass
- AND d.objid='{items_c_seq}'
+ AND d.objid='@items_c_seq'
  AND d.deptype IN ('a', 'i');
 
 SELECT c.oid,
@@ -321,7 +321,7 @@ SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{app.things}';
+WHERE c.oid = '@app.things';
 
 SELECT a.attname,
   pg_catalog.format_type(a.atttypid, a.atttypmod),
@@ -334,14 +334,14 @@ SELECT a.attname,
   a.attidentity,
   a.attgenerated
 FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = '{app.things}' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = '@app.things' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 SELECT c2.relname, i.indisprimary, i.indisunique, i.indisclustered, i.indisvalid, pg_catalog.pg_get_indexdef(i.indexrelid, 0, true),
   pg_catalog.pg_get_constraintdef(con.oid, true), contype, condeferrable, condeferred, i.indisreplident, c2.reltablespace
 FROM pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_index i
   LEFT JOIN pg_catalog.pg_constraint con ON (conrelid = i.indrelid AND conindid = i.indexrelid AND contype IN ('p','u','x'))
-WHERE c.oid = '{app.things}' AND c.oid = i.indrelid AND i.indexrelid = c2.oid
+WHERE c.oid = '@app.things' AND c.oid = i.indrelid AND i.indexrelid = c2.oid
 ORDER BY i.indisprimary DESC, c2.relname;
 
 SELECT pol.polname, pol.polpermissive,
@@ -355,7 +355,7 @@ SELECT pol.polname, pol.polpermissive,
     WHEN 'd' THEN 'DELETE'
     END AS cmd
 FROM pg_catalog.pg_policy pol
-WHERE pol.polrelid = '{app.things}' ORDER BY 1;
+WHERE pol.polrelid = '@app.things' ORDER BY 1;
 
 SELECT oid, stxrelid::pg_catalog.regclass, stxnamespace::pg_catalog.regnamespace::pg_catalog.text AS nsp, stxname,
 pg_catalog.pg_get_statisticsobjdef_columns(oid) AS columns,
@@ -364,7 +364,7 @@ pg_catalog.pg_get_statisticsobjdef_columns(oid) AS columns,
   'm' = any(stxkind) AS mcv_enabled,
 stxstattarget
 FROM pg_catalog.pg_statistic_ext
-WHERE stxrelid = '{app.things}'
+WHERE stxrelid = '@app.things'
 ORDER BY nsp, stxname;
 
 SELECT pubname
@@ -373,7 +373,7 @@ SELECT pubname
 FROM pg_catalog.pg_publication p
      JOIN pg_catalog.pg_publication_namespace pn ON p.oid = pn.pnpubid
      JOIN pg_catalog.pg_class pc ON pc.relnamespace = pn.pnnspid
-WHERE pc.oid ='{app.things}' and pg_catalog.pg_relation_is_publishable('{app.things}')
+WHERE pc.oid ='@app.things' and pg_catalog.pg_relation_is_publishable('@app.things')
 UNION
 SELECT pubname
      , pg_get_expr(pr.prqual, c.oid)
@@ -385,31 +385,31 @@ SELECT pubname
         ELSE NULL END) FROM pg_catalog.pg_publication p
      JOIN pg_catalog.pg_publication_rel pr ON p.oid = pr.prpubid
      JOIN pg_catalog.pg_class c ON c.oid = pr.prrelid
-WHERE pr.prrelid = '{app.things}'
+WHERE pr.prrelid = '@app.things'
 UNION
 SELECT pubname
      , NULL
      , NULL
 FROM pg_catalog.pg_publication p
-WHERE p.puballtables AND pg_catalog.pg_relation_is_publishable('{app.things}')
+WHERE p.puballtables AND pg_catalog.pg_relation_is_publishable('@app.things')
 ORDER BY 1;
 
 SELECT c.oid::pg_catalog.regclass
 FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
-WHERE c.oid = i.inhparent AND i.inhrelid = '{app.things}'
+WHERE c.oid = i.inhparent AND i.inhrelid = '@app.things'
   AND c.relkind != 'p' AND c.relkind != 'I'
 ORDER BY inhseqno;
 
 SELECT c.oid::pg_catalog.regclass, c.relkind, inhdetachpending, pg_catalog.pg_get_expr(c.relpartbound, c.oid)
 FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
-WHERE c.oid = i.inhrelid AND i.inhparent = '{app.things}'
+WHERE c.oid = i.inhrelid AND i.inhparent = '@app.things'
 ORDER BY pg_catalog.pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT', c.oid::pg_catalog.regclass::pg_catalog.text;
 
 SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c.relrowsecurity, c.relforcerowsecurity, false AS relhasoids, c.relispartition, '', c.reltablespace, CASE WHEN c.reloftype = 0 THEN '' ELSE c.reloftype::pg_catalog.regtype::pg_catalog.text END, c.relpersistence, c.relreplident, am.amname
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{app.things_id_seq}';
+WHERE c.oid = '@app.things_id_seq';
 
 SELECT pg_catalog.format_type(seqtypid, NULL) AS "Type",
        seqstart AS "Start",
@@ -419,7 +419,7 @@ SELECT pg_catalog.format_type(seqtypid, NULL) AS "Type",
        CASE WHEN seqcycle THEN 'yes' ELSE 'no' END AS "Cycles?",
        seqcache AS "Cache"
 FROM pg_catalog.pg_sequence
-WHERE seqrelid = '{app.things_id_seq}';
+WHERE seqrelid = '@app.things_id_seq';
 
 SELECT pg_catalog.quote_ident(nspname) || '.' ||
    pg_catalog.quote_ident(relname) || '.' ||
@@ -433,21 +433,21 @@ INNER JOIN pg_catalog.pg_attribute a ON (
  a.attnum=d.refobjsubid)
 WHERE d.classid='pg_catalog.pg_class'::pg_catalog.regclass
  AND d.refclassid='pg_catalog.pg_class'::pg_catalog.regclass
- AND d.objid='{app.things_id_seq}'
+ AND d.objid='@app.things_id_seq'
  AND d.deptype IN ('a', 'i');
 
 SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c.relrowsecurity, c.relforcerowsecurity, false AS relhasoids, c.relispartition, '', c.reltablespace, CASE WHEN c.reloftype = 0 THEN '' ELSE c.reloftype::pg_catalog.regtype::pg_catalog.text END, c.relpersistence, c.relreplident, am.amname
 FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
-WHERE c.oid = '{app.things_pkey}';
+WHERE c.oid = '@app.things_pkey';
 
 SELECT a.attname,
   pg_catalog.format_type(a.atttypid, a.atttypmod),
-  CASE WHEN a.attnum <= (SELECT i.indnkeyatts FROM pg_catalog.pg_index i WHERE i.indexrelid = '{app.things_pkey}') THEN 'yes' ELSE 'no' END AS is_key,
+  CASE WHEN a.attnum <= (SELECT i.indnkeyatts FROM pg_catalog.pg_index i WHERE i.indexrelid = '@app.things_pkey') THEN 'yes' ELSE 'no' END AS is_key,
   pg_catalog.pg_get_indexdef(a.attrelid, a.attnum, TRUE) AS indexdef
 FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = '{app.things_pkey}' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = '@app.things_pkey' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 SELECT i.indisunique, i.indisprimary, i.indisclustered, i.indisvalid,
@@ -457,7 +457,7 @@ i.indisreplident,
 i.indnullsnotdistinct,
   a.amname, c2.relname, pg_catalog.pg_get_expr(i.indpred, i.indrelid, true)
 FROM pg_catalog.pg_index i, pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_am a
-WHERE i.indexrelid = c.oid AND c.oid = '{app.things_pkey}' AND c.relam = a.oid
+WHERE i.indexrelid = c.oid AND c.oid = '@app.things_pkey' AND c.relam = a.oid
 AND i.indrelid = c2.oid;
 
 SELECT c.oid,
@@ -1178,7 +1178,5 @@ FROM pg_catalog.pg_opclass c
   LEFT JOIN pg_catalog.pg_type t ON t.oid = c.opcintype
   LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
 ORDER BY 1, 2, 4;
-
-SELECT 'now'::pg_catalog.regproc::pg_catalog.oid;
 
 SELECT pg_catalog.pg_get_functiondef(1299);

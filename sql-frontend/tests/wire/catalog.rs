@@ -1,7 +1,7 @@
 //! What tools ask the catalogs: every query of psql 15's backslash commands and of its completion is answered.
 //!
 //! The files in `testdata/catalog` hold the queries as psql sends them (`psql -E`, and a server's log while the tab key
-//! is pressed), separated by empty lines, with `{name}` where psql puts the OID of that relation.
+//! is pressed), separated by empty lines, with `@name` where psql puts the OID of that relation.
 
 use crate::session::{one, rows, run};
 use crate::standin::Node;
@@ -17,10 +17,10 @@ const TABLES: &str = "
 async fn queries(client: &Client, file: &str) -> Vec<String> {
     let path = format!("{}/testdata/catalog/{file}", env!("CARGO_MANIFEST_DIR"));
     let mut text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    while let Some(start) = text.find("'{") {
-        let end = start + text[start..].find("}'").expect("a closing brace");
+    while let Some(start) = text.find("'@") {
+        let end = start + 2 + text[start + 2..].find('\'').expect("a closing quote");
         let oid = one(client, &format!("select '{}'::regclass::oid", &text[start + 2..end])).await;
-        text.replace_range(start..end + 2, &format!("'{oid}'"));
+        text.replace_range(start..end + 1, &format!("'{oid}'"));
     }
     text.split("\n\n").map(str::to_string).filter(|q| !q.trim().is_empty()).collect()
 }

@@ -122,6 +122,24 @@ async fn deep_expressions_do_not_overflow_the_stack() {
         format!("select 1 where 1 = 1{}", " or 1 = 2".repeat(400)),
         format!("select {}true", "not ".repeat(60)),
         format!("select case when true then {}1{} end", "case when true then ".repeat(30), " end".repeat(30)),
+        format!("select {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("select {}1{}", "(select ".repeat(60), ")".repeat(60)),
+        format!("select {}1{}", "(select ".repeat(20_000), ")".repeat(20_000)),
+        format!("select 1{}", " union all select 1".repeat(300)),
+        format!("select 1{}", " union all select 1".repeat(20_000)),
+        format!("select 1{}", " union select 1".repeat(100)),
+        format!("select 1 where 1 = 1{}", " or 1 = 2".repeat(10_000)),
+        format!("select 1 where 1 in (0{})", ", 123456".repeat(125_000)),
+        format!("select array[0{}]", ", 123456".repeat(50_000)),
+        format!("values (0){}", ", (1)".repeat(20_000)),
+        format!("select {}1{}", "abs(".repeat(100), ")".repeat(100)),
+        format!("select * from {}(select 1) a{}", "(".repeat(40), ")".repeat(40)),
+        format!("select 1{}", "::int".repeat(5_000)),
+        format!("select '{}'::int[]", "{".repeat(100_000)),
+        format!(
+            "with {} select 1",
+            (0..300).map(|i| format!("c{i} as (select 1)")).collect::<Vec<_>>().join(", ")
+        ),
     ] {
         // An answer or an error; what matters is that the server is still there.
         let _ = client.simple_query(&sql).await;

@@ -73,6 +73,12 @@ pub static TABLES: &[Spec] = &[
     Spec(PG, "pg_publication_namespace", "oid:oid pnpubid:oid pnnspid:oid", Make::Empty),
     Spec(PG, "pg_publication_tables", "pubname:name schemaname:name tablename:name", Make::Empty),
     Spec(PG, "pg_subscription", "oid:oid subname:name", Make::Empty),
+    Spec(
+        PG,
+        "pg_user_mappings",
+        "umid:oid srvid:oid srvname:name umuser:oid usename:name umoptions:_text",
+        Make::Empty,
+    ),
     Spec(PG, "pg_foreign_table", "ftrelid:oid ftserver:oid ftoptions:_text", Make::Empty),
     Spec(PG, "pg_foreign_server", "oid:oid srvname:name srvowner:oid srvfdw:oid", Make::Empty),
     Spec(PG, "pg_foreign_data_wrapper", "oid:oid fdwname:name fdwowner:oid", Make::Empty),

@@ -126,6 +126,11 @@ pub fn all() -> impl Iterator<Item = (u32, &'static Arc<Virtual>)> {
     REGISTRY.values().map(|table| (table.oid, table))
 }
 
+/// Relations of `pg_catalog` that are functions too, without arguments.
+pub fn is_function(name: &str) -> bool {
+    name == "pg_timezone_names"
+}
+
 /// Relations of `pg_catalog` that never have rows.
 pub fn is_always_empty(name: &str) -> bool {
     REGISTRY.get(&("pg_catalog", name)).is_some_and(|table| matches!(table.make, Make::Empty))

@@ -60,7 +60,8 @@ pub static TABLES: &[Spec] = &[
     Spec(
         PG,
         "pg_language",
-        "oid:oid lanname:name lanowner:oid lanispl:bool lanpltrusted:bool lanacl:_text",
+        "oid:oid lanname:name lanowner:oid lanispl:bool lanpltrusted:bool lanplcallfoid:oid laninline:oid \
+         lanvalidator:oid lanacl:_text",
         Make::Now(languages),
     ),
 ];
@@ -243,5 +244,15 @@ fn tablespaces(_: &SessionView) -> Result<Rows, SqlError> {
 }
 
 fn languages(_: &SessionView) -> Result<Rows, SqlError> {
-    Ok(vec![vec![Oid(14), text("sql"), Oid(oid::ROOT), Bool(false), Bool(true), Null]])
+    Ok(vec![vec![
+        Oid(14),
+        text("sql"),
+        Oid(oid::ROOT),
+        Bool(false),
+        Bool(true),
+        Oid(0),
+        Oid(0),
+        Oid(0),
+        Null,
+    ]])
 }

@@ -1,7 +1,14 @@
 //! Settings and sessions.
 
 use super::{Make, Rows, Spec, int4, text};
-use crate::{error::SqlError, session::view::SessionView, types::Datum};
+use crate::{
+    error::SqlError,
+    session::view::SessionView,
+    types::{
+        Datum, Interval,
+        datetime::{NamedZone, zones_at},
+    },
+};
 
 const PG: &str = "pg_catalog";
 
@@ -21,7 +28,28 @@ pub static TABLES: &[Spec] = &[
          backend_type:text",
         Make::Now(activity),
     ),
+    Spec(
+        PG,
+        "pg_timezone_names",
+        "name:text abbrev:text utc_offset:interval is_dst:bool",
+        Make::Now(time_zones),
+    ),
 ];
+
+/// Also a function of this name, see [`super::is_function`].
+fn time_zones(view: &SessionView) -> Result<Rows, SqlError> {
+    let now = view.shared.env.clock().physical().unix_micros() as i64;
+    let row = |zone: NamedZone| {
+        let micros = i64::from(zone.offset) * 1_000_000;
+        vec![
+            text(zone.name),
+            text(zone.abbreviation),
+            Datum::Interval(Interval { micros, ..Interval::default() }),
+            Datum::Bool(zone.summer),
+        ]
+    };
+    Ok(zones_at(now).map(row).collect())
+}
 
 fn settings(view: &SessionView) -> Result<Rows, SqlError> {
     let row = |shown: crate::session::settings::Shown| {

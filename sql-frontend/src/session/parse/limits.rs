@@ -12,12 +12,17 @@ pub(super) const MAX_NESTING: usize = 128;
 /// Operators in one expression: chains of them become trees just as deep.
 const MAX_CHAIN: usize = 1000;
 
+/// Set operations in one statement: their tree is as deep as the chain is long, and each level is planned on its own.
+const MAX_SETS: usize = 200;
+
 /// 54001 for a chain of operators that is too long.
 pub(super) fn limit_chains(tokens: &[TokenWithSpan], lines: &Lines<'_>) -> Result<(), SqlError> {
     let mut run = 0;
+    let mut sets = 0;
     for token in tokens {
         match &token.token {
-            Token::Comma | Token::SemiColon => run = 0,
+            Token::Comma => run = 0,
+            Token::SemiColon => (run, sets) = (0, 0),
             Token::Word(word) => match word.keyword {
                 Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES | Keyword::SET => run = 0,
                 Keyword::AND
@@ -25,17 +30,15 @@ pub(super) fn limit_chains(tokens: &[TokenWithSpan], lines: &Lines<'_>) -> Resul
                 | Keyword::NOT
                 | Keyword::IS
                 | Keyword::JOIN
-                | Keyword::UNION
-                | Keyword::EXCEPT
-                | Keyword::INTERSECT
                 | Keyword::COLLATE => run += 1,
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => sets += 1,
                 _ => {}
             },
             Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen => {}
             _ => run += 1,
         }
         // An `AND` of comparisons counts each of them twice.
-        if run > 2 * MAX_CHAIN {
+        if run > 2 * MAX_CHAIN || sets > MAX_SETS {
             return Err(too_complex().at(lines.char_at(token.span.start.line, token.span.start.column)));
         }
     }
@@ -44,6 +47,9 @@ pub(super) fn limit_chains(tokens: &[TokenWithSpan], lines: &Lines<'_>) -> Resul
 
 pub(super) fn too_complex() -> SqlError {
     SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
-        .detail(format!("Expressions may nest {MAX_NESTING} deep and chain {MAX_CHAIN} operators."))
+        .detail(format!(
+            "Expressions may nest {MAX_NESTING} deep and chain {MAX_CHAIN} operators; a statement may combine \
+             {MAX_SETS} queries."
+        ))
         .hint("Use IN (…) or VALUES for long lists.")
 }

@@ -3,6 +3,7 @@
 
 mod command;
 mod copy;
+mod dialect;
 mod limits;
 mod place;
 mod reader;
@@ -10,20 +11,21 @@ mod settings;
 
 pub use command::{Command, Copy, CopyOptions, CopySource, Discard, Level, Modes, Parsed};
 
+pub use dialect::Dialect;
+
 use crate::error::{SqlError, SqlState};
 use limits::MAX_NESTING;
 use place::{Lines, lower_first, near, syntax_error};
 use reader::Reader;
 use sqlparser::{
     ast::{Expr, Ident},
-    dialect::PostgreSqlDialect,
     parser::Parser,
     tokenizer::{Token, Tokenizer},
 };
 
 /// Parses a whole text; an error anywhere means that nothing of it runs, as in PostgreSQL.
 pub fn parse(sql: &str) -> Result<Vec<Parsed>, SqlError> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = Dialect;
     let lines = Lines::new(sql);
     let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| {
         let position = lines.char_at(error.location.line, error.location.column);
@@ -54,7 +56,7 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>, SqlError> {
 
 /// Parses one expression from the catalog (a default, a condition).
 pub fn parse_expression(sql: &str) -> Result<Expr, SqlError> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = Dialect;
     let parsed = Parser::new(&dialect)
         .with_recursion_limit(MAX_NESTING)
         .try_with_sql(sql)

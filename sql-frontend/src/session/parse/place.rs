@@ -1,9 +1,9 @@
 //! Places in the text, and syntax errors as PostgreSQL words them.
 
+use super::dialect::Dialect;
 use super::limits::too_complex;
 use crate::error::{SqlError, SqlState};
 use sqlparser::{
-    dialect::PostgreSqlDialect,
     parser::ParserError,
     tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace},
 };
@@ -63,7 +63,7 @@ pub(super) fn syntax_error(error: ParserError, sql: &str, lines: &Lines<'_>) -> 
     });
     match place {
         Some((message, line, column)) if message.contains("found: ") => {
-            let dialect = PostgreSqlDialect {};
+            let dialect = Dialect;
             let at = lines.byte_at(line, column);
             let token = Tokenizer::new(&dialect, &sql[at..]).tokenize_with_location().ok();
             let word = token.and_then(|tokens| {

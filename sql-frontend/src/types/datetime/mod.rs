@@ -11,4 +11,4 @@ pub use interval::{
     add_to_timestamp, add_to_timestamptz, age, checked as checked_interval, parse_interval, round_micros,
 };
 pub use parse::{InputContext, fraction_micros, parse_date, parse_time, parse_timestamp, parse_timestamptz};
-pub use zone::TimeZone;
+pub use zone::{NamedZone, TimeZone, zones_at};

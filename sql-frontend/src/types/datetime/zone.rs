@@ -2,6 +2,7 @@
 
 use crate::{Result, SqlError, SqlState};
 use chrono::{Offset, TimeZone as _};
+use chrono_tz::{OffsetComponents, OffsetName};
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,6 +12,30 @@ pub enum TimeZone {
     /// Seconds east of Greenwich.
     Fixed(i32),
     Iana(chrono_tz::Tz),
+}
+
+/// A zone of the IANA database at an instant.
+pub struct NamedZone {
+    pub name: &'static str,
+    pub abbreviation: String,
+    /// Seconds east of Greenwich.
+    pub offset: i32,
+    /// Whether it is daylight-saving time there.
+    pub summer: bool,
+}
+
+/// All named zones as they are at an instant (microseconds since 1970 UTC).
+pub fn zones_at(micros: i64) -> impl Iterator<Item = NamedZone> {
+    let at = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default().naive_utc();
+    chrono_tz::TZ_VARIANTS.iter().map(move |zone| {
+        let offset = zone.offset_from_utc_datetime(&at);
+        NamedZone {
+            name: zone.name(),
+            abbreviation: offset.abbreviation().unwrap_or_default().to_string(),
+            offset: offset.fix().local_minus_utc(),
+            summer: !offset.dst_offset().is_zero(),
+        }
+    })
 }
 
 const MICROS: i64 = 1_000_000;
