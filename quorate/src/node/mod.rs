@@ -50,7 +50,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
         ..EnvConfig::new(node)
     })?;
     let mut stop = Signals::new()?;
-    let sql_threads = SqlThreads::start(crate::STACK_BYTES)?;
+    let sql_threads = SqlThreads::start()?;
 
     let storage = Storage::open(&env, &data).context("cannot open the data directory")?;
     let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join);

@@ -11,13 +11,9 @@ const NICENESS: i32 = 5;
 pub struct SqlThreads(Option<Runtime>);
 
 impl SqlThreads {
-    pub fn start(stack_bytes: usize) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .thread_name("sql")
-            .thread_stack_size(stack_bytes)
-            .on_thread_start(step_back)
-            .enable_all()
-            .build()?;
+    pub fn start() -> io::Result<Self> {
+        let runtime =
+            Builder::new_multi_thread().thread_name("sql").on_thread_start(step_back).enable_all().build()?;
         Ok(SqlThreads(Some(runtime)))
     }
 
