@@ -8,9 +8,11 @@ use quorate_proto::{
 };
 use std::time::Duration;
 
-/// One request carries at most about this many bytes of keys and values, and with it one log entry: entries of other
-/// transactions wait behind it.
-const MAX_BYTES: usize = 256 << 10;
+/// Keys and values up to this many bytes are not cut: what lies in one shard is committed by one entry.
+const LARGE: usize = 1 << 20;
+/// More is cut into requests, and with them log entries, of about this many bytes: entries of other transactions wait
+/// behind each.
+const PIECE: usize = 256 << 10;
 
 /// All of a commit, or the share of one participant; each list in key order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +53,8 @@ impl Pieces {
     /// By shard as the map has it now, large shares cut into several.
     pub async fn group(&self, router: &Router, deadline: Duration) -> Result<Vec<Part>, SendError> {
         let mut grouping = Grouping { router, deadline, current: None };
+        let all: usize = self.writes.iter().map(size).sum();
+        let most = if all <= LARGE { LARGE } else { PIECE };
         let mut parts: Vec<(Part, usize)> = Vec::new();
         // Writes and checks walk through the shards together, so that a key's check stays beside its write.
         let (mut checks, mut writes) = (self.checks.iter().peekable(), self.writes.iter().peekable());
@@ -63,7 +67,7 @@ impl Pieces {
             };
             let shard = grouping.shard_of(&key).await?.id;
             let part = match parts.last_mut() {
-                Some((part, bytes)) if part.shard == shard && *bytes < MAX_BYTES => (part, bytes),
+                Some((part, bytes)) if part.shard == shard && *bytes < most => (part, bytes),
                 _ => {
                     parts.push((Part { shard, ..Part::default() }, 0));
                     let Some((part, bytes)) = parts.last_mut() else { break };

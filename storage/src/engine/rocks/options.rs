@@ -2,7 +2,8 @@
 
 use crate::engine::Family;
 use rocksdb::{
-    BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options, SliceTransform, WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, LogLevel, LruCacheOptions, Options,
+    SliceTransform, WriteBufferManager,
 };
 use std::sync::OnceLock;
 
@@ -38,8 +39,16 @@ fn prefix(raw: &[u8]) -> &[u8] {
     }
 }
 
+/// Few shards: a block that is larger than its shard of the cache is read from the file again and again.
+const CACHE_SHARD_BITS: i32 = 3;
+/// Bytes of one piece of an index or a filter.
+const PARTITION: usize = 8 << 10;
+
 pub(super) fn database(caps: &RocksOptions) -> Options {
-    let cache = Cache::new_lru_cache(caps.block_cache);
+    let mut lru = LruCacheOptions::default();
+    lru.set_capacity(caps.block_cache);
+    lru.set_num_shard_bits(CACHE_SHARD_BITS);
+    let cache = Cache::new_lru_cache_opts(&lru);
     let mut options = Options::default();
     options.create_if_missing(true);
     tables(&mut options, Some(&cache));
@@ -78,11 +87,16 @@ fn tables(options: &mut Options, cache: Option<&Cache>) {
     table.set_block_size(16 << 10);
     table.set_bloom_filter(10.0, false);
     table.set_whole_key_filtering(false);
+    // In pieces: whole, those of a file with a million keys are larger than many a cache.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(PARTITION);
     match cache {
         Some(cache) => {
             table.set_block_cache(cache);
             table.set_cache_index_and_filter_blocks(true);
             table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+            table.set_pin_top_level_index_and_filter(true);
         }
         None => table.disable_cache(),
     }
