@@ -205,8 +205,9 @@ fn view(shared: &Shared, now: Duration) -> View {
     }
 }
 
-/// Every member whose node answers has acknowledged in this term under its node's present promise, and knows that everything
-/// is committed.
+/// Every member whose node answers has acknowledged in this term under its node's present promise, holds the whole log, and
+/// knows that everything is committed. (That it knows the commit is not enough: a heartbeat follows on what a member has,
+/// and is acknowledged by one that lacks the rest.)
 fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: Duration) -> bool {
     let (appended, committed) = {
         let frontiers = shared.frontiers.lock();
@@ -220,9 +221,10 @@ fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: 
     shared.standing(&elections, leadership.term, |standing| {
         let mut others = others;
         others.all(|id| {
-            let knows =
-                elections.acks.get(id).is_some_and(|a| a.term == leadership.term && a.commit == committed);
-            (knows && standing.is_fortified(*id)) || !standing.reaches(*id, now)
+            let up_to_date = elections.acks.get(id).is_some_and(|ack| {
+                ack.term == leadership.term && ack.commit == committed && ack.matched == committed
+            });
+            (up_to_date && standing.is_fortified(*id)) || !standing.reaches(*id, now)
         })
     })
 }

@@ -13,6 +13,26 @@ pub(crate) struct Ack {
     pub epoch: Option<Epoch>,
     /// The commit position that the acknowledged message carried.
     pub commit: LogPosition,
+    /// Up to where the message says that the member's log agrees: what it carried, or else what it followed on.
+    pub matched: LogPosition,
+}
+
+impl Ack {
+    /// What is known of the member now; `None` if this one tells nothing new. What it was told adds up only under one
+    /// epoch: an earlier life of it may have known of a commit that the present one has not heard of, and a message that
+    /// was long under way tells it less than it knew.
+    pub fn after(self, known: Option<&Ack>) -> Option<Ack> {
+        let Some(known) = known else { return Some(self) };
+        let older_epoch = matches!((known.epoch, self.epoch), (Some(known), Some(new)) if new.is_older_than(&known));
+        if known.term > self.term || (known.term == self.term && older_epoch) {
+            return None;
+        }
+        if known.term != self.term || known.epoch != self.epoch {
+            return Some(self);
+        }
+        let (commit, matched) = (known.commit.max(self.commit), known.matched.max(self.matched));
+        Some(Ack { commit, matched, ..self })
+    }
 }
 
 pub(crate) struct Standing<'a> {
@@ -76,7 +96,12 @@ mod tests {
     }
 
     fn ack(term: u64, number: u64) -> Ack {
-        Ack { term, epoch: Some(epoch(number)), commit: LogPosition::default() }
+        Ack {
+            term,
+            epoch: Some(epoch(number)),
+            commit: LogPosition::default(),
+            matched: LogPosition::default(),
+        }
     }
 
     fn promise(number: u64, until: u64) -> Promise {
@@ -124,6 +149,23 @@ mod tests {
         let promises = [(2, promise(2, 500)), (3, promise(1, 500))];
         assert_eq!(lease(&[&[1, 2, 3]], &[(2, ack(5, 1)), (3, ack(4, 1))], &promises, 100), None);
         assert_eq!(lease(&[&[1, 2, 3]], &[(2, ack(5, 2))], &promises, 100), Some(500));
+    }
+
+    #[test]
+    fn what_a_member_was_told_before_it_restarted_counts_for_nothing() {
+        let at = |index| LogPosition { term: 5, index };
+        let told = |incarnation, index| Ack {
+            term: 5,
+            epoch: Some(Epoch { incarnation, number: 1 }),
+            commit: at(index),
+            matched: at(index),
+        };
+        let known = told(1, 10);
+        assert_eq!(told(1, 8).after(Some(&known)), Some(known), "answers out of order");
+        // Sent before the restart, taken after it.
+        assert_eq!(told(2, 8).after(Some(&known)).map(|ack| ack.commit), Some(at(8)));
+        assert_eq!(ack(4, 1).after(Some(&known)), None);
+        assert_eq!(ack(6, 1).after(Some(&known)), Some(ack(6, 1)));
     }
 
     #[test]

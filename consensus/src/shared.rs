@@ -267,21 +267,9 @@ impl Shared {
 
     /// An acknowledgement of `replica` for a message of `ack.term`.
     pub fn note_ack(&self, replica: u64, ack: Ack) {
-        let mut elections = self.elections.lock();
-        let stale = elections.acks.get(&replica).is_some_and(|known| {
-            known.term > ack.term
-                || known.term == ack.term
-                    && match (known.epoch, ack.epoch) {
-                        (Some(known), Some(new)) => new.is_older_than(&known),
-                        _ => false,
-                    }
-        });
-        if !stale {
-            let commit = match elections.acks.get(&replica) {
-                Some(known) if known.term == ack.term => known.commit.max(ack.commit),
-                _ => ack.commit,
-            };
-            elections.acks.insert(replica, Ack { commit, ..ack });
+        let acks = &mut self.elections.lock().acks;
+        if let Some(ack) = ack.after(acks.get(&replica)) {
+            acks.insert(replica, ack);
         }
     }
 

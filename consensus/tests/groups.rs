@@ -4,7 +4,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{Cluster, SHARD, ms, replica, replicas, run};
-use quorate_consensus::{ProposeError, ReadCertificate};
+use quorate_consensus::{ConsensusConfig, ProposeError, ReadCertificate};
 use quorate_env::NodeId;
 use quorate_proto::placement::ShardMode;
 use quorate_proto::{KvError, Replica, ReplicaId, ReplicaRole};
@@ -226,6 +226,31 @@ fn a_hand_over_whose_messages_are_lost_does_not_leave_a_leader_that_refuses_all(
             cluster.wait_leader_if(SHARD, 3 * SECOND, |_, t| t > term).await;
             cluster.write(SHARD, "b").await;
             cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+        });
+    }
+}
+
+/// A heartbeat is acknowledged by a member that lacks entries, too: it follows on what the member has.
+#[test]
+fn a_group_does_not_go_quiet_before_its_members_hold_the_whole_log() {
+    for seed in 0..3 {
+        run(seed, |world| async move {
+            let config = ConsensusConfig { quiet_after: ms(500), ..ConsensusConfig::default() };
+            let cluster = Cluster::with_config(world, 1..=3, config);
+            cluster.found(SHARD, 1..=3).await;
+            let (leader, _) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            let lagging = leader % 3 + 1;
+            // Long enough to lose the append, too short to lose the promise.
+            cluster.world.cut(NodeId(leader), NodeId(lagging));
+            cluster.write(SHARD, "b").await;
+            cluster.world.sleep(ms(150)).await;
+            cluster.world.heal();
+            let group = cluster.group(leader, SHARD);
+            cluster.eventually("the group is quiet", 10 * SECOND, || group.is_quiet()).await;
+            // What it was told last may still be on its way through its disk.
+            cluster.world.sleep(ms(50)).await;
+            assert_eq!(cluster.machine(lagging, SHARD).values(), ["a", "b"], "{}", cluster.describe(SHARD));
         });
     }
 }

@@ -163,7 +163,12 @@ where
         self.deadline = time::now() + self.patience;
         match answer.outcome {
             Outcome::Stored => {
-                let ack = Ack { term: flight.term, epoch: answer.epoch, commit: flight.commit };
+                let ack = Ack {
+                    term: flight.term,
+                    epoch: answer.epoch,
+                    commit: flight.commit,
+                    matched: position_or_zero(flight.last.as_ref()),
+                };
                 self.link.shared.note_ack(self.link.target.0, ack);
                 Ok(Ok(flight.last))
             }
