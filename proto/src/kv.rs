@@ -63,6 +63,8 @@ pub enum ShardOp {
     Heartbeat(#[n(0)] Heartbeat),
     #[n(8)]
     ReleaseLocks(#[n(0)] ReleaseLocks),
+    #[n(9)]
+    Waits(#[n(0)] Waits),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -362,6 +364,25 @@ pub struct Heartbeat {
     pub txn: TxnMeta,
 }
 
+/// Tells the deadlock detector for whom a transaction has been waiting in one shard; for nobody: no longer (PROTOCOL 19).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Waits {
+    /// The shard that owns this key keeps the edges of all.
+    #[n(0)]
+    pub keeper: Key,
+    #[n(1)]
+    pub txn: TxnId,
+    #[n(2)]
+    pub attempt: u32,
+    #[n(3)]
+    pub started: Timestamp,
+    /// Where it waits.
+    #[n(4)]
+    pub shard: ShardId,
+    #[n(5)]
+    pub blockers: Vec<TxnId>,
+}
+
 /// Drops unreplicated locks of a transaction that ended without writing in this shard.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReleaseLocks {
@@ -392,6 +413,9 @@ pub enum ShardReply {
     HeartbeatSeen(#[n(0)] TxnState),
     #[n(8)]
     Released,
+    /// The circle of waiters that the reporter is to break by giving up; empty if there is none, or another's to break.
+    #[n(9)]
+    Circle(#[n(0)] Vec<TxnId>),
 }
 
 /// What travels back: the reply, or the error, and news of the shard map if the caller's epochs were old.

@@ -10,6 +10,8 @@ pub struct ShardConfig {
     pub intent_patience: Duration,
     /// How long one waits for an unreplicated lock before asking whether its coordinator still lives.
     pub lock_patience: Duration,
+    /// How long one waits for a lock or an intent before the deadlock detector is told (PROTOCOL 19).
+    pub deadlock_patience: Duration,
     /// The pause between two such questions doubles up to this.
     pub push_pause_max: Duration,
     /// An undecided transaction whose coordinator has not been heard of for this long may be aborted by whoever needs it.
@@ -46,6 +48,7 @@ impl Default for ShardConfig {
             lock_wait: Duration::from_secs(10),
             intent_patience: Duration::from_millis(20),
             lock_patience: Duration::from_millis(500),
+            deadlock_patience: Duration::from_secs(1),
             push_pause_max: Duration::from_millis(500),
             coordinator_silence: Duration::from_secs(5),
             gateway_silence: Duration::from_millis(1500),

@@ -3,6 +3,7 @@
 
 use crate::{
     ShardConfig,
+    detector::Detector,
     latch::{LatchId, LatchSet, Latches},
     lock_table::{LockTable, Turn, WaiterId, Wakes},
     ts_cache::TsCache,
@@ -33,6 +34,8 @@ pub struct Core {
     pub latches: Latches,
     pub cache: TsCache,
     pub locks: LockTable,
+    /// Used in the one shard that keeps it for all.
+    pub detector: Detector,
     /// When someone first asked for a transaction without a record (on `Env::boottime`).
     pub asked: BTreeMap<TxnId, Duration>,
     /// Transactions that someone is pushing right now.
@@ -89,6 +92,7 @@ impl Leader {
                 latches: Latches::default(),
                 cache: TsCache::new(low_water, config.ts_cache_bytes),
                 locks,
+                detector: Detector::default(),
                 asked: BTreeMap::new(),
                 pushing: BTreeSet::new(),
                 latch_waiters: BTreeMap::new(),

@@ -11,6 +11,7 @@ mod admin;
 mod command;
 mod config;
 mod context;
+mod detector;
 mod eval;
 mod flusher;
 mod latch;

@@ -97,6 +97,10 @@ impl Replica {
                 self.leader()?.release_txn(request.txn);
                 Ok(ShardReply::Released)
             }
+            ShardOp::Waits(report) => {
+                let now = self.context.env.boottime();
+                Ok(ShardReply::Circle(self.leader()?.core().detector.report(&report, now)))
+            }
         }
     }
 
@@ -144,6 +148,7 @@ fn kind(op: &ShardOp) -> &'static str {
         ShardOp::QueryTxn(_) => "query",
         ShardOp::Heartbeat(_) => "heartbeat",
         ShardOp::ReleaseLocks(_) => "release",
+        ShardOp::Waits(_) => "waits",
     }
 }
 
@@ -171,6 +176,7 @@ pub(crate) fn for_each_key<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Key)) 
         }
         ShardOp::QueryTxn(query) => visit(&query.anchor),
         ShardOp::Heartbeat(heartbeat) => visit(&heartbeat.txn.anchor),
+        ShardOp::Waits(waits) => visit(&waits.keeper),
         ShardOp::ReleaseLocks(_) => {}
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! Nobody waits here with latches (PROTOCOL 10), nor longer than the cap. An intent's transaction is decided by its record:
 //! after some patience the waiter asks the anchor's shard, has a silent coordinator's transaction aborted, and resolves
-//! the intents itself. An unreplicated lock falls with its coordinator's process or deadline.
+//! the intents itself. An unreplicated lock falls with its coordinator's process or deadline. A wait that lasts is told to
+//! the deadlock detector, again and again.
 
 use crate::{
+    detector,
     leader::{Leader, LockWait},
-    lock_table::{LockTable, Turn},
+    lock_table::{LockTable, Turn, WaiterId},
     registry::internal,
     replica::Replica,
 };
-use quorate_proto::kv::{Decision, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState};
-use quorate_proto::{Key, KvError};
+use quorate_proto::kv::{Decision, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState, Waits};
+use quorate_proto::{Key, KvError, TxnId};
 use quorate_storage::{Family, intent, intent::Intent};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot::error::RecvError;
 
 /// Why a wait came to its end without an error.
 #[must_use]
@@ -25,7 +28,68 @@ pub(super) enum Waited {
     Ended,
 }
 
+/// What one long wait tells the deadlock detector (PROTOCOL 19).
+struct Reports {
+    replica: Arc<Replica>,
+    leader: Arc<Leader>,
+    /// Absent for a read outside a transaction: nobody waits for that.
+    txn: Option<Arc<TxnMeta>>,
+    told: bool,
+}
+
+impl Reports {
+    fn new(replica: &Arc<Replica>, leader: &Arc<Leader>, waiter: WaiterId) -> Self {
+        let txn = leader.core().locks.waiter(waiter);
+        Reports { replica: replica.clone(), leader: leader.clone(), txn, told: false }
+    }
+
+    /// The circle that this wait must break, if any. A detector that cannot be reached is told again later.
+    async fn tell(&mut self) -> Vec<TxnId> {
+        let Some(txn) = self.txn.clone() else { return Vec::new() };
+        self.told = true;
+        let report = self.report(&txn);
+        self.replica.ask_detector(report).await
+    }
+
+    /// All for whom the transaction waits here, by whichever of its requests.
+    fn report(&self, txn: &TxnMeta) -> Waits {
+        let blockers = self.leader.core().locks.blockers_of(txn.id);
+        Waits {
+            keeper: Key::default(),
+            txn: txn.id,
+            attempt: txn.attempt,
+            started: txn.started,
+            shard: self.replica.shard,
+            blockers: blockers.into_iter().collect(),
+        }
+    }
+
+    /// The wait is over: edges that are not true any more must close no circle.
+    fn end(self) {
+        if let Some(txn) = self.txn.clone().filter(|_| self.told) {
+            let env = self.replica.context.env.clone();
+            let withdraw = async move {
+                let report = self.report(&txn);
+                self.replica.ask_detector(report).await;
+            };
+            env.spawn("shard.wait_over", withdraw).detach();
+        }
+    }
+}
+
 impl Replica {
+    async fn ask_detector(self: &Arc<Self>, report: Waits) -> Vec<TxnId> {
+        let keeper = report.keeper.clone();
+        let answer = self.context.peers.shard_call(&keeper, ShardOp::Waits(report));
+        match self.context.env.timeout(detector::REPORT_EVERY, answer).await {
+            Ok(Ok(ShardReply::Circle(circle))) => circle,
+            other => {
+                tracing::debug!(?other, "the deadlock detector has not answered");
+                Vec::new()
+            }
+        }
+    }
+
     /// Waits until the first of these intents is gone. All of them are entered, so that one resolution covers them.
     pub(super) async fn await_intents(
         self: &Arc<Self>,
@@ -70,7 +134,7 @@ impl Replica {
         &self,
         leader: &Arc<Leader>,
         found: &[(Key, Arc<TxnMeta>)],
-        waiter: impl FnOnce(&mut LockTable) -> crate::lock_table::WaiterId,
+        waiter: impl FnOnce(&mut LockTable) -> WaiterId,
     ) -> Result<LockWait, KvError> {
         let wait = {
             let mut core = leader.core();
@@ -106,27 +170,53 @@ impl Replica {
         if gone {
             self.push(leader, &wait).await;
         }
+        let mut push_at = env.boottime() + pause;
+        let mut report_at = start + config.deadlock_patience;
+        let mut reports = Reports::new(self, leader, wait.id);
         let result = loop {
-            let left = give_up.saturating_sub(env.boottime());
-            if left.is_zero() {
+            let now = env.boottime();
+            if now >= give_up {
                 let holder = leader.core().locks.blocker(wait.id).map(|(txn, _)| txn.id);
                 break Err(KvError::LockTimeout { key: key.clone(), holder });
             }
-            match env.timeout(pause.min(left), &mut wait.turn).await {
-                Ok(Ok(Turn::Granted | Turn::Cleared)) => break Ok(Waited::Over),
-                Ok(Ok(Turn::Deadlock(cycle))) => break Err(KvError::Deadlock { cycle }),
-                Ok(Ok(Turn::Ended)) => break Ok(Waited::Ended),
-                Ok(Err(_)) if leader.is_over() => break Err(leader.not_leader()),
-                // The key went to another shard.
-                Ok(Err(_)) => break Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() }),
-                Err(_) => {
-                    self.push(leader, &wait).await;
-                    pause = (pause * 2).min(config.push_pause_max);
+            let next = give_up.min(push_at).min(report_at);
+            if let Ok(turn) = env.timeout(next.saturating_sub(now), &mut wait.turn).await {
+                break self.turned(leader, turn);
+            }
+            if env.boottime() >= push_at {
+                self.push(leader, &wait).await;
+                pause = (pause * 2).min(config.push_pause_max);
+                push_at = env.boottime() + pause;
+            }
+            if env.boottime() >= report_at {
+                report_at = env.boottime() + detector::REPORT_EVERY;
+                let circle = tokio::select! {
+                    biased;
+                    turn = &mut wait.turn => break self.turned(leader, turn),
+                    circle = reports.tell() => circle,
+                };
+                if !circle.is_empty() {
+                    quorate_env::probe!("shard.deadlock_across_shards");
+                    metrics::counter!("quorate_shard_deadlocks_total", "scope" => "cluster").increment(1);
+                    break Err(KvError::Deadlock { cycle: circle });
                 }
             }
         };
+        drop(wait);
+        reports.end();
         metrics::histogram!("quorate_shard_lock_wait_seconds").record((env.boottime() - start).as_secs_f64());
         result
+    }
+
+    fn turned(&self, leader: &Leader, turn: Result<Turn, RecvError>) -> Result<Waited, KvError> {
+        match turn {
+            Ok(Turn::Granted | Turn::Cleared) => Ok(Waited::Over),
+            Ok(Turn::Deadlock(cycle)) => Err(KvError::Deadlock { cycle }),
+            Ok(Turn::Ended) => Ok(Waited::Ended),
+            Err(_) if leader.is_over() => Err(leader.not_leader()),
+            // The key went to another shard.
+            Err(_) => Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() }),
+        }
     }
 
     /// No one will ever finish this transaction but those who need its keys.

@@ -1,5 +1,5 @@
-//! Circles of waiters inside one shard's lock table, found the moment they close. Those across shards end by the cap on
-//! every wait.
+//! Circles of waiters inside one shard's lock table, found the moment they close. Those across shards are found by
+//! [`crate::detector`].
 
 use super::{LockTable, Turn, WaiterId, Wakes, clash};
 use quorate_proto::TxnId;
@@ -33,6 +33,16 @@ impl LockTable {
             found.remove(&txn.id);
         }
         found
+    }
+
+    /// Whom a transaction waits for in this shard, by all its requests here.
+    pub fn blockers_of(&self, txn: TxnId) -> BTreeSet<TxnId> {
+        self.waiting.get(&txn).into_iter().flatten().flat_map(|waiter| self.blockers(*waiter)).collect()
+    }
+
+    /// Whose wait it is, unless it is over or nobody's.
+    pub fn waiter(&self, id: WaiterId) -> Option<Arc<TxnMeta>> {
+        self.waiters.get(&id)?.txn.clone()
     }
 
     /// Looks for a circle of waiters that `start` closes, and breaks it: the youngest in it leaves with the circle.

@@ -529,6 +529,7 @@ pub(crate) fn hull(op: &ShardOp) -> Option<Span> {
         ShardOp::Resolve(r) => r.keys.iter().for_each(|key| hull.add(key)),
         ShardOp::QueryTxn(q) => hull.add(&q.anchor),
         ShardOp::Heartbeat(h) => hull.add(&h.txn.anchor),
+        ShardOp::Waits(w) => hull.add(&w.keeper),
         ShardOp::ReleaseLocks(_) => {}
     }
     hull.0

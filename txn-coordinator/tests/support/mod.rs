@@ -58,6 +58,7 @@ pub fn kind(op: &ShardOp) -> &'static str {
         ShardOp::QueryTxn(_) => "query",
         ShardOp::Heartbeat(_) => "heartbeat",
         ShardOp::ReleaseLocks(_) => "release",
+        ShardOp::Waits(_) => "waits",
     }
 }
 

@@ -184,6 +184,7 @@ impl Store {
                 self.release(id, release.txn);
                 Done(Ok(ShardReply::Released))
             }
+            ShardOp::Waits(_) => Done(Ok(ShardReply::Circle(Vec::new()))),
         }
     }
 
