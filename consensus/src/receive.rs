@@ -86,6 +86,9 @@ impl RaftService {
             return back.refuse("no such replica");
         };
         let Some(raft) = shared.raft().cloned() else { return back.refuse("starting") };
+        if self.0.env.fault("consensus.refused_append") {
+            return back.refuse("by fault point");
+        }
         if !in_order(&shared, from, &append) {
             return back.refuse("out of order");
         }

@@ -5,14 +5,20 @@
 
 use crate::random::Random;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 pub(crate) enum Faults {
     Off,
     /// Probability by name.
     Named(BTreeMap<String, f64>),
-    /// Drawn on first use: a quarter of the points is armed.
-    Drawn(Mutex<BTreeMap<&'static str, f64>>),
+    /// Drawn on first use: a quarter of the points is armed. None fires while the world has them off.
+    Drawn { on: Arc<AtomicBool>, points: Mutex<BTreeMap<&'static str, f64>> },
 }
 
 impl Faults {
@@ -36,7 +42,8 @@ impl Faults {
         let probability = match self {
             Faults::Off => return false,
             Faults::Named(named) => named.get(point).copied().unwrap_or(0.0),
-            Faults::Drawn(points) => *points.lock().entry(point).or_insert_with(|| {
+            Faults::Drawn { on, .. } if !on.load(Ordering::Relaxed) => return false,
+            Faults::Drawn { points, .. } => *points.lock().entry(point).or_insert_with(|| {
                 if random.chance(0.25) { 0.01 + 0.01 * random.range(0..25) as f64 } else { 0.0 }
             }),
         };

@@ -40,7 +40,13 @@ fn mark_key(account: u64, id: TransferId) -> Key {
     raw.into()
 }
 
-/// Where the key space is divided: the accounts lie in four shards.
+/// A key among the accounts and marks at which a shard may begin.
+pub fn some_key(random: &quorate_env::random::Random) -> Key {
+    let account = random.range(0..ACCOUNTS);
+    if random.chance(0.5) { account_key(account) } else { mark_key(account, random.range(0..500)) }
+}
+
+/// Where the key space is divided at first: the accounts lie in four shards.
 pub fn splits() -> Vec<Key> {
     [0, ACCOUNTS / 3, 2 * ACCOUNTS / 3].map(account_key).to_vec()
 }
@@ -155,12 +161,13 @@ impl Bank {
     }
 
     async fn audit(&self, node: &Node) {
+        let scanning = self.cluster.world.random().chance(0.3);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let begun = self.cluster.world.elapsed();
         let outcome = on_node(node, move |node| async move {
             let options =
                 TxnOptions { isolation: Isolation::Serializable, read_only: true, ..TxnOptions::default() };
-            node.coordinator.run(options, audit).await
+            node.coordinator.run(options, move |txn| audit(txn, scanning)).await
         });
         self.record(id, begun, false, outcome.await);
     }
@@ -277,11 +284,23 @@ async fn transfer(
     Ok(reads)
 }
 
-async fn audit(txn: Txn) -> Result<BTreeMap<u64, u64>, TxnError> {
+/// The account's row, by a scan of all that begins with its key and comes before its marks.
+async fn scanned(txn: &Txn, account: u64) -> Result<Option<Value>, TxnError> {
+    let key = account_key(account);
+    let marks = Key::from([&key[..], &[1]].concat());
+    let mut pages = txn.scan(Span::new(key, marks), ScanOptions::default());
+    let mut found = None;
+    while let Some(page) = pages.next().await {
+        found = page?.into_iter().next().map(|(_, row)| row).or(found);
+    }
+    Ok(found)
+}
+
+async fn audit(txn: Txn, scanning: bool) -> Result<BTreeMap<u64, u64>, TxnError> {
     let mut reads = BTreeMap::new();
     let mut sum = 0;
     for account in 0..ACCOUNTS {
-        let row = txn.get(&account_key(account), None).await?;
+        let row = if scanning { scanned(&txn, account).await? } else { txn.get(&account_key(account), None).await? };
         let state = row.and_then(|row| Account::decode(&row));
         let state = state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?;
         sum += state.balance;

@@ -1,11 +1,13 @@
-//! Three nodes with their disks, and what befalls them.
+//! The nodes with their disks, and what befalls them.
 
+use crate::knobs::Knobs;
 use crate::node::{Disk, Node, Running, start};
 use quorate_env::sim::SimWorld;
 use quorate_proto::{
-    Key, NodeId, ShardId,
+    Key, NodeId, ShardDescriptor, ShardId, Span,
     placement::{Operation, OperationState, PlacementReply, PlacementRequest},
 };
+use quorate_storage::{Family, FamilyRange};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -16,13 +18,14 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Rows of an engine.
-pub type Data = BTreeSet<(quorate_storage::Family, bytes::Bytes, bytes::Bytes)>;
+pub type Data = BTreeSet<(Family, bytes::Bytes, bytes::Bytes)>;
 
 #[derive(Clone)]
 pub struct Cluster {
     pub world: SimWorld,
     pub running: Running,
     pub nodes: Vec<NodeId>,
+    knobs: Arc<Knobs>,
     disks: Arc<BTreeMap<NodeId, Disk>>,
 }
 
@@ -31,13 +34,14 @@ impl Cluster {
     ///
     /// # Errors
     /// When a node cannot be started, or the driver does not get it done.
-    pub async fn found(world: SimWorld, nodes: u64, splits: &[Key]) -> Result<Cluster, String> {
-        let nodes: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
+    pub async fn found(world: SimWorld, knobs: Knobs, splits: &[Key]) -> Result<Cluster, String> {
+        let nodes: Vec<NodeId> = (1..=knobs.nodes).map(NodeId).collect();
         let cluster = Cluster {
             running: Running::default(),
             disks: Arc::new(nodes.iter().map(|&node| (node, Disk::new())).collect()),
             nodes,
             world,
+            knobs: Arc::new(knobs),
         };
         for &node in &cluster.nodes {
             cluster.start(node).await?;
@@ -61,16 +65,40 @@ impl Cluster {
     /// # Errors
     /// When it cannot open what its disk holds.
     pub async fn start(&self, id: NodeId) -> Result<(), String> {
-        let node = start(&self.world, id, &self.disks[&id], &self.nodes).await?;
+        let node = start(&self.world, id, &self.disks[&id], &self.nodes, &self.knobs).await?;
         self.running.insert(node);
         Ok(())
     }
 
-    /// The shards that hold keys, as some running node knows them.
-    pub fn shards(&self) -> Vec<ShardId> {
+    /// The shards that hold keys, as the best informed of the running nodes knows each.
+    pub fn descriptors(&self) -> Vec<ShardDescriptor> {
         let known = |id| self.running.get(id).map(|node| node.coordinator.router().shards());
-        let shards = self.running.ids().into_iter().filter_map(known).max_by_key(Vec::len);
-        shards.unwrap_or_default().into_iter().map(|(descriptor, _)| descriptor.id).collect()
+        let mut newest: BTreeMap<ShardId, ShardDescriptor> = BTreeMap::new();
+        for (descriptor, _) in self.running.ids().into_iter().filter_map(known).flatten() {
+            let epochs = |of: &ShardDescriptor| (of.version, of.config_epoch);
+            let place = newest.entry(descriptor.id).or_insert_with(|| descriptor.clone());
+            if epochs(place) < epochs(&descriptor) {
+                *place = descriptor;
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// Has the driver begin something; what becomes of it is its own affair.
+    pub fn begin(&self, operation: Operation) {
+        if let Some(node) = self.running.any(&self.world) {
+            self.world
+                .spawn("sim.operation", async move {
+                    if let Err(why) = carry_out(&node, operation).await {
+                        tracing::info!(why, "an operation came to nothing");
+                    }
+                })
+                .detach();
+        }
+    }
+
+    pub fn slow_disk(&self, id: NodeId, times: u64) {
+        self.disks[&id].slow_down(times);
     }
 
     /// Cuts a node's power, now or at one of the next await points of its tasks.
@@ -93,11 +121,16 @@ impl Cluster {
         self.running.ids().into_iter().find(|&id| self.running.get(id).as_ref().is_some_and(leads))
     }
 
-    /// What a node's engine holds of user data; equal on all replicas once all is quiet.
-    pub fn data(&self, id: NodeId) -> Data {
-        use quorate_storage::Family;
-        let keep = |(family, _, _): &(Family, _, _)| matches!(family, Family::Data | Family::Intent);
-        self.disks[&id].engine.dump().into_iter().filter(keep).collect()
+    /// What a node's engine holds of a shard; equal on all its replicas once all is quiet.
+    pub fn data(&self, id: NodeId, span: &Span) -> Data {
+        let dump = self.disks[&id].engine.dump();
+        let of = |family| {
+            let range = FamilyRange::of_span(family, span);
+            dump.iter().filter(move |(of, key, _)| {
+                *of == family && *key >= range.start && range.end.as_ref().is_none_or(|end| key < end)
+            })
+        };
+        Family::KEYED.into_iter().flat_map(of).cloned().collect()
     }
 }
 

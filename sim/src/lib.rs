@@ -11,6 +11,7 @@ mod bank;
 mod cluster;
 mod errors;
 pub mod history;
+mod knobs;
 mod nemesis;
 mod node;
 
@@ -18,7 +19,9 @@ pub use errors::{Errors, collect as collect_errors};
 
 use bank::Bank;
 use cluster::Cluster;
-use quorate_env::sim::{SimConfig, SimWorld};
+use knobs::Knobs;
+use quorate_env::sim::SimWorld;
+use quorate_storage::Family;
 use std::time::Duration;
 
 /// How a seed went.
@@ -32,7 +35,8 @@ pub struct Report {
 
 /// Runs one seed, on a thread that has drawn no entropy yet.
 pub fn run(seed: u64, errors: &Errors) -> Report {
-    let outcome = SimWorld::run(SimConfig::new(seed), |world| scenario(world, seed));
+    let (config, knobs) = knobs::draw(seed);
+    let outcome = SimWorld::run(config, |world| scenario(world, knobs));
     let logged = errors.take().into_iter().map(|error| format!("logged error: {error}"));
     match outcome {
         Ok(outcome) => {
@@ -52,23 +56,21 @@ pub fn run(seed: u64, errors: &Errors) -> Report {
     }
 }
 
-async fn scenario(world: SimWorld, seed: u64) -> (Vec<String>, Vec<String>) {
+async fn scenario(world: SimWorld, knobs: Knobs) -> (Vec<String>, Vec<String>) {
     let mut facts = Vec::new();
-    match story(world, seed, &mut facts).await {
+    match story(world, knobs, &mut facts).await {
         Ok(problems) => (facts, problems),
         Err(problem) => (facts, vec![problem]),
     }
 }
 
-async fn story(world: SimWorld, seed: u64, facts: &mut Vec<String>) -> Result<Vec<String>, String> {
-    let clock_jumps = seed % 5 == 4;
-    let cluster = Cluster::found(world.clone(), 3, &bank::splits()).await;
+async fn story(world: SimWorld, knobs: Knobs, facts: &mut Vec<String>) -> Result<Vec<String>, String> {
+    let cluster = Cluster::found(world.clone(), knobs.clone(), &bank::splits()).await;
     let cluster = cluster.map_err(|why| format!("the cluster cannot be founded: {why}"))?;
     let bank = Bank::new(cluster.clone());
     bank.open().await?;
-    let clients = bank.clients(world.random().range(2..7));
-    let rounds = world.random().range(3..8);
-    let struck = nemesis::run(&cluster, rounds, clock_jumps).await;
+    let clients = bank.clients(knobs.clients);
+    let struck = nemesis::run(&cluster, &knobs).await;
     nemesis::heal(&cluster).await?;
     world.sleep(Duration::from_secs(3)).await;
     let before = bank.acknowledged();
@@ -80,19 +82,14 @@ async fn story(world: SimWorld, seed: u64, facts: &mut Vec<String>) -> Result<Ve
     }
     // Intents are resolved and followers catch up.
     world.sleep(Duration::from_secs(20)).await;
-    let history = bank.settle(!clock_jumps).await?;
+    let history = bank.settle(!knobs.clock_jumps).await?;
     // That reading may have cleared abandoned intents away.
     world.sleep(Duration::from_secs(5)).await;
     let mut problems = history.problems();
     if after_heal == 0 {
         problems.push("nothing was acknowledged in the five seconds after healing".into());
     }
-    let reference = cluster.data(cluster.nodes[0]);
-    for &node in &cluster.nodes[1..] {
-        if let Some(difference) = difference(&reference, &cluster.data(node)) {
-            problems.push(format!("nodes {} and {node} hold different data: {difference}", cluster.nodes[0]));
-        }
-    }
+    problems.extend(replicas(&cluster));
     let count = |told: fn(&history::Told) -> bool| history.records.iter().filter(|r| told(&r.told)).count();
     facts.push(format!(
         "{} acknowledged, {} failed, {} unknown; {after_heal} after healing",
@@ -105,6 +102,26 @@ async fn story(world: SimWorld, seed: u64, facts: &mut Vec<String>) -> Result<Ve
         quorate_env::probe::reached().iter().map(|(name, hits)| format!("{name} {hits}")).collect();
     facts.push(format!("probes: {}", probes.join(", ")));
     Ok(problems)
+}
+
+/// All replicas of a shard hold the same, and nothing is left undecided.
+fn replicas(cluster: &Cluster) -> Vec<String> {
+    let mut problems = Vec::new();
+    for shard in cluster.descriptors() {
+        let homes: Vec<_> = shard.replicas.iter().map(|replica| replica.node).collect();
+        let data: Vec<_> = homes.iter().map(|node| cluster.data(*node, &shard.span)).collect();
+        for (node, other) in homes.iter().zip(&data).skip(1) {
+            if let Some(difference) = difference(&data[0], other) {
+                let id = shard.id;
+                problems.push(format!("shard {id}: nodes {} and {node} differ: {difference}", homes[0]));
+            }
+        }
+        let intents: Vec<_> = data[0].iter().filter(|(family, _, _)| *family == Family::Intent).collect();
+        if !intents.is_empty() {
+            problems.push(format!("shard {}: intents are left: {intents:?}", shard.id));
+        }
+    }
+    problems
 }
 
 /// What only one of two nodes has, in words.

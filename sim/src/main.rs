@@ -1,13 +1,14 @@
 //! `quorate-sim --seed S` runs one seed and prints its trace hash; `--seeds N --from S` runs N of them, each in a process
-//! of its own, and counts.
+//! of its own, and counts; with `--twice` each in two, whose outputs must not differ.
 
 mod entropy;
 
 use anyhow::{Result, bail};
-use std::process::{Command, ExitCode, Stdio};
+use std::collections::VecDeque;
+use std::process::{Child, Command, ExitCode, Stdio};
 
 const USAGE: &str =
-    "usage: quorate-sim --seed S [--verbose]\n       quorate-sim --seeds N [--from S] [--jobs J]";
+    "usage: quorate-sim --seed S [--verbose]\n       quorate-sim --seeds N [--from S] [--jobs J] [--twice]";
 
 #[derive(Default)]
 struct Args {
@@ -16,6 +17,7 @@ struct Args {
     from: u64,
     jobs: usize,
     verbose: bool,
+    twice: bool,
 }
 
 fn parse() -> Result<Args> {
@@ -32,6 +34,7 @@ fn parse() -> Result<Args> {
             "--from" => args.from = number()?,
             "--jobs" => args.jobs = (number()? as usize).max(1),
             "--verbose" => args.verbose = true,
+            "--twice" => args.twice = true,
             _ => bail!("what is {name}?\n{USAGE}"),
         }
     }
@@ -54,7 +57,7 @@ fn main() -> Result<ExitCode> {
             run.join()
                 .map_err(|_| anyhow::anyhow!("seed {seed} panicked; replay: cargo xtask sim --seed {seed}"))
         }
-        (_, seeds) => many(seeds.unwrap_or(1), args.from, args.jobs),
+        (_, seeds) => many(seeds.unwrap_or(1), &args),
     }
 }
 
@@ -75,34 +78,62 @@ fn one(seed: u64, errors: &quorate_sim::Errors) -> ExitCode {
     }
 }
 
-fn many(seeds: u64, from: u64, jobs: usize) -> Result<ExitCode> {
-    let program = std::env::current_exe()?;
-    let mut left = (from..from.saturating_add(seeds)).collect::<std::collections::VecDeque<_>>();
-    let mut running = std::collections::VecDeque::new();
+/// A seed that runs in a process of its own.
+struct Run {
+    seed: u64,
+    child: Child,
+}
+
+impl Run {
+    fn start(seed: u64) -> Result<Run> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--seed", &seed.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Run { seed, child: command.spawn()? })
+    }
+
+    /// What it printed, and what is wrong with it.
+    fn end(self) -> Result<(String, Vec<String>)> {
+        let output = self.child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok((text, Vec::new()));
+        }
+        let log = String::from_utf8_lossy(&output.stderr);
+        let found = text.lines().filter(|line| line.starts_with("PROBLEM")).take(5);
+        let panics = log.lines().filter(|line| line.contains("panicked")).take(3);
+        let mut problems: Vec<String> = found.chain(panics).map(str::to_owned).collect();
+        problems.push(output.status.to_string());
+        Ok((text, problems))
+    }
+}
+
+fn many(seeds: u64, args: &Args) -> Result<ExitCode> {
+    let mut left = (args.from..args.from.saturating_add(seeds)).collect::<VecDeque<_>>();
+    let mut running = VecDeque::new();
     let (mut passed, mut failed) = (0u64, 0u64);
     while !left.is_empty() || !running.is_empty() {
-        while running.len() < jobs
+        while running.len() < args.jobs
             && let Some(seed) = left.pop_front()
         {
-            let child = Command::new(&program)
-                .args(["--seed", &seed.to_string()])
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()?;
-            running.push_back((seed, child));
+            let second = args.twice.then(|| Run::start(seed)).transpose()?;
+            running.push_back((Run::start(seed)?, second));
         }
-        let Some((seed, child)) = running.pop_front() else { break };
-        let output = child.wait_with_output()?;
-        if output.status.success() {
+        let Some((first, second)) = running.pop_front() else { break };
+        let seed = first.seed;
+        let (text, mut problems) = first.end()?;
+        if let Some(second) = second
+            && let (other, _) = second.end()?
+            && other != text
+        {
+            problems.push(format!("two runs of it differ:\n{text}\n{other}"));
+        }
+        if problems.is_empty() {
             passed += 1;
             continue;
         }
         failed += 1;
-        println!("seed {seed} failed ({}); replay: cargo xtask sim --seed {seed}", output.status);
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.lines().filter(|line| line.starts_with("PROBLEM")).take(5).for_each(|line| println!("  {line}"));
-        let panics = String::from_utf8_lossy(&output.stderr);
-        panics.lines().filter(|line| line.contains("panicked")).take(3).for_each(|line| println!("  {line}"));
+        println!("seed {seed} failed; replay: cargo xtask sim --seed {seed}");
+        problems.iter().for_each(|line| println!("  {line}"));
     }
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

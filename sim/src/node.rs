@@ -1,8 +1,9 @@
 //! A whole node, wired as the binary wires it, over an engine and a log that lose what was not synced.
 
+use crate::knobs::Knobs;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use quorate_consensus::{Consensus, ConsensusConfig};
+use quorate_consensus::Consensus;
 use quorate_env::sim::SimWorld;
 use quorate_env::{Env, PlacementClient};
 use quorate_placement::Placement;
@@ -11,12 +12,15 @@ use quorate_proto::{
     kv::{ShardOp, ShardReply},
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport},
 };
-use quorate_shard_server::{Peers, ShardConfig, ShardServer};
+use quorate_shard_server::{Peers, ShardServer};
 use quorate_storage::{MemEngine, MemLog};
-use quorate_txn::{Coordinator, Router, TxnConfig, route::SendOptions};
+use quorate_txn::{Coordinator, Router, route::SendOptions};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,11 +32,17 @@ const PULSE: Duration = Duration::from_millis(500);
 pub struct Disk {
     pub engine: Arc<MemEngine>,
     pub log: MemLog,
+    /// How many times longer than usual a sync takes.
+    slowness: Arc<AtomicU64>,
 }
 
 impl Disk {
     pub fn new() -> Self {
-        Disk { engine: Arc::new(MemEngine::new()), log: MemLog::new() }
+        Disk {
+            engine: Arc::new(MemEngine::new()),
+            log: MemLog::new(),
+            slowness: Arc::new(AtomicU64::new(1)),
+        }
     }
 
     /// The machine has lost its power: `torn` of the log writes that waited made it to the disk.
@@ -41,12 +51,18 @@ impl Disk {
         self.log.crash(torn);
     }
 
+    /// From now on each sync takes so many times longer than usual.
+    pub fn slow_down(&self, times: u64) {
+        self.slowness.store(times, Ordering::Relaxed);
+    }
+
     /// The log as the next life of the node opens it: each sync takes a while of the node's own time.
     fn open_log(&self, env: &Env) -> MemLog {
         let weak = Arc::downgrade(env.scope());
+        let slowness = self.slowness.clone();
         let later = move |sync: Box<dyn FnOnce() + Send>| {
             let Some(scope) = weak.upgrade() else { return };
-            let micros = scope.random().range(50..1500);
+            let micros = scope.random().range(50..1500) * slowness.load(Ordering::Relaxed);
             scope.spawn("disk.sync", async move {
                 quorate_env::time::sleep(Duration::from_micros(micros)).await;
                 sync();
@@ -95,37 +111,43 @@ pub fn founders(nodes: &[NodeId]) -> Vec<Replica> {
 ///
 /// # Errors
 /// When it cannot open what the disk holds.
-pub async fn start(world: &SimWorld, id: NodeId, disk: &Disk, nodes: &[NodeId]) -> Result<Node, String> {
+pub async fn start(
+    world: &SimWorld,
+    id: NodeId,
+    disk: &Disk,
+    nodes: &[NodeId],
+    knobs: &Knobs,
+) -> Result<Node, String> {
     let env = world.start(id, "simulated");
     let booted: Arc<OnceLock<Result<Node, String>>> = Arc::default();
-    let (slot, disk, founders) = (booted.clone(), disk.clone(), founders(nodes));
+    let (slot, disk, founders, knobs) = (booted.clone(), disk.clone(), founders(nodes), knobs.clone());
     // Inside the node, so that whatever is spawned on the way belongs to it.
     let boot = {
         let env = env.clone();
         env.clone().spawn("node.boot", async move {
-            let _ = slot.set(boot(env, disk, founders).await);
+            let _ = slot.set(boot(env, disk, founders, knobs).await);
         })
     };
     let _ = boot.join().await;
     booted.get().cloned().unwrap_or_else(|| Err("crashed while starting".into()))
 }
 
-async fn boot(env: Env, disk: Disk, founders: Vec<Replica>) -> Result<Node, String> {
-    let consensus = Consensus::start(env.clone(), Arc::new(disk.open_log(&env)), ConsensusConfig::default());
+async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Result<Node, String> {
+    let consensus = Consensus::start(env.clone(), Arc::new(disk.open_log(&env)), knobs.consensus);
     let nodes = founders.iter().map(|member| member.node).collect();
     let driver = Arc::new(PlacementClient::new(env.clone(), nodes));
     let router = Router::new(env.clone(), driver.clone());
     let peers = Arc::new(Routed(router.clone()));
     let engine = disk.engine;
     let shards =
-        ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, ShardConfig::default())
+        ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, knobs.shard)
             .await
             .map_err(|error| error.to_string())?;
     let placement = Placement::start(env.clone(), consensus, engine, Some(founders))
         .await
         .map_err(|error| error.to_string())?;
     env.spawn("node.pulse", pulse(env.clone(), shards.clone(), driver.clone(), router.clone())).detach();
-    let coordinator = Coordinator::new(env.clone(), router, TxnConfig::default());
+    let coordinator = Coordinator::new(env.clone(), router, knobs.txn);
     Ok(Node { env, shards, driver, coordinator, _placement: placement })
 }
 

@@ -193,6 +193,9 @@ impl RaftNetworkV2<Types> for Link {
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         let form = vote_form(req.from_leader());
         self.shared.bar_lease(form.term);
+        if self.shared.env.fault("consensus.lost_hand_over") {
+            return Err(RPCError::Network(NetworkError::from_string("by fault point")));
+        }
         let call = Call::Transfer {
             route: self.route(),
             vote: form,

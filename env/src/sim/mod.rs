@@ -22,7 +22,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
-    task::Context,
+    task::{Context, Waker},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -49,7 +49,7 @@ pub struct SimConfig {
     pub network: NetworkFaults,
     /// How often a task that could run is put off instead, so that others go first.
     pub shake: f64,
-    /// Whether fault points fire.
+    /// Whether fault points fire from the start ([`SimWorld::set_faults`]).
     pub faults: bool,
     /// Virtual time after which the run is given up.
     pub limit: Duration,
@@ -110,6 +110,8 @@ pub(crate) struct World {
     nodes: Mutex<BTreeMap<NodeId, Node>>,
     panics: Mutex<Vec<String>>,
     polls: AtomicU64,
+    faults: Arc<AtomicBool>,
+    held_up: Mutex<BTreeMap<NodeId, HeldUp>>,
     /// Set at the end, when destructors must start nothing new.
     closing: AtomicBool,
 }
@@ -149,6 +151,8 @@ impl SimWorld {
             nodes: Mutex::default(),
             panics: Mutex::default(),
             polls: AtomicU64::new(0),
+            faults: Arc::new(AtomicBool::new(config.faults)),
+            held_up: Mutex::default(),
             closing: AtomicBool::new(false),
             config,
         });
@@ -226,7 +230,7 @@ impl SimWorld {
             cluster.to_owned(),
         );
         world.network.attach(id, transport.clone());
-        let faults = if world.config.faults { Faults::Drawn(Mutex::default()) } else { Faults::Off };
+        let faults = Faults::Drawn { on: world.faults.clone(), points: Mutex::default() };
         let env = Env(Arc::new(Inner {
             node: id,
             incarnation,
@@ -278,6 +282,7 @@ impl SimWorld {
             .and_then(|node| Some((node.env.take()?, node.transport.take(), node.hooks.take())));
         let Some((env, transport, _hooks)) = node else { return };
         self.0.event("crash", id.0);
+        self.resume(id);
         self.0.network.detach(id);
         env.scope().kill();
         while !env.scope().is_empty() {
@@ -322,6 +327,28 @@ impl SimWorld {
     pub fn set_network(&self, faults: NetworkFaults) {
         self.0.event("network", 0);
         self.0.network.set_faults(faults);
+    }
+
+    /// From now on fault points fire, or do not.
+    pub fn set_faults(&self, on: bool) {
+        self.0.event("faults", u64::from(on));
+        self.0.faults.store(on, Ordering::Relaxed);
+    }
+
+    /// Holds a node up, as a stopped process or a starved machine is: none of its tasks runs until [`Self::resume`].
+    /// Messages to it wait where they are handed over; its clocks go on.
+    pub fn pause(&self, id: NodeId) {
+        self.0.event("pause", id.0);
+        self.0.held_up.lock().entry(id).or_default();
+    }
+
+    pub fn resume(&self, id: NodeId) {
+        self.0.event("resume", id.0);
+        let held_up = self.0.held_up.lock().remove(&id);
+        if let Some(held_up) = held_up {
+            held_up.tasks.into_iter().for_each(Waker::wake);
+            held_up.messages.notify_waiters();
+        }
     }
 
     /// Sets a node's physical clock forward or back by so much.
@@ -382,6 +409,16 @@ impl World {
         trace.event(self.time.now(), 0, kind, route ^ trace::hash_bytes(body).rotate_left(17));
     }
 
+    /// Returns when the node is not, or no longer, held up.
+    async fn until_resumed(&self, node: NodeId) {
+        loop {
+            let Some(messages) = self.held_up.lock().get(&node).map(|held_up| held_up.messages.clone()) else {
+                return;
+            };
+            messages.notified().await;
+        }
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
@@ -394,6 +431,13 @@ pub(crate) struct SimHooks {
     /// Polls until the node dies; 0 and below: never.
     countdown: AtomicI64,
     died: Notify,
+}
+
+/// What waits for a node that is held up.
+#[derive(Default)]
+struct HeldUp {
+    tasks: Vec<Waker>,
+    messages: Arc<Notify>,
 }
 
 impl SimHooks {
@@ -421,6 +465,10 @@ impl SimHooks {
         world.trace.lock().event(world.time.now(), self.node.0, task, 0);
         if self.node.0 == 0 {
             return true;
+        }
+        if let Some(held_up) = world.held_up.lock().get_mut(&self.node) {
+            held_up.tasks.push(cx.waker().clone());
+            return false;
         }
         if self.countdown.load(Ordering::Relaxed) > 0 && self.countdown.fetch_sub(1, Ordering::Relaxed) == 1 {
             world.trace.lock().event(world.time.now(), self.node.0, "die", 0);

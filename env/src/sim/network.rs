@@ -220,6 +220,7 @@ impl Replier {
         let outside = world.outside.clone();
         outside.spawn("net.reply", async move {
             time::sleep_until(at).await;
+            world.until_resumed(to).await;
             if world.network.is_cut(from, to) {
                 return;
             }
@@ -272,6 +273,7 @@ impl Transport for SimTransport {
             let (world, from, body) = (self.world.clone(), self.node, body.clone());
             self.world.outside.spawn("net.message", async move {
                 time::sleep_until(at).await;
+                world.until_resumed(to).await;
                 if world.network.is_cut(from, to) {
                     return;
                 }
@@ -322,6 +324,7 @@ impl Transport for SimTransport {
             let caller = Some(caller.clone());
             self.world.outside.spawn("net.request", async move {
                 time::sleep_until(at).await;
+                world.until_resumed(to).await;
                 if world.network.is_cut(from, to) {
                     return;
                 }

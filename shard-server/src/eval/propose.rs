@@ -19,8 +19,16 @@ impl Replica {
         command: &Command,
     ) -> Result<(LogPosition, LatchGuard), KvError> {
         let group = self.group()?;
-        let start = self.context.env.boottime();
-        match group.propose(leader.term, command.encode()).await {
+        let env = &self.context.env;
+        if env.fault("shard.late_proposal") {
+            env.sleep(Duration::from_millis(env.random_range(1..400))).await;
+        }
+        let start = env.boottime();
+        let mut outcome = group.propose(leader.term, command.encode()).await;
+        if env.fault("shard.lost_outcome") {
+            outcome = outcome.and_then(|_| Err(ProposeError::Ambiguous("by fault point".into())));
+        }
+        match outcome {
             Ok((position, _)) => {
                 let took = self.context.env.boottime().saturating_sub(start);
                 metrics::histogram!("quorate_shard_replicate_seconds").record(took.as_secs_f64());

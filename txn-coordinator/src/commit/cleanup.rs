@@ -78,6 +78,9 @@ impl Cleanup {
         if keys.is_empty() {
             return;
         }
+        if self.env.fault("txn.left_intents") {
+            return;
+        }
         let (env, router) = (self.env.clone(), self.router.clone());
         let task = async move {
             if let Err(error) = resolve(&env, &router, txn, decision, keys).await {

@@ -355,7 +355,11 @@ impl Errand<'_> {
         shard: &ShardDescriptor,
         node: NodeId,
     ) -> Result<Result<Sent, SendError>, Next> {
-        let answer = match self.call(shard, node).await {
+        let mut answer = self.call(shard, node).await;
+        if self.router.env.fault("txn.lost_answer") {
+            answer = Err(TransportError::Lost("by fault point".into()));
+        }
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 self.router.forget_leader(shard.id, node);

@@ -1,0 +1,79 @@
+//! What a run is made of, drawn from its seed: limits small enough to be met, times short enough to cross one another.
+
+use quorate_consensus::ConsensusConfig;
+use quorate_env::sim::SimConfig;
+use quorate_shard_server::ShardConfig;
+use quorate_txn::TxnConfig;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// Three, or more: then copies of shards move as well.
+    pub nodes: u64,
+    pub consensus: ConsensusConfig,
+    pub shard: ShardConfig,
+    pub txn: TxnConfig,
+    /// Troubles before peace.
+    pub rounds: u64,
+    pub clients: u64,
+    /// Whether clocks jump beyond their bound; real-time order is not promised then.
+    pub clock_jumps: bool,
+}
+
+struct Draw(StdRng);
+
+impl Draw {
+    fn chance(&mut self, probability: f64) -> bool {
+        self.0.random_bool(probability)
+    }
+
+    /// In half of all runs another value than the usual one.
+    fn vary<T>(&mut self, usual: &mut T, draw: impl FnOnce(&mut StdRng) -> T) {
+        if self.chance(0.5) {
+            *usual = draw(&mut self.0);
+        }
+    }
+
+    fn millis(&mut self, usual: &mut Duration, range: std::ops::Range<u64>) {
+        self.vary(usual, |rng| Duration::from_millis(rng.random_range(range)));
+    }
+}
+
+/// The world and the knobs of a seed.
+pub fn draw(seed: u64) -> (SimConfig, Knobs) {
+    let mut draw = Draw(StdRng::seed_from_u64(seed ^ 0x6b6e_6f62_73));
+    let mut world = SimConfig::new(seed);
+    draw.vary(&mut world.shake, |rng| rng.random_range(0.0..0.4));
+    // Beyond 10 ms the nodes do not wait out their commits, and readers bear the uncertainty.
+    draw.millis(&mut world.clock_bound, 10..100);
+    world.clock_skew = world.clock_bound / draw.0.random_range(10..30);
+    world.clock_drift_ppm = 10;
+    let (mut consensus, mut shard, mut txn) =
+        (ConsensusConfig::default(), ShardConfig::default(), TxnConfig::default());
+    draw.millis(&mut consensus.quiet_after, 50..3000);
+    draw.millis(&mut consensus.housekeeping, 50..2000);
+    draw.vary(&mut consensus.keep_entries, |rng| rng.random_range(5..300));
+    draw.millis(&mut consensus.propose_timeout, 100..5000);
+    draw.millis(&mut shard.intent_patience, 1..200);
+    draw.millis(&mut shard.lock_patience, 10..1000);
+    draw.millis(&mut shard.coordinator_silence, 1500..5000);
+    draw.millis(&mut shard.flush_interval, 50..5000);
+    draw.vary(&mut shard.max_locks, |rng| rng.random_range(0..4));
+    draw.vary(&mut shard.max_scan_rows, |rng| rng.random_range(1..50));
+    draw.vary(&mut shard.ts_cache_bytes, |rng| rng.random_range(0..4000));
+    draw.vary(&mut txn.page_rows, |rng| rng.random_range(1..50));
+    draw.vary(&mut txn.max_unresolved, |rng| rng.random_range(1..10));
+    draw.vary(&mut txn.max_read_spans, |rng| rng.random_range(1..6));
+    draw.millis(&mut txn.stale_after, 1..100);
+    let knobs = Knobs {
+        nodes: if draw.chance(0.3) { draw.0.random_range(4..6) } else { 3 },
+        consensus,
+        shard,
+        txn,
+        rounds: draw.0.random_range(3..8),
+        clients: draw.0.random_range(2..9),
+        clock_jumps: seed % 5 == 4,
+    };
+    (world, knobs)
+}
