@@ -17,9 +17,14 @@ pub struct Knobs {
     /// Troubles before peace.
     pub rounds: u64,
     pub clients: u64,
-    /// Whether clocks jump beyond their bound; real-time order is not promised then.
+    /// Whether clocks jump beyond their bound.
     pub clock_jumps: bool,
+    /// Whether real-time order is promised: clocks keep their bound, and it is small enough for commits to wait it out.
+    pub real_time: bool,
 }
+
+/// With a larger ε readers bear the uncertainty instead (DESIGN §4).
+const COMMIT_WAIT: Duration = Duration::from_millis(10);
 
 struct Draw(StdRng);
 
@@ -45,7 +50,6 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
     let mut draw = Draw(StdRng::seed_from_u64(seed ^ 0x6b6e_6f62_73));
     let mut world = SimConfig::new(seed);
     draw.vary(&mut world.shake, |rng| rng.random_range(0.0..0.4));
-    // Beyond 10 ms the nodes do not wait out their commits, and readers bear the uncertainty.
     draw.millis(&mut world.clock_bound, 10..100);
     world.clock_skew = world.clock_bound / draw.0.random_range(10..30);
     world.clock_drift_ppm = 10;
@@ -66,6 +70,7 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
     draw.vary(&mut txn.max_unresolved, |rng| rng.random_range(1..10));
     draw.vary(&mut txn.max_read_spans, |rng| rng.random_range(1..6));
     draw.millis(&mut txn.stale_after, 1..100);
+    let clock_jumps = seed % 5 == 4;
     let knobs = Knobs {
         nodes: if draw.chance(0.3) { draw.0.random_range(4..6) } else { 3 },
         consensus,
@@ -73,7 +78,8 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
         txn,
         rounds: draw.0.random_range(3..8),
         clients: draw.0.random_range(2..9),
-        clock_jumps: seed % 5 == 4,
+        clock_jumps,
+        real_time: !clock_jumps && world.clock_bound <= COMMIT_WAIT,
     };
     (world, knobs)
 }

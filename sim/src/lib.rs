@@ -82,7 +82,7 @@ async fn story(world: SimWorld, knobs: Knobs, facts: &mut Vec<String>) -> Result
     }
     // Intents are resolved and followers catch up.
     world.sleep(Duration::from_secs(20)).await;
-    let history = bank.settle(!knobs.clock_jumps).await?;
+    let history = bank.settle(knobs.real_time).await?;
     // That reading may have cleared abandoned intents away.
     world.sleep(Duration::from_secs(5)).await;
     let mut problems = history.problems();

@@ -101,6 +101,7 @@ impl Show {
             Ok(ShardReply::Txn(state)) => self.state(state),
             Ok(ShardReply::HeartbeatSeen(state)) => format!("seen: {}", self.state(state)),
             Ok(ShardReply::Released) => "released".into(),
+            Ok(ShardReply::Circle(circle)) => format!("circle {circle:?}"),
         }
     }
 
