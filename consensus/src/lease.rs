@@ -23,7 +23,8 @@ impl Ack {
     /// was long under way tells it less than it knew.
     pub fn after(self, known: Option<&Ack>) -> Option<Ack> {
         let Some(known) = known else { return Some(self) };
-        let older_epoch = matches!((known.epoch, self.epoch), (Some(known), Some(new)) if new.is_older_than(&known));
+        let older_epoch =
+            matches!((known.epoch, self.epoch), (Some(known), Some(new)) if new.is_older_than(&known));
         if known.term > self.term || (known.term == self.term && older_epoch) {
             return None;
         }

@@ -18,7 +18,10 @@ pub(crate) enum Faults {
     /// Probability by name.
     Named(BTreeMap<String, f64>),
     /// Drawn on first use: a quarter of the points is armed. None fires while the world has them off.
-    Drawn { on: Arc<AtomicBool>, points: Mutex<BTreeMap<&'static str, f64>> },
+    Drawn {
+        on: Arc<AtomicBool>,
+        points: Mutex<BTreeMap<&'static str, f64>>,
+    },
 }
 
 impl Faults {

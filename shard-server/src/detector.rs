@@ -57,7 +57,9 @@ impl Detector {
             return Vec::new();
         }
         waiting.edges.insert(report.shard, (now + EXPIRY, report.blockers.clone()));
-        self.circle(report.txn, now).filter(|circle| self.youngest(circle) == Some(report.txn)).unwrap_or_default()
+        self.circle(report.txn, now)
+            .filter(|circle| self.youngest(circle) == Some(report.txn))
+            .unwrap_or_default()
     }
 
     fn sweep(&mut self, now: Duration) {

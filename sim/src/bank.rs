@@ -300,7 +300,11 @@ async fn audit(txn: Txn, scanning: bool) -> Result<BTreeMap<u64, u64>, TxnError>
     let mut reads = BTreeMap::new();
     let mut sum = 0;
     for account in 0..ACCOUNTS {
-        let row = if scanning { scanned(&txn, account).await? } else { txn.get(&account_key(account), None).await? };
+        let row = if scanning {
+            scanned(&txn, account).await?
+        } else {
+            txn.get(&account_key(account), None).await?
+        };
         let state = row.and_then(|row| Account::decode(&row));
         let state = state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?;
         sum += state.balance;

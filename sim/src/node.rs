@@ -38,11 +38,7 @@ pub struct Disk {
 
 impl Disk {
     pub fn new() -> Self {
-        Disk {
-            engine: Arc::new(MemEngine::new()),
-            log: MemLog::new(),
-            slowness: Arc::new(AtomicU64::new(1)),
-        }
+        Disk { engine: Arc::new(MemEngine::new()), log: MemLog::new(), slowness: Arc::new(AtomicU64::new(1)) }
     }
 
     /// The machine has lost its power: `torn` of the log writes that waited made it to the disk.
@@ -139,10 +135,9 @@ async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Res
     let router = Router::new(env.clone(), driver.clone());
     let peers = Arc::new(Routed(router.clone()));
     let engine = disk.engine;
-    let shards =
-        ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, knobs.shard)
-            .await
-            .map_err(|error| error.to_string())?;
+    let shards = ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, knobs.shard)
+        .await
+        .map_err(|error| error.to_string())?;
     let placement = Placement::start(env.clone(), consensus, engine, Some(founders))
         .await
         .map_err(|error| error.to_string())?;

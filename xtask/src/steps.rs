@@ -59,7 +59,7 @@ const SEEDS: [&str; 2] = ["6", "15"];
 /// Whole clusters under seeds, each twice in processes of their own: nothing may go wrong, and the two must not differ.
 fn simulation() -> Result<()> {
     let mut command = Command::new(run::target_dir().join("debug/quorate-sim"));
-    run::check(command.args(["--seeds", SEEDS[0], "--from", SEEDS[1], "--twice"]))
+    run::check(command.args(["--seeds", SEEDS[0], "--from", SEEDS[1], "--twice", "--jobs", "2"]))
 }
 
 /// Everything that CI runs. The first failing step ends it.

@@ -412,7 +412,8 @@ impl World {
     /// Returns when the node is not, or no longer, held up.
     async fn until_resumed(&self, node: NodeId) {
         loop {
-            let Some(messages) = self.held_up.lock().get(&node).map(|held_up| held_up.messages.clone()) else {
+            let Some(messages) = self.held_up.lock().get(&node).map(|held_up| held_up.messages.clone())
+            else {
                 return;
             };
             messages.notified().await;

@@ -12,7 +12,9 @@ use crate::{
     registry::internal,
     replica::Replica,
 };
-use quorate_proto::kv::{Decision, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState, Waits};
+use quorate_proto::kv::{
+    Decision, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState, Waits,
+};
 use quorate_proto::{Key, KvError, TxnId};
 use quorate_storage::{Family, intent, intent::Intent};
 use std::{sync::Arc, time::Duration};
