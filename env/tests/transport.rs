@@ -123,6 +123,10 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+async fn ask_for_snapshot(env: &Env, to: u64) -> Result<Bytes, TransportError> {
+    env.transport().call(NodeId(to), Service::Snapshot, Bytes::from_static(b"state"), SECOND).await
+}
+
 async fn suite(site: &dyn Site) {
     let one = site.start(1).await;
     let two = site.start(2).await;
@@ -213,11 +217,21 @@ async fn suite(site: &dyn Site) {
         }
     }
     assert_eq!(ask(&one, 3, "others go on", SECOND).await.unwrap(), "others go on");
+    // The way for snapshots, which is dialled when it is needed, has failed as well and must be dialled again.
+    for _ in 0..20 {
+        assert!(ask_for_snapshot(&one, 2).await.is_err());
+        time::sleep(Duration::from_millis(20)).await;
+    }
     let two = site.start(2).await;
     echo(&two);
+    two.transport().serve(Service::Snapshot, Arc::new(Echo::default()));
     let deadline = time::now() + 5 * SECOND;
     while ask(&one, 2, "back", SECOND).await.is_err() {
         assert!(time::now() < deadline, "the peer is not reached again");
+        time::sleep(Duration::from_millis(20)).await;
+    }
+    while ask_for_snapshot(&one, 2).await.is_err() {
+        assert!(time::now() < deadline, "the peer takes no snapshot again");
         time::sleep(Duration::from_millis(20)).await;
     }
     let after = one.transport().peer(NodeId(2)).unwrap().incarnation;

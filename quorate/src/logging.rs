@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use std::{fs::OpenOptions, io::IsTerminal, path::Path, sync::Mutex};
 use tracing_subscriber::EnvFilter;
 
-/// `filter` as in `RUST_LOG`, e.g. `info,quorate_consensus=debug`.
+/// `filter` as in `RUST_LOG`, e.g. `info,quorate_consensus=debug`; openraft is silent unless it is named there.
 pub fn start(filter: &str, file: Option<&Path>) -> Result<()> {
-    let filter = EnvFilter::try_new(format!("{filter},openraft=off"))
+    let filter = EnvFilter::try_new(format!("openraft=off,{filter}"))
         .with_context(|| format!("`{filter}` is not a log filter"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
     let started = match file {

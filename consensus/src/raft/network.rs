@@ -180,7 +180,10 @@ impl RaftNetworkV2<Types> for Link {
         let sending = crate::snapshot::send(self, vote, snapshot);
         tokio::select! {
             biased;
-            result = sending => result,
+            result = sending => result.inspect_err(|error| {
+                metrics::counter!("quorate_consensus_snapshots_failed_total").increment(1);
+                tracing::warn!(shard = %self.shared.shard(), to = %self.node, %error, "a snapshot was not sent");
+            }),
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
     }

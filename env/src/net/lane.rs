@@ -164,8 +164,10 @@ impl Lane {
         let mut backoff = FIRST_BACKOFF;
         loop {
             let Some(target) = address.borrow_and_update().clone() else { break };
-            // Lane 0 stands at all times; another is dialled when it is needed.
+            // Lane 0 stands at all times; another is dialled when it is needed, also after a dial that failed: only a
+            // frame in the queue wakes it, so frames must be let in again.
             if self.number != 0 && self.outbox.is_empty() {
+                self.state.lock().usable = Ok(());
                 tokio::select! {
                     biased;
                     _ = address.changed() => {}
