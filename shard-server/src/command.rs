@@ -20,7 +20,7 @@ pub struct Command {
 pub struct Extras {
     /// Written with the entry's position filled in.
     #[n(0)]
-    pub record: Option<Record>,
+    pub records: Vec<Record>,
     /// Written with the entry's position filled in.
     #[n(1)]
     pub intents: Vec<(Key, Intent)>,
@@ -52,12 +52,12 @@ pub struct Split {
 
 impl Extras {
     fn is_empty(&self) -> bool {
-        self.record.is_none() && self.intents.is_empty() && self.split.is_none()
+        self.records.is_empty() && self.intents.is_empty() && self.split.is_none()
     }
 
     /// Writes records and intents as those of the entry at `position`.
     pub fn write(self, position: LogPosition, batch: &mut WriteBatch) {
-        if let Some(Record { anchor, txn, mut record }) = self.record {
+        for Record { anchor, txn, mut record } in self.records {
             record.set_position(position);
             quorate_storage::record::put(batch, &anchor, txn, &record);
         }
@@ -69,6 +69,23 @@ impl Extras {
 }
 
 impl Command {
+    /// Takes up what another one does. They were evaluated side by side, under latches that kept them apart.
+    pub fn join(&mut self, other: Command) {
+        self.batch.extend(other.batch);
+        self.extras.records.extend(other.extras.records);
+        self.extras.intents.extend(other.extras.intents);
+        assert!(other.extras.split.is_none(), "a split has an entry for itself");
+    }
+
+    /// About as many bytes as its entry takes.
+    pub fn size(&self) -> usize {
+        let intents = self.extras.intents.iter();
+        let bytes = intents.map(|(key, intent)| {
+            key.len() + intent.value.as_ref().map_or(0, |value| value.len()) + intent.txn.anchor.len() + 64
+        });
+        self.batch.byte_size() + bytes.sum::<usize>() + 128 * self.extras.records.len()
+    }
+
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(64 + self.batch.byte_size() + 8 * self.batch.len());
         out.put_u32(0);
@@ -105,7 +122,7 @@ mod tests {
         let mut command = Command::default();
         command.batch.put(Family::Data, &b"k"[..], &b"v"[..]);
         assert_eq!(Command::decode(&command.encode()).unwrap(), command);
-        command.extras.record = Some(Record {
+        command.extras.records.push(Record {
             anchor: Key::from("a"),
             txn: TxnId(7),
             record: TxnRecord::Aborted {

@@ -5,7 +5,7 @@
 //! never deadlock. Whoever must wait for a *lock* gives all its latches back first (PROTOCOL 10). The idea of latches
 //! ordered by arrival is that of CockroachDB's `spanlatch`.
 
-use quorate_proto::{Key, Span, TxnId};
+use quorate_proto::{Key, Span, TxnId, kv::TxnMeta};
 use std::{cmp::Ordering, collections::BTreeMap};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,21 +31,48 @@ pub struct LatchSet {
     pub spans: Vec<(Span, Access)>,
     /// The record of a transaction: read by what must not go on once it is decided, written by what decides it. Not among
     /// what [`Latches::release_reads`] gives back.
-    pub record: Option<(TxnId, Access)>,
+    pub record: Option<RecordLatch>,
+}
+
+/// A record moves with its anchor: a span that is latched for writing, as a split does, waits for it and it for the span.
+/// Writes of the anchor's key itself are not in its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordLatch {
+    pub txn: TxnId,
+    pub anchor: Key,
+    pub access: Access,
+}
+
+impl RecordLatch {
+    pub fn of(txn: &TxnMeta, access: Access) -> Self {
+        RecordLatch { txn: txn.id, anchor: txn.anchor.clone(), access }
+    }
+
+    fn moves_with(&self, span: &Span, access: Access) -> bool {
+        access == Access::Write && span.contains(&self.anchor)
+    }
 }
 
 impl LatchSet {
     /// Both with their points in key order.
     fn conflicts(&self, other: &LatchSet) -> bool {
-        let records = match (self.record, other.record) {
-            (Some((txn, access)), Some((same, x))) => txn == same && access.conflicts(x),
+        let records = match (&self.record, &other.record) {
+            (Some(one), Some(two)) => one.txn == two.txn && one.access.conflicts(two.access),
             _ => false,
+        };
+        let moves = |set: &LatchSet, other: &LatchSet| {
+            let spans = &other.spans;
+            set.record
+                .as_ref()
+                .is_some_and(|record| spans.iter().any(|(span, access)| record.moves_with(span, *access)))
         };
         let span_conflicts = |(span, access): &(Span, Access), set: &LatchSet| {
             set.spans.iter().any(|(s, x)| x.conflicts(*access) && s.overlaps(span))
                 || set.points.iter().any(|(key, x)| x.conflicts(*access) && span.contains(key))
         };
         records
+            || moves(self, other)
+            || moves(other, self)
             || self.spans.iter().any(|span| span_conflicts(span, other))
             || other.spans.iter().any(|span| span_conflicts(span, self))
             || points_conflict(&self.points, &other.points)
@@ -94,7 +121,7 @@ pub struct Latches {
     points: BTreeMap<Key, Vec<(LatchId, Access)>>,
     /// Few at any time: range reads and splits.
     spans: Vec<(LatchId, Span, Access)>,
-    records: BTreeMap<TxnId, Vec<(LatchId, Access)>>,
+    records: BTreeMap<TxnId, Vec<(LatchId, RecordLatch)>>,
 }
 
 impl Latches {
@@ -133,8 +160,8 @@ impl Latches {
             self.points.entry(key.clone()).or_default().push((id, *access));
         }
         self.spans.extend(set.spans.iter().map(|(span, access)| (id, span.clone(), *access)));
-        if let Some((txn, access)) = set.record {
-            self.records.entry(txn).or_default().push((id, access));
+        if let Some(record) = &set.record {
+            self.records.entry(record.txn).or_default().push((id, record.clone()));
         }
         let waits_for = earlier.len();
         self.owners.insert(id, Owner { set, waits_for, blocks: Vec::new() });
@@ -159,10 +186,16 @@ impl Latches {
             let spans = self.spans.iter().filter(|(_, s, x)| x.conflicts(*access) && s.overlaps(span));
             found.extend(spans.map(|(id, _, _)| *id));
         }
-        if let Some((txn, access)) = set.record
-            && let Some(items) = self.records.get(&txn)
-        {
-            found.extend(items.iter().filter(|(_, x)| x.conflicts(access)).map(|(id, _)| *id));
+        // Splits are rare: all records are looked through for them.
+        for (span, access) in set.spans.iter().filter(|(_, access)| *access == Access::Write) {
+            let records = self.records.values().flatten();
+            found.extend(records.filter(|(_, r)| r.moves_with(span, *access)).map(|(id, _)| *id));
+        }
+        if let Some(record) = &set.record {
+            let items = self.records.get(&record.txn).into_iter().flatten();
+            found.extend(items.filter(|(_, x)| x.access.conflicts(record.access)).map(|(id, _)| *id));
+            let spans = self.spans.iter().filter(|(_, span, access)| record.moves_with(span, *access));
+            found.extend(spans.map(|(id, ..)| *id));
         }
     }
 
@@ -202,12 +235,12 @@ impl Latches {
         if !set.spans.is_empty() {
             self.spans.retain(|(other, _, access)| *other != id || !goes(*access));
         }
-        if let Some((txn, _)) = set.record.filter(|_| all)
-            && let Some(items) = self.records.get_mut(&txn)
+        if let Some(record) = set.record.as_ref().filter(|_| all)
+            && let Some(items) = self.records.get_mut(&record.txn)
         {
             items.retain(|(other, _)| *other != id);
             if items.is_empty() {
-                self.records.remove(&txn);
+                self.records.remove(&record.txn);
             }
         }
     }
@@ -242,6 +275,10 @@ mod tests {
             points: keys.iter().map(|k| (Key::from(*k), Access::Write)).collect(),
             ..Default::default()
         }
+    }
+
+    fn record(txn: u128, anchor: &str, access: Access) -> Option<RecordLatch> {
+        Some(RecordLatch { txn: TxnId(txn), anchor: Key::from(anchor), access })
     }
 
     fn span(start: &str, end: &str, access: Access) -> LatchSet {
@@ -300,21 +337,21 @@ mod tests {
         let mut latches = Latches::default();
         let mut set = reads(&["a", "b"]);
         set.points.push((Key::from("b"), Access::Write));
-        set.record = Some((TxnId(7), Access::Write));
+        set.record = record(7, "a", Access::Write);
         let (id, _) = latches.acquire(set);
         let (a, _) = latches.acquire(writes(&["a"]));
         let (b, _) = latches.acquire(writes(&["b"]));
-        let (record, ok) =
-            latches.acquire(LatchSet { record: Some((TxnId(7), Access::Write)), ..Default::default() });
+        let (other, ok) =
+            latches.acquire(LatchSet { record: record(7, "a", Access::Write), ..Default::default() });
         assert!(!ok);
         assert_eq!(latches.release_reads(id), vec![a]);
         assert!(latches.blocks_read(&Key::from("b")));
-        assert_eq!(latches.release(id), vec![b, record]);
+        assert_eq!(latches.release(id), vec![b, other]);
     }
 
     #[test]
     fn parts_of_a_transaction_share_its_record_and_its_decision_waits_for_them() {
-        let part = |key: &str, access| LatchSet { record: Some((TxnId(7), access)), ..writes(&[key]) };
+        let part = |key: &str, access| LatchSet { record: record(7, "a", access), ..writes(&[key]) };
         let mut latches = Latches::default();
         let (a, a_goes) = latches.acquire(part("a", Access::Read));
         let (b, b_goes) = latches.acquire(part("b", Access::Read));
@@ -323,6 +360,24 @@ mod tests {
         assert_eq!((a_goes, b_goes, decided, late), (true, true, false, false));
         assert!(latches.release_reads(a).is_empty() && latches.release(a).is_empty());
         assert_eq!(latches.release(b), vec![decision]);
+    }
+
+    /// A record that is written to the left half's log after the split would stand in the right half's keys, and there
+    /// some replicas would decide by it and others not.
+    #[test]
+    fn a_split_waits_for_the_records_that_it_moves_and_they_for_it() {
+        let only = |txn, anchor, access| LatchSet { record: record(txn, anchor, access), ..Default::default() };
+        let mut latches = Latches::default();
+        let (moves, _) = latches.acquire(only(1, "m", Access::Read));
+        let (_stays, _) = latches.acquire(only(2, "a", Access::Write));
+        let (split, ok) = latches.acquire(span("f", "z", Access::Write));
+        assert!(!ok);
+        let (late, ok) = latches.acquire(only(3, "g", Access::Write));
+        assert!(!ok);
+        assert!(latches.acquire(only(4, "b", Access::Write)).1, "the left half's goes on");
+        assert!(!latches.acquire(span("a", "z", Access::Read)).1);
+        assert_eq!(latches.release(moves), vec![split]);
+        assert!(latches.release(split).contains(&late));
     }
 
     proptest::proptest! {

@@ -4,6 +4,7 @@
 use crate::{
     ShardConfig,
     detector::Detector,
+    group_commit::GroupCommit,
     latch::{LatchId, LatchSet, Latches},
     lock_table::{LockTable, Turn, WaiterId, Wakes},
     ts_cache::TsCache,
@@ -25,6 +26,7 @@ pub struct Leader {
     /// Known when another leader is, for the refusal.
     successor: OnceLock<NodeId>,
     core: Mutex<Core>,
+    pub proposals: GroupCommit,
     max_locks: usize,
     max_waiters: usize,
 }
@@ -98,6 +100,7 @@ impl Leader {
                 latch_waiters: BTreeMap::new(),
                 lock_waiters: BTreeMap::new(),
             }),
+            proposals: GroupCommit::default(),
             max_locks: config.max_locks,
             max_waiters: config.max_waiters,
         }

@@ -14,6 +14,7 @@ mod context;
 mod detector;
 mod eval;
 mod flusher;
+mod group_commit;
 mod latch;
 mod leader;
 mod lock_table;

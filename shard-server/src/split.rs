@@ -50,7 +50,7 @@ pub(crate) async fn split(
     let both = vec![split.left.clone(), split.right.clone()];
     let mut command = Command::default();
     command.extras.split = Some(split);
-    drop(replica.propose(&leader, latched, &command).await?);
+    drop(replica.propose(&leader, latched, command).await?);
     metrics::counter!("quorate_shard_splits_total").increment(1);
     let open = async {
         while replica.context.replica(right).is_none_or(|r| r.group.load().is_none()) {

@@ -1,5 +1,8 @@
 //! A pipelined stream of appends to one follower: up to [`IN_FLIGHT`] messages on their way, answers taken in their order,
 //! and an error as soon as nothing comes back for a while, so that a black-holed peer never wedges anything.
+//!
+//! A request that only tells how far the log is committed is held back for a moment: under load the next entries carry
+//! that along, and half of all messages are saved. It is answered together with the message that took its place.
 
 use super::network::Link;
 use super::payload::encode_payload;
@@ -19,6 +22,8 @@ use std::time::Duration;
 const IN_FLIGHT: usize = 64;
 /// Payload on its way to one follower.
 const IN_FLIGHT_BYTES: usize = 8 << 20;
+/// How long a request without entries waits for one that has some.
+const HOLD: Duration = Duration::from_millis(10);
 
 type Item = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
@@ -29,6 +34,8 @@ struct Flight {
     last: Option<LogId>,
     commit: LogPosition,
     bytes: usize,
+    /// What requests that this one stands for as well are to be told.
+    stands_for: Vec<Option<LogId>>,
 }
 
 pub(crate) struct Pipeline<S> {
@@ -42,6 +49,11 @@ pub(crate) struct Pipeline<S> {
     bytes: usize,
     /// Answers that came before their turn.
     early: BTreeMap<u64, Answer>,
+    /// A request without entries, and until when it waits.
+    held: Option<(AppendEntriesRequest<Types>, Duration)>,
+    /// What the next message stands for besides itself.
+    replaced: Vec<Option<LogId>>,
+    settled: VecDeque<Item>,
     /// When nothing may have come back for too long.
     deadline: Duration,
     patience: Duration,
@@ -51,6 +63,8 @@ pub(crate) struct Pipeline<S> {
 enum Event {
     Request(Option<AppendEntriesRequest<Types>>),
     Answer(Answer),
+    /// What is held has waited long enough.
+    Due,
     Late,
 }
 
@@ -70,6 +84,9 @@ where
             flights: VecDeque::new(),
             bytes: 0,
             early: BTreeMap::new(),
+            held: None,
+            replaced: Vec::new(),
+            settled: VecDeque::new(),
             deadline: Duration::ZERO,
             patience,
             over: false,
@@ -79,20 +96,29 @@ where
     /// The answer whose turn it is; `None` at the end.
     pub async fn next_answer(&mut self) -> Option<Item> {
         loop {
+            if let Some(item) = self.settled.pop_front() {
+                return Some(item);
+            }
             if self.over {
                 return None;
             }
             if let Some(front) = self.flights.front()
                 && let Some(answer) = self.early.remove(&front.sequence)
             {
-                return Some(self.settle(answer));
+                let item = self.settle(answer);
+                self.settled.push_back(item);
+                continue;
             }
-            if self.input_ended && self.flights.is_empty() {
+            if self.input_ended && self.flights.is_empty() && self.held.is_none() {
                 return None;
             }
             match self.wait().await {
-                Event::Request(None) => self.input_ended = true,
-                Event::Request(Some(request)) => self.send(request),
+                Event::Request(None) => {
+                    self.input_ended = true;
+                    self.send_held();
+                }
+                Event::Request(Some(request)) => self.take(request),
+                Event::Due => self.send_held(),
                 Event::Answer(answer) => {
                     self.early.insert(answer.sequence, answer);
                 }
@@ -106,11 +132,36 @@ where
 
     async fn wait(&mut self) -> Event {
         let room = self.flights.len() < IN_FLIGHT && self.bytes < IN_FLIGHT_BYTES;
+        let due = self.held.as_ref().map(|(_, due)| *due);
         tokio::select! {
             biased;
             Some(answer) = self.stream.answers.recv() => Event::Answer(answer),
             request = self.input.next(), if !self.input_ended && room => Event::Request(request),
+            () = time::sleep_until(due.unwrap_or_default()), if due.is_some() => Event::Due,
             () = time::sleep_until(self.deadline), if !self.flights.is_empty() => Event::Late,
+        }
+    }
+
+    /// The first request of a stream finds out what the follower has, and is never held.
+    fn take(&mut self, request: AppendEntriesRequest<Types>) {
+        let news_only = request.entries.is_empty() && self.next > 0 && !self.alone;
+        let due = match self.held.take() {
+            Some((older, due)) => {
+                self.replaced.push(older.prev_log_id);
+                due
+            }
+            None => time::now() + HOLD,
+        };
+        if news_only {
+            self.held = Some((request, due));
+        } else {
+            self.send(request);
+        }
+    }
+
+    fn send_held(&mut self) {
+        if let Some((request, _)) = self.held.take() {
+            self.send(request);
         }
     }
 
@@ -152,6 +203,7 @@ where
             last,
             commit,
             bytes,
+            stands_for: std::mem::take(&mut self.replaced),
         });
         self.bytes += bytes;
         self.next += 1;
@@ -170,6 +222,7 @@ where
                     matched: position_or_zero(flight.last.as_ref()),
                 };
                 self.link.shared.note_ack(self.link.target.0, ack);
+                self.settled.extend(flight.stands_for.into_iter().map(|last| Ok(Ok(last))));
                 Ok(Ok(flight.last))
             }
             Outcome::Conflict => match flight.prev {

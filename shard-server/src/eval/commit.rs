@@ -47,7 +47,7 @@ impl Replica {
             }
         }
         drop(snapshot);
-        command.extras.record = Some(Record {
+        command.extras.records.push(Record {
             anchor: txn.anchor.clone(),
             txn: txn.id,
             record: TxnRecord::Committed {
@@ -59,7 +59,7 @@ impl Replica {
                 position: LogPosition::default(),
             },
         });
-        let (position, latched) = self.propose(&leader, latched, &command).await?;
+        let (position, latched) = self.propose(&leader, latched, command).await?;
         leader.finish_txn(txn.id, request.writes.iter().map(|write| &write.key));
         drop(latched);
         metrics::counter!("quorate_shard_commits_total", "kind" => "local").increment(1);

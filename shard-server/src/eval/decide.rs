@@ -7,7 +7,7 @@
 use super::commit::older_attempt;
 use crate::{
     command::{Command, Record},
-    latch::{Access, LatchSet},
+    latch::{Access, LatchSet, RecordLatch},
     registry::internal,
     replica::Replica,
 };
@@ -36,7 +36,7 @@ impl Replica {
         elsewhere.extend(local.drain(local.len().min(MAX_AT_ONCE)..));
         let points = local.iter().map(|key| (key.clone(), Access::Write)).collect();
         let latched = leader
-            .latch(LatchSet { points, record: Some((txn.id, Access::Write)), ..LatchSet::default() })
+            .latch(LatchSet { points, record: Some(RecordLatch::of(&txn, Access::Write)), spans: Vec::new() })
             .await?;
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
@@ -65,8 +65,8 @@ impl Replica {
             Decision::Abort => TxnRecord::Aborted { attempt, deadline, intents: elsewhere, position },
         };
         let state = record.state();
-        command.extras.record = Some(Record { anchor: txn.anchor, txn: txn.id, record });
-        let (position, latched) = self.propose(&leader, latched, &command).await?;
+        command.extras.records.push(Record { anchor: txn.anchor, txn: txn.id, record });
+        let (position, latched) = self.propose(&leader, latched, command).await?;
         leader.finish_txn(txn.id, resolved.iter());
         drop(latched);
         if matches!(decision, Decision::Commit(_)) {
@@ -83,8 +83,8 @@ impl Replica {
     ) -> Result<ShardReply, KvError> {
         self.check_deadline(&txn)?;
         let leader = self.leader()?;
-        let latched =
-            leader.latch(LatchSet { record: Some((txn.id, Access::Write)), ..LatchSet::default() }).await?;
+        let record = Some(RecordLatch::of(&txn, Access::Write));
+        let latched = leader.latch(LatchSet { record, ..LatchSet::default() }).await?;
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
         match record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)? {
@@ -98,8 +98,8 @@ impl Replica {
         let (id, anchor) = (txn.id, txn.anchor.clone());
         let record = TxnRecord::Pending { txn, heartbeat };
         let mut command = Command::default();
-        command.extras.record = Some(Record { anchor, txn: id, record });
-        drop(self.propose(&leader, latched, &command).await?);
+        command.extras.records.push(Record { anchor, txn: id, record });
+        drop(self.propose(&leader, latched, command).await?);
         Ok(ShardReply::HeartbeatSeen(TxnState::Pending(Some(heartbeat))))
     }
 }

@@ -63,7 +63,7 @@ impl Replica {
                 (write.key.clone(), intent)
             })
             .collect();
-        let (position, latched) = self.propose(&leader, latched, &command).await?;
+        let (position, latched) = self.propose(&leader, latched, command).await?;
         leader.core().locks.laid_intents(&txn, request.writes.iter().map(|write| &write.key));
         drop(latched);
         metrics::counter!("quorate_shard_prepares_total").increment(1);

@@ -3,7 +3,7 @@
 
 use super::wait::Waited;
 use crate::{
-    latch::{Access, LatchSet},
+    latch::{Access, LatchSet, RecordLatch},
     leader::{Borrowed, LatchGuard, Leader},
     registry::internal,
     replica::{RangeState, Replica},
@@ -45,7 +45,7 @@ impl Claims<'_> {
         LatchSet {
             points: writes.chain(checks).collect(),
             spans: self.refresh.iter().map(|span| (span.clone(), Access::Read)).collect(),
-            record: record.map(|access| (self.txn.id, access)),
+            record: record.map(|access| RecordLatch::of(self.txn, access)),
         }
     }
 

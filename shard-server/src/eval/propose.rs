@@ -2,6 +2,7 @@
 
 use crate::{
     command::Command,
+    group_commit::GroupCommit,
     leader::{LatchGuard, Leader},
     replica::Replica,
 };
@@ -16,7 +17,7 @@ impl Replica {
         self: &Arc<Self>,
         leader: &Arc<Leader>,
         latched: LatchGuard,
-        command: &Command,
+        command: Command,
     ) -> Result<(LogPosition, LatchGuard), KvError> {
         let group = self.group()?;
         let env = &self.context.env;
@@ -24,12 +25,12 @@ impl Replica {
             env.sleep(Duration::from_millis(env.random_range(1..400))).await;
         }
         let start = env.boottime();
-        let mut outcome = group.propose(leader.term, command.encode()).await;
+        let mut outcome = GroupCommit::propose(leader, env, &group, command).await;
         if env.fault("shard.lost_outcome") {
             outcome = outcome.and_then(|_| Err(ProposeError::Ambiguous("by fault point".into())));
         }
         match outcome {
-            Ok((position, _)) => {
+            Ok(position) => {
                 let took = self.context.env.boottime().saturating_sub(start);
                 metrics::histogram!("quorate_shard_replicate_seconds").record(took.as_secs_f64());
                 Ok((position, latched))

@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Command, Record},
-    latch::{Access, LatchSet},
+    latch::{Access, LatchSet, RecordLatch},
     leader::Leader,
     registry::internal,
     replica::Replica,
@@ -27,9 +27,8 @@ impl Replica {
             return Ok(state);
         }
         // It is to be aborted: once more, with the record latched.
-        let latched = leader
-            .latch(LatchSet { record: Some((query.txn, Access::Write)), ..LatchSet::default() })
-            .await?;
+        let record = RecordLatch { txn: query.txn, anchor: query.anchor.clone(), access: Access::Write };
+        let latched = leader.latch(LatchSet { record: Some(record), ..LatchSet::default() }).await?;
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
         let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
@@ -51,8 +50,8 @@ impl Replica {
             position: LogPosition::default(),
         };
         let mut command = Command::default();
-        command.extras.record = Some(Record { anchor: query.anchor, txn: query.txn, record });
-        drop(self.propose(&leader, latched, &command).await?);
+        command.extras.records.push(Record { anchor: query.anchor, txn: query.txn, record });
+        drop(self.propose(&leader, latched, command).await?);
         leader.core().asked.remove(&query.txn);
         leader.release_txn(query.txn);
         quorate_env::probe!("shard.aborted_for_another");

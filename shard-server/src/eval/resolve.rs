@@ -26,7 +26,7 @@ impl Replica {
         let latched = if command.batch.is_empty() {
             latched
         } else {
-            self.propose(&leader, latched, &command).await?.1
+            self.propose(&leader, latched, command).await?.1
         };
         // Also for keys without an intent: someone may wait who saw one that another copy has resolved since.
         leader.finish_txn(txn, keys.iter());

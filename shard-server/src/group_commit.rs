@@ -1,0 +1,151 @@
+//! Group commit: commands of one term that are proposed while an entry of that term is under way go down together in the
+//! next one. A busy shard pays for replication by the entry then, not by the command; an idle one waits for nothing.
+//!
+//! The commands of one entry were evaluated side by side under latches that keep them apart, so their order in it does not
+//! matter; each keeps its latches until the entry is applied, and all have its outcome. (The idea is that of databases
+//! that let several transactions share one write of their log: DeWitt et al., 1984.)
+
+use crate::{command::Command, leader::Leader};
+use parking_lot::Mutex;
+use quorate_consensus::{Group, ProposeError};
+use quorate_env::Env;
+use quorate_proto::LogPosition;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+
+/// Nobody waits longer for the entry under way before its command goes down: far away replicas answer late.
+const PATIENCE: Duration = Duration::from_millis(4);
+/// An entry takes up no more commands once it is this large; entries of other shards wait behind it.
+const ENTRY_BYTES: usize = 256 << 10;
+
+type Outcome = Result<LogPosition, ProposeError>;
+
+#[derive(Default)]
+pub(crate) struct GroupCommit(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    /// Entries under way.
+    entries: usize,
+}
+
+struct Waiting {
+    command: Command,
+    tell: oneshot::Sender<Outcome>,
+}
+
+impl Queue {
+    /// What goes into the next entry: at least one command, if any waits.
+    fn take(&mut self) -> Vec<Waiting> {
+        let mut bytes = 0;
+        let many = self.waiting.iter().take_while(|waiting| {
+            let room = bytes < ENTRY_BYTES;
+            bytes += waiting.command.size();
+            room
+        });
+        let many = many.count();
+        self.waiting.drain(..many).collect()
+    }
+}
+
+enum Turn {
+    Now(Command),
+    Later(oneshot::Receiver<Outcome>),
+}
+
+impl GroupCommit {
+    /// A split has an entry for itself.
+    fn enter(&self, command: Command) -> Turn {
+        let mut queue = self.0.lock();
+        if queue.entries == 0 || command.extras.split.is_some() {
+            queue.entries += 1;
+            return Turn::Now(command);
+        }
+        let (tell, told) = oneshot::channel();
+        queue.waiting.push(Waiting { command, tell });
+        Turn::Later(told)
+    }
+
+    /// Replicates a command of the leader's term, perhaps together with others; returns the entry's position once it is
+    /// applied here.
+    ///
+    /// # Errors
+    /// As [`Group::propose`]'s, for all commands of the entry alike.
+    pub async fn propose(leader: &Arc<Leader>, env: &Env, group: &Arc<Group>, command: Command) -> Outcome {
+        let mut told = match leader.proposals.enter(command) {
+            Turn::Now(command) => {
+                let carrier = Carrier { leader: leader.clone(), env: env.clone(), group: group.clone() };
+                return carrier.carry(command).await;
+            }
+            Turn::Later(told) => told,
+        };
+        let outcome = match env.timeout(PATIENCE, &mut told).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                // Unless it is under way already, it goes now, with all others.
+                leader.proposals.0.lock().entries += 1;
+                Carrier { leader: leader.clone(), env: env.clone(), group: group.clone() }.carry_waiting();
+                told.await
+            }
+        };
+        outcome.unwrap_or_else(|_| Err(ProposeError::Ambiguous("the node is stopping".into())))
+    }
+}
+
+/// Whoever brings an entry on its way, counted in [`Queue::entries`]. When it is done, or gone, what has come meanwhile
+/// goes next.
+struct Carrier {
+    leader: Arc<Leader>,
+    env: Env,
+    group: Arc<Group>,
+}
+
+impl Carrier {
+    async fn carry(self, command: Command) -> Outcome {
+        let outcome = self.group.propose(self.leader.term, command.encode()).await;
+        outcome.map(|(position, _)| position)
+    }
+
+    /// In a task of its own: nobody who may go away has to see it through.
+    fn carry_waiting(self) {
+        let batch = self.leader.proposals.0.lock().take();
+        if batch.is_empty() {
+            return;
+        }
+        metrics::histogram!("quorate_shard_commands_an_entry").record(batch.len() as f64);
+        let env = self.env.clone();
+        let carrying = async move {
+            let mut entry = Command::default();
+            let mut tell = Vec::with_capacity(batch.len());
+            for waiting in batch {
+                entry.join(waiting.command);
+                tell.push(waiting.tell);
+            }
+            if tell.len() > 1 {
+                quorate_env::probe!("shard.commands_share_an_entry");
+            }
+            let outcome = self.carry(entry).await;
+            for tell in tell {
+                // Who has gone does not want to know.
+                let _ = tell.send(outcome.clone());
+            }
+        };
+        env.spawn("shard.group_commit", carrying).detach();
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        {
+            let mut queue = self.leader.proposals.0.lock();
+            queue.entries -= 1;
+            if queue.entries > 0 || queue.waiting.is_empty() {
+                return;
+            }
+            queue.entries += 1;
+        }
+        Carrier { leader: self.leader.clone(), env: self.env.clone(), group: self.group.clone() }
+            .carry_waiting();
+    }
+}
