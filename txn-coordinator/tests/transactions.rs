@@ -4,9 +4,9 @@ mod support;
 
 use futures::TryStreamExt;
 use quorate_env::sim::SimConfig;
-use quorate_proto::{KvError, NodeId, ShardId, Span};
+use quorate_proto::{KvError, NodeId, ShardId, Span, Timestamp};
 use quorate_txn::{Isolation, Outcome, ScanOptions, Txn, TxnError, TxnOptions};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use support::{FakeShards, exclusive, key, run, value};
 
 fn quiet(seed: u64) -> SimConfig {
@@ -336,6 +336,32 @@ fn the_schema_lease_bounds_the_commit() {
         assert!(matches!(error.error, KvError::BoundPassed { .. }), "{error}");
         shards.world.sleep(Duration::from_millis(100)).await;
         assert!(shards.store.lock().intents.is_empty(), "what was prepared is removed");
+    });
+}
+
+/// PROTOCOL 20: a schema lease is extended for versions in use only, so a commit that outlives its session keeps its
+/// version in use, and lets go of it with the outcome: the session's own schema change waits for that.
+#[test]
+fn what_the_commit_bound_rests_on_lives_exactly_as_long_as_the_commit() {
+    run(quiet(14), |shards| async move {
+        let in_use = Arc::new(());
+        let alive = Arc::downgrade(&in_use);
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.put(key("i"), value("1"));
+        txn.follow_commit_bound(move || {
+            let _in_use = &in_use;
+            Timestamp::MAX
+        });
+        let env = shards.world.env(NodeId(1)).unwrap();
+        env.timeout(Duration::from_millis(2), txn.commit()).await.expect_err("the client does not wait");
+        let other = Txn::clone(&txn);
+        drop(txn);
+        assert!(alive.upgrade().is_some() && shards.value("a").is_none(), "it is under way");
+        shards.settled().await;
+        assert_eq!(shards.value("a").as_deref(), Some("1"));
+        assert!(alive.upgrade().is_none(), "also while a handle of the transaction is left");
+        drop(other);
     });
 }
 

@@ -27,7 +27,7 @@ impl Tx {
 /// A transaction under way.
 pub struct OpenTx {
     pub txn: Txn,
-    pub pinned: Pinned,
+    pub pinned: Arc<Pinned>,
     /// The catalog with this transaction's own changes.
     pub overlay: Option<Arc<Snapshot>>,
     /// Begun by `BEGIN`.
@@ -77,7 +77,7 @@ impl Session {
         let started = self.shared.env.clock().physical().unix_micros() as i64;
         self.tx = Tx::Open(Box::new(OpenTx {
             txn: self.shared.coordinator.begin(self.txn_options(read_only)),
-            pinned: self.shared.catalog.pin(),
+            pinned: Arc::new(self.shared.catalog.pin()),
             overlay: None,
             explicit,
             failed: false,
@@ -140,8 +140,12 @@ impl Session {
     pub(super) async fn commit(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
         loop {
             let Tx::Open(open) = &mut self.tx else { return Ok(()) };
-            let lease = self.shared.cluster.schema();
-            open.txn.follow_commit_bound(move || lease.borrow().until);
+            // The lease is extended for versions in use only, and the commit may outlive this session.
+            let (lease, pinned) = (self.shared.cluster.schema(), open.pinned.clone());
+            open.txn.follow_commit_bound(move || {
+                let _in_use = &pinned;
+                lease.borrow().until
+            });
             match open.txn.commit().await {
                 Ok(committed) => {
                     metrics::counter!("quorate_sql_commits_total").increment(1);

@@ -141,6 +141,8 @@ impl Driver {
         state.cost.rounds += self.machine.rounds;
         state.cost.entries += self.machine.entries;
         state.phase = Phase::Ended { clean };
+        // Nothing is decided any more: what the bound keeps in use may go, and others may be waiting for that.
+        let bound = state.followed_bound.take();
         if result.is_ok() {
             // Shards that were written to let go of the locks by themselves.
             let written: BTreeSet<ShardId> = self.written().map(|part| part.shard).collect();
@@ -148,7 +150,10 @@ impl Driver {
             let others: BTreeSet<ShardId> = locks.difference(&written).copied().collect();
             drop(state);
             coordinator.cleanup.release(self.txn.id, others);
+        } else {
+            drop(state);
         }
+        drop(bound);
         result.map_err(|error| {
             metrics::counter!("quorate_txn_failed_commits_total").increment(1);
             self.txn.error(error)
