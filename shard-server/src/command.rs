@@ -55,6 +55,11 @@ impl Extras {
         self.records.is_empty() && self.intents.is_empty() && self.split.is_none()
     }
 
+    /// The transactions that are over with this.
+    pub fn ended(&self) -> impl Iterator<Item = TxnId> {
+        self.records.iter().filter(|record| record.record.is_final()).map(|record| record.txn)
+    }
+
     /// Writes records and intents as those of the entry at `position`.
     pub fn write(self, position: LogPosition, batch: &mut WriteBatch) {
         for Record { anchor, txn, mut record } in self.records {

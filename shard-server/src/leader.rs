@@ -67,6 +67,13 @@ impl Core {
         }
     }
 
+    /// The transaction's locks here go, for its coordinator will not release them.
+    pub fn drop_locks(&mut self, txn: TxnId) {
+        quorate_env::probe!("shard.lock_fell");
+        let wakes = self.locks.release_all(txn);
+        self.wake_locks(wakes);
+    }
+
     /// Since when someone has been asking for the transaction.
     pub fn first_asked(&mut self, txn: TxnId, now: Duration) -> Duration {
         if self.asked.len() >= MAX_ASKED && !self.asked.contains_key(&txn) {

@@ -277,6 +277,12 @@ impl LockTable {
         }
     }
 
+    /// Whether the waiter stands at the head of its line.
+    pub fn is_first(&self, id: WaiterId) -> bool {
+        let entry = self.waiters.get(&id).and_then(|waiter| self.keys.get(&waiter.key));
+        entry.is_some_and(|entry| entry.queue.front() == Some(&id))
+    }
+
     /// Who keeps the waiter waiting first of all: whom to push.
     pub fn blocker(&self, id: WaiterId) -> Option<(Arc<TxnMeta>, bool)> {
         let waiter = self.waiters.get(&id)?;

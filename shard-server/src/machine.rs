@@ -36,6 +36,7 @@ impl StateMachine for Machine {
         let mut state = before.clone();
         let mut batch = WriteBatch::new();
         let mut splits = Vec::new();
+        let mut ended = Vec::new();
         let mut membership = None;
         for entry in entries {
             if let Some(new) = &entry.membership {
@@ -49,6 +50,7 @@ impl StateMachine for Machine {
                 if let Some(split) = command.extras.split.take() {
                     splits.push(self.split(split, &mut state, &mut batch)?);
                 }
+                ended.extend(command.extras.ended());
                 command.extras.write(entry.position, &mut batch);
             }
         }
@@ -69,6 +71,10 @@ impl StateMachine for Machine {
         }
         metrics::counter!("quorate_shard_entries_applied_total").increment(entries.len() as u64);
         replica.context.flush.changed(batch.byte_size() as u64);
+        // Here and not where it was proposed: whoever proposed may have been told that the outcome is unknown.
+        if let Some(leader) = replica.leader_now() {
+            ended.into_iter().for_each(|txn| leader.finish_txn(txn, std::iter::empty()));
+        }
         for split in splits.into_iter().flatten() {
             crate::split::after_apply(replica, split);
         }

@@ -152,6 +152,9 @@ async fn pulse(env: Env, shards: Arc<ShardServer>, driver: Arc<PlacementClient>,
     let mut full = true;
     loop {
         let reports = shards.reports();
+        // One that has gone can only be told by listing all that are left.
+        let held = |shard: &ShardId| reports.iter().any(|report| report.shard == *shard);
+        full |= !acknowledged.keys().all(held);
         let news = |report: &&ReplicaReport| full || acknowledged.get(&report.shard) != Some(*report);
         let request = PlacementRequest::Heartbeat {
             node: info(&env),

@@ -229,49 +229,76 @@ impl Replica {
 
     /// Asks after the transaction that stands in the way, and clears it away if it is over. One waiter at a time does so.
     async fn push(self: &Arc<Self>, leader: &Arc<Leader>, wait: &LockWait) {
-        let (txn, keys) = {
+        let (txn, intents) = {
             let mut core = leader.core();
             let Some((txn, intent)) = core.locks.blocker(wait.id) else { return };
-            if !intent {
-                if self.is_over(&txn) {
-                    quorate_env::probe!("shard.lock_fell");
-                    let wakes = core.locks.release_all(txn.id);
-                    core.wake_locks(wakes);
-                }
+            if !intent && self.is_over(&txn) {
+                core.drop_locks(txn.id);
+                return;
+            }
+            // A lock may be held for long by one who lives: the first in line asks for all.
+            if !intent && !core.locks.is_first(wait.id) {
                 return;
             }
             if !core.pushing.insert(txn.id) {
                 return;
             }
-            let keys = core.locks.intents_of(txn.id);
-            (txn, keys)
+            let intents = intent.then(|| core.locks.intents_of(txn.id));
+            (txn, intents)
         };
-        let outcome = self.push_intents(&txn, keys).await;
+        let outcome = match intents {
+            Some(keys) => self.push_intents(&txn, keys).await,
+            None => self.push_lock(leader, &txn).await,
+        };
         leader.core().pushing.remove(&txn.id);
         if let Err(error) = outcome {
             tracing::debug!(shard = self.shard.0, txn = %txn.id, %error, "push failed");
         }
     }
 
-    async fn push_intents(self: &Arc<Self>, txn: &Arc<TxnMeta>, keys: Vec<Key>) -> Result<(), KvError> {
+    /// A lock that was taken by a copy of a request that came late, after its transaction had let go of all, belongs to
+    /// nobody. Its record tells, or that nobody keeps the record alive. One who lives loses a courtesy by an error here.
+    async fn push_lock(self: &Arc<Self>, leader: &Arc<Leader>, txn: &Arc<TxnMeta>) -> Result<(), KvError> {
+        let silence = self.context.config.coordinator_silence;
+        let silent = match self.ask_record(txn, false).await? {
+            TxnState::Committed(_) | TxnState::Aborted | TxnState::Unknown => true,
+            TxnState::Pending(Some(heard)) => self.context.env.clock().physical() > heard.plus(silence),
+            TxnState::Pending(None) => {
+                let now = self.context.env.boottime();
+                now > leader.core().first_asked(txn.id, now) + silence
+            }
+        };
+        if silent {
+            let mut core = leader.core();
+            core.asked.remove(&txn.id);
+            core.drop_locks(txn.id);
+        }
+        Ok(())
+    }
+
+    /// What the record beside the anchor says; with `abort` it ends a transaction whose coordinator is silent.
+    async fn ask_record(self: &Arc<Self>, txn: &TxnMeta, abort: bool) -> Result<TxnState, KvError> {
         let query = QueryTxn {
             txn: txn.id,
             anchor: txn.anchor.clone(),
-            abort_if_silent: true,
+            abort_if_silent: abort,
             abort_now: false,
-            meta: Some((**txn).clone()),
+            meta: Some(txn.clone()),
         };
         metrics::counter!("quorate_shard_pushes_total").increment(1);
         let state = self.state.load_full();
-        let version = state.descriptor.version;
-        let answer = if state.descriptor.contains(&txn.anchor) {
-            self.query_txn(version, query).await?
-        } else {
-            match self.context.peers.shard_call(&txn.anchor, ShardOp::QueryTxn(query)).await? {
-                ShardReply::Txn(state) => state,
-                other => return Err(internal(format!("{other:?} in answer to QueryTxn"))),
-            }
-        };
+        if state.descriptor.contains(&txn.anchor) {
+            return self.query_txn(state.descriptor.version, query).await;
+        }
+        match self.context.peers.shard_call(&txn.anchor, ShardOp::QueryTxn(query)).await? {
+            ShardReply::Txn(state) => Ok(state),
+            other => Err(internal(format!("{other:?} in answer to QueryTxn"))),
+        }
+    }
+
+    async fn push_intents(self: &Arc<Self>, txn: &Arc<TxnMeta>, keys: Vec<Key>) -> Result<(), KvError> {
+        let version = self.state.load().descriptor.version;
+        let answer = self.ask_record(txn, true).await?;
         let decision = match answer {
             TxnState::Committed(ts) => Decision::Commit(ts),
             TxnState::Aborted => Decision::Abort,
