@@ -155,6 +155,7 @@ impl Group {
         let env = &self.shared.env;
         let until = env.boottime() + STEP_TIMEOUT;
         let raft = self.shared.raft().ok_or_else(|| stopped(shard))?.clone();
+        let term = self.shared.leadership.borrow().term;
         loop {
             self.shared.note_activity(env.boottime());
             self.shared.stir(|pace| pace.wake(env.boottime()));
@@ -175,7 +176,12 @@ impl Group {
                 ClientWriteError::ForwardToLeader(forward)
                     if forward.reason == openraft::errors::ForwardReason::LeaseExpired =>
                 {
-                    self.confirm_read().await?;
+                    // Its own word, and not this replica's lease, which may well stand: a quiet group keeps that.
+                    let round = self.heartbeat_round(&raft, term, env.boottime()).await;
+                    round.map_err(|error| error.into_kv(shard))?;
+                    if env.boottime() >= until {
+                        return Err(KvError::Timeout { why: "no word of a quorum lasts".into() });
+                    }
                 }
                 ClientWriteError::ForwardToLeader(forward) | ClientWriteError::LogEntryDiscarded(forward) => {
                     let leader = forward.leader_node.map(|m| NodeId(m.node));

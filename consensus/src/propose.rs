@@ -81,7 +81,7 @@ impl Group {
     }
 
     /// Renews the quorum's word, as openraft wants it before it takes a write.
-    async fn heartbeat_round(
+    pub(crate) async fn heartbeat_round(
         &self,
         raft: &RaftHandle,
         term: u64,

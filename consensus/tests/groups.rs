@@ -424,6 +424,25 @@ fn a_quiet_group_keeps_its_lease_and_wakes_for_a_write() {
     });
 }
 
+/// openraft wants a quorum's word that a quiet group does not have, though its leader's lease stands.
+#[test]
+fn a_quiet_group_takes_a_new_member() {
+    run(20, |world| async move {
+        let cluster = Cluster::new(world, 1..=4);
+        cluster.found(SHARD, 1..=3).await;
+        let (leader, _) = cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        cluster.world.sleep(10 * SECOND).await;
+        let group = cluster.group(leader, SHARD);
+        assert!(group.is_quiet() && group.lease().is_some());
+        cluster.learner(SHARD, &replica(4)).await;
+        let before = cluster.world.elapsed();
+        group.change_members(replicas(1..=4)).await.unwrap();
+        assert!(cluster.world.elapsed() - before < SECOND, "{:?}", cluster.world.elapsed() - before);
+        cluster.same_everywhere(SHARD, &[1, 2, 3, 4], &["a"]).await;
+    });
+}
+
 #[test]
 fn a_member_that_restarts_is_told_of_a_quiet_group() {
     run(9, |world| async move {

@@ -12,7 +12,8 @@ pub trait Transport: Send + Sync + 'static {
     /// connection holds.
     fn send(&self, to: NodeId, service: Service, body: Bytes);
 
-    /// Asks and waits. Dropping the future gives up waiting; the callee does not notice.
+    /// Asks and waits. An answer that cannot come any more is not waited for until `timeout`: a connection that breaks, or
+    /// has been silent for some seconds, ends its calls as lost. Dropping the future gives up waiting; the callee does not notice.
     /// A call to the own node runs the handler without any network.
     async fn call(
         &self,

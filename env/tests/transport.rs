@@ -305,3 +305,42 @@ async fn asked_by_nobody_in_particular() {
     let error = quorate_env::net::ask("127.0.0.1:1", &NodeCommand::Describe, SECOND).await.unwrap_err();
     assert!(matches!(error, TransportError::NotSent(_)), "{error}");
 }
+
+/// Hands everything on to `to` until the sender says `true`: then it keeps the connection and hands on nothing more.
+async fn proxy(to: String, silent: tokio::sync::watch::Receiver<bool>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (to, mut silent) = (to.clone(), silent.clone());
+            held.push(tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+                let stop = async { drop(silent.wait_for(|silent| *silent).await) };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    () = stop => {}
+                }
+                std::future::pending::<()>().await;
+            }));
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_ends_its_calls() {
+    let site = Loopback::default();
+    let one = site.start(1).await;
+    echo(&one);
+    let (silent, watch) = tokio::sync::watch::channel(false);
+    let address = proxy(site.0.lock()[&1].1.clone(), watch).await;
+    let two = Env::real(EnvConfig { cluster_id: "test".into(), ..EnvConfig::new(NodeId(2)) }).unwrap();
+    two.transport().set_address(NodeId(1), address);
+    assert_eq!(ask(&two, 1, "hello", 10 * SECOND).await.unwrap(), "hello");
+    let (answer, _) = tokio::join!(ask(&two, 1, "never", 600 * SECOND), async {
+        time::sleep(SECOND / 10).await;
+        silent.send(true)
+    });
+    assert!(matches!(&answer, Err(TransportError::Lost(why)) if !why.contains("within")), "{answer:?}");
+}

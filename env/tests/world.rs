@@ -155,6 +155,33 @@ fn cuts_work_one_way_and_break_connections_in_time() {
 }
 
 #[test]
+fn a_call_is_not_kept_waiting_for_what_cannot_come() {
+    run(SimConfig::new(6), |world| async move {
+        let (one, two) = (world.start(ONE, ""), world.start(TWO, ""));
+        two.transport().serve(Service::Kv, Arc::new(Counter::default()));
+        let call = || one.transport().call(TWO, Service::Kv, Bytes::from_static(b"x"), 60 * SECOND);
+        // The request gets lost; the answer; the connection while the callee is held up.
+        for trouble in 0..3 {
+            match trouble {
+                0 => world.cut(ONE, TWO),
+                1 => world.cut(TWO, ONE),
+                _ => world.pause(TWO),
+            }
+            let before = world.elapsed();
+            let (answer, ()) = tokio::join!(call(), async {
+                world.sleep(Duration::from_millis(1)).await;
+                world.cut(ONE, TWO);
+            });
+            assert!(matches!(answer, Err(TransportError::Lost(_))), "{trouble}: {answer:?}");
+            assert!(world.elapsed() - before < 6 * SECOND, "{trouble}: {:?}", world.elapsed() - before);
+            world.heal();
+            world.resume(TWO);
+        }
+        assert!(call().await.is_ok());
+    });
+}
+
+#[test]
 fn a_bad_network_loses_repeats_and_reorders() {
     run(SimConfig::new(5), |world| async move {
         let (one, two) = (world.start(ONE, ""), world.start(TWO, ""));

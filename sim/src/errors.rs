@@ -30,9 +30,13 @@ impl tracing::field::Visit for Text {
     }
 }
 
+/// openraft says so of a change of members that it refuses to a leader without a recent word of its quorum; that is asked
+/// for then (`consensus/src/change.rs`).
+const ORDINARY: &str = "openraft::raft::api::management";
+
 impl<S: Subscriber> Layer<S> for Errors {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() == Level::ERROR {
+        if *event.metadata().level() == Level::ERROR && event.metadata().target() != ORDINARY {
             let mut text = Text(format!("{}: ", event.metadata().target()));
             event.record(&mut text);
             self.0.lock().push(text.0.trim_end().to_owned());

@@ -12,8 +12,10 @@ use quorate_proto::{NodeId, Timestamp, rpc::Service};
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
-/// A connection is given up after it has been silent for so long; then sending fails at once.
+/// A connection is given up after it has been silent for so long; then sending fails at once, and so do the calls on it.
 const BROKEN_AFTER: Duration = Duration::from_secs(4);
+/// How often a waiting call looks whether its connection has been given up.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What messages suffer.
 #[derive(Clone, Debug)]
@@ -133,6 +135,24 @@ impl World {
     }
 }
 
+impl World {
+    /// A request or its answer got lost. A connection that loses something does not stand for long: it breaks, now or
+    /// within the time that a silent one is given.
+    fn lose(self: &Arc<Self>, callee: NodeId, caller: Caller) {
+        let after = Duration::from_micros(self.random.range(0..BROKEN_AFTER.as_micros() as u64));
+        self.outside.spawn("net.lost", async move {
+            time::sleep(after).await;
+            if let Some(caller) = caller.lock().take() {
+                let _ = caller.send(Err(broken(callee)));
+            }
+        });
+    }
+}
+
+fn broken(callee: NodeId) -> TransportError {
+    TransportError::Lost(format!("the connection to node {callee} broke"))
+}
+
 /// One life of a node on the simulated network.
 pub(crate) struct SimTransport {
     world: Arc<World>,
@@ -188,6 +208,20 @@ impl SimTransport {
         }
     }
 
+    /// Waits for the answer for as long as the connection stands.
+    async fn answer(&self, of: NodeId, mut receiver: oneshot::Receiver<Answer>) -> Answer {
+        loop {
+            match time::timeout(LOOK_EVERY, &mut receiver).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(_)) => return Err(broken(of)),
+                Err(_) if self.world.network.is_broken(self.node, of, self.world.time.now()) => {
+                    return Err(broken(of));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     fn stamp(&self) -> Stamp {
         let hlc = (!self.clock.is_fenced()).then(|| self.clock.now());
         Stamp { incarnation: self.incarnation, hlc }
@@ -206,23 +240,25 @@ struct Replier {
     from: NodeId,
     to: NodeId,
     service: Service,
-    caller: Option<Arc<Mutex<Option<Caller>>>>,
+    caller: Option<Caller>,
 }
 
-type Caller = oneshot::Sender<Result<Bytes, TransportError>>;
+/// Shared by the copies of a request; the first that tells something takes it.
+type Caller = Arc<Mutex<Option<oneshot::Sender<Answer>>>>;
+type Answer = Result<Bytes, TransportError>;
 
 impl Replier {
     fn reply(mut self, stamp: Stamp, outcome: Result<Bytes, Refusal>) {
         let Some(caller) = self.caller.take() else { return };
         let (world, from, to, service) = (self.world.clone(), self.from, self.to, self.service);
         // A copy of an answer changes nothing, so only the first is sent.
-        let Some(at) = world.fate(from, to, service).first().copied() else { return };
+        let Some(at) = world.fate(from, to, service).first().copied() else { return world.lose(from, caller) };
         let outside = world.outside.clone();
         outside.spawn("net.reply", async move {
             time::sleep_until(at).await;
             world.until_resumed(to).await;
             if world.network.is_cut(from, to) {
-                return;
+                return world.lose(from, caller);
             }
             let Some(callee) = world.network.node(to) else { return };
             world.delivery(from, to, "reply", service, outcome.as_ref().map_or(&[][..], |body| body));
@@ -241,16 +277,16 @@ impl Drop for Replier {
         }
         let Some(caller) = self.caller.take() else { return };
         let (world, from, to, service) = (self.world.clone(), self.from, self.to, self.service);
-        let Some(at) = world.fate(from, to, service).first().copied() else { return };
+        let Some(at) = world.fate(from, to, service).first().copied() else { return world.lose(from, caller) };
         let outside = world.outside.clone();
         outside.spawn("net.broken", async move {
             time::sleep_until(at).await;
             if world.network.is_cut(from, to) {
-                return;
+                return world.lose(from, caller);
             }
             world.delivery(from, to, "broken", service, &[]);
             if let Some(caller) = caller.lock().take() {
-                let _ = caller.send(Err(TransportError::Lost(format!("node {from} broke the connection"))));
+                let _ = caller.send(Err(broken(from)));
             }
         });
     }
@@ -319,15 +355,20 @@ impl Transport for SimTransport {
         let (sender, receiver) = oneshot::channel();
         let caller = Arc::new(Mutex::new(Some(sender)));
         let stamp = self.stamp();
-        for at in self.world.fate(self.node, to, service) {
+        let arrivals = self.world.fate(self.node, to, service);
+        if arrivals.is_empty() {
+            self.world.lose(to, caller.clone());
+        }
+        for at in arrivals {
             let (world, from, body) = (self.world.clone(), self.node, body.clone());
-            let caller = Some(caller.clone());
+            let caller = caller.clone();
             self.world.outside.spawn("net.request", async move {
                 time::sleep_until(at).await;
                 world.until_resumed(to).await;
                 if world.network.is_cut(from, to) {
-                    return;
+                    return world.lose(to, caller);
                 }
+                let caller = Some(caller);
                 let replier = Replier { world: world.clone(), from: to, to: from, service, caller };
                 let Some(callee) = world.network.node(to) else { return };
                 world.delivery(from, to, "request", service, &body);
@@ -344,14 +385,10 @@ impl Transport for SimTransport {
                 });
             });
         }
-        // The copies hold the way back; a lost request must not look like a broken connection.
-        let outcome = time::timeout(timeout, receiver).await;
-        drop(caller);
-        match outcome {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => {
-                Err(TransportError::Lost(format!("no answer of node {to} within {timeout:?}")))
-            }
+        // The copies hold the way back.
+        match time::timeout(timeout, self.answer(to, receiver)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(TransportError::Lost(format!("no answer of node {to} within {timeout:?}"))),
         }
     }
 
