@@ -1,6 +1,7 @@
 //! The simulated world itself: virtual time, crashes at await points, cuts, clocks, and the same run for the same seed.
 
 use bytes::Bytes;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use quorate_env::{
     Handler, NodeId, Refusal, Service, TransportError, scope,
@@ -71,6 +72,16 @@ fn stuck_and_endless_runs_are_told() {
         world.sleep(SECOND).await;
     });
     assert!(matches!(panicked, Err(SimError::Panicked(_))), "{panicked:?}");
+}
+
+#[test]
+fn a_timer_that_wakes_nobody_does_not_stop_the_world() {
+    run(SimConfig::new(3), |world| async move {
+        let mut timer = time::sleep(SECOND);
+        assert!((&mut timer).now_or_never().is_none(), "polled by hand, with nobody to wake");
+        world.sleep(2 * SECOND).await;
+        assert_eq!(world.elapsed(), 2 * SECOND);
+    });
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl SimWorld {
     {
         let time = VirtualTime::new(config.seed, START);
         let _entered = virtual_time::enter(time.clone());
-        let stuck = Arc::new(Notify::new());
+        let (stuck, fired) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let world = Arc::new_cyclic(|weak| World {
             time: time.clone(),
             random: Random::from_seed(config.seed),
@@ -157,25 +157,31 @@ impl SimWorld {
             config,
         });
         let runtime = {
-            let (time, stuck, world) = (time.clone(), stuck.clone(), world.clone());
+            let (time, stuck, fired, world) = (time.clone(), stuck.clone(), fired.clone(), world.clone());
             tokio::runtime::Builder::new_current_thread()
                 .on_thread_park(move || {
                     world.polls.store(0, Ordering::Relaxed);
-                    if !time.advance() {
-                        stuck.notify_one();
-                    }
+                    // Always something to wake: a timer may wake nobody (one that was polled once by hand, and whose task has
+                    // not run since), and then the thread would sleep for good.
+                    if time.advance() { fired.notify_one() } else { stuck.notify_one() }
                 })
                 .build()
                 .map_err(|error| SimError::Runtime(error.to_string()))?
         };
         let handle = SimWorld(world.clone());
         let limit = world.config.limit;
+        let next = async {
+            loop {
+                fired.notified().await;
+            }
+        };
         let outcome = runtime.block_on(async {
             let scenario = world.outside.spawn("scenario", scenario(handle));
             tokio::select! {
                 biased;
                 outcome = scenario => outcome.map_err(|_| SimError::Failed),
                 () = stuck.notified() => Err(SimError::Stuck),
+                () = next => unreachable!("goes on for ever"),
                 () = time::sleep(limit) => Err(SimError::TimeLimit(limit)),
             }
         });
