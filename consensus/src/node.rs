@@ -121,6 +121,11 @@ impl Consensus {
         self.groups.lock().values().cloned().collect()
     }
 
+    /// Whether a replica of the shard has left a log or a vote on this node, be it open or not.
+    pub fn has_log(&self, shard: ShardId) -> bool {
+        self.log.groups().iter().any(|key| key.shard == shard)
+    }
+
     /// Stops a replica; its log and vote stay.
     pub async fn close(&self, shard: ShardId) {
         let _one = self.opening.lock().await;

@@ -4,7 +4,7 @@
 use crate::{Placement, command::Command, run, settings};
 use parking_lot::Mutex;
 use quorate_proto::{
-    NodeId, ShardDescriptor, ShardId, Timestamp,
+    NodeId, Replica, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
 };
 use std::{
@@ -38,6 +38,8 @@ struct Memory {
     nodes: BTreeMap<NodeId, Heard>,
     reports: BTreeMap<(ShardId, NodeId), ReplicaReport>,
     leaders: BTreeMap<ShardId, Led>,
+    /// Members that were missing at the last look, and since when.
+    absent: BTreeMap<(ShardId, NodeId), Duration>,
     /// The catalog version that is being raised to: leases are granted as if it were present already.
     raising: u64,
 }
@@ -237,6 +239,32 @@ impl Session {
 
     pub(crate) fn replicas(&self) -> Vec<(NodeId, ReplicaReport)> {
         self.memory.lock().reports.iter().map(|((_, node), report)| (*node, report.clone())).collect()
+    }
+
+    /// Which of these members have not been reported for so long by nodes that have told of all they hold.
+    pub(crate) fn absent_for(
+        &self,
+        grace: Duration,
+        now: Duration,
+        members: Vec<(ShardDescriptor, Replica)>,
+    ) -> Vec<(ShardDescriptor, Replica)> {
+        let mut memory = self.memory.lock();
+        let memory = &mut *memory;
+        let before = std::mem::take(&mut memory.absent);
+        let mut found = Vec::new();
+        for (shard, member) in members {
+            let key = (shard.id, member.node);
+            let complete = memory.nodes.get(&member.node).is_some_and(|heard| heard.complete);
+            if !complete || memory.reports.contains_key(&key) {
+                continue;
+            }
+            let since = before.get(&key).copied().unwrap_or(now);
+            memory.absent.insert(key, since);
+            if now >= since + grace {
+                found.push((shard, member));
+            }
+        }
+        found
     }
 
     /// For how long a node has been silent. Who was never heard of in this term is silent since its start.

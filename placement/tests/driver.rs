@@ -130,6 +130,22 @@ fn a_dead_nodes_copies_are_replaced_and_the_reason_is_kept() {
     });
 }
 
+/// A replica that is brought up by a snapshot from after a split never makes its right half.
+#[test]
+fn a_member_that_was_never_made_is_made() {
+    run(9, 3, |cluster| async move {
+        split(&cluster, "m").await;
+        let right = *cluster.map().await.keys().max().unwrap();
+        let made = cluster.shards.lock().copies.remove(&(right, node(2))).unwrap();
+        cluster.world.sleep(Duration::from_secs(2)).await;
+        assert!(!cluster.shards.lock().copies.contains_key(&(right, node(2))), "it might be about to appear");
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        assert_eq!(cluster.shards.lock().copies.get(&(right, node(2))), Some(&made));
+        let made = cluster.shards.lock().told.iter().filter(|told| told.contains("CreateLearner")).count();
+        assert_eq!(made, 1, "{:?}", cluster.shards.lock().told);
+    });
+}
+
 #[test]
 fn ids_settings_and_the_catalog_version_survive_power_loss() {
     run(4, 3, |cluster| async move {

@@ -366,7 +366,8 @@ mod tests {
     /// some replicas would decide by it and others not.
     #[test]
     fn a_split_waits_for_the_records_that_it_moves_and_they_for_it() {
-        let only = |txn, anchor, access| LatchSet { record: record(txn, anchor, access), ..Default::default() };
+        let only =
+            |txn, anchor, access| LatchSet { record: record(txn, anchor, access), ..Default::default() };
         let mut latches = Latches::default();
         let (moves, _) = latches.acquire(only(1, "m", Access::Read));
         let (_stays, _) = latches.acquire(only(2, "a", Access::Write));

@@ -1,7 +1,7 @@
 //! The one place where replicas come to life and end.
 //!
 //! A replica is born in one of four ways: found in the engine at start, founded with a brand new shard, created empty to
-//! receive a snapshot, or as the right half of a local replica's split. Keys that a local replica still holds can come
+//! receive a snapshot (also under the id of a member that was never made here), or as the right half of a local replica's split. Keys that a local replica still holds can come
 //! into a new one by that replica's split only (PROTOCOL 25); the other ways refuse them.
 
 use crate::{
@@ -116,6 +116,7 @@ impl Context {
             }
             None => {
                 self.check_new(&descriptor, id)?;
+                self.check_unknown(&descriptor, id)?;
                 let replica = self.add(descriptor.clone(), id, Applied::default())?;
                 let mut batch = WriteBatch::new();
                 meta::put(&mut batch, shard, &meta::REPLICA, &ReplicaState::Empty(id));
@@ -144,6 +145,22 @@ impl Context {
             }),
             None => Ok(()),
         }
+    }
+
+    /// One that is a member already may begin empty only if it has never acknowledged or promised anything: no log of it
+    /// is here, and the node has not lost all it had (PROTOCOL 7).
+    fn check_unknown(&self, descriptor: &ShardDescriptor, id: ReplicaId) -> Result<(), KvError> {
+        let shard = descriptor.id;
+        if descriptor.replicas.iter().all(|member| member.id != id) {
+            return Ok(());
+        }
+        let blank = meta::shards(&*self.engine.snapshot()).map_err(internal)?.is_empty();
+        if blank || self.consensus.has_log(shard) {
+            let why = format!("replica {id} of shard {shard} may have promised something here that is lost");
+            return Err(KvError::BadRequest { why });
+        }
+        quorate_env::probe!("shard.made_missing_member");
+        Ok(())
     }
 
     fn add(

@@ -252,7 +252,9 @@ impl Replier {
         let Some(caller) = self.caller.take() else { return };
         let (world, from, to, service) = (self.world.clone(), self.from, self.to, self.service);
         // A copy of an answer changes nothing, so only the first is sent.
-        let Some(at) = world.fate(from, to, service).first().copied() else { return world.lose(from, caller) };
+        let Some(at) = world.fate(from, to, service).first().copied() else {
+            return world.lose(from, caller);
+        };
         let outside = world.outside.clone();
         outside.spawn("net.reply", async move {
             time::sleep_until(at).await;
@@ -277,7 +279,9 @@ impl Drop for Replier {
         }
         let Some(caller) = self.caller.take() else { return };
         let (world, from, to, service) = (self.world.clone(), self.from, self.to, self.service);
-        let Some(at) = world.fate(from, to, service).first().copied() else { return world.lose(from, caller) };
+        let Some(at) = world.fate(from, to, service).first().copied() else {
+            return world.lose(from, caller);
+        };
         let outside = world.outside.clone();
         outside.spawn("net.broken", async move {
             time::sleep_until(at).await;

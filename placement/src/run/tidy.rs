@@ -1,12 +1,17 @@
 //! Copies that belong to no shard any more: a node that was replaced while it was away still holds its own, and so does one
-//! that missed the end of a move.
+//! that missed the end of a move. And copies that were never made: a replica that got a snapshot from after a split has
+//! not applied the split, which would have made its right half.
 
 use super::{ask::tell, view};
 use crate::{Placement, leader::Session};
 use quorate_proto::{
-    NodeId, ReplicaId, ShardId,
+    NodeId, Replica, ReplicaId, ShardDescriptor, ShardId,
     placement::{ReplicaCommand, ReplicaReport},
 };
+use std::time::Duration;
+
+/// A member that does not show for so long is not just about to be opened or reported.
+const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) async fn tidy(placement: &Placement, session: &Session) {
     let leftovers = leftovers(placement, session);
@@ -17,6 +22,27 @@ pub(super) async fn tidy(placement: &Placement, session: &Session) {
             tracing::debug!(%node, %shard, %error, "it goes later");
         }
     }
+    for (descriptor, replica) in missing(placement, session) {
+        let (node, shard) = (replica.node, descriptor.id);
+        tracing::info!(%node, %shard, replica = %replica.id, "a member that is not there is made");
+        // Under its own id: the node refuses if it ever had it, for then it may have promised something.
+        let command = ReplicaCommand::CreateLearner { descriptor, replica };
+        if let Err(error) = tell(placement, node, &command).await {
+            tracing::info!(%node, %shard, %error, "it is not made");
+        }
+    }
+}
+
+/// Members on nodes that live and have told of all they hold, and not of this.
+fn missing(placement: &Placement, session: &Session) -> Vec<(ShardDescriptor, Replica)> {
+    let view = view(placement, session);
+    let mut absent = Vec::new();
+    for shard in view.shards.values().filter(|shard| !view.busy.contains(&shard.id)) {
+        let usable = |member: &&Replica| view.nodes.get(&member.node).is_some_and(|node| node.usable);
+        let members = shard.replicas.iter().filter(usable).cloned();
+        absent.extend(members.map(|member| (shard.clone(), member)));
+    }
+    session.absent_for(GRACE, placement.env.boottime(), absent)
 }
 
 fn leftovers(placement: &Placement, session: &Session) -> Vec<(NodeId, ShardId, ReplicaId)> {

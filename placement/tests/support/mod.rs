@@ -15,7 +15,11 @@ use quorate_proto::{
     },
 };
 use quorate_storage::{MemEngine, MemLog};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The fake shards, all that is true of them.
 #[derive(Default)]
@@ -27,6 +31,7 @@ pub struct Shards {
     pub told: Vec<String>,
     /// The next command is carried out, but its answer gets lost.
     pub lose_answers: usize,
+    down: BTreeSet<NodeId>,
 }
 
 pub struct Shard {
@@ -110,6 +115,9 @@ impl Shards {
                 let heir = truth.descriptor.replicas.iter().find(|r| r.id == to).expect("a member").node;
                 if truth.leader != heir {
                     self.leads(shard, node)?;
+                    if self.down.contains(&heir) {
+                        return Err(KvError::Timeout { why: format!("node {heir} does not take over") });
+                    }
                     let truth = self.truth.get_mut(&shard).expect("checked");
                     truth.leader = heir;
                     truth.term += 1;
@@ -163,6 +171,7 @@ impl Shards {
 
     /// The node's leaderships go to others, as elections would have it.
     pub fn node_died(&mut self, node: NodeId) {
+        self.down.insert(node);
         for shard in self.truth.values_mut().filter(|shard| shard.leader == node) {
             shard.term += 1;
             shard.leader = shard.descriptor.voters().map(|r| r.node).find(|n| *n != node).unwrap_or(node);
@@ -241,6 +250,7 @@ impl Cluster {
     }
 
     pub fn up(&self, id: NodeId) {
+        self.shards.lock().down.remove(&id);
         let env = self.world.start(id, "c");
         let disk = {
             let mut disks = self.disks.lock();

@@ -23,11 +23,8 @@ impl Replica {
         let mut command = Command::default();
         resolution(&*snapshot, txn, decision, &keys, &mut command)?;
         drop(snapshot);
-        let latched = if command.batch.is_empty() {
-            latched
-        } else {
-            self.propose(&leader, latched, command).await?.1
-        };
+        let latched =
+            if command.batch.is_empty() { latched } else { self.propose(&leader, latched, command).await?.1 };
         // Also for keys without an intent: someone may wait who saw one that another copy has resolved since.
         leader.finish_txn(txn, keys.iter());
         drop(latched);

@@ -114,6 +114,11 @@ impl Cluster {
         engine.crash();
     }
 
+    /// The disk of a node that is down is replaced by an empty one.
+    pub fn replace_disk(&mut self, node: u64) {
+        self.disks.insert(node, (MemEngine::new(), MemLog::new()));
+    }
+
     /// Founds the first shard on these nodes and waits for its leader.
     pub async fn found(&self, nodes: &[u64]) -> ShardDescriptor {
         let replicas = nodes.iter().map(|node| member(*node, ReplicaRole::Voter)).collect();

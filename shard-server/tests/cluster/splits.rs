@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{Key, KvError, ReplicaId, ShardId};
+use quorate_proto::{Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId};
 use std::time::Duration;
 
 fn split(at: &str) -> ReplicaCommand {
@@ -75,6 +75,48 @@ fn a_copy_of_overlapping_keys_is_created_by_the_split_only() {
         cluster.crash(leader).await;
         assert_eq!(cluster.get("z").await.as_deref(), Some("w"));
         assert_eq!(cluster.get("a").await.as_deref(), Some("v"));
+    });
+}
+
+/// A learner is brought up by a snapshot from after the split: no split makes its right half, so it is made by hand, once.
+#[test]
+fn a_right_half_that_no_split_made_is_made_unless_it_was_here() {
+    run(10, |mut cluster| async move {
+        let parent = cluster.found(&[1, 2, 3]).await;
+        cluster.put(1, "a", "v").await.unwrap();
+        cluster.put(2, "z", "w").await.unwrap();
+        cluster.replace_disk(4);
+        cluster.up(4).await;
+        let learner = member(4, ReplicaRole::Learner);
+        let create = |descriptor: &ShardDescriptor, replica: &Replica| ReplicaCommand::CreateLearner {
+            descriptor: descriptor.clone(),
+            replica: replica.clone(),
+        };
+        cluster.servers.command(4, create(&parent, &learner)).await.unwrap();
+        let all = [1, 2, 3].map(NodeId);
+        cluster.sim.partition(&[NodeId(4)], &all);
+        let (leader, ..) = cluster.leader("a").await;
+        let members = [parent.replicas.clone(), vec![learner]].concat();
+        let change = ReplicaCommand::ChangeMembers { shard: parent.id, config_epoch: 1, members };
+        cluster.servers.command(leader, change).await.unwrap();
+        let right_replicas = [11, 12, 13, 14].map(ReplicaId).to_vec();
+        let (at, right) = (Key::from("m"), ShardId(2));
+        let split = ReplicaCommand::Split { shard: parent.id, at, right, right_replicas };
+        cluster.servers.command(leader, split).await.unwrap();
+        cluster.until("the right half is led", || servers_lead(&cluster, "m")).await;
+        cluster.sim.heal();
+        let servers = cluster.servers.clone();
+        cluster.until("the learner has the left half", || servers.get(4).descriptors().len() == 1).await;
+        let right = cluster.leader("m").await.1;
+        let replica = right.replica_on(NodeId(4)).cloned().unwrap();
+        cluster.servers.command(4, create(&right, &replica)).await.unwrap();
+        cluster.until("and the right one", || servers.get(4).descriptors().len() == 2).await;
+        // On a node that has lost all it had it may have promised something.
+        cluster.crash(4).await;
+        cluster.replace_disk(4);
+        cluster.up(4).await;
+        let refused = cluster.servers.command(4, create(&right, &replica)).await;
+        assert!(matches!(refused, Err(KvError::BadRequest { .. })), "{refused:?}");
     });
 }
 
