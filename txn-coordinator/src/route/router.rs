@@ -399,6 +399,10 @@ impl Errand<'_> {
             }
             KvError::StaleRoute { ref newer, .. } => {
                 let news = self.router.learn(newer) || news;
+                if !news {
+                    // It knows of no better map, and perhaps holds nothing of the shard any more: others do.
+                    self.router.forget_leader(shard.id, node);
+                }
                 Err(Next::Remap { news })
             }
             KvError::QuorumUnavailable { ref missing, .. } => {
@@ -560,5 +564,48 @@ impl Hull {
                 },
             },
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_env::sim::{SimConfig, SimWorld};
+    use quorate_proto::kv::{QueryTxn, TxnState};
+    use quorate_proto::{Replica, ReplicaId, TxnId};
+
+    /// The replica that led has gone to another node; the one that it left knows nobody, and the map has no news.
+    #[test]
+    fn a_node_that_holds_the_shard_no_longer_is_not_asked_for_ever() {
+        let run = SimWorld::run(SimConfig::new(1), |world| async move {
+            let envs = [1, 2, 3].map(|node| world.start(NodeId(node), ""));
+            for env in &envs[1..] {
+                let result = match env.node() {
+                    NodeId(3) => Err(KvError::StaleRoute { shard: ShardId::FIRST, newer: Vec::new() }),
+                    _ => Ok(ShardReply::Txn(TxnState::Aborted)),
+                };
+                quorate_env::serve(env, move |_: NodeId, _: ShardRequest| {
+                    std::future::ready(ShardAnswer { result: result.clone(), newer: Vec::new() })
+                });
+            }
+            let router = Router::with_source(envs[0].clone(), None, Duration::from_secs(5));
+            let member = |node| Replica { id: ReplicaId(node), node: NodeId(node), role: ReplicaRole::Voter };
+            let (id, span) = (ShardId::FIRST, Span::ALL);
+            let replicas = vec![member(2), member(3)];
+            router.learn(&[ShardDescriptor { id, span, version: 1, config_epoch: 1, replicas }]);
+            router.set_leader(ShardId::FIRST, NodeId(3));
+            let query = QueryTxn {
+                txn: TxnId(1),
+                anchor: Key::from("a"),
+                abort_if_silent: false,
+                abort_now: false,
+                meta: None,
+            };
+            let deadline = envs[0].boottime() + Duration::from_secs(10);
+            let options = SendOptions { deadline, attempt: Duration::from_secs(1), follower: false };
+            let sent = router.send(ShardOp::QueryTxn(query), options).await;
+            assert_eq!(sent.map(|sent| sent.node).map_err(|failed| failed.error), Ok(NodeId(2)));
+        });
+        run.unwrap();
     }
 }
