@@ -65,6 +65,8 @@ pub enum ShardOp {
     ReleaseLocks(#[n(0)] ReleaseLocks),
     #[n(9)]
     Waits(#[n(0)] Waits),
+    #[n(10)]
+    Prevent(#[n(0)] Prevent),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -271,6 +273,25 @@ pub struct Prepare {
     pub checks: Vec<Check>,
     #[n(6)]
     pub writes: Vec<Write>,
+    /// At the anchor, all keys that get an intent: with the intents goes down a STAGING record, and the transaction is
+    /// committed at `commit_ts` once all of them hold their intents at that timestamp. Given up if the shard must move the
+    /// timestamp.
+    #[n(7)]
+    pub staging: Option<Vec<Key>>,
+}
+
+/// Asks whether the intent of a staged transaction stands on a key, and if it does not, keeps it from ever standing there at
+/// or below `ts`: the shard notes a read of the key, the transaction's own not excepted (PROTOCOL 14).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Prevent {
+    #[n(0)]
+    pub txn: TxnId,
+    #[n(1)]
+    pub attempt: u32,
+    #[n(2)]
+    pub ts: Timestamp,
+    #[n(3)]
+    pub key: Key,
 }
 
 /// The final word. At most one ever succeeds for a transaction; a second, equal one is answered like the first.
@@ -416,6 +437,9 @@ pub enum ShardReply {
     /// The circle of waiters that the reporter is to break by giving up; empty if there is none, or another's to break.
     #[n(9)]
     Circle(#[n(0)] Vec<TxnId>),
+    /// Whether the intent stands. If not, it never will at or below the timestamp asked for.
+    #[n(11)]
+    Intent(#[n(0)] bool),
 }
 
 /// What travels back: the reply, or the error, and news of the shard map if the caller's epochs were old.

@@ -53,24 +53,49 @@ pub enum TxnRecord {
         #[n(3)]
         position: LogPosition,
     },
+    /// Committed at `ts` if each of `keys` holds an intent of this attempt at a timestamp not above it, and undecided as
+    /// long as one does not (parallel commit; the idea is CockroachDB's).
+    #[n(3)]
+    Staging {
+        #[n(0)]
+        txn: TxnMeta,
+        #[n(1)]
+        ts: Timestamp,
+        #[n(2)]
+        heartbeat: Timestamp,
+        #[n(3)]
+        keys: Vec<Key>,
+    },
 }
 
 impl TxnRecord {
     pub fn state(&self) -> TxnState {
         match self {
-            TxnRecord::Pending { heartbeat, .. } => TxnState::Pending(Some(*heartbeat)),
+            TxnRecord::Pending { heartbeat, .. } | TxnRecord::Staging { heartbeat, .. } => {
+                TxnState::Pending(Some(*heartbeat))
+            }
             TxnRecord::Committed { ts, .. } => TxnState::Committed(*ts),
             TxnRecord::Aborted { .. } => TxnState::Aborted,
         }
     }
 
+    /// What an undecided record knows of its transaction, and when its coordinator was last heard of.
+    pub fn undecided(&self) -> Option<(&TxnMeta, Timestamp)> {
+        match self {
+            TxnRecord::Pending { txn, heartbeat } | TxnRecord::Staging { txn, heartbeat, .. } => {
+                Some((txn, *heartbeat))
+            }
+            TxnRecord::Committed { .. } | TxnRecord::Aborted { .. } => None,
+        }
+    }
+
     pub fn is_final(&self) -> bool {
-        !matches!(self, TxnRecord::Pending { .. })
+        !matches!(self, TxnRecord::Pending { .. } | TxnRecord::Staging { .. })
     }
 
     pub fn deadline(&self) -> Timestamp {
         match self {
-            TxnRecord::Pending { txn, .. } => txn.deadline,
+            TxnRecord::Pending { txn, .. } | TxnRecord::Staging { txn, .. } => txn.deadline,
             TxnRecord::Committed { deadline, .. } | TxnRecord::Aborted { deadline, .. } => *deadline,
         }
     }
@@ -80,7 +105,7 @@ impl TxnRecord {
     /// Of the deciding entry; `None` while undecided.
     pub fn position(&self) -> Option<LogPosition> {
         match self {
-            TxnRecord::Pending { .. } => None,
+            TxnRecord::Pending { .. } | TxnRecord::Staging { .. } => None,
             TxnRecord::Committed { position, .. } | TxnRecord::Aborted { position, .. } => Some(*position),
         }
     }
@@ -88,7 +113,7 @@ impl TxnRecord {
     /// Filled in where the entry is applied; its position is not known before.
     pub fn set_position(&mut self, at: LogPosition) {
         match self {
-            TxnRecord::Pending { .. } => {}
+            TxnRecord::Pending { .. } | TxnRecord::Staging { .. } => {}
             TxnRecord::Committed { position, .. } | TxnRecord::Aborted { position, .. } => *position = at,
         }
     }

@@ -7,7 +7,7 @@ use quorate_env::sim::SimConfig;
 use quorate_proto::{KvError, NodeId, ShardId, Span, Timestamp};
 use quorate_txn::{Isolation, Outcome, ScanOptions, Txn, TxnError, TxnOptions};
 use std::{sync::Arc, time::Duration};
-use support::{FakeShards, exclusive, key, run, value};
+use support::{FakeShards, exclusive, key, run, run_with, value};
 
 fn quiet(seed: u64) -> SimConfig {
     SimConfig { shake: 0.0, ..SimConfig::new(seed) }
@@ -43,8 +43,18 @@ fn one_shard_costs_one_entry_and_one_round() {
 }
 
 #[test]
-fn a_transfer_between_shards_costs_two_rounds() {
-    run(quiet(2), |shards| async move {
+fn a_transfer_between_shards_costs_one_round() {
+    // Intents are resolved while the commit is waited out.
+    transfer(true, 1, &["lock", "lock", "prepare", "prepare", "decide", "resolve"]);
+}
+
+#[test]
+fn a_transfer_without_staging_costs_two_rounds() {
+    transfer(false, 2, &["lock", "lock", "prepare", "prepare", "decide", "resolve", "resolve"]);
+}
+
+fn transfer(parallel: bool, rounds: u64, seen: &'static [&'static str]) {
+    run_with(quiet(2), parallel, move |shards| async move {
         put_all(&shards, &[("a", "10"), ("i", "10")]).await;
         let txn = shards.coordinator(1).begin(TxnOptions::default());
         for k in ["a", "i"] {
@@ -54,9 +64,7 @@ fn a_transfer_between_shards_costs_two_rounds() {
         txn.put(key("i"), value("11"));
         let committed = txn.commit().await.unwrap();
         let cost = committed.cost;
-        assert_eq!((cost.rounds, cost.entries, cost.calls), (2, 3, 2), "{cost:?}");
-        // Intents are resolved while the commit is waited out.
-        let seen = ["lock", "lock", "prepare", "prepare", "decide", "resolve", "resolve"];
+        assert_eq!((cost.rounds, cost.entries, cost.calls), (rounds, 3, 2), "{cost:?}");
         assert_eq!(shards.seen(), seen);
         shards.world.sleep(Duration::from_millis(50)).await;
         assert_eq!((shards.value("a").unwrap(), shards.value("i").unwrap()), ("9".into(), "11".into()));
@@ -216,14 +224,19 @@ fn absence_is_proven_at_commit() {
 
 #[test]
 fn splits_under_a_commit_are_followed() {
-    run(quiet(9), |shards| async move {
+    splits(true);
+    splits(false);
+}
+
+fn splits(parallel: bool) {
+    run_with(quiet(9), parallel, |shards| async move {
         put_all(&shards, &[("a", "1")]).await;
         let txn = shards.coordinator(1).begin(TxnOptions::default());
         txn.put(key("a"), value("2"));
         txn.put(key("c"), value("2"));
         shards.store.lock().split(&key("b"));
         let committed = txn.commit().await.unwrap();
-        assert_eq!(committed.cost.rounds, 2, "one shard has become two");
+        assert_eq!(committed.cost.entries, 4, "one shard has become two");
         let txn = shards.coordinator(1).begin(TxnOptions::default());
         for k in ["a", "c", "d", "i"] {
             txn.put(key(k), value("3"));
@@ -238,8 +251,14 @@ fn splits_under_a_commit_are_followed() {
 
 #[test]
 fn lost_answers_are_asked_for_and_nothing_happens_twice() {
-    run(quiet(10), |shards| async move {
-        for lost in ["local", "prepare", "decide"] {
+    lost_answers(true);
+    lost_answers(false);
+}
+
+fn lost_answers(parallel: bool) {
+    run_with(quiet(10), parallel, move |shards| async move {
+        let decide = if parallel { "local" } else { "decide" };
+        for lost in ["local", "prepare", decide] {
             shards.faults.lock().lose_next = Some((lost, 1));
             let txn = shards.coordinator(1).begin(TxnOptions::default());
             txn.put(key("a"), value(lost));
@@ -257,7 +276,7 @@ fn lost_answers_are_asked_for_and_nothing_happens_twice() {
 
 #[test]
 fn without_an_answer_the_outcome_is_told_to_be_unknown_within_a_bound() {
-    run(quiet(11), |shards| async move {
+    run_with(quiet(11), false, |shards| async move {
         let txn = shards.coordinator(1).begin(TxnOptions::default());
         txn.put(key("a"), value("1"));
         txn.put(key("i"), value("1"));
@@ -280,6 +299,59 @@ fn without_an_answer_the_outcome_is_told_to_be_unknown_within_a_bound() {
         shards.faults.lock().lose_next = None;
         let outcome = shards.coordinator(2).outcome(txn.id(), &key("a"), false).await.unwrap();
         assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+    });
+}
+
+/// Staged, and no participant's answer arrives: the intents have decided, and neither an abort nor a commit may be claimed
+/// without them.
+#[test]
+fn a_staged_commit_without_answers_is_unknown_until_its_intents_are_asked() {
+    run(quiet(16), |shards| async move {
+        // So that the coordinator knows who leads.
+        put_all(&shards, &[("a", "0"), ("i", "0")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.put(key("i"), value("1"));
+        shards.faults.lock().lose_next = Some(("prepare", 100));
+        let muting = shards.clone();
+        let mute = async move {
+            muting.world.sleep(Duration::from_millis(100)).await;
+            muting.faults.lock().mute = true;
+        };
+        shards.world.spawn("test.mute", mute).detach();
+        let error = txn.commit().await.unwrap_err();
+        assert!(matches!(error.error, KvError::Ambiguous { .. }), "{error}");
+        shards.faults.lock().mute = false;
+        shards.faults.lock().lose_next = None;
+        let outcome = |abort| {
+            let coordinator = shards.coordinator(2);
+            let txn = txn.id();
+            async move { coordinator.outcome(txn, &key("a"), abort).await.unwrap() }
+        };
+        assert_eq!(outcome(false).await, Outcome::Pending, "nobody has looked at the intents");
+        let forced = outcome(true).await;
+        assert!(matches!(forced, Outcome::Committed(_)), "{forced:?}");
+        let reader = shards.coordinator(3).begin(TxnOptions::default());
+        assert_eq!(reader.get(&key("i"), None).await.unwrap(), Some(value("1")));
+    });
+}
+
+/// Staged, and one part is refused: the others' intents decide nothing, and go.
+#[test]
+fn a_staged_commit_of_which_one_part_is_refused_is_aborted() {
+    run(quiet(17), |shards| async move {
+        put_all(&shards, &[("i", "0")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.check_absent(key("i"));
+        txn.put(key("i"), value("1"));
+        let error = txn.commit().await.unwrap_err();
+        assert!(matches!(error.error, KvError::Exists { .. }), "{error}");
+        shards.world.sleep(Duration::from_millis(100)).await;
+        assert!(shards.store.lock().intents.is_empty());
+        assert_eq!((shards.value("a"), shards.value("i").unwrap()), (None, "0".into()));
+        let outcome = shards.coordinator(2).outcome(txn.id(), &key("a"), false).await.unwrap();
+        assert_eq!(outcome, Outcome::Aborted);
     });
 }
 
@@ -357,7 +429,7 @@ fn what_the_commit_bound_rests_on_lives_exactly_as_long_as_the_commit() {
         env.timeout(Duration::from_millis(2), txn.commit()).await.expect_err("the client does not wait");
         let other = Txn::clone(&txn);
         drop(txn);
-        assert!(alive.upgrade().is_some() && shards.value("a").is_none(), "it is under way");
+        assert!(alive.upgrade().is_some(), "it is under way");
         shards.settled().await;
         assert_eq!(shards.value("a").as_deref(), Some("1"));
         assert!(alive.upgrade().is_none(), "also while a handle of the transaction is left");

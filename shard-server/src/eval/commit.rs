@@ -75,7 +75,9 @@ fn finished(snapshot: &dyn Snapshot, txn: &TxnMeta) -> Result<Option<ShardReply>
             Ok(Some(ShardReply::Committed(ts, position)))
         }
         Some(TxnRecord::Aborted { .. }) => Err(aborted(txn)),
-        Some(TxnRecord::Pending { txn: known, .. }) if known.attempt > txn.attempt => Err(older_attempt(txn)),
+        Some(record) if record.undecided().is_some_and(|(known, _)| known.attempt > txn.attempt) => {
+            Err(older_attempt(txn))
+        }
         _ => Ok(None),
     }
 }

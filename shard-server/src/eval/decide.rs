@@ -45,13 +45,13 @@ impl Replica {
                 quorate_env::probe!("shard.repeated_decide");
                 return Ok(ShardReply::Decided(record.state(), record.position()));
             }
-            Some(TxnRecord::Pending { txn: known, .. }) if known.attempt > txn.attempt => {
+            Some(record) if record.undecided().is_some_and(|(known, _)| known.attempt > txn.attempt) => {
                 return Err(older_attempt(&txn));
             }
+            // Committed already, by its intents; that is taken down at any time.
+            Some(TxnRecord::Staging { ts, .. }) if decision == Decision::Commit(ts) => {}
+            _ if matches!(decision, Decision::Commit(_)) => self.check_deadline(&txn)?,
             _ => {}
-        }
-        if matches!(decision, Decision::Commit(_)) {
-            self.check_deadline(&txn)?;
         }
         let mut command = Command::default();
         let resolved = super::resolve::resolution(&*snapshot, txn.id, decision, &local, &mut command)?;
@@ -87,16 +87,17 @@ impl Replica {
         let latched = leader.latch(LatchSet { record, ..LatchSet::default() }).await?;
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
-        match record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)? {
-            Some(record) if record.is_final() => return Ok(ShardReply::HeartbeatSeen(record.state())),
-            Some(TxnRecord::Pending { txn: known, .. }) if known.attempt > txn.attempt => {
-                return Err(older_attempt(&txn));
-            }
-            _ => {}
-        }
+        let known = record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)?;
         let heartbeat = self.context.env.clock().physical();
         let (id, anchor) = (txn.id, txn.anchor.clone());
-        let record = TxnRecord::Pending { txn, heartbeat };
+        let record = match known {
+            Some(record) if record.is_final() => return Ok(ShardReply::HeartbeatSeen(record.state())),
+            Some(record) if record.undecided().is_some_and(|(known, _)| known.attempt > txn.attempt) => {
+                return Err(older_attempt(&txn));
+            }
+            Some(TxnRecord::Staging { txn, ts, keys, .. }) => TxnRecord::Staging { txn, ts, heartbeat, keys },
+            _ => TxnRecord::Pending { txn, heartbeat },
+        };
         let mut command = Command::default();
         command.extras.records.push(Record { anchor, txn: id, record });
         drop(self.propose(&leader, latched, command).await?);

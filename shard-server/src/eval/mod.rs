@@ -4,10 +4,12 @@ mod commit;
 mod decide;
 mod locking_read;
 mod prepare;
+mod prevent;
 mod proof;
 mod propose;
 mod query;
 mod read;
+mod recover;
 mod refresh;
 mod resolve;
 mod scan;
@@ -97,6 +99,7 @@ impl Replica {
                 self.leader()?.release_txn(request.txn);
                 Ok(ShardReply::Released)
             }
+            ShardOp::Prevent(request) => self.prevent(version, request).await.map(ShardReply::Intent),
             ShardOp::Waits(report) => {
                 let now = self.context.env.boottime();
                 Ok(ShardReply::Circle(self.leader()?.core().detector.report(&report, now)))
@@ -149,6 +152,7 @@ fn kind(op: &ShardOp) -> &'static str {
         ShardOp::Heartbeat(_) => "heartbeat",
         ShardOp::ReleaseLocks(_) => "release",
         ShardOp::Waits(_) => "waits",
+        ShardOp::Prevent(_) => "prevent",
     }
 }
 
@@ -177,6 +181,7 @@ pub(crate) fn for_each_key<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Key)) 
         ShardOp::QueryTxn(query) => visit(&query.anchor),
         ShardOp::Heartbeat(heartbeat) => visit(&heartbeat.txn.anchor),
         ShardOp::Waits(waits) => visit(&waits.keeper),
+        ShardOp::Prevent(prevent) => visit(&prevent.key),
         ShardOp::ReleaseLocks(_) => {}
     }
 }

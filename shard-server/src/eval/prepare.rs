@@ -3,12 +3,19 @@
 //! *Evaluate*: prove reads and checks up to a timestamp not below the one asked for. *Entry*: the writes as intents at that
 //! timestamp; none without writes, then the proof alone is the answer, under the leader's lease. *A repeated copy* finds its
 //! intents and is answered like the first. *When the coordinator dies* whoever meets an intent asks the anchor's shard.
+//!
+//! With `staging`, at the anchor, a STAGING record goes down in the same entry, unless the timestamp had to be moved.
 
 use super::{
     commit::{aborted, older_attempt},
     proof::{Claims, Established, Proven},
 };
-use crate::{command::Command, latch::Access, registry::internal, replica::Replica};
+use crate::{
+    command::{Command, Record},
+    latch::Access,
+    registry::internal,
+    replica::Replica,
+};
 use quorate_proto::kv::{Prepare, ShardReply, TxnMeta};
 use quorate_proto::{KvError, LogPosition, Timestamp};
 use quorate_storage::{
@@ -36,13 +43,18 @@ impl Replica {
             writes: &request.writes,
         };
         let early = |snapshot: &dyn Snapshot| {
-            if anchored {
-                decided(snapshot, &txn)?;
-            }
-            Ok(prepared(snapshot, &request)?.map(|(ts, at)| ShardReply::Prepared(ts, Some(at))))
+            let record = if anchored { undecided(snapshot, &txn)? } else { None };
+            let prepared = prepared(snapshot, &request)?;
+            // The record went down with the intents, or there is none.
+            let missing = request.staging.is_some()
+                && prepared.is_some_and(|(ts, _)| ts == request.commit_ts)
+                && !matches!(record, Some(TxnRecord::Staging { ts, .. }) if ts == request.commit_ts);
+            let prepared = prepared.filter(|_| !missing);
+            Ok(prepared.map(|(ts, at)| ShardReply::Prepared(ts, Some(at))))
         };
         // Parts of a large transaction go side by side; its decision waits for all that are under way.
-        let record = anchored.then_some(Access::Read);
+        let staged = request.staging.is_some();
+        let record = anchored.then_some(if staged { Access::Write } else { Access::Read });
         let Proven { leader, latched, ts, borrowed: _borrowed, .. } =
             match self.establish(version, claims, record, early).await? {
                 Established::Answer(reply) => return Ok(reply),
@@ -63,6 +75,12 @@ impl Replica {
                 (write.key.clone(), intent)
             })
             .collect();
+        if let Some(keys) = request.staging.filter(|_| ts == request.commit_ts) {
+            let heartbeat = self.context.env.clock().physical();
+            let record = TxnRecord::Staging { txn: request.txn.clone(), ts, heartbeat, keys };
+            let (anchor, txn) = (request.txn.anchor.clone(), request.txn.id);
+            command.extras.records.push(Record { anchor, txn, record });
+        }
         let (position, latched) = self.propose(&leader, latched, command).await?;
         leader.core().locks.laid_intents(&txn, request.writes.iter().map(|write| &write.key));
         drop(latched);
@@ -71,13 +89,15 @@ impl Replica {
     }
 }
 
-/// At the anchor: a transaction that is decided takes no more intents.
-fn decided(snapshot: &dyn Snapshot, txn: &TxnMeta) -> Result<(), KvError> {
+/// The record at the anchor: a transaction that is decided takes no more intents.
+fn undecided(snapshot: &dyn Snapshot, txn: &TxnMeta) -> Result<Option<TxnRecord>, KvError> {
     match record::get(snapshot, &txn.anchor, txn.id).map_err(internal)? {
         Some(TxnRecord::Committed { ts, .. }) => Err(KvError::TxnCommitted { txn: txn.id, ts }),
         Some(TxnRecord::Aborted { .. }) => Err(aborted(txn)),
-        Some(TxnRecord::Pending { txn: known, .. }) if known.attempt > txn.attempt => Err(older_attempt(txn)),
-        _ => Ok(()),
+        Some(record) if record.undecided().is_some_and(|(known, _)| known.attempt > txn.attempt) => {
+            Err(older_attempt(txn))
+        }
+        record => Ok(record),
     }
 }
 

@@ -26,6 +26,9 @@ impl Replica {
         if let Some(state) = self.standing(&leader, &query, record.as_ref()) {
             return Ok(state);
         }
+        if let Some(staged @ TxnRecord::Staging { .. }) = record {
+            return self.recover(version, staged).await;
+        }
         // It is to be aborted: once more, with the record latched.
         let record = RecordLatch { txn: query.txn, anchor: query.anchor.clone(), access: Access::Write };
         let latched = leader.latch(LatchSet { record: Some(record), ..LatchSet::default() }).await?;
@@ -36,9 +39,13 @@ impl Replica {
         if let Some(state) = self.standing(&leader, &query, record.as_ref()) {
             return Ok(state);
         }
+        if let Some(TxnRecord::Staging { heartbeat, .. }) = record {
+            // Staged meanwhile: its coordinator lives, or the next to ask will find out.
+            return Ok(TxnState::Pending(Some(heartbeat)));
+        }
         let meta = match &record {
-            Some(TxnRecord::Pending { txn, .. }) => Some(txn),
-            _ => query.meta.as_ref(),
+            Some(record) => record.undecided().map(|(txn, _)| txn),
+            None => query.meta.as_ref(),
         };
         let clock = self.context.env.clock();
         let record = TxnRecord::Aborted {
@@ -64,9 +71,9 @@ impl Replica {
         if let Some(record) = record.filter(|record| record.is_final()) {
             return Some(record.state());
         }
-        let (meta, heartbeat) = match record {
-            Some(TxnRecord::Pending { txn, heartbeat }) => (Some(txn), Some(*heartbeat)),
-            _ => (query.meta.as_ref(), None),
+        let (meta, heartbeat) = match record.and_then(TxnRecord::undecided) {
+            Some((txn, heartbeat)) => (Some(txn), Some(heartbeat)),
+            None => (query.meta.as_ref(), None),
         };
         let config = &self.context.config;
         let now = self.context.env.clock().physical();

@@ -231,6 +231,7 @@ pub fn prepare_op(txn: u64, anchor: &str, now: Timestamp, key: &str, value: &str
         refresh: Vec::new(),
         checks: Vec::new(),
         writes: vec![Write { key: Key::from(key), value: Some(Value::from(value)) }],
+        staging: None,
     })
 }
 

@@ -102,6 +102,7 @@ impl Show {
             Ok(ShardReply::HeartbeatSeen(state)) => format!("seen: {}", self.state(state)),
             Ok(ShardReply::Released) => "released".into(),
             Ok(ShardReply::Circle(circle)) => format!("circle {circle:?}"),
+            Ok(ShardReply::Intent(stands)) => if *stands { "stands" } else { "prevented" }.into(),
         }
     }
 
@@ -182,6 +183,7 @@ impl Show {
             let intents = match &found {
                 TxnRecord::Committed { intents, .. } | TxnRecord::Aborted { intents, .. } => intents.clone(),
                 TxnRecord::Pending { .. } => Vec::new(),
+                TxnRecord::Staging { keys, .. } => keys.clone(),
             };
             let state = self.state(&found.state());
             let _ =

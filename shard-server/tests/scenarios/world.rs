@@ -297,6 +297,7 @@ impl World {
                         refresh,
                         checks,
                         writes,
+                        staging: args.get("stage").map(|keys| keys.split(',').map(Key::from).collect()),
                     })
                 };
                 (key, op)
@@ -332,6 +333,12 @@ impl World {
                     meta: Some(txn.clone()),
                 };
                 (txn.anchor, ShardOp::QueryTxn(query))
+            }
+            "prevent" => {
+                let (txn, ts) = self.txn(&args);
+                let ts = args.get("ts").map_or(ts, |ts| self.show.at(ts));
+                let key = args.names().map(Key::from).next().expect("a key");
+                (key.clone(), ShardOp::Prevent(Prevent { txn: txn.id, attempt: txn.attempt, ts, key }))
             }
             "heartbeat" => {
                 let (txn, _) = self.txn(&args);

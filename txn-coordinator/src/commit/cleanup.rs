@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use quorate_env::Env;
 use quorate_proto::{
-    Key, ShardId, TxnId,
-    kv::{Decide, Decision, Heartbeat, ReleaseLocks, Resolve, ShardOp, TxnMeta},
+    Key, LogPosition, ShardId, Timestamp, TxnId,
+    kv::{Decide, Decision, Heartbeat, ReleaseLocks, Resolve, ShardOp, ShardReply, TxnMeta, TxnState},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,6 +90,42 @@ impl Cleanup {
             drop(place);
         };
         self.env.spawn("txn.resolve", task).detach();
+    }
+
+    /// Takes down that a staged transaction is committed, as it is by its intents, and turns these into versions. The
+    /// anchor's shard does so with its own at once.
+    pub(crate) fn finish(
+        &self,
+        meta: TxnMeta,
+        ts: Timestamp,
+        keys: Vec<Key>,
+        prepared: Vec<(ShardId, LogPosition)>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        if self.env.fault("txn.left_intents") {
+            return;
+        }
+        let (env, router) = (self.env.clone(), self.router.clone());
+        let task = async move {
+            let (txn, anchor) = (meta.id, meta.anchor.clone());
+            let decision = Decision::Commit(ts);
+            let decide = Decide { txn: meta, decision, intents: keys.clone(), prepared };
+            let done = async {
+                let sent = router.send(ShardOp::Decide(decide), options(&env)).await?;
+                if let ShardReply::Decided(state, _) = sent.reply {
+                    assert_eq!(state, TxnState::Committed(ts), "{txn}, committed by its intents");
+                }
+                let home = router.locate(&anchor, options(&env).deadline).await?;
+                let elsewhere = keys.into_iter().filter(|key| !home.contains(key)).collect();
+                resolve(&env, &router, txn, decision, elsewhere).await
+            };
+            if let Err(error) = done.await {
+                quorate_env::probe!("txn.resolve_left_to_others");
+                tracing::info!(%txn, error = %error.error, "intents are left for others to resolve");
+            }
+            drop(place);
+        };
+        self.env.spawn("txn.finish", task).detach();
     }
 
     /// Writes ABORTED (if asked to) and removes intents. Both at once: nobody but the coordinator commits, and it will not.

@@ -203,10 +203,16 @@ impl Driver {
                 self.txn.coordinator.cleanup.heartbeat(heartbeat);
             }
             Effect::Answer(_) => unreachable!("answers are given by the loop"),
-            Effect::Resolve { ts, parts } => {
+            Effect::Resolve { ts, parts, record } => {
                 let keys = self.keys(&parts);
                 let permit = self.permit.take();
-                self.txn.coordinator.cleanup.resolve(self.txn.id, Decision::Commit(ts), keys, permit);
+                let cleanup = &self.txn.coordinator.cleanup;
+                if record {
+                    let prepared = self.machine.prepared();
+                    cleanup.finish(self.meta.clone(), ts, keys, prepared, permit);
+                } else {
+                    cleanup.resolve(self.txn.id, Decision::Commit(ts), keys, permit);
+                }
             }
             Effect::Abort { record, parts } => {
                 let keys = self.keys(&parts);
@@ -287,6 +293,7 @@ impl Driver {
             refresh: share.refresh.clone(),
             checks: share.checks.clone(),
             writes: share.writes.clone(),
+            staging: self.staging(&share),
         });
         let options = self.options();
         async move {
@@ -301,15 +308,18 @@ impl Driver {
                 Err(error) if error.regroup && !error.maybe => {
                     quorate_env::probe!("txn.prepare_regrouped");
                     match Pieces::of(&share).group(&router, options.deadline).await {
-                        Ok(parts) => (Event::Regrouped { part, parts }, error.cost),
-                        Err(other) => (Event::PrepareFailed { part, failure: failure(other) }, error.cost),
+                        Ok(parts) => (Event::Regrouped { part, parts, maybe: false }, error.cost),
+                        Err(other) => {
+                            let failure = Failure::definite(other.error);
+                            (Event::PrepareFailed { part, failure }, error.cost)
+                        }
                     }
                 }
                 // Perhaps prepared before the split: the same keys again, wherever they are now, are answered from the
                 // intents.
                 Err(error) if error.regroup => {
                     match Pieces::of(&share).group(&router, options.deadline).await {
-                        Ok(parts) => (Event::Regrouped { part, parts }, error.cost),
+                        Ok(parts) => (Event::Regrouped { part, parts, maybe: true }, error.cost),
                         Err(other) => {
                             let failure = Failure { error: other.error, maybe: true, parts: None };
                             (Event::PrepareFailed { part, failure }, error.cost)
@@ -323,6 +333,16 @@ impl Driver {
             }
         }
         .boxed()
+    }
+
+    /// At the anchor of a staged commit: all keys that get an intent.
+    fn staging(&self, part: &Part) -> Option<Vec<Key>> {
+        let anchored = part.writes.binary_search_by(|write| write.key.cmp(&self.meta.anchor)).is_ok();
+        (anchored && self.machine.is_staged()).then(|| {
+            let keys: BTreeSet<Key> =
+                self.written().flat_map(|part| &part.writes).map(|write| write.key.clone()).collect();
+            keys.into_iter().collect()
+        })
     }
 
     /// Proves reads, and checks of keys that are not written, up to a later timestamp.

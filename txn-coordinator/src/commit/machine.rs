@@ -5,14 +5,21 @@
 //!   │ pinned: would have to move; or split meanwhile
 //!   ▼
 //! Preparing ─► Refreshing ─► Deciding ─► Done
-//!   │  failed      │ failed     │ lost ─► Asking ─► Done
-//!   ▼              ▼            ▼
-//! Aborting ─────────────────────► Done
+//!   │ │  failed    │ failed     │ lost ─► Asking ─► Done
+//!   │ ▼            ▼            ▼
+//!   │ Aborting ───────────────────► Done
+//!   ├─ staged, all prepared where asked ─► Done
+//!   └─ staged, an answer is missing ─► Doubting ─► Asking
 //! ```
+//!
+//! Staged (parallel commit): with its intents the anchor's shard takes a record down that names all keys. Once all of them
+//! have their intents at the staged timestamp the transaction *is* committed, without another round; the record follows.
+//! That must hold for whoever looks at the intents alone, so only what the intents themselves prove may be staged:
+//! no reads or checks of other keys that would need proof ([`Machine::stageable`]).
 //!
 //! What keeps it safe, asserted where it happens:
 //! - `Decide(Commit(ts))` is emitted at most once, after every part is prepared at or below `ts` and all reads and checks
-//!   that no own intent protects are proven up to `ts`.
+//!   that no own intent protects are proven up to `ts`; and never if the intents have decided already.
 //! - A success is answered only after the record says committed; a definite failure only if no copy of a deciding request
 //!   can still succeed, or the record says aborted.
 
@@ -57,6 +64,8 @@ pub struct Plan {
     pub record: bool,
     /// The shard of the anchor, as far as known when grouping.
     pub anchor_shard: ShardId,
+    /// Parallel commit may be tried: the anchor is among the keys written, and they are few.
+    pub stage: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +85,8 @@ pub enum Event {
     Regrouped {
         part: usize,
         parts: Vec<Part>,
+        /// A copy of the request may have been carried out all the same.
+        maybe: bool,
     },
     Refreshed {
         part: usize,
@@ -150,10 +161,11 @@ pub enum Effect {
     Heartbeat,
     /// The client may be told. After success or failure only clean-up follows.
     Answer(Result<Timestamp, KvError>),
-    /// Turn the intents of these parts into versions.
+    /// Turn the intents of these parts into versions; with `record` write COMMITTED first.
     Resolve {
         ts: Timestamp,
         parts: Vec<usize>,
+        record: bool,
     },
     /// Remove the intents of these parts; with `record` write ABORTED first.
     Abort {
@@ -169,6 +181,8 @@ enum Phase {
     Refreshing,
     Deciding,
     Asking,
+    /// Staged, and it cannot be told from the answers whether all intents stand; waiting for those still out.
+    Doubting,
     /// Failed; waiting for the answers still out, so that their intents can be removed.
     Aborting,
     Done,
@@ -209,6 +223,10 @@ pub struct Machine {
     failure: Option<KvError>,
     decide_sent: bool,
     decide_maybe: bool,
+    /// A STAGING record was asked for.
+    staged: bool,
+    /// A part may have been prepared although it is Refused or Replaced.
+    doubt: bool,
     /// Consensus rounds waited for.
     pub rounds: u64,
     /// Log entries asked for.
@@ -232,6 +250,8 @@ impl Machine {
             failure: None,
             decide_sent: false,
             decide_maybe: false,
+            staged: false,
+            doubt: false,
             rounds: 0,
             entries: 0,
         };
@@ -250,6 +270,10 @@ impl Machine {
     /// The commit timestamp may lie as high as this now.
     pub fn extend(&mut self, commit_max: Timestamp) {
         self.plan.commit_max = self.plan.commit_max.max(commit_max);
+    }
+
+    pub fn is_staged(&self) -> bool {
+        self.staged
     }
 
     /// Nothing is expected any more.
@@ -309,10 +333,35 @@ impl Machine {
     fn prepare(&mut self) -> Vec<Effect> {
         self.phase = Phase::Preparing;
         self.prepared_any |= self.plan.parts.iter().any(|part| !part.writes.is_empty());
+        self.staged = self.stageable();
+        self.settle_readers(0);
         let waiting = self.status.iter().enumerate().filter(|(_, s)| **s == Status::Waiting);
         let parts: Vec<usize> = waiting.map(|(part, _)| part).collect();
         self.entries += parts.iter().filter(|part| !self.plan.parts[**part].writes.is_empty()).count() as u64;
         parts.into_iter().map(|part| Effect::Prepare { part, commit_ts: self.plan.commit_ts }).collect()
+    }
+
+    /// Whether the intents at the commit timestamp prove all by themselves. Reads at that very timestamp need no more proof:
+    /// their shards' timestamp caches protect them up to it.
+    fn stageable(&self) -> bool {
+        let parts = || self.plan.parts.iter();
+        let reads_hold = self.plan.commit_ts == self.plan.read_ts;
+        self.plan.stage
+            && parts().any(|part| !part.writes.is_empty())
+            && parts().all(|p| p.unprotected().next().is_none() && (p.refresh.is_empty() || reads_hold))
+    }
+
+    /// Parts that have nothing to prove at the staged timestamp need not be asked.
+    fn settle_readers(&mut self, first: usize) {
+        if !self.staged {
+            return;
+        }
+        let ts = self.plan.commit_ts;
+        for (part, status) in self.plan.parts.iter().zip(&mut self.status).skip(first) {
+            if part.writes.is_empty() && *status == Status::Waiting {
+                *status = Status::Prepared { ts, position: None, proven: ts };
+            }
+        }
     }
 
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
@@ -325,9 +374,13 @@ impl Machine {
             }
             Event::PrepareFailed { part, failure } => {
                 self.status[part] = if failure.maybe { Status::Lost } else { Status::Refused };
-                self.fail(failure.error)
+                self.doubt |= failure.maybe;
+                self.prepare_failed(failure.error)
             }
-            Event::Regrouped { part, parts } => self.regrouped(part, parts),
+            Event::Regrouped { part, parts, maybe } => {
+                self.doubt |= maybe;
+                self.regrouped(part, parts)
+            }
             Event::Refreshed { part } => {
                 if let Status::Prepared { proven, .. } = &mut self.status[part] {
                     *proven = self.ts;
@@ -417,9 +470,31 @@ impl Machine {
         let first = self.plan.parts.len();
         self.plan.parts.extend(parts);
         self.status.resize(self.plan.parts.len(), Status::Waiting);
+        self.settle_readers(first);
         (first..self.plan.parts.len())
+            .filter(|part| self.status[*part] == Status::Waiting)
             .map(|part| Effect::Prepare { part, commit_ts: self.plan.commit_ts })
             .collect()
+    }
+
+    /// Staged, a failure ends the transaction only if some part certainly has no intents; otherwise others may find it
+    /// committed, and only the record's shard can tell.
+    fn prepare_failed(&mut self, error: KvError) -> Vec<Effect> {
+        if !self.staged || !self.doubt || self.phase == Phase::Aborting {
+            return self.fail(error);
+        }
+        self.failure.get_or_insert(error);
+        self.decide_maybe = true;
+        self.phase = Phase::Doubting;
+        self.ask_when_all_answered()
+    }
+
+    fn ask_when_all_answered(&mut self) -> Vec<Effect> {
+        if self.waiting() {
+            return Vec::new();
+        }
+        self.phase = Phase::Asking;
+        vec![Effect::Ask { abort: true }]
     }
 
     fn waiting(&self) -> bool {
@@ -430,8 +505,10 @@ impl Machine {
         if self.waiting() {
             return Vec::new();
         }
-        if self.phase == Phase::Aborting {
-            return self.clean_up();
+        match self.phase {
+            Phase::Aborting => return self.clean_up(),
+            Phase::Doubting => return self.ask_when_all_answered(),
+            _ => {}
         }
         self.ts = self.plan.commit_ts;
         for status in &self.status {
@@ -445,6 +522,9 @@ impl Machine {
         if self.ts > self.plan.commit_max {
             let error = KvError::BoundPassed { needed: self.ts, bound: self.plan.commit_max };
             return self.fail(error);
+        }
+        if self.staged && self.ts == self.plan.commit_ts {
+            return self.committed_by_intents();
         }
         let from = self.plan.commit_ts;
         let unproven: Vec<usize> = (0..self.status.len())
@@ -467,6 +547,20 @@ impl Machine {
             (Phase::Aborting, 0) => self.clean_up(),
             _ => Vec::new(),
         }
+    }
+
+    /// All intents stand at the staged timestamp: that is the decision.
+    fn committed_by_intents(&mut self) -> Vec<Effect> {
+        assert!(!self.decide_sent, "a second decision");
+        self.decide_sent = true;
+        self.entries += 1;
+        let ts = self.ts;
+        let anchor = self.plan.anchor_shard;
+        self.decided = self.prepared().into_iter().find(|(shard, _)| *shard == anchor);
+        self.phase = Phase::Done;
+        self.committed = Some(ts);
+        let parts = self.parts_with(|_, part| !part.writes.is_empty());
+        vec![Effect::Wait { ts }, Effect::Resolve { ts, parts, record: true }]
     }
 
     fn decide(&mut self) -> Vec<Effect> {
@@ -566,7 +660,7 @@ impl Machine {
         let parts = self.parts_with(|_, part| !part.writes.is_empty());
         let mut effects = self.maybe_answer();
         if self.prepared_any {
-            effects.push(Effect::Resolve { ts, parts });
+            effects.push(Effect::Resolve { ts, parts, record: false });
         }
         effects
     }
@@ -628,7 +722,10 @@ impl Machine {
     }
 
     fn tick(&mut self) -> Vec<Effect> {
-        let undecided = matches!(self.phase, Phase::Preparing | Phase::Refreshing | Phase::Deciding);
+        let undecided = matches!(
+            self.phase,
+            Phase::Preparing | Phase::Refreshing | Phase::Deciding | Phase::Doubting
+        );
         if undecided && self.prepared_any { vec![Effect::Heartbeat] } else { Vec::new() }
     }
 }

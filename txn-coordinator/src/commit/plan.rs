@@ -14,6 +14,9 @@ const LARGE: usize = 1 << 20;
 /// behind each.
 const PIECE: usize = 256 << 10;
 
+/// Keys of a parallel commit; of more the decision is written down after they are all prepared (PROTOCOL 18).
+const MAX_STAGED: usize = 128;
+
 /// All of a commit, or the share of one participant; each list in key order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pieces {
@@ -43,6 +46,13 @@ impl Pieces {
     /// Nothing to write and nothing to prove.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.checks.is_empty()
+    }
+
+    /// Few enough to be listed in a record and asked for one by one, and the anchor among them.
+    pub fn stageable(&self, anchor: &Key) -> bool {
+        self.writes.len() <= MAX_STAGED
+            && self.writes.iter().map(size).sum::<usize>() <= LARGE
+            && self.writes.binary_search_by(|write| write.key.cmp(anchor)).is_ok()
     }
 
     pub fn first_key(&self) -> Key {

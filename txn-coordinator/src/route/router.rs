@@ -538,6 +538,7 @@ pub(crate) fn hull(op: &ShardOp) -> Option<Span> {
         ShardOp::QueryTxn(q) => hull.add(&q.anchor),
         ShardOp::Heartbeat(h) => hull.add(&h.txn.anchor),
         ShardOp::Waits(w) => hull.add(&w.keeper),
+        ShardOp::Prevent(p) => hull.add(&p.key),
         ShardOp::ReleaseLocks(_) => {}
     }
     hull.0

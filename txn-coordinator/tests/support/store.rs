@@ -40,6 +40,8 @@ pub struct Noted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     Pending(Timestamp),
+    /// Staged at the first timestamp, heard of at the second.
+    Staging(Timestamp, Timestamp, Vec<Key>),
     Committed(Timestamp, LogPosition),
     Aborted,
 }
@@ -167,7 +169,7 @@ impl Store {
             ShardOp::Read(read) => self.read(read, now),
             ShardOp::CommitLocal(commit) => self.commit_local(id, commit, now),
             ShardOp::Prepare(prepare) => self.prepare(id, prepare, now),
-            ShardOp::Decide(decide) => self.decide(decide, now),
+            ShardOp::Decide(decide) => self.decide(id, decide, now),
             ShardOp::Resolve(resolve) => self.resolve(id, resolve),
             ShardOp::Refresh(refresh) => self.refresh(refresh),
             ShardOp::QueryTxn(query) => self.query(query),
@@ -185,6 +187,7 @@ impl Store {
                 Done(Ok(ShardReply::Released))
             }
             ShardOp::Waits(_) => Done(Ok(ShardReply::Circle(Vec::new()))),
+            ShardOp::Prevent(_) => unreachable!("coordinators leave it to the anchor's shard"),
         }
     }
 
@@ -490,22 +493,33 @@ impl Store {
             let intent = Intent { meta: p.txn.clone(), ts, value: write.value.clone() };
             self.intents.insert(write.key.clone(), intent);
         }
+        if let Some(keys) = p.staging.clone().filter(|_| ts == p.commit_ts) {
+            let staged = Record::Staging(ts, now, keys);
+            self.records.insert(p.txn.id, (p.txn.anchor.clone(), staged));
+        }
         Done(Ok(ShardReply::Prepared(ts, Some(position))))
     }
 
-    fn decide(&mut self, decide: &Decide, now: Timestamp) -> Step {
+    fn decide(&mut self, id: ShardId, decide: &Decide, now: Timestamp) -> Step {
         let txn = &decide.txn;
         let known = self.records.get(&txn.id).map(|(_, record)| record.clone());
-        if let Some(record @ (Record::Committed(..) | Record::Aborted)) = known {
-            return Done(Ok(ShardReply::Decided(state(Some(&record)), None)));
+        if let Some(record @ (Record::Committed(..) | Record::Aborted)) = &known {
+            return Done(Ok(ShardReply::Decided(state(Some(record)), None)));
         }
+        let staged = |ts| matches!(known, Some(Record::Staging(at, ..)) if at == ts);
         let record = match decide.decision {
-            Decision::Commit(ts) if now <= txn.deadline => Record::Committed(ts, LogPosition::default()),
+            Decision::Commit(ts) if now <= txn.deadline || staged(ts) => Record::Committed(ts, LogPosition::default()),
             _ => Record::Aborted,
         };
         let position = self.entry("decide");
         let said = state(Some(&record));
         self.records.insert(txn.id, (txn.anchor.clone(), record));
+        // The shard's own intents go with the decision.
+        let span = self.shards[&id].descriptor.span.clone();
+        for key in decide.intents.iter().filter(|key| span.contains(key)) {
+            self.settle(key, txn.id, decide.decision);
+        }
+        self.release(id, txn.id);
         Done(Ok(ShardReply::Decided(said, Some(position))))
     }
 
@@ -564,13 +578,32 @@ impl Store {
 
     fn query(&mut self, query: &QueryTxn) -> Step {
         let known = self.records.get(&query.txn).map(|(_, record)| record.clone());
-        let undecided = matches!(known, None | Some(Record::Pending(_)));
+        let undecided = !matches!(known, Some(Record::Committed(..) | Record::Aborted));
         if undecided && query.abort_now {
-            self.entry("abort");
-            self.records.insert(query.txn, (query.anchor.clone(), Record::Aborted));
-            return Done(Ok(ShardReply::Txn(TxnState::Aborted)));
+            let record = self.end(query.txn, &query.anchor);
+            return Done(Ok(ShardReply::Txn(state(Some(&record)))));
         }
         Done(Ok(ShardReply::Txn(state(known.as_ref()))))
+    }
+
+    /// Decides a transaction for its coordinator: by its intents if it is staged, else by aborting it.
+    fn end(&mut self, txn: TxnId, anchor: &Key) -> Record {
+        let record = match self.records.get(&txn).map(|(_, record)| record.clone()) {
+            Some(Record::Staging(ts, _, keys)) if keys.iter().all(|key| self.stands(key, txn, ts)) => {
+                self.entry("recover");
+                Record::Committed(ts, LogPosition::default())
+            }
+            _ => {
+                self.entry("abort");
+                Record::Aborted
+            }
+        };
+        self.records.insert(txn, (anchor.clone(), record.clone()));
+        record
+    }
+
+    fn stands(&self, key: &Key, txn: TxnId, ts: Timestamp) -> bool {
+        self.intents.get(key).is_some_and(|intent| intent.meta.id == txn && intent.ts <= ts)
     }
 
     fn release(&mut self, id: ShardId, txn: TxnId) {
@@ -607,12 +640,11 @@ impl Store {
             }
             known => {
                 let heard = match known {
-                    Some(Record::Pending(heard)) => heard.max(met),
+                    Some(Record::Pending(heard) | Record::Staging(_, heard, _)) => heard.max(met),
                     _ => met,
                 };
                 if now.since(heard) > liveness {
-                    self.entry("abort");
-                    self.records.insert(holder.id, (holder.anchor.clone(), Record::Aborted));
+                    self.end(holder.id, &holder.anchor);
                 }
             }
         }
@@ -631,7 +663,7 @@ fn skipped(read: &ReadRequest) -> ShardReply {
 pub fn state(record: Option<&Record>) -> TxnState {
     match record {
         None => TxnState::Pending(None),
-        Some(Record::Pending(at)) => TxnState::Pending(Some(*at)),
+        Some(Record::Pending(at) | Record::Staging(_, at, _)) => TxnState::Pending(Some(*at)),
         Some(Record::Committed(ts, _)) => TxnState::Committed(*ts),
         Some(Record::Aborted) => TxnState::Aborted,
     }
