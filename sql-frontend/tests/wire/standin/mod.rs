@@ -107,7 +107,6 @@ fn descriptor() -> ShardDescriptor {
 pub struct Node {
     pub env: Env,
     pub server: Arc<SqlServer>,
-    pub shard: Arc<Shard>,
 }
 
 impl Node {
@@ -117,7 +116,7 @@ impl Node {
 
     pub async fn start_with(config: SqlConfig) -> Node {
         let env = Env::real(EnvConfig::new(NodeId(1))).unwrap();
-        let shard = Shard::start(&env);
+        Shard::start(&env);
         let client = Arc::new(PlacementClient::new(env.clone(), vec![NodeId(1)]));
         let router = Router::new(env.clone(), client);
         router.update(&MapUpdate {
@@ -135,7 +134,7 @@ impl Node {
         });
         let server =
             SqlServer::start_with(env.clone(), coordinator, world.clone(), world, config).await.unwrap();
-        Node { env, server, shard }
+        Node { env, server }
     }
 
     pub async fn connect(&self) -> Client {

@@ -33,19 +33,12 @@ pub struct Shard {
 const PAGE: usize = 1000;
 
 impl Shard {
-    pub fn start(env: &Env) -> Arc<Shard> {
-        let shard = Arc::new(Shard { env: env.clone(), state: Mutex::default(), released: Notify::new() });
-        let serving = shard.clone();
+    pub fn start(env: &Env) {
+        let serving = Arc::new(Shard { env: env.clone(), state: Mutex::default(), released: Notify::new() });
         serve(env, move |_, request: ShardRequest| {
             let shard = serving.clone();
             async move { ShardAnswer { result: shard.answer(request.op).await, newer: vec![] } }
         });
-        shard
-    }
-
-    pub fn keys(&self) -> usize {
-        let state = self.state.lock();
-        state.data.values().filter(|v| v.last().is_some_and(|(_, value)| value.is_some())).count()
     }
 
     async fn answer(&self, op: ShardOp) -> Result<ShardReply, KvError> {
