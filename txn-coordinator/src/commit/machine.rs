@@ -722,10 +722,8 @@ impl Machine {
     }
 
     fn tick(&mut self) -> Vec<Effect> {
-        let undecided = matches!(
-            self.phase,
-            Phase::Preparing | Phase::Refreshing | Phase::Deciding | Phase::Doubting
-        );
+        let undecided =
+            matches!(self.phase, Phase::Preparing | Phase::Refreshing | Phase::Deciding | Phase::Doubting);
         if undecided && self.prepared_any { vec![Effect::Heartbeat] } else { Vec::new() }
     }
 }

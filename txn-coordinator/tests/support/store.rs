@@ -508,7 +508,9 @@ impl Store {
         }
         let staged = |ts| matches!(known, Some(Record::Staging(at, ..)) if at == ts);
         let record = match decide.decision {
-            Decision::Commit(ts) if now <= txn.deadline || staged(ts) => Record::Committed(ts, LogPosition::default()),
+            Decision::Commit(ts) if now <= txn.deadline || staged(ts) => {
+                Record::Committed(ts, LogPosition::default())
+            }
             _ => Record::Aborted,
         };
         let position = self.entry("decide");
