@@ -8,7 +8,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Default)]
 struct Bell {
@@ -42,6 +42,11 @@ pub(super) fn queue<T>() -> (Jobs<T>, Work<T>) {
     (Jobs { queue: sender, bell: bell.clone() }, Work { queue: receiver, bell })
 }
 
+#[allow(clippy::disallowed_methods, reason = "a thread that no simulation runs")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 impl<T> Jobs<T> {
     /// Gives the job back if the writer is gone.
     pub fn send(&self, job: T) -> Result<(), T> {
@@ -67,9 +72,10 @@ impl<T> Work<T> {
         }
     }
 
-    /// The next job, waited for as long as it takes, or about `limit`. For one thread only.
+    /// The next job, waited for as long as it takes, or for `limit`. For one thread only.
     pub fn wait(&self, limit: Option<Duration>) -> Wake<T> {
         self.bell.writer.get_or_init(thread::current);
+        let deadline = limit.map(|limit| now() + limit);
         loop {
             self.bell.asleep.store(true, Ordering::SeqCst);
             fence(Ordering::SeqCst);
@@ -80,13 +86,14 @@ impl<T> Work<T> {
                     return found;
                 }
             }
-            match limit {
+            match deadline {
                 None => thread::park(),
-                Some(limit) => thread::park_timeout(limit),
+                Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(now())),
             }
-            let rung = !self.bell.asleep.swap(false, Ordering::SeqCst);
+            self.bell.asleep.store(false, Ordering::SeqCst);
             match self.ready() {
-                Wake::Idle if rung || limit.is_none() => {}
+                // Rung for a job that was found without sleeping, or woken for nothing.
+                Wake::Idle if deadline.is_none_or(|deadline| now() < deadline) => {}
                 found => return found,
             }
         }
