@@ -75,8 +75,7 @@ impl GroupCommit {
     pub async fn propose(leader: &Arc<Leader>, env: &Env, group: &Arc<Group>, command: Command) -> Outcome {
         let mut told = match leader.proposals.enter(command) {
             Turn::Now(command) => {
-                let carrier = Carrier { leader: leader.clone(), env: env.clone(), group: group.clone() };
-                return carrier.carry(command).await;
+                return Carrier::new(leader, env, group).carry(command).await;
             }
             Turn::Later(told) => told,
         };
@@ -85,7 +84,7 @@ impl GroupCommit {
             Err(_) => {
                 // Unless it is under way already, it goes now, with all others.
                 leader.proposals.0.lock().entries += 1;
-                Carrier { leader: leader.clone(), env: env.clone(), group: group.clone() }.carry_waiting();
+                Carrier::new(leader, env, group).carry_waiting();
                 told.await
             }
         };
@@ -102,6 +101,11 @@ struct Carrier {
 }
 
 impl Carrier {
+    /// For an entry that is counted already.
+    fn new(leader: &Arc<Leader>, env: &Env, group: &Arc<Group>) -> Self {
+        Carrier { leader: leader.clone(), env: env.clone(), group: group.clone() }
+    }
+
     async fn carry(self, command: Command) -> Outcome {
         let outcome = self.group.propose(self.leader.term, command.encode()).await;
         outcome.map(|(position, _)| position)
@@ -145,7 +149,6 @@ impl Drop for Carrier {
             }
             queue.entries += 1;
         }
-        Carrier { leader: self.leader.clone(), env: self.env.clone(), group: self.group.clone() }
-            .carry_waiting();
+        Carrier::new(&self.leader, &self.env, &self.group).carry_waiting();
     }
 }

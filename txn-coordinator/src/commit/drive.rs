@@ -1,8 +1,9 @@
 //! Carries out what the commit machine says.
 
 use super::{
+    events::{Effect, Event, Failure, Part, Plan},
     evidence,
-    machine::{Effect, Event, Failure, Machine, Part, Plan},
+    machine::Machine,
     plan::{Pieces, size},
 };
 use crate::{

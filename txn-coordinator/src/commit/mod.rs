@@ -1,8 +1,9 @@
-//! The commit: its pure core ([`machine`]), how its work is grouped by shard ([`plan`]), what drives it ([`drive`]), and
-//! what is left to do after the answer ([`cleanup`]).
+//! The commit: its pure core ([`machine`], in the words of [`events`]), how its work is grouped by shard ([`plan`]), what
+//! drives it ([`drive`]), and what is left to do after the answer ([`cleanup`]).
 
 pub mod cleanup;
 mod drive;
+pub mod events;
 pub mod machine;
 pub mod plan;
 
@@ -13,7 +14,7 @@ use crate::{
         state::{Inner, Phase, State},
     },
 };
-use machine::Plan;
+use events::Plan;
 use plan::Pieces;
 use quorate_proto::{
     Key, KvError, Timestamp,

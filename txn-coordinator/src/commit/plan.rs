@@ -1,6 +1,6 @@
 //! What a commit proves and writes, grouped by shard.
 
-use super::machine::Part;
+use super::events::Part;
 use crate::route::{Router, SendError};
 use quorate_proto::{
     Key, ShardDescriptor, Span,
