@@ -17,6 +17,8 @@ use tokio::sync::oneshot;
 const PATIENCE: Duration = Duration::from_millis(4);
 /// An entry takes up no more commands once it is this large; entries of other shards wait behind it.
 const ENTRY_BYTES: usize = 256 << 10;
+/// Nor once it has this many: each writes its record and ends its transaction while the entry is applied.
+const ENTRY_COMMANDS: usize = 256;
 
 type Outcome = Result<LogPosition, ProposeError>;
 
@@ -39,7 +41,7 @@ impl Queue {
     /// What goes into the next entry: at least one command, if any waits.
     fn take(&mut self) -> Vec<Waiting> {
         let mut bytes = 0;
-        let many = self.waiting.iter().take_while(|waiting| {
+        let many = self.waiting.iter().take(ENTRY_COMMANDS).take_while(|waiting| {
             let room = bytes < ENTRY_BYTES;
             bytes += waiting.command.size();
             room
@@ -150,5 +152,30 @@ impl Drop for Carrier {
             queue.entries += 1;
         }
         Carrier::new(&self.leader, &self.env, &self.group).carry_waiting();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use quorate_storage::Family;
+
+    fn waiting(bytes: usize) -> Waiting {
+        let mut command = Command::default();
+        command.batch.put(Family::Data, &b"k"[..], Bytes::from(vec![0; bytes]));
+        Waiting { command, tell: oneshot::channel().0 }
+    }
+
+    fn entries(waiting: Vec<Waiting>) -> Vec<usize> {
+        let mut queue = Queue { waiting, entries: 0 };
+        std::iter::from_fn(|| Some(queue.take().len()).filter(|many| *many > 0)).collect()
+    }
+
+    #[test]
+    fn an_entry_is_bounded_by_bytes_and_by_commands() {
+        assert_eq!(entries((0..600).map(|_| waiting(10)).collect()), [256, 256, 88]);
+        assert_eq!(entries((0..5).map(|_| waiting(100 << 10)).collect()), [3, 2]);
+        assert_eq!(entries(vec![waiting(1 << 20), waiting(1)]), [1, 1]);
     }
 }

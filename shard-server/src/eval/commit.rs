@@ -28,6 +28,8 @@ impl Replica {
             read_ts: request.read_ts,
             floor: request.commit_ts.max(request.read_ts),
             before: request.commit_before,
+            // Its record is the first thing that a late copy meets.
+            asked: None,
             refresh: &request.refresh,
             checks: &request.checks,
             writes: &request.writes,

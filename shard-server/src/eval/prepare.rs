@@ -2,7 +2,8 @@
 //!
 //! *Evaluate*: prove reads and checks up to a timestamp not below the one asked for. *Entry*: the writes as intents at that
 //! timestamp; none without writes, then the proof alone is the answer, under the leader's lease. *A repeated copy* finds its
-//! intents and is answered like the first. *When the coordinator dies* whoever meets an intent asks the anchor's shard.
+//! intents and is answered like the first; one that comes after these were turned into versions finds them, and is refused.
+//! *When the coordinator dies* whoever meets an intent asks the anchor's shard.
 //!
 //! With `staging`, at the anchor, a STAGING record goes down in the same entry, unless the timestamp had to be moved.
 
@@ -38,6 +39,7 @@ impl Replica {
             read_ts: request.read_ts,
             floor: request.commit_ts.max(request.read_ts),
             before: request.commit_before,
+            asked: Some(request.commit_ts),
             refresh: &request.refresh,
             checks: &request.checks,
             writes: &request.writes,

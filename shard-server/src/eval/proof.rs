@@ -21,6 +21,8 @@ pub(super) struct Claims<'a> {
     pub floor: Timestamp,
     /// and not above this.
     pub before: Timestamp,
+    /// For a request of which a copy may come after its transaction's end: what it asked for. See [`Late`].
+    pub asked: Option<Timestamp>,
     pub refresh: &'a [Span],
     pub checks: &'a [Check],
     pub writes: &'a [Write],
@@ -57,6 +59,34 @@ impl Claims<'_> {
         }
         let blocked = |write: &&Write| core.locks.admits_write(&write.key, self.txn.id).is_err();
         self.writes.iter().find(blocked).map(|write| write.key.clone())
+    }
+}
+
+/// A version at or above the timestamp asked for stands where this copy would write: it may be the transaction's own, whose
+/// intent was resolved meanwhile, and then the copy is late. It must lay no intent, which nobody could resolve: the
+/// transaction has been decided below it. A version of somebody else's cannot be told from it, save by its time.
+#[derive(Default)]
+struct Late(Option<KvError>);
+
+impl Late {
+    /// The newest version of a key that is to be written. One at the very timestamp asked for is perhaps the transaction's own,
+    /// staged there and committed by a recovery; nothing else that the proof finds may hide that.
+    fn met(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        claims: &Claims<'_>,
+        key: &Key,
+        newest: Timestamp,
+    ) -> Result<(), KvError> {
+        let Some(asked) = claims.asked.filter(|asked| newest >= *asked) else { return Ok(()) };
+        let refusal =
+            |their_ts, other| KvError::Conflict { key: key.clone(), other, their_ts, our_ts: claims.read_ts };
+        if mvcc::get(snapshot, key, asked).map_err(internal)?.is_some_and(|version| version.ts == asked) {
+            quorate_env::probe!("shard.late_prepare");
+            return Err(refusal(asked, Some(claims.txn.id)));
+        }
+        self.0.get_or_insert_with(|| refusal(newest, None));
+        Ok(())
     }
 }
 
@@ -148,7 +178,7 @@ impl Replica {
         snapshot: &dyn Snapshot,
         claims: &Claims<'_>,
     ) -> Result<Proof, KvError> {
-        let mut ts = claims.floor;
+        let (mut ts, mut late) = (claims.floor, Late::default());
         {
             let core = leader.core();
             for write in claims.writes {
@@ -160,6 +190,7 @@ impl Replica {
                 return Ok(Proof::Blocked(write.key.clone(), Arc::new(other.txn)));
             }
             if let Some(newest) = mvcc::newest(snapshot, &write.key).map_err(internal)? {
+                late.met(snapshot, claims, &write.key, newest.ts)?;
                 ts = ts.max(newest.ts.next());
             }
         }
@@ -179,6 +210,9 @@ impl Replica {
                     ts = newest.map_or(ts, |tombstone| ts.max(tombstone.ts.next()))
                 }
             }
+        }
+        if let Some(refusal) = late.0 {
+            return Err(refusal);
         }
         if ts > claims.before {
             return Err(KvError::BoundPassed { needed: ts, bound: claims.before });

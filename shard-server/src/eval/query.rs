@@ -12,6 +12,15 @@ use quorate_proto::{KvError, LogPosition, Timestamp};
 use quorate_storage::record::{self, TxnRecord};
 use std::sync::Arc;
 
+enum Todo {
+    /// This is the answer.
+    Stands(TxnState),
+    /// The intents have the word.
+    Staged(TxnRecord),
+    /// It is to be aborted.
+    ToAbort(Option<TxnRecord>),
+}
+
 impl Replica {
     pub(super) async fn query_txn(
         self: &Arc<Self>,
@@ -19,30 +28,24 @@ impl Replica {
         query: QueryTxn,
     ) -> Result<TxnState, KvError> {
         let leader = self.leader()?;
-        let snapshot = self.context.engine.snapshot();
-        self.still(&leader, version)?;
-        let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
-        drop(snapshot);
-        if let Some(state) = self.standing(&leader, &query, record.as_ref()) {
-            return Ok(state);
-        }
-        if let Some(staged @ TxnRecord::Staging { .. }) = record {
-            return self.recover(version, staged).await;
-        }
-        // It is to be aborted: once more, with the record latched.
-        let record = RecordLatch { txn: query.txn, anchor: query.anchor.clone(), access: Access::Write };
+        let record = match self.see_to(&leader, version, &query)? {
+            Todo::Stands(state) => return Ok(state),
+            Todo::Staged(staged) => return self.recover(version, staged).await,
+            Todo::ToAbort(_) => {
+                RecordLatch { txn: query.txn, anchor: query.anchor.clone(), access: Access::Write }
+            }
+        };
+        // Once more, with the record latched.
         let latched = leader.latch(LatchSet { record: Some(record), ..LatchSet::default() }).await?;
-        let snapshot = self.context.engine.snapshot();
-        self.still(&leader, version)?;
-        let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
-        drop(snapshot);
-        if let Some(state) = self.standing(&leader, &query, record.as_ref()) {
-            return Ok(state);
-        }
-        if let Some(TxnRecord::Staging { heartbeat, .. }) = record {
-            // Staged meanwhile: its coordinator lives, or the next to ask will find out.
-            return Ok(TxnState::Pending(Some(heartbeat)));
-        }
+        let record = match self.see_to(&leader, version, &query)? {
+            Todo::Stands(state) => return Ok(state),
+            Todo::Staged(staged) => {
+                // Meanwhile. Whoever asks its keys needs the record's latch in the end.
+                drop(latched);
+                return self.recover(version, staged).await;
+            }
+            Todo::ToAbort(record) => record,
+        };
         let meta = match &record {
             Some(record) => record.undecided().map(|(txn, _)| txn),
             None => query.meta.as_ref(),
@@ -64,6 +67,18 @@ impl Replica {
         quorate_env::probe!("shard.aborted_for_another");
         metrics::counter!("quorate_shard_aborts_by_others_total").increment(1);
         Ok(TxnState::Aborted)
+    }
+
+    /// What is to be done, by the record as it is now.
+    fn see_to(&self, leader: &Leader, version: u64, query: &QueryTxn) -> Result<Todo, KvError> {
+        let snapshot = self.context.engine.snapshot();
+        self.still(leader, version)?;
+        let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
+        Ok(match (self.standing(leader, query, record.as_ref()), record) {
+            (Some(state), _) => Todo::Stands(state),
+            (None, Some(staged @ TxnRecord::Staging { .. })) => Todo::Staged(staged),
+            (None, record) => Todo::ToAbort(record),
+        })
     }
 
     /// What the record says as it stands; `None` if it is undecided and has to be aborted now.

@@ -18,6 +18,7 @@ impl Replica {
             read_ts: request.from,
             floor: request.to,
             before: request.to,
+            asked: None,
             refresh: &request.spans,
             checks: &request.checks,
             writes: &[],

@@ -8,8 +8,8 @@ use crate::{
     replica::Replica,
 };
 use quorate_proto::kv::{Decision, Resolve};
-use quorate_proto::{Key, KvError, TxnId};
-use quorate_storage::{Snapshot, intent, mvcc};
+use quorate_proto::{Key, KvError, Timestamp, TxnId};
+use quorate_storage::{Snapshot, intent, intent::Intent, mvcc};
 use std::sync::Arc;
 
 impl Replica {
@@ -32,7 +32,7 @@ impl Replica {
     }
 }
 
-/// Adds to the command what the decision makes of the transaction's intents on `keys`; returns those that had one.
+/// Adds to the command what the decision makes of the transaction's intents on `keys`; returns those that are done with.
 pub(super) fn resolution(
     snapshot: &dyn Snapshot,
     txn: TxnId,
@@ -47,14 +47,29 @@ pub(super) fn resolution(
             continue;
         };
         if let Decision::Commit(ts) = decision {
-            if own.ts > ts {
-                let why = format!("decided at {ts}, below the intent on {key:?} at {}", own.ts);
-                return Err(KvError::BadRequest { why });
+            if own.ts <= ts {
+                mvcc::put_version(&mut command.batch, key, ts, own.value.as_deref());
+            } else if !is_late(snapshot, key, &own, ts)? {
+                continue;
             }
-            mvcc::put_version(&mut command.batch, key, ts, own.value.as_deref());
         }
         intent::remove(&mut command.batch, key);
         resolved.push(key.clone());
     }
     Ok(resolved)
+}
+
+/// An intent above the decision: a late copy's, if what the first one wrote is there as a version, and then it may go. If it
+/// is not, the decision was wrong, or something was lost: nobody knows what to do with the intent, and no other key of the
+/// transaction shall suffer from that.
+fn is_late(snapshot: &dyn Snapshot, key: &Key, own: &Intent, decided: Timestamp) -> Result<bool, KvError> {
+    let late =
+        mvcc::get(snapshot, key, decided).map_err(internal)?.is_some_and(|version| version.ts == decided);
+    if late {
+        quorate_env::probe!("shard.late_intent_removed");
+    } else {
+        metrics::counter!("quorate_shard_unresolvable_intents_total").increment(1);
+        tracing::error!(?key, txn = %own.txn.id, intent = %own.ts, %decided, "an intent above its transaction's decision");
+    }
+    Ok(late)
 }

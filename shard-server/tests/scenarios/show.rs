@@ -123,8 +123,9 @@ impl Show {
     pub fn error(&self, error: &KvError) -> String {
         let holder = |txn: &Option<TxnId>| txn.map_or("someone".into(), |txn| self.txn(txn));
         let text = match error {
-            KvError::Conflict { key, their_ts, our_ts, .. } => {
-                format!("{} changed @{}, after {}", self.key(key), self.ts(*their_ts), self.ts(*our_ts))
+            KvError::Conflict { key, other, their_ts, our_ts } => {
+                let by = other.map(|txn| format!(", perhaps by {}", self.txn(txn))).unwrap_or_default();
+                format!("{} changed @{}, after {}{by}", self.key(key), self.ts(*their_ts), self.ts(*our_ts))
             }
             KvError::Uncertain { key, value_ts } => {
                 format!("{} has an uncertain value @{}", self.key(key), self.ts(*value_ts))
