@@ -207,6 +207,23 @@ fn a_locked_read_brings_the_newest_version_and_moves_the_transaction_there() {
     });
 }
 
+/// Its commit lies above the tombstone that it met, at which a prepare would be taken for a late copy.
+#[test]
+fn a_locked_row_that_was_deleted_since_can_be_inserted_again() {
+    run(quiet(18), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        shards.world.sleep(Duration::from_millis(30)).await;
+        let other = shards.coordinator(2).begin(TxnOptions::default());
+        other.delete(key("a"));
+        other.commit().await.unwrap();
+        assert_eq!(txn.get(&key("a"), exclusive()).await.unwrap(), None);
+        txn.put(key("a"), value("2"));
+        txn.put(key("i"), value("2"));
+        txn.commit().await.unwrap();
+    });
+}
+
 #[test]
 fn absence_is_proven_at_commit() {
     run(quiet(8), |shards| async move {

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// How long a shard's leader is looked for to drop locks.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// Keys listed in a record; of more, whoever meets an intent finds the record through the intent.
+pub(super) const MAX_LISTED: usize = 4096;
 /// Keys of one request, and with it one log entry.
 const BATCH: usize = 2048;
 /// Requests of one transaction that are out at a time: a large one must not flood its shards.
@@ -84,8 +86,7 @@ impl Cleanup {
         let (env, router) = (self.env.clone(), self.router.clone());
         let task = async move {
             if let Err(error) = resolve(&env, &router, txn, decision, keys).await {
-                quorate_env::probe!("txn.resolve_left_to_others");
-                tracing::info!(%txn, error = %error.error, "intents are left for others to resolve");
+                left_to_others(txn, &error);
             }
             drop(place);
         };
@@ -105,52 +106,33 @@ impl Cleanup {
         if self.env.fault("txn.left_intents") {
             return;
         }
-        let (env, router) = (self.env.clone(), self.router.clone());
+        let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
         let task = async move {
-            let (txn, anchor) = (meta.id, meta.anchor.clone());
-            let decision = Decision::Commit(ts);
-            let decide = Decide { txn: meta, decision, intents: keys.clone(), prepared };
-            let done = async {
-                let sent = router.send(ShardOp::Decide(decide), options(&env)).await?;
-                if let ShardReply::Decided(state, _) = sent.reply {
+            match conclude(&env, &router, meta, Decision::Commit(ts), keys, prepared).await {
+                Ok(state) => {
                     assert_eq!(state, TxnState::Committed(ts), "{txn}, committed by its intents");
                 }
-                let home = router.locate(&anchor, options(&env).deadline).await?;
-                let elsewhere = keys.into_iter().filter(|key| !home.contains(key)).collect();
-                resolve(&env, &router, txn, decision, elsewhere).await
-            };
-            if let Err(error) = done.await {
-                quorate_env::probe!("txn.resolve_left_to_others");
-                tracing::info!(%txn, error = %error.error, "intents are left for others to resolve");
+                Err(error) => left_to_others(txn, &error),
             }
             drop(place);
         };
         self.env.spawn("txn.finish", task).detach();
     }
 
-    /// Writes ABORTED (if asked to) and removes intents. Both at once: nobody but the coordinator commits, and it will not.
-    pub(crate) fn abort(
-        &self,
-        txn: TxnId,
-        record: Option<TxnMeta>,
-        keys: Vec<Key>,
-        place: Option<OwnedSemaphorePermit>,
-    ) {
+    /// Writes ABORTED, and then removes the intents, not before: should the record say otherwise, they go by that.
+    pub(crate) fn abort(&self, meta: TxnMeta, keys: Vec<Key>, place: Option<OwnedSemaphorePermit>) {
         metrics::counter!("quorate_txn_aborts_written_total").increment(1);
-        if let Some(meta) = record {
-            self.abort_record(meta);
-        }
-        self.resolve(txn, Decision::Abort, keys, place);
-    }
-
-    pub(crate) fn abort_record(&self, meta: TxnMeta) {
-        let (env, router) = (self.env.clone(), self.router.clone());
+        let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
         let task = async move {
-            let decide =
-                Decide { txn: meta, decision: Decision::Abort, intents: Vec::new(), prepared: Vec::new() };
-            if let Err(error) = router.send(ShardOp::Decide(decide), options(&env)).await {
-                tracing::debug!(error = %error.error, "an abort is left for others to write");
+            match conclude(&env, &router, meta, Decision::Abort, keys, Vec::new()).await {
+                Ok(TxnState::Aborted) => {}
+                Ok(state) => {
+                    metrics::counter!("quorate_txn_contradicted_aborts_total").increment(1);
+                    tracing::error!(%txn, ?state, "a failed transaction is not aborted");
+                }
+                Err(error) => left_to_others(txn, &error),
             }
+            drop(place);
         };
         self.env.spawn("txn.abort", task).detach();
     }
@@ -207,6 +189,41 @@ impl Cleanup {
 
 fn options(env: &Env) -> SendOptions {
     SendOptions { deadline: env.boottime() + PATIENCE, attempt: ATTEMPT, follower: false }
+}
+
+fn left_to_others(txn: TxnId, error: &SendError) {
+    quorate_env::probe!("txn.resolve_left_to_others");
+    tracing::info!(%txn, error = %error.error, "intents are left for others to resolve");
+}
+
+/// Has the decision taken down and the intents resolved by what the record then says, which is returned. The anchor's shard
+/// does so with its own at once (not if it finds that others have aborted the transaction; those leave the intents alone).
+async fn conclude(
+    env: &Env,
+    router: &Arc<Router>,
+    meta: TxnMeta,
+    decision: Decision,
+    keys: Vec<Key>,
+    prepared: Vec<(ShardId, LogPosition)>,
+) -> Result<TxnState, SendError> {
+    let (txn, anchor) = (meta.id, meta.anchor.clone());
+    let listed = if keys.len() > MAX_LISTED { Vec::new() } else { keys.clone() };
+    let decide = Decide { txn: meta, decision, intents: listed, prepared };
+    let sent = router.send(ShardOp::Decide(decide), options(env)).await?;
+    let ShardReply::Decided(state, _) = sent.reply else { return Ok(TxnState::Unknown) };
+    let said = match state {
+        TxnState::Committed(ts) => Decision::Commit(ts),
+        TxnState::Aborted => Decision::Abort,
+        TxnState::Pending(_) | TxnState::Unknown => return Ok(state),
+    };
+    let todo = if said == decision && said != Decision::Abort && keys.len() <= MAX_LISTED {
+        let home = router.locate(&anchor, options(env).deadline).await?;
+        keys.into_iter().filter(|key| !home.contains(key)).collect()
+    } else {
+        keys
+    };
+    resolve(env, router, txn, said, todo).await?;
+    Ok(state)
 }
 
 async fn resolve(

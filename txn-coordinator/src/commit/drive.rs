@@ -1,6 +1,7 @@
 //! Carries out what the commit machine says.
 
 use super::{
+    cleanup::MAX_LISTED,
     events::{Effect, Event, Failure, Part, Plan},
     evidence,
     machine::Machine,
@@ -32,8 +33,6 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 const PARALLEL_PARTS: usize = 8;
 /// Bytes a second that a large commit writes at the least; its window grows with its size.
 const SLOWEST: usize = 256 << 10;
-/// Keys listed in a record; of more, whoever meets an intent finds the record through the intent.
-const MAX_LISTED: usize = 4096;
 
 pub(super) struct Driver {
     txn: Arc<Inner>,
@@ -218,8 +217,12 @@ impl Driver {
             Effect::Abort { record, parts } => {
                 let keys = self.keys(&parts);
                 let permit = self.permit.take();
-                let record = record.then(|| self.meta.clone());
-                self.txn.coordinator.cleanup.abort(self.txn.id, record, keys, permit);
+                let cleanup = &self.txn.coordinator.cleanup;
+                if record {
+                    cleanup.abort(self.meta.clone(), keys, permit);
+                } else {
+                    cleanup.resolve(self.txn.id, Decision::Abort, keys, permit);
+                }
             }
         }
     }

@@ -154,7 +154,7 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
     let cleanup = &txn.coordinator.cleanup;
     cleanup.release(txn.id, shards);
     if let Some(anchor) = record {
-        cleanup.abort_record(txn.meta(anchor, txn.deadline));
+        cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new(), None);
     }
     txn.coordinator.history.forget(txn.id);
 }
@@ -188,7 +188,7 @@ pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
     } else {
         coordinator.cleanup.release(txn.id, shards);
         if let Some(anchor) = record {
-            coordinator.cleanup.abort_record(txn.meta(anchor, txn.deadline));
+            coordinator.cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new(), None);
         }
     }
     Txn(Arc::new(next))

@@ -186,7 +186,13 @@ impl Inner {
             } else {
                 Some(guard)
             };
-            noted.note(&mut self.state.lock(), &reply, lock, shard, newest, self.historical());
+            {
+                let mut state = self.state.lock();
+                if newest > read_ts {
+                    state.newest_met = state.newest_met.max(newest);
+                }
+                noted.note(&mut state, &reply, lock, shard, newest, self.historical());
+            }
             drop(guard);
             if lock.is_some() {
                 self.coordinator.cleanup.watch(self);
@@ -261,7 +267,11 @@ impl Inner {
             KvError::Uncertain { value_ts, .. } => {
                 quorate_env::probe!("txn.uncertain");
                 let to = *value_ts;
-                self.state.lock().cost += error.cost;
+                {
+                    let mut state = self.state.lock();
+                    state.cost += error.cost;
+                    state.newest_met = state.newest_met.max(to);
+                }
                 self.move_read_ts(to).await
             }
             KvError::LockTimeout { .. }

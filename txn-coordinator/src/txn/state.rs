@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) locks: BTreeMap<Key, Timestamp>,
     /// Shards in which unreplicated locks may be held, also by earlier attempts.
     pub(crate) lock_shards: BTreeSet<ShardId>,
-    /// Newest version met under a lock; the commit lies above it.
+    /// Newest version or tombstone met under a lock, or above the read timestamp of its time; the commit lies above it.
     pub(crate) newest_met: Timestamp,
     pub(crate) anchor: Option<Key>,
     /// A record may exist beside the anchor, which must not move any more.
@@ -228,7 +228,7 @@ impl Drop for Inner {
             && let Some(anchor) = state.anchor.take()
         {
             let meta = self.meta(anchor, self.deadline);
-            self.coordinator.cleanup.abort_record(meta);
+            self.coordinator.cleanup.abort(meta, Vec::new(), None);
         }
     }
 }

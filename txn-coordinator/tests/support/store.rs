@@ -355,16 +355,6 @@ impl Store {
             let why = "past its deadline".into();
             return Err(refuse(KvError::TxnAborted { txn: txn.id, why }));
         }
-        match self.records.get(&txn.id) {
-            Some((_, Record::Aborted)) => {
-                let why = "its record".into();
-                return Err(refuse(KvError::TxnAborted { txn: txn.id, why }));
-            }
-            Some((_, Record::Committed(ts, _))) => {
-                return Err(refuse(KvError::TxnCommitted { txn: txn.id, ts: *ts }));
-            }
-            _ => {}
-        }
         let written: BTreeSet<&Key> = writes.iter().map(|write| &write.key).collect();
         for key in written.iter().copied().chain(checks.iter().map(|check| &check.key)) {
             let mode = if written.contains(key) { LockMode::Exclusive } else { LockMode::Shared };
@@ -437,6 +427,9 @@ impl Store {
         if let Some((_, Record::Committed(ts, position))) = self.records.get(&commit.txn.id) {
             return Done(Ok(ShardReply::Committed(*ts, *position)));
         }
+        if let Err(step) = self.decided(id, &commit.txn) {
+            return step;
+        }
         let c = commit;
         let proven = self.prove(
             id,
@@ -463,12 +456,60 @@ impl Store {
         Done(Ok(ShardReply::Committed(ts, position)))
     }
 
+    /// What its record says against another write of the transaction; only the anchor's shard knows it.
+    fn decided(&self, id: ShardId, txn: &TxnMeta) -> Result<(), Step> {
+        match self.records.get(&txn.id).filter(|(anchor, _)| self.owner(anchor) == id) {
+            Some((_, Record::Aborted)) => {
+                let why = "its record".into();
+                Err(refuse(KvError::TxnAborted { txn: txn.id, why }))
+            }
+            Some((_, Record::Committed(ts, _))) => {
+                Err(refuse(KvError::TxnCommitted { txn: txn.id, ts: *ts }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a copy of this has been prepared already and stands as it was.
+    fn prepared(&self, p: &Prepare) -> Option<Timestamp> {
+        let own = |write: &Write| {
+            let intent = self.intents.get(&write.key)?;
+            let same = intent.meta.id == p.txn.id && intent.meta.attempt == p.txn.attempt;
+            (same && intent.ts >= p.commit_ts).then_some(intent.ts)
+        };
+        let all: Option<Vec<Timestamp>> = p.writes.iter().map(own).collect();
+        all?.into_iter().max()
+    }
+
+    /// Perhaps its own versions, of an intent that was resolved since the first copy.
+    fn late(&self, p: &Prepare) -> Option<KvError> {
+        let mut late = None;
+        for Write { key, .. } in &p.writes {
+            let Some(versions) = self.versions.get(key) else { continue };
+            let Some((at, version)) = versions.range(p.commit_ts..).next() else { continue };
+            let refusal =
+                |other| KvError::Conflict { key: key.clone(), other, their_ts: *at, our_ts: p.read_ts };
+            if *at == p.commit_ts {
+                return Some(refusal(Some(p.txn.id)));
+            }
+            let inserts = p.checks.iter().any(|check| check.key == *key && check.kind == CheckKind::Absent);
+            if !inserts || version.value.is_none() {
+                late.get_or_insert(refusal(None));
+            }
+        }
+        late
+    }
+
     fn prepare(&mut self, id: ShardId, prepare: &Prepare, now: Timestamp) -> Step {
         let p = prepare;
-        let own = |write: &Write| self.intents.get(&write.key).filter(|i| i.meta.id == p.txn.id);
-        if !p.writes.is_empty() && p.writes.iter().all(|write| own(write).is_some()) {
-            let ts = p.writes.iter().filter_map(own).map(|intent| intent.ts).max().unwrap_or_default();
+        if let Err(step) = self.decided(id, &p.txn) {
+            return step;
+        }
+        if let Some(ts) = self.prepared(p) {
             return Done(Ok(ShardReply::Prepared(ts, Some(LogPosition { term: 1, index: self.index }))));
+        }
+        if let Some(refusal) = self.late(p) {
+            return refuse(refusal);
         }
         let proven = self.prove(
             id,
@@ -511,7 +552,10 @@ impl Store {
             Decision::Commit(ts) if now <= txn.deadline || staged(ts) => {
                 Record::Committed(ts, LogPosition::default())
             }
-            _ => Record::Aborted,
+            Decision::Commit(_) => {
+                return refuse(KvError::TxnAborted { txn: txn.id, why: "past its deadline".into() });
+            }
+            Decision::Abort => Record::Aborted,
         };
         let position = self.entry("decide");
         let said = state(Some(&record));
@@ -539,10 +583,14 @@ impl Store {
             return;
         }
         let intent = self.intents.remove(key).expect("just seen");
+        let recorded = self.records.get(&txn).map(|(_, record)| state(Some(record)));
+        let decided = match decision {
+            Decision::Commit(ts) => TxnState::Committed(ts),
+            Decision::Abort => TxnState::Aborted,
+        };
+        assert_eq!(recorded, Some(decided), "resolved without a decision");
         if let Decision::Commit(ts) = decision {
             assert!(intent.ts <= ts, "committed below its intent");
-            let recorded = self.records.get(&txn).map(|(_, record)| state(Some(record)));
-            assert_eq!(recorded, Some(TxnState::Committed(ts)), "resolved without a decision");
             let version = Version { value: intent.value, writer: txn };
             self.versions.entry(key.clone()).or_default().insert(ts, version);
         }
@@ -591,10 +639,18 @@ impl Store {
     /// Decides a transaction for its coordinator: by its intents if it is staged, else by aborting it.
     fn end(&mut self, txn: TxnId, anchor: &Key) -> Record {
         let record = match self.records.get(&txn).map(|(_, record)| record.clone()) {
-            Some(Record::Staging(ts, _, keys)) if keys.iter().all(|key| self.stands(key, txn, ts)) => {
-                self.entry("recover");
-                Record::Committed(ts, LogPosition::default())
-            }
+            Some(Record::Staging(ts, _, keys)) => match keys.iter().find(|key| !self.stands(key, txn, ts)) {
+                None => {
+                    self.entry("recover");
+                    Record::Committed(ts, LogPosition::default())
+                }
+                Some(missing) => {
+                    // Prevented: a read in nobody's name.
+                    self.notes.push(Noted { span: Span::point(missing), ts, by: TxnId(0) });
+                    self.entry("abort");
+                    Record::Aborted
+                }
+            },
             _ => {
                 self.entry("abort");
                 Record::Aborted
