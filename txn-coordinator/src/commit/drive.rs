@@ -302,8 +302,8 @@ impl Driver {
         let options = self.options();
         async move {
             match router.send(op, options).await {
-                Ok(Sent { reply: ShardReply::Prepared(ts, position), cost, .. }) => {
-                    (Event::Prepared { part, ts, position }, cost)
+                Ok(Sent { reply: ShardReply::Prepared(ts, position), repeated, cost, .. }) => {
+                    (Event::Prepared { part, ts, position, repeated }, cost)
                 }
                 Ok(sent) => {
                     let cost = sent.cost;
@@ -410,8 +410,9 @@ impl Driver {
         options.deadline = coordinator.env.boottime() + coordinator.config.ambiguity_bound;
         async move {
             match coordinator.router.send(op, options).await {
-                Ok(Sent { reply: ShardReply::Decided(state, position), cost, .. }) => {
-                    (Event::Decided { state, position }, waited(cost))
+                Ok(Sent { reply: ShardReply::Decided(state, position), shard, cost, .. }) => {
+                    let entry = position.map(|position| (shard, position));
+                    (Event::Decided { state, entry }, waited(cost))
                 }
                 Ok(sent) => {
                     let mut failure = wrong(&sent);

@@ -1,7 +1,7 @@
 //! What the commit machine works on ([`Plan`]), is told ([`Event`]) and orders ([`Effect`]).
 
 use quorate_proto::{
-    KvError, LogPosition, ShardId, Span, Timestamp, TxnId,
+    Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId,
     kv::{Check, TxnState, Write},
 };
 
@@ -39,6 +39,7 @@ pub struct Plan {
     pub parts: Vec<Part>,
     /// A record may exist: an abort must be written.
     pub record: bool,
+    pub anchor: Key,
     /// The shard of the anchor, as far as known when grouping.
     pub anchor_shard: ShardId,
     /// Parallel commit may be tried: the anchor is among the keys written, and they are few.
@@ -53,6 +54,8 @@ pub enum Event {
         part: usize,
         ts: Timestamp,
         position: Option<LogPosition>,
+        /// An earlier copy was lost sight of, and others may have dealt with what it did before this one came.
+        repeated: bool,
     },
     PrepareFailed {
         part: usize,
@@ -72,10 +75,10 @@ pub enum Event {
         part: usize,
         failure: Failure,
     },
-    /// The record's state after `Decide`, and the deciding entry if this request wrote it.
+    /// The record's state after `Decide`, and the deciding entry as far as it is known.
     Decided {
         state: TxnState,
-        position: Option<LogPosition>,
+        entry: Option<(ShardId, LogPosition)>,
     },
     DecideFailed {
         failure: Failure,

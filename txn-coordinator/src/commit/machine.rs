@@ -70,14 +70,17 @@ pub struct Machine {
     /// What the client will be told, once the commit wait is over as well.
     committed: Option<Timestamp>,
     decided: Option<(ShardId, LogPosition)>,
-    waited: bool,
+    /// Commit waits under way, and the latest timestamp of all that were begun.
+    waits: usize,
+    waits_for: Timestamp,
     answered: bool,
     failure: Option<KvError>,
     decide_sent: bool,
     decide_maybe: bool,
     /// A STAGING record was asked for.
     staged: bool,
-    /// A part may have been prepared although it is Refused or Replaced.
+    /// What the answers say of some part need not be the whole truth: a copy of its request was lost sight of. It may have been
+    /// prepared although it is Refused or Replaced, or at the staged timestamp although it says Prepared above it.
     doubt: bool,
     /// Consensus rounds waited for.
     pub rounds: u64,
@@ -97,7 +100,8 @@ impl Machine {
             prepared_any: false,
             committed: None,
             decided: None,
-            waited: false,
+            waits: 0,
+            waits_for: Timestamp::ZERO,
             answered: false,
             failure: None,
             decide_sent: false,
@@ -219,7 +223,8 @@ impl Machine {
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Local(result) => self.local(result),
-            Event::Prepared { part, ts, position } => {
+            Event::Prepared { part, ts, position, repeated } => {
+                self.doubt |= repeated;
                 let proven = self.plan.commit_ts;
                 self.status[part] = Status::Prepared { ts, position, proven };
                 self.after_prepare()
@@ -227,7 +232,8 @@ impl Machine {
             Event::PrepareFailed { part, failure } => {
                 self.status[part] = if failure.maybe { Status::Lost } else { Status::Refused };
                 self.doubt |= failure.maybe;
-                self.prepare_failed(failure.error)
+                let error = self.doubt_own(failure.error);
+                self.prepare_failed(error)
             }
             Event::Regrouped { part, parts, maybe } => {
                 self.doubt |= maybe;
@@ -244,15 +250,14 @@ impl Machine {
                 self.refreshing -= 1;
                 self.fail(failure.error)
             }
-            Event::Decided { state, position } => self.after_decide(state, position),
+            Event::Decided { state, entry } => self.after_decide(state, entry),
             Event::DecideFailed { failure } => self.decide_failed(failure),
             Event::Asked(state) => self.asked(state),
             Event::AskFailed => self.ask_failed(),
             Event::Waited => {
-                self.waited = true;
+                self.waits -= 1;
                 self.maybe_answer()
             }
-            Event::Unwaitable if self.answered => Vec::new(),
             Event::Unwaitable => {
                 let why = "the node's clock is fenced, it acknowledges nothing".into();
                 self.answer(Err(KvError::Ambiguous { why }))
@@ -266,20 +271,14 @@ impl Machine {
             Ok((ts, position)) => {
                 self.rounds += 1;
                 self.decided = Some((self.plan.anchor_shard, position));
-                self.committed = Some(ts);
-                self.phase = Phase::Done;
-                return vec![Effect::Wait { ts }];
+                return self.committed(ts);
             }
             Err(failure) => failure,
         };
         match failure.error {
-            KvError::TxnCommitted { ts, .. } => {
-                self.committed = Some(ts);
-                self.phase = Phase::Done;
-                return vec![Effect::Wait { ts }];
-            }
-            KvError::TxnAborted { .. } => {
-                // Its record says so, and always will.
+            KvError::TxnCommitted { ts, .. } => return self.committed(ts),
+            KvError::TxnAborted { .. } if !failure.maybe => {
+                // Its record says so, or its deadline; and always will.
                 self.plan.record = true;
                 return self.answer(Err(failure.error));
             }
@@ -289,8 +288,7 @@ impl Machine {
             // Some copy may have been applied, or be applied later: the record must say before anything else is done.
             self.decide_maybe = true;
             self.failure = Some(failure.error);
-            self.phase = Phase::Asking;
-            return vec![Effect::Ask { abort: true }];
+            return self.ask();
         }
         if let Some(parts) = failure.parts {
             self.plan.parts = parts;
@@ -306,11 +304,7 @@ impl Machine {
                 self.ts = self.plan.commit_ts;
                 self.prepare()
             }
-            error => {
-                let mut effects = self.answer(Err(error));
-                effects.extend(self.clean_up());
-                effects
-            }
+            error => self.end(error),
         }
     }
 
@@ -341,10 +335,27 @@ impl Machine {
         self.ask_when_all_answered()
     }
 
-    fn ask_when_all_answered(&mut self) -> Vec<Effect> {
-        if self.waiting() {
-            return Vec::new();
+    /// A refusal that may be due to the transaction itself: committed by others, who took its coordinator for dead.
+    fn doubt_own(&mut self, error: KvError) -> KvError {
+        match error {
+            KvError::Conflict { key, other: Some(other), their_ts, our_ts } if other == self.plan.txn => {
+                self.doubt = true;
+                KvError::Conflict { key, other: None, their_ts, our_ts }
+            }
+            KvError::TxnCommitted { .. } => {
+                self.doubt = true;
+                error
+            }
+            error => error,
         }
+    }
+
+    fn ask_when_all_answered(&mut self) -> Vec<Effect> {
+        if self.waiting() { Vec::new() } else { self.ask() }
+    }
+
+    /// What the record says; it is aborted if it is undecided.
+    fn ask(&mut self) -> Vec<Effect> {
         self.phase = Phase::Asking;
         vec![Effect::Ask { abort: true }]
     }
@@ -371,12 +382,19 @@ impl Machine {
         if self.prepared_any {
             self.rounds += 1;
         }
-        if self.ts > self.plan.commit_max {
-            let error = KvError::BoundPassed { needed: self.ts, bound: self.plan.commit_max };
-            return self.fail(error);
-        }
         if self.staged && self.ts == self.plan.commit_ts {
             return self.committed_by_intents();
+        }
+        let bound = self.plan.commit_max;
+        let passed = (self.ts > bound).then(|| KvError::BoundPassed { needed: self.ts, bound });
+        if self.staged && self.doubt {
+            // The intent that stands too high may be a second one: the first may have completed the staged commit.
+            self.decide_maybe = true;
+            self.failure = passed;
+            return self.ask();
+        }
+        if let Some(error) = passed {
+            return self.fail(error);
         }
         let from = self.plan.commit_ts;
         let unproven: Vec<usize> = (0..self.status.len())
@@ -407,12 +425,19 @@ impl Machine {
         self.decide_sent = true;
         self.entries += 1;
         let ts = self.ts;
-        let anchor = self.plan.anchor_shard;
-        self.decided = self.prepared().into_iter().find(|(shard, _)| *shard == anchor);
+        let anchored = |part: &Part| part.writes.iter().any(|write| write.key == self.plan.anchor);
+        self.decided = self.plan.parts.iter().zip(&self.status).find_map(|(part, status)| match status {
+            Status::Prepared { position: Some(position), .. } if anchored(part) => {
+                Some((part.shard, *position))
+            }
+            _ => None,
+        });
         self.phase = Phase::Done;
         self.committed = Some(ts);
         let parts = self.parts_with(|_, part| !part.writes.is_empty());
-        vec![Effect::Wait { ts }, Effect::Resolve { ts, parts, record: true }]
+        let mut effects = self.wait(ts);
+        effects.push(Effect::Resolve { ts, parts, record: true });
+        effects
     }
 
     fn decide(&mut self) -> Vec<Effect> {
@@ -432,22 +457,33 @@ impl Machine {
             // Only locks were proven: nothing to decide, and nobody to tell but the client.
             self.phase = Phase::Done;
             self.committed = Some(self.ts);
-            self.waited = true;
             return self.maybe_answer();
         }
         assert!(!self.decide_sent, "a second decision");
         self.phase = Phase::Deciding;
         self.decide_sent = true;
         self.entries += 1;
-        vec![Effect::Decide { ts: self.ts }, Effect::Wait { ts: self.ts }]
+        let mut effects = vec![Effect::Decide { ts: self.ts }];
+        effects.extend(self.wait(self.ts));
+        effects
     }
 
-    fn after_decide(&mut self, state: TxnState, position: Option<LogPosition>) -> Vec<Effect> {
+    /// Begins the commit wait, unless one that lasts as long has begun.
+    fn wait(&mut self, ts: Timestamp) -> Vec<Effect> {
+        if ts <= self.waits_for {
+            return Vec::new();
+        }
+        self.waits += 1;
+        self.waits_for = ts;
+        vec![Effect::Wait { ts }]
+    }
+
+    fn after_decide(&mut self, state: TxnState, entry: Option<(ShardId, LogPosition)>) -> Vec<Effect> {
         match state {
+            // At another timestamp than was decided, if others were there first.
             TxnState::Committed(ts) => {
-                assert_eq!(ts, self.ts, "the record holds another timestamp than was decided");
                 self.rounds += 1;
-                self.decided = position.map(|position| (self.plan.anchor_shard, position));
+                self.decided = entry;
                 self.committed(ts)
             }
             TxnState::Aborted => {
@@ -464,24 +500,19 @@ impl Machine {
     fn decide_failed(&mut self, failure: Failure) -> Vec<Effect> {
         match failure.error {
             KvError::TxnCommitted { ts, .. } => return self.committed(ts),
-            KvError::TxnAborted { .. } => return self.aborted_by_others(failure.error),
+            // Its deadline has passed, and no copy was carried out before that: it cannot commit any more.
+            KvError::TxnAborted { .. } if !failure.maybe => return self.end(failure.error),
             _ => {}
         }
         self.decide_maybe |= failure.maybe;
         self.failure = Some(failure.error);
-        self.phase = Phase::Asking;
         // A decision that was certainly not taken can be turned into an abort; one that was perhaps taken only be asked for.
-        vec![Effect::Ask { abort: true }]
+        self.ask()
     }
 
     fn asked(&mut self, state: TxnState) -> Vec<Effect> {
         match state {
-            TxnState::Committed(ts) => {
-                self.waited = false;
-                let mut effects = self.committed(ts);
-                effects.push(Effect::Wait { ts });
-                effects
-            }
+            TxnState::Committed(ts) => self.committed(ts),
             TxnState::Aborted => {
                 let why = "its outcome was lost sight of, and it was aborted to be sure".into();
                 let error = match self.failure.take() {
@@ -501,17 +532,24 @@ impl Machine {
             return self.answer(Err(KvError::Ambiguous { why }));
         }
         // Certainly not decided, and never asked for again: it cannot commit any more.
+        self.end(error)
+    }
+
+    /// Certainly not committed; the record is yet to say so.
+    fn end(&mut self, error: KvError) -> Vec<Effect> {
         let mut effects = self.answer(Err(error));
         effects.extend(self.clean_up());
         effects
     }
 
+    /// The record says committed.
     fn committed(&mut self, ts: Timestamp) -> Vec<Effect> {
         self.phase = Phase::Done;
         self.committed = Some(ts);
-        let parts = self.parts_with(|_, part| !part.writes.is_empty());
-        let mut effects = self.maybe_answer();
+        let mut effects = self.wait(ts);
+        effects.extend(self.maybe_answer());
         if self.prepared_any {
+            let parts = self.parts_with(|_, part| !part.writes.is_empty());
             effects.push(Effect::Resolve { ts, parts, record: false });
         }
         effects
@@ -561,16 +599,16 @@ impl Machine {
 
     fn maybe_answer(&mut self) -> Vec<Effect> {
         match self.committed {
-            Some(ts) if self.waited && !self.answered => self.answer(Ok(ts)),
+            Some(ts) if self.waits == 0 => self.answer(Ok(ts)),
             _ => Vec::new(),
         }
     }
 
+    /// The client hears the first answer only: of a transaction whose outcome was unknown when it had waited long enough the
+    /// rest is told to nobody.
     fn answer(&mut self, result: Result<Timestamp, KvError>) -> Vec<Effect> {
-        assert!(!self.answered, "a second answer");
-        self.answered = true;
         self.phase = Phase::Done;
-        vec![Effect::Answer(result)]
+        if std::mem::replace(&mut self.answered, true) { Vec::new() } else { vec![Effect::Answer(result)] }
     }
 
     fn tick(&mut self) -> Vec<Effect> {

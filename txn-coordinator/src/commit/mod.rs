@@ -134,7 +134,7 @@ async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
     let parts = pieces.group(&coordinator.router, deadline).await.map_err(|e| txn.failed(e))?;
     let anchor_shard = coordinator.router.locate(&anchor, deadline).await.map_err(|e| txn.failed(e))?.id;
     let stage = coordinator.config.parallel_commit && pieces.stageable(&anchor);
-    Ok(Plan { txn: txn.id, read_ts, commit_ts, commit_max, parts, record, anchor_shard, stage })
+    Ok(Plan { txn: txn.id, read_ts, commit_ts, commit_max, parts, record, anchor, anchor_shard, stage })
 }
 
 /// Drops everything; see [`Txn::rollback`].
