@@ -353,6 +353,35 @@ fn a_staged_commit_without_answers_is_unknown_until_its_intents_are_asked() {
     });
 }
 
+/// Staged, and an answer is lost; before it is asked for again others have committed the transaction and turned its intents
+/// into versions. The late copy must lay no intent, and its refusal is no failure.
+#[test]
+fn a_prepare_that_comes_again_after_a_recovery_changes_nothing() {
+    // The anchor's answer, the other's (its shard is led by the coordinator's own node), both.
+    for (node, lost) in [(1, 1), (2, 1), (1, 2)] {
+        run(quiet(20), move |shards| async move {
+            put_all(&shards, &[("a", "0"), ("i", "0")]).await;
+            let txn = shards.coordinator(node).begin(TxnOptions::default());
+            txn.put(key("a"), value("1"));
+            txn.put(key("i"), value("1"));
+            shards.faults.lock().lose_next = Some(("prepare", lost));
+            let (others, id) = (shards.clone(), txn.id());
+            let recovery = async move {
+                others.world.sleep(Duration::from_millis(100)).await;
+                let outcome = others.coordinator(3).outcome(id, &key("a"), true).await.unwrap();
+                assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+                let reader = others.coordinator(3).begin(TxnOptions::default());
+                let found = reader.get_many(&[key("a"), key("i")], None).await.unwrap();
+                assert_eq!(found, [Some(value("1")), Some(value("1"))]);
+            };
+            shards.world.spawn("test.recovery", recovery).detach();
+            txn.commit().await.expect("it is committed");
+            shards.world.sleep(Duration::from_millis(100)).await;
+            assert!(shards.store.lock().intents.is_empty());
+        });
+    }
+}
+
 /// Staged, and one part is refused: the others' intents decide nothing, and go.
 #[test]
 fn a_staged_commit_of_which_one_part_is_refused_is_aborted() {
