@@ -60,8 +60,8 @@ pub struct TxnConfig {
     /// A commit is decided within this (a large one has more, by its size) or not at all: shards refuse its writes and its
     /// decision afterwards, and keep its record at least until then (PROTOCOL 12).
     pub commit_window: Duration,
-    /// Commits across shards are staged where that is possible, and acknowledged after one round of consensus. Off until the
-    /// hole that `docs/parallel-commit.md` names is closed.
+    /// Commits across shards are staged where that is possible, and acknowledged after one round of consensus
+    /// (`docs/parallel-commit.md`).
     pub parallel_commit: bool,
     /// For how long an ambiguous decision is asked for before the client is told that it is unknown.
     pub ambiguity_bound: Duration,
@@ -90,7 +90,7 @@ impl Default for TxnConfig {
             unavailable_after: Duration::from_secs(5),
             max_age: Duration::from_secs(24 * 3600),
             commit_window: Duration::from_secs(60),
-            parallel_commit: false,
+            parallel_commit: true,
             ambiguity_bound: Duration::from_secs(15),
             heartbeat: Duration::from_secs(1),
             stale_after: Duration::from_millis(100),
