@@ -1,7 +1,7 @@
 //! The commit machine, fed with the answers that matter: what it believes, and what it asks the record.
 
 use quorate_proto::{
-    Key, KvError, LogPosition, ShardId, Timestamp, TxnId, Value,
+    Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId, Value,
     kv::{TxnState, Write},
 };
 use quorate_txn::commit::{
@@ -193,4 +193,31 @@ fn a_staged_commit_is_decided_by_the_entry_with_the_anchor() {
         machine.step(prepared(part, S, false));
     }
     assert_eq!(machine.decided(), Some((ShardId(1), at(2))));
+}
+
+/// The reads were to be proven by the very prepare that lays the intents. Parted from these by a split, they are not.
+#[test]
+fn no_intents_are_laid_for_reads_that_a_split_has_taken_away() {
+    let reading = |mut part: Part| {
+        part.refresh.push(Span::new("x", "z"));
+        part
+    };
+    let above = || Plan { commit_ts: LATER, ..plan(vec![part(1, &["a"]), reading(part(2, &["x"]))]) };
+    let split = |parts| Event::Regrouped { part: 1, parts, maybe: false };
+
+    let (mut machine, _) = Machine::new(above());
+    assert!(machine.is_staged());
+    let effects = machine.step(split(vec![part(2, &["x"]), reading(part(3, &[]))]));
+    assert!(matches!(effects[..], [Effect::Answer(Err(KvError::TxnAborted { .. }))]), "{effects:?}");
+    assert_eq!(machine.step(prepared(0, LATER, false)), [Effect::Abort { record: true, parts: vec![0] }]);
+
+    let (mut machine, _) = Machine::new(above());
+    let effects = machine.step(split(vec![part(2, &["x"]), reading(part(3, &["y"]))]));
+    let again = |part| Effect::Prepare { part, commit_ts: LATER };
+    assert_eq!(effects, [again(2), again(3)]);
+
+    // Reads at the timestamp of the commit hold by themselves.
+    let (mut machine, _) = Machine::new(Plan { commit_ts: S, ..above() });
+    let effects = machine.step(split(vec![part(2, &["x"]), reading(part(3, &[]))]));
+    assert_eq!(effects, [Effect::Prepare { part: 2, commit_ts: S }]);
 }

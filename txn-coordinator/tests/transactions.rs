@@ -96,6 +96,55 @@ fn reading_elsewhere_does_not_cost_a_second_round() {
     });
 }
 
+/// What a transaction reads besides writing `a` and `i`, long after it has begun, so that it commits above its read timestamp.
+#[derive(Clone, Copy, Debug)]
+enum Reads {
+    /// The rows that it writes.
+    Written,
+    /// All beside them in the same shards.
+    Beside,
+    /// A row of a shard in which it writes nothing.
+    Elsewhere,
+}
+
+async fn old_transfer(shards: &FakeShards, reads: Reads, disturbed: Option<&str>) -> Result<u64, TxnError> {
+    put_all(shards, &[("a", "1"), ("c", "1"), ("i", "1"), ("k", "1"), ("q", "1")]).await;
+    let txn = shards.coordinator(1).begin(TxnOptions::default());
+    match reads {
+        Reads::Written => drop(txn.get_many(&[key("a"), key("i")], None).await?),
+        Reads::Beside => {
+            rows(&txn, Span::new("a", "d"), ScanOptions::default()).await?;
+            rows(&txn, Span::new("i", "l"), ScanOptions::default()).await?;
+        }
+        Reads::Elsewhere => drop(txn.get(&key("q"), None).await?),
+    }
+    shards.world.sleep(Duration::from_millis(200)).await;
+    if let Some(disturbed) = disturbed {
+        put_all(shards, &[(disturbed, "2")]).await;
+    }
+    txn.put(key("a"), value("0"));
+    txn.put(key("i"), value("2"));
+    let read_ts = txn.read_ts();
+    let committed = txn.commit().await?;
+    assert!(committed.ts > read_ts);
+    Ok(committed.cost.rounds)
+}
+
+#[test]
+fn what_is_read_where_it_is_written_costs_no_second_round() {
+    run(quiet(19), |shards| async move {
+        for (reads, rounds) in [(Reads::Written, 1), (Reads::Beside, 1), (Reads::Elsewhere, 2)] {
+            assert_eq!(old_transfer(&shards, reads, None).await.unwrap(), rounds, "{reads:?}");
+        }
+        let disturbed =
+            [(Reads::Written, "i"), (Reads::Beside, "c"), (Reads::Beside, "k"), (Reads::Elsewhere, "q")];
+        for (reads, other) in disturbed {
+            let error = old_transfer(&shards, reads, Some(other)).await.unwrap_err();
+            assert!(matches!(error.error, KvError::Conflict { .. }), "{reads:?}: {error}");
+        }
+    });
+}
+
 #[test]
 fn reads_see_own_writes_and_scans_are_merged_both_ways() {
     run(quiet(4), |shards| async move {

@@ -14,8 +14,8 @@
 //!
 //! Staged (parallel commit): with its intents the anchor's shard takes a record down that names all keys. Once all of them
 //! have their intents at the staged timestamp the transaction *is* committed, without another round; the record follows.
-//! That must hold for whoever looks at the intents alone, so only what the intents themselves prove may be staged:
-//! no reads or checks of other keys that would need proof ([`Machine::stageable`]).
+//! That must hold for whoever looks at the intents alone, so only what the intents themselves prove may be staged: no reads
+//! or checks in shards in which nothing is written, unless they need no proof ([`Machine::stageable`]).
 //!
 //! What keeps it safe, asserted where it happens:
 //! - `Decide(Commit(ts))` is emitted at most once, after every part is prepared at or below `ts` and all reads and checks
@@ -190,6 +190,9 @@ impl Machine {
         self.phase = Phase::Preparing;
         self.prepared_any |= self.plan.parts.iter().any(|part| !part.writes.is_empty());
         self.staged = self.stageable();
+        if self.staged {
+            quorate_env::probe!("txn.staged");
+        }
         self.settle_readers(0);
         let waiting = self.status.iter().enumerate().filter(|(_, s)| **s == Status::Waiting);
         let parts: Vec<usize> = waiting.map(|(part, _)| part).collect();
@@ -197,14 +200,20 @@ impl Machine {
         parts.into_iter().map(|part| Effect::Prepare { part, commit_ts: self.plan.commit_ts }).collect()
     }
 
-    /// Whether the intents at the commit timestamp prove all by themselves. Reads at that very timestamp need no more proof:
-    /// their shards' timestamp caches protect them up to it.
+    /// Whether the intents at the commit timestamp prove all by themselves.
     fn stageable(&self) -> bool {
-        let parts = || self.plan.parts.iter();
-        let reads_hold = self.plan.commit_ts == self.plan.read_ts;
+        let mut parts = self.plan.parts.iter();
         self.plan.stage
-            && parts().any(|part| !part.writes.is_empty())
-            && parts().all(|p| p.unprotected().next().is_none() && (p.refresh.is_empty() || reads_hold))
+            && self.plan.parts.iter().any(|part| !part.writes.is_empty())
+            && parts.all(|part| self.proven_by_intents(part))
+    }
+
+    /// Where something is written, the intents go down only after all reads and checks of the part are proven up to their
+    /// timestamp. Elsewhere nothing may need proof: reads at the commit timestamp itself do not, their shards' timestamp
+    /// caches protect them up to it.
+    fn proven_by_intents(&self, part: &Part) -> bool {
+        let reads_hold = self.plan.commit_ts == self.plan.read_ts;
+        !part.writes.is_empty() || (part.checks.is_empty() && (part.refresh.is_empty() || reads_hold))
     }
 
     /// Parts that have nothing to prove at the staged timestamp need not be asked.
@@ -237,6 +246,9 @@ impl Machine {
             }
             Event::Regrouped { part, parts, maybe } => {
                 self.doubt |= maybe;
+                if self.staged && !parts.iter().all(|part| self.proven_by_intents(part)) {
+                    return self.taken_apart(part, maybe);
+                }
                 self.regrouped(part, parts)
             }
             Event::Refreshed { part } => {
@@ -321,6 +333,15 @@ impl Machine {
             .filter(|part| self.status[*part] == Status::Waiting)
             .map(|part| Effect::Prepare { part, commit_ts: self.plan.commit_ts })
             .collect()
+    }
+
+    /// A split has parted what was read from what is written, so that the intents would not speak for the reads any more;
+    /// none of those that remain to be laid may be.
+    fn taken_apart(&mut self, part: usize, maybe: bool) -> Vec<Effect> {
+        quorate_env::probe!("txn.taken_apart");
+        self.status[part] = if maybe { Status::Lost } else { Status::Refused };
+        let why = "a shard was split while it was committed".into();
+        self.prepare_failed(KvError::TxnAborted { txn: self.plan.txn, why })
     }
 
     /// Staged, a failure ends the transaction only if some part certainly has no intents; otherwise others may find it
@@ -422,6 +443,7 @@ impl Machine {
     /// All intents stand at the staged timestamp: that is the decision.
     fn committed_by_intents(&mut self) -> Vec<Effect> {
         assert!(!self.decide_sent, "a second decision");
+        quorate_env::probe!("txn.committed_by_intents");
         self.decide_sent = true;
         self.entries += 1;
         let ts = self.ts;

@@ -17,7 +17,7 @@ use crate::{
 use events::Plan;
 use plan::Pieces;
 use quorate_proto::{
-    Key, KvError, Timestamp,
+    Key, KvError, Span, Timestamp,
     kv::{Check, CheckKind, Write},
 };
 use std::sync::Arc;
@@ -99,8 +99,20 @@ fn pieces(txn: &Inner, state: &State) -> Pieces {
     checks.sort_by(|a, b| a.key.cmp(&b.key));
     // Without writes and locks all reads were one snapshot already.
     let prove = txn.options.isolation == Isolation::Serializable && !(writes.is_empty() && checks.is_empty());
-    let refresh = if prove { state.spans.iter().collect() } else { Vec::new() };
+    // A key that is written is proven unchanged by its check.
+    let unproven = |span: &Span| !checked_point(span, &checks, state.read_ts);
+    let refresh = if prove { state.spans.iter().filter(unproven).collect() } else { Vec::new() };
     Pieces { refresh, checks, writes }
+}
+
+/// Whether the span is one key that is checked not to have changed since it was read. (Without a write, too: a check is proven
+/// up to the commit timestamp, as a span is.)
+fn checked_point(span: &Span, checks: &[Check], read_ts: Timestamp) -> bool {
+    let first = checks.partition_point(|check| check.key < span.start);
+    let unchanged =
+        |check: &Check| matches!(check.kind, CheckKind::UnchangedSince(since) if since <= read_ts);
+    span.end.as_ref() == Some(&span.start.successor())
+        && checks[first..].iter().take_while(|check| check.key == span.start).any(unchanged)
 }
 
 async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
