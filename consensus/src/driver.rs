@@ -114,7 +114,7 @@ pub(crate) async fn drive(node: Arc<NodeState>) {
     loop {
         let now = node.env.boottime();
         if now > last + HELD_UP && now > heard_first + HEAR_FIRST_EVERY {
-            metrics::counter!("quorate_consensus_held_up_total").increment(1);
+            quorate_env::count!("quorate_consensus_held_up_total");
             tracing::info!(late = ?(now - last), "this node was held up");
             heard_first = now;
             no_campaigns_before = now + HEAR_FIRST;
@@ -255,7 +255,7 @@ fn step(shared: &Arc<Shared>, now: Duration, campaigns: &mut u32) {
         Act::Campaign => {
             *campaigns -= 1;
             tracing::debug!(shard = %shared.shard(), replica = %shared.replica(), "campaign");
-            metrics::counter!("quorate_consensus_campaigns_total").increment(1);
+            quorate_env::count!("quorate_consensus_campaigns_total");
             fire(raft.trigger().elect(true));
         }
         Act::Doubt => {
@@ -299,7 +299,7 @@ pub(crate) async fn publish(shared: Arc<Shared>) {
     }
     if !shared.is_stopped() {
         tracing::error!(shard = %shared.shard(), replica = %shared.replica(), "the replica has stopped");
-        metrics::counter!("quorate_consensus_replicas_failed_total").increment(1);
+        quorate_env::count!("quorate_consensus_replicas_failed_total");
         shared.mark_stopped();
     }
     let last = Leadership { term: shared.leadership.borrow().term, ..Leadership::default() };
@@ -368,7 +368,7 @@ fn step_down(shared: &Shared, term: u64) {
 
 fn set(shared: &Arc<Shared>, next: Leadership) {
     if next.is_leader && !shared.leadership.borrow().is_leader {
-        metrics::counter!("quorate_consensus_elections_won_total").increment(1);
+        quorate_env::count!("quorate_consensus_elections_won_total");
     }
     tracing::debug!(shard = %shared.shard(), replica = %shared.replica(), ?next, "leadership");
     shared.machine.leadership(&next);

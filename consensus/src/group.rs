@@ -61,7 +61,7 @@ impl Group {
         }
         let before = self.leading()?;
         let raft = self.shared.raft().ok_or_else(|| stopped(shard))?;
-        metrics::counter!("quorate_consensus_read_index_total").increment(1);
+        quorate_env::count!("quorate_consensus_read_index_total");
         let patience = self.shared.node.config.quorum_patience;
         let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(patience);
         let started = env.boottime();

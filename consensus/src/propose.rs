@@ -47,7 +47,7 @@ impl Group {
             };
             match answer {
                 Ok(response) => {
-                    metrics::counter!("quorate_consensus_entries_total").increment(1);
+                    quorate_env::count!("quorate_consensus_entries_total");
                     let at = position(&response.log_id);
                     return match response.data {
                         Reply::Applied(reply) => Ok((at, reply)),
@@ -94,7 +94,7 @@ impl Group {
             return Err(self.lost_quorum(&BTreeSet::new(), started));
         }
         quorate_env::probe!("consensus.heartbeat_round_before_write");
-        metrics::counter!("quorate_consensus_heartbeat_rounds_total").increment(1);
+        quorate_env::count!("quorate_consensus_heartbeat_rounds_total");
         shared.stir(|pace| pace.wake(shared.env.boottime()));
         let option = LinearizerOption::new(None, true).with_wait_timeout(left);
         match raft.get_read_linearizer(option).await {
@@ -110,7 +110,7 @@ impl Group {
     }
 
     fn lost_quorum(&self, got: &BTreeSet<u64>, started: Duration) -> ProposeError {
-        metrics::counter!("quorate_consensus_no_quorum_total").increment(1);
+        quorate_env::count!("quorate_consensus_no_quorum_total");
         ProposeError::NoQuorum { missing: self.missing(got), since: self.shared.env.boottime() - started }
     }
 }

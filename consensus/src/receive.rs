@@ -54,7 +54,7 @@ impl Handler for RaftService {
         let message = match minicbor::decode::<OneWay<'_>>(&body) {
             Ok(message) => message,
             Err(error) => {
-                metrics::counter!("quorate_consensus_undecodable_total").increment(1);
+                quorate_env::count!("quorate_consensus_undecodable_total");
                 tracing::warn!(%from, %error, "undecodable message");
                 return;
             }

@@ -77,7 +77,7 @@ pub(crate) async fn send(
         node.snapshot_pace.admit(&node.env, bytes.len()).await;
         let call = SnapshotCall::Chunk { route, transfer, sequence: chunks, bytes: bytes.as_ref().into() };
         step(link, &call, CHUNK_TIMEOUT).await?;
-        metrics::counter!("quorate_consensus_snapshot_sent_bytes_total").increment(bytes.len() as u64);
+        quorate_env::count!("quorate_consensus_snapshot_sent_bytes_total", bytes.len() as u64);
         chunks += 1;
     }
     let membership = encode_membership(snapshot.meta.last_membership.membership());

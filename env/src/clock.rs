@@ -91,7 +91,7 @@ impl Clock {
     pub fn observe(&self, reading: Timestamp) -> Result<(), ClockAhead> {
         let physical = self.physical();
         if reading > physical.plus(self.bound) {
-            metrics::counter!("quorate_env_clock_readings_refused_total").increment(1);
+            crate::count!("quorate_env_clock_readings_refused_total");
             return Err(ClockAhead { ahead: reading.since(physical) });
         }
         self.last.fetch_max(reading.0, Ordering::AcqRel);

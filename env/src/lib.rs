@@ -5,6 +5,7 @@
 //! in a [`sim::SimWorld`].
 
 pub mod clock;
+pub mod count;
 mod env;
 pub mod fault;
 mod measure;

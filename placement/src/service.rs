@@ -196,7 +196,7 @@ impl Placement {
     /// Replicates a command and returns what it answers; a refusal by the state is an error.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, PlacementError> {
         let term = self.lead()?.term;
-        metrics::counter!("quorate_placement_proposals_total").increment(1);
+        quorate_env::count!("quorate_placement_proposals_total");
         let (_, reply) = self.group.propose(term, encode(&command)).await.map_err(|error| match error {
             ProposeError::NotLeader { leader } => PlacementError::NotLeader(leader),
             ProposeError::TermChanged | ProposeError::Stopped => PlacementError::NotLeader(None),

@@ -51,7 +51,7 @@ pub(crate) async fn run(context: Arc<Context>) {
             Err(error) => {
                 // F stays, and with it the log: nothing is lost, but the disk fills.
                 tracing::error!(%error, "flushing the engine failed");
-                metrics::counter!("quorate_shard_flush_failures_total").increment(1);
+                quorate_env::count!("quorate_shard_flush_failures_total");
                 context.flush.changed(1);
                 context.env.sleep(retry).await;
                 retry = (retry * 2).min(Duration::from_secs(60));

@@ -169,7 +169,7 @@ impl Leader {
         mode: LockMode,
     ) -> Result<(), Arc<TxnMeta>> {
         if core.locks.locks() >= self.max_locks {
-            metrics::counter!("quorate_shard_locks_not_kept_total").increment(1);
+            quorate_env::count!("quorate_shard_locks_not_kept_total");
             return core.locks.admits_write(key, txn.id);
         }
         core.locks.try_lock(key, txn, mode)

@@ -69,7 +69,7 @@ impl StateMachine for Machine {
                 applied.membership = Some((new.position, new.encoded.clone()));
             }
         }
-        metrics::counter!("quorate_shard_entries_applied_total").increment(entries.len() as u64);
+        quorate_env::count!("quorate_shard_entries_applied_total", entries.len() as u64);
         replica.context.flush.changed(batch.byte_size() as u64);
         // Here and not where it was proposed: whoever proposed may have been told that the outcome is unknown.
         if let Some(leader) = replica.leader_now() {

@@ -181,7 +181,7 @@ impl SnapshotSink for Sink {
         *replica.applied.lock() = Applied { position, membership };
         *replica.flushed.lock() = position;
         quorate_env::probe!("shard.snapshot_ingested");
-        metrics::counter!("quorate_shard_snapshots_ingested_total").increment(1);
+        quorate_env::count!("quorate_shard_snapshots_ingested_total");
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn split(
     let mut command = Command::default();
     command.extras.split = Some(split);
     drop(replica.propose(&leader, latched, command).await?);
-    metrics::counter!("quorate_shard_splits_total").increment(1);
+    quorate_env::count!("quorate_shard_splits_total");
     let open = async {
         while replica.context.replica(right).is_none_or(|r| r.group.load().is_none()) {
             replica.context.env.sleep(Duration::from_millis(5)).await;

@@ -51,7 +51,6 @@ const OWNED: &[(&str, &str)] = &[
     ("rocksdb", "quorate-storage"),
     ("datafusion", "quorate-sql"),
     ("sqlparser", "quorate-sql"),
-    ("pgwire", "quorate-sql"),
 ];
 
 pub fn check() -> Result<()> {

@@ -181,7 +181,7 @@ impl RaftNetworkV2<Types> for Link {
         tokio::select! {
             biased;
             result = sending => result.inspect_err(|error| {
-                metrics::counter!("quorate_consensus_snapshots_failed_total").increment(1);
+                quorate_env::count!("quorate_consensus_snapshots_failed_total");
                 tracing::warn!(shard = %self.shared.shard(), to = %self.node, %error, "a snapshot was not sent");
             }),
             closed = cancel => Err(StreamingError::Closed(closed)),

@@ -123,7 +123,7 @@ where
                     self.early.insert(answer.sequence, answer);
                 }
                 Event::Late => {
-                    metrics::counter!("quorate_consensus_append_timeouts_total").increment(1);
+                    quorate_env::count!("quorate_consensus_append_timeouts_total");
                     return Some(self.fail("no answer in time"));
                 }
             }
@@ -191,7 +191,7 @@ where
             alone: self.alone,
         });
         self.link.shared.node.send(self.link.node, &message);
-        metrics::counter!("quorate_consensus_append_messages_total").increment(1);
+        quorate_env::count!("quorate_consensus_append_messages_total");
         if self.flights.is_empty() {
             self.deadline = time::now() + self.patience;
         }

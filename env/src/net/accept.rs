@@ -80,7 +80,7 @@ impl Acceptor {
             return refuse("this node does not offer the service");
         };
         let Ok(permit) = self.permits[service as usize].clone().try_acquire_owned() else {
-            metrics::counter!("quorate_env_net_overloaded_requests_total").increment(1);
+            crate::count!("quorate_env_net_overloaded_requests_total");
             return refuse("overloaded: too many requests in progress");
         };
         let outbox = outbox.clone();

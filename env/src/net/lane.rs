@@ -104,7 +104,7 @@ impl Lane {
 
     pub(crate) fn send(&self, service: Service, body: Bytes) {
         if self.state.lock().usable.is_err() || self.push(Kind::OneWay, service, 0, body).is_err() {
-            metrics::counter!("quorate_env_net_dropped_messages_total").increment(1);
+            crate::count!("quorate_env_net_dropped_messages_total");
         }
     }
 
@@ -134,7 +134,7 @@ impl Lane {
                 Err(TransportError::NotSent(format!("node {} took nothing for {timeout:?}", self.peer)))
             }
             Err(_) => {
-                metrics::counter!("quorate_env_net_call_timeouts_total").increment(1);
+                crate::count!("quorate_env_net_call_timeouts_total");
                 Err(TransportError::Lost(format!("no answer of node {} within {timeout:?}", self.peer)))
             }
         }
@@ -189,7 +189,7 @@ impl Lane {
                 // The next attempt comes at once, and what is sent meanwhile waits for it.
                 backoff = FIRST_BACKOFF;
                 self.broken(&why, true);
-                metrics::counter!("quorate_env_net_disconnects_total").increment(1);
+                crate::count!("quorate_env_net_disconnects_total");
             } else {
                 self.broken(&why, false);
                 let pause = self.identity.scope.random.range(500..1000) as f64 / 1000.0;

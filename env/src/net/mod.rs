@@ -219,7 +219,7 @@ impl Transport for RealTransport {
         let lane = self.lane(to, service);
         let lane = lane.ok_or_else(|| TransportError::NotSent(format!("node {to} is not known here")))?;
         if !matches!(service, Service::Raft | Service::Liveness | Service::Time) {
-            metrics::counter!("quorate_env_calls_total").increment(1);
+            crate::count!("quorate_env_calls_total");
         }
         lane.call(service, body, timeout).await
     }

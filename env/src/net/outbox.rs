@@ -156,9 +156,9 @@ impl Stream for Outgoing {
         }
         state.bytes -= bytes;
         drop(state);
-        metrics::counter!("quorate_env_net_batches_sent_total").increment(1);
-        metrics::counter!("quorate_env_net_frames_sent_total").increment(frames.len() as u64);
-        metrics::counter!("quorate_env_sent_bytes_total").increment(bytes as u64);
+        crate::count!("quorate_env_net_batches_sent_total");
+        crate::count!("quorate_env_net_frames_sent_total", frames.len() as u64);
+        crate::count!("quorate_env_sent_bytes_total", bytes as u64);
         Poll::Ready(Some(self.batch(frames, None)))
     }
 }

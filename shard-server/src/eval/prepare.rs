@@ -86,7 +86,7 @@ impl Replica {
         let (position, latched) = self.propose(&leader, latched, command).await?;
         leader.core().locks.laid_intents(&txn, request.writes.iter().map(|write| &write.key));
         drop(latched);
-        metrics::counter!("quorate_shard_prepares_total").increment(1);
+        quorate_env::count!("quorate_shard_prepares_total");
         Ok(ShardReply::Prepared(ts, Some(position)))
     }
 }

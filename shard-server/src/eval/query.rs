@@ -65,7 +65,7 @@ impl Replica {
         leader.core().asked.remove(&query.txn);
         leader.release_txn(query.txn);
         quorate_env::probe!("shard.aborted_for_another");
-        metrics::counter!("quorate_shard_aborts_by_others_total").increment(1);
+        quorate_env::count!("quorate_shard_aborts_by_others_total");
         Ok(TxnState::Aborted)
     }
 

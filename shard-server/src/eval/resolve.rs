@@ -68,7 +68,7 @@ fn is_late(snapshot: &dyn Snapshot, key: &Key, own: &Intent, decided: Timestamp)
     if late {
         quorate_env::probe!("shard.late_intent_removed");
     } else {
-        metrics::counter!("quorate_shard_unresolvable_intents_total").increment(1);
+        quorate_env::count!("quorate_shard_unresolvable_intents_total");
         tracing::error!(?key, txn = %own.txn.id, intent = %own.ts, %decided, "an intent above its transaction's decision");
     }
     Ok(late)

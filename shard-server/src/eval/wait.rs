@@ -285,7 +285,7 @@ impl Replica {
             abort_now: false,
             meta: Some(txn.clone()),
         };
-        metrics::counter!("quorate_shard_pushes_total").increment(1);
+        quorate_env::count!("quorate_shard_pushes_total");
         let state = self.state.load_full();
         if state.descriptor.contains(&txn.anchor) {
             return self.query_txn(state.descriptor.version, query).await;

@@ -52,6 +52,6 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> SqlError {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     tracing::error!(panic = %text, "a statement panicked");
-    metrics::counter!("quorate_sql_panics_total").increment(1);
+    quorate_env::count!("quorate_sql_panics_total");
     SqlError::internal("the statement met a bug of the server").detail(text)
 }

@@ -81,7 +81,7 @@ impl Session {
             }
             open.log.attempts += 1;
             let attempt = open.log.attempts;
-            metrics::counter!("quorate_sql_retries_total").increment(1);
+            quorate_env::count!("quorate_sql_retries_total");
             if error.sqlstate == SqlState::DEADLOCK_DETECTED {
                 // The locks must go, or the same cycle closes again.
                 open.txn.rollback().await;

@@ -253,7 +253,7 @@ impl Session {
         open.used = true;
         open.pinned.used(&planned.tables);
         open.txn.begin_statement();
-        metrics::counter!("quorate_sql_statements_total").increment(1);
+        quorate_env::count!("quorate_sql_statements_total");
         let outcome = match &planned.body {
             Body::Utility => self.utility(&planned.command, &planned.sql, out).await?,
             Body::Explain { inner, analyze } => {

@@ -148,7 +148,7 @@ impl Session {
             });
             match open.txn.commit().await {
                 Ok(committed) => {
-                    metrics::counter!("quorate_sql_commits_total").increment(1);
+                    quorate_env::count!("quorate_sql_commits_total");
                     self.guarantee = committed.guarantee.to_string();
                     return self.committed(out).await;
                 }
@@ -185,7 +185,7 @@ impl Session {
         if let Tx::Open(open) = &self.tx {
             let before = open.settings_before.clone();
             self.switch_settings(before, out);
-            metrics::counter!("quorate_sql_rollbacks_total").increment(1);
+            quorate_env::count!("quorate_sql_rollbacks_total");
         }
         self.abort().await;
     }

@@ -45,7 +45,7 @@ pub async fn serve(
     writing: Box<dyn AsyncWrite + Send + Unpin>,
     peer: SocketAddr,
 ) {
-    metrics::counter!("quorate_sql_connections_total").increment(1);
+    quorate_env::count!("quorate_sql_connections_total");
     let mut io = Io { inbox: Inbox::new(reading, shared.config.max_message), outbox: Outbox::new(writing) };
     let limit = shared.config.startup_timeout;
     let started = shared.env.timeout(limit, greet(&shared, &mut io, peer)).await;

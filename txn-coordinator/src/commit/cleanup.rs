@@ -63,7 +63,7 @@ impl Cleanup {
     /// A place among the transactions with unresolved intents.
     pub(crate) async fn admit(&self) -> OwnedSemaphorePermit {
         if self.places.available_permits() == 0 {
-            metrics::counter!("quorate_txn_backpressure_total").increment(1);
+            quorate_env::count!("quorate_txn_backpressure_total");
         }
         let places = self.places.clone();
         places.acquire_owned().await.expect("the semaphore is never closed")
@@ -121,13 +121,13 @@ impl Cleanup {
 
     /// Writes ABORTED, and then removes the intents, not before: should the record say otherwise, they go by that.
     pub(crate) fn abort(&self, meta: TxnMeta, keys: Vec<Key>, place: Option<OwnedSemaphorePermit>) {
-        metrics::counter!("quorate_txn_aborts_written_total").increment(1);
+        quorate_env::count!("quorate_txn_aborts_written_total");
         let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
         let task = async move {
             match conclude(&env, &router, meta, Decision::Abort, keys, Vec::new()).await {
                 Ok(TxnState::Aborted) => {}
                 Ok(state) => {
-                    metrics::counter!("quorate_txn_contradicted_aborts_total").increment(1);
+                    quorate_env::count!("quorate_txn_contradicted_aborts_total");
                     tracing::error!(%txn, ?state, "a failed transaction is not aborted");
                 }
                 Err(error) => left_to_others(txn, &error),

@@ -155,7 +155,7 @@ impl Driver {
         }
         drop(bound);
         result.map_err(|error| {
-            metrics::counter!("quorate_txn_failed_commits_total").increment(1);
+            quorate_env::count!("quorate_txn_failed_commits_total");
             self.txn.error(error)
         })
     }

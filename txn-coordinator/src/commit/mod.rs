@@ -67,9 +67,9 @@ fn end(txn: &Inner, clean: bool, error: KvError) -> TxnError {
 }
 
 fn summary(txn: &Inner, ts: Timestamp) -> Committed {
-    metrics::counter!("quorate_txn_committed_total").increment(1);
+    quorate_env::count!("quorate_txn_committed_total");
     let state = txn.state.lock();
-    metrics::counter!("quorate_txn_rounds_total").increment(state.cost.rounds);
+    quorate_env::count!("quorate_txn_rounds_total", state.cost.rounds);
     Committed { txn: txn.id, ts, cost: state.cost, guarantee: state.guarantee }
 }
 
@@ -174,7 +174,7 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
 /// The next attempt; see [`Txn::restart`].
 pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
     quorate_env::probe!("txn.restarted");
-    metrics::counter!("quorate_txn_restarts_total").increment(1);
+    quorate_env::count!("quorate_txn_restarts_total");
     let (clean, shards, record, cost, commit_before) = {
         let mut state = txn.state.lock();
         let clean = match state.phase {

@@ -200,7 +200,7 @@ impl Router {
         if self.map_version() > before {
             return;
         }
-        metrics::counter!("quorate_txn_map_requests_total").increment(1);
+        quorate_env::count!("quorate_txn_map_requests_total");
         if let Some(update) = source.changes(before).await {
             self.update(&update);
         }
@@ -463,7 +463,7 @@ impl Errand<'_> {
     }
 
     fn unavailable(&self, shard: ShardId, missing: Vec<NodeId>, lasted: Duration) -> SendError {
-        metrics::counter!("quorate_txn_unavailable_total").increment(1);
+        quorate_env::count!("quorate_txn_unavailable_total");
         let for_micros = lasted.as_micros() as u64;
         self.fail(Some(shard), KvError::QuorumUnavailable { shard, missing, for_micros })
     }

@@ -78,7 +78,7 @@ impl Writer {
         let (gained, left) = self.shared.index.lock().settle(&written);
         self.gain(&gained);
         self.free(&left);
-        metrics::counter!("quorate_storage_log_moved_entries_total").increment(written.len() as u64);
+        quorate_env::count!("quorate_storage_log_moved_entries_total", written.len() as u64);
         Ok(true)
     }
 
@@ -112,7 +112,7 @@ impl Writer {
         let segment = self.shared.index.lock().segments.remove(&oldest);
         let Some(segment) = segment else { return Ok(()) };
         segment.file.release(&self.shared.disk)?;
-        metrics::counter!("quorate_storage_log_recycled_files_total").increment(1);
+        quorate_env::count!("quorate_storage_log_recycled_files_total");
         match Arc::try_unwrap(segment) {
             Ok(Segment { file, .. }) => self.supply.give_back(file),
             // Somebody reads from it, and must not meet new content.

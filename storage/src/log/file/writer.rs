@@ -186,7 +186,7 @@ impl Writer {
             FrameHead { generation: self.active.generation, sequence: self.sequence, synced: self.synced };
         frame::seal(&mut self.frame, head);
         self.active.file.write(&self.frame, self.at, &self.shared.disk)?;
-        metrics::counter!("quorate_storage_log_written_bytes").increment(self.frame.len() as u64);
+        quorate_env::count!("quorate_storage_log_written_bytes", self.frame.len() as u64);
         let start = self.at;
         self.at += self.frame.len() as u64;
         self.sequence += 1;
@@ -198,7 +198,7 @@ impl Writer {
         if self.synced + 1 < self.sequence {
             self.active.file.sync(&self.shared.disk)?;
             self.synced = self.sequence - 1;
-            metrics::counter!("quorate_storage_log_fsyncs_total").increment(1);
+            quorate_env::count!("quorate_storage_log_fsyncs_total");
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Writer {
         drop(index);
         self.gain(&gained);
         self.free(&left);
-        metrics::counter!("quorate_storage_log_operations_total").increment(dones.len() as u64);
+        quorate_env::count!("quorate_storage_log_operations_total", dones.len() as u64);
         for done in dones {
             done(Ok(()));
         }
