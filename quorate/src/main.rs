@@ -31,7 +31,11 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
     use cli::Command::*;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if let Start(_) = &cli.command {
+        threads.worker_threads(node::threads::for_node());
+    }
+    let runtime = threads.enable_all().build()?;
     match cli.command {
         Start(args) => runtime.block_on(node::run(args)),
         Init(args) => runtime.block_on(admin::init(&args)),

@@ -81,7 +81,13 @@ impl Outbox {
         state.stream += 1;
         state.open = false;
         let waker = state.waker.take();
-        let outgoing = Outgoing { outbox: self.clone(), stream: state.stream, hello: Some(hello), clock };
+        let outgoing = Outgoing {
+            outbox: self.clone(),
+            stream: state.stream,
+            hello: Some(hello),
+            clock,
+            gave_way: false,
+        };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -122,6 +128,8 @@ pub(crate) struct Outgoing {
     stream: u64,
     hello: Option<Hello>,
     clock: Arc<Clock>,
+    /// The other tasks had a turn since there was something to write.
+    gave_way: bool,
 }
 
 impl Outgoing {
@@ -145,6 +153,12 @@ impl Stream for Outgoing {
         }
         if !state.open || state.frames.is_empty() {
             state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        // Whoever could run as well may have frames to add: a batch costs much more than a turn.
+        self.gave_way = !self.gave_way;
+        if self.gave_way {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let mut frames = Vec::with_capacity(state.frames.len().min(BATCH_FRAMES));

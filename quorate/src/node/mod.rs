@@ -6,7 +6,7 @@ mod identity;
 mod membership;
 mod parts;
 mod pulse;
-mod threads;
+pub mod threads;
 
 use crate::{
     cli::{Role, StartArgs},

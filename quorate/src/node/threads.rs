@@ -1,10 +1,16 @@
-//! SQL's own threads.
+//! How many threads a node has, and SQL's own.
 
-use std::{future::Future, io};
+use std::{future::Future, io, thread};
 use tokio::runtime::{Builder, Runtime};
 
 /// Added to the threads' nice value: when the machine is busy, messages and timers of Raft groups go before statements.
 const NICENESS: i32 = 5;
+
+/// Threads for messages, Raft groups and shards: half as many as there are processors. More of them wake one another for
+/// tasks of microseconds; what takes long has threads elsewhere.
+pub fn for_node() -> usize {
+    thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
+}
 
 /// A runtime beside the node's first one. A statement that computes for long keeps its own threads busy, and the node's Raft
 /// groups go on.
