@@ -533,6 +533,32 @@ fn what_the_commit_bound_rests_on_lives_exactly_as_long_as_the_commit() {
 }
 
 #[test]
+fn a_commit_of_nothing_and_one_that_fails_at_once_let_go_of_their_bound_too() {
+    run(quiet(16), |shards| async move {
+        let bound = |txn: &Txn, until: Timestamp| {
+            let in_use = Arc::new(());
+            let alive = Arc::downgrade(&in_use);
+            txn.follow_commit_bound(move || {
+                let _in_use = &in_use;
+                until
+            });
+            alive
+        };
+        let reader = shards.coordinator(1).begin(TxnOptions::default());
+        reader.get(&key("a"), None).await.unwrap();
+        let alive = bound(&reader, Timestamp::MAX);
+        reader.commit().await.unwrap();
+        assert!(alive.upgrade().is_none(), "a reader that is still in somebody's hands");
+
+        let late = shards.coordinator(1).begin(TxnOptions::default());
+        late.put(key("a"), value("1"));
+        let alive = bound(&late, Timestamp(1));
+        late.commit().await.expect_err("its bound has passed");
+        assert!(alive.upgrade().is_none(), "a writer that came too late");
+    });
+}
+
+#[test]
 fn run_repeats_until_it_is_through() {
     run(quiet(15), |shards| async move {
         put_all(&shards, &[("a", "0")]).await;

@@ -65,6 +65,10 @@ impl Binder<'_> {
                     out.push(Output { typed, name: name_of(expr) });
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
+                    if alias.quote_style == Some('\'') {
+                        let text = format!("syntax error at or near \"'{}'\"", alias.value);
+                        return Err(SqlError::new(SqlState::SYNTAX_ERROR, text)).at(self.positions.of(item));
+                    }
                     let typed = self.expr(expr)?;
                     out.push(Output { typed, name: fold(alias) });
                 }

@@ -123,12 +123,7 @@ impl Catalog {
     /// Returns when all nodes use the catalog as it is now: two rounds, since a node that reports a version has read the
     /// catalog after it learned of that version, and a round ends when all have reported the version before it.
     pub async fn settle(&self) -> Result<(), SqlError> {
-        self.settle_within(SETTLE).await
-    }
-
-    /// The same, waiting at most so long.
-    pub async fn settle_within(&self, limit: Duration) -> Result<(), SqlError> {
-        let deadline = self.env.boottime() + limit;
+        let deadline = self.env.boottime() + SETTLE;
         let mut known = self.cluster.schema().borrow().version;
         let mut rounds = 0;
         while rounds < 2 {
@@ -139,7 +134,7 @@ impl Catalog {
                     "not all nodes have taken over the schema change in time",
                 )
                 .detail("A node still runs a transaction that began before the change.")
-                .hint("The change stands and is being finished in the background."));
+                .hint("The change stands. Nodes with such a transaction use the old state until it ends."));
             }
             let request = PlacementRequest::AdvanceSchema { to: known + 1 };
             match self.placement.request(request, left).await {

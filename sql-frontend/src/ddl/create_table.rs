@@ -356,8 +356,14 @@ fn column_constraints(
         let given = option.name.as_ref().map(fold);
         match &option.option {
             ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Default(_) => {}
-            ColumnOption::PrimaryKey(_) => set_primary(draft, given, this.clone())?,
-            ColumnOption::Unique(_) => add_unique(&mut draft.table, given, this.clone()),
+            ColumnOption::PrimaryKey(key) => {
+                refuse_deferrable(key.characteristics.is_some())?;
+                set_primary(draft, given, this.clone())?;
+            }
+            ColumnOption::Unique(unique) => {
+                refuse_deferrable(unique.characteristics.is_some())?;
+                add_unique(&mut draft.table, given, this.clone());
+            }
             ColumnOption::Check(check) => {
                 let table = &draft.table.name;
                 checks.push((given.or(Some(format!("{table}_{name}_check"))), (*check.expr).clone()));

@@ -57,8 +57,6 @@ pub struct Change {
 const PLACEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest wait for another schema change on the same table.
 const OTHERS: Duration = Duration::from_secs(60);
-/// How long a statement waits for other nodes to see what it has changed, where nothing but visibility depends on it.
-const VISIBLE: Duration = Duration::from_secs(5);
 
 impl Change {
     pub fn new(ctx: ExecContext, snapshot: Arc<Snapshot>, txn: Txn, shared_tx: bool, sql: Arc<str>) -> Self {
@@ -219,12 +217,11 @@ pub async fn after_commit(
         return Ok(());
     }
     shared.catalog.refresh().await?;
-    if work.contains(&AfterCommit::Settle)
-        && let Err(error) = shared.catalog.settle_within(VISIBLE).await
-    {
-        // The change stands. Another node shows the old state until its transactions let go of it.
-        tracing::info!(%error, "a schema change is not visible everywhere yet");
-    }
+    // Until then another node may go on writing to what was dropped, in transactions that are acknowledged.
+    let settled = match work.contains(&AfterCommit::Settle) {
+        true => shared.catalog.settle().await,
+        false => Ok(()),
+    };
     for item in work {
         match item {
             AfterCommit::Job(id) => job::spawn(shared, id),
@@ -232,5 +229,5 @@ pub async fn after_commit(
             AfterCommit::Settle => {}
         }
     }
-    Ok(())
+    settled
 }

@@ -24,20 +24,21 @@ use parking_lot::Mutex;
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
-/// From a session's functions to the statement that runs in it.
+/// From a session's functions to the statement that runs in it. The statement holds its view, whose names hold this link.
 #[derive(Default)]
-pub struct Link(Mutex<Option<Arc<SessionView>>>);
+pub struct Link(Mutex<Weak<SessionView>>);
 
 impl Link {
-    pub fn set(&self, view: Arc<SessionView>) {
-        *self.0.lock() = Some(view);
+    pub fn set(&self, view: &Arc<SessionView>) {
+        *self.0.lock() = Arc::downgrade(view);
     }
 
     fn get(&self) -> Result<Arc<SessionView>, SqlError> {
-        self.0.lock().clone().ok_or_else(|| SqlError::internal("a session function runs without a session"))
+        let view = self.0.lock().upgrade();
+        view.ok_or_else(|| SqlError::internal("a session function runs without a statement"))
     }
 }
 

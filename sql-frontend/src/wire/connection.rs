@@ -220,6 +220,10 @@ async fn run(mut session: Session, mut io: Io) {
         if let Err(error) = result {
             session.report(&error, &mut io.outbox);
             skipping = true;
+            // Clients that ask by Flush wait for it before they send Sync.
+            if io.outbox.flush().await.is_err() {
+                break;
+            }
         }
         if session.is_over() || io.outbox.relieve().await.is_err() {
             break;

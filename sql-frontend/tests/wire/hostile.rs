@@ -64,6 +64,8 @@ async fn nonsense_is_survived() {
         (with(&[frame(b'B', b"\0\0\xff\xff")]), "08P01"),
         (with(&[frame(b'E', b"nope\0\0\0\0\0"), frame(b'S', b"")]), "34000"),
         (with(&[frame(b'D', b"Snope\0"), frame(b'S', b"")]), "26000"),
+        // Without a Sync: the client waits for the answer before it sends one.
+        (with(&[frame(b'P', b"\0select nope\0\0\0"), frame(b'H', b"")]), "42703"),
         (with(&[frame(b'F', b"\0\0\0\0"), frame(b'Q', b"select 1\0")]), "0A000"),
         (with(&[frame(b'p', b"password\0")]), "08P01"),
         (

@@ -306,6 +306,16 @@ async fn schema_changes_in_transactions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_be_misread_is_not() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    assert_eq!(one(&c, "select 'a' -- goes on\n 'b'").await, "ab");
+    assert_eq!(fails(&c, "select 'a' 'b'").await, "42601");
+    assert_eq!(fails(&c, "create table t (a int unique deferrable initially deferred)").await, "0A000");
+    assert_eq!(fails(&c, "create table t (a int primary key deferrable)").await, "0A000");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn big_results_stream() {
     let node = Node::start().await;
     let c = node.connect().await;

@@ -140,9 +140,7 @@ impl Driver {
         let mut state = self.txn.state.lock();
         state.cost.rounds += self.machine.rounds;
         state.cost.entries += self.machine.entries;
-        state.phase = Phase::Ended { clean };
-        // Nothing is decided any more: what the bound keeps in use may go, and others may be waiting for that.
-        let bound = state.followed_bound.take();
+        let bound = state.end(clean);
         if result.is_ok() {
             // Shards that were written to let go of the locks by themselves.
             let written: BTreeSet<ShardId> = self.written().map(|part| part.shard).collect();

@@ -39,8 +39,10 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
         return Err(end(txn, true, error));
     }
     if pieces.is_empty() {
-        txn.state.lock().phase = Phase::Ended { clean: true };
-        let read_ts = txn.state.lock().read_ts;
+        let (read_ts, _bound) = {
+            let mut state = txn.state.lock();
+            (state.read_ts, state.end(true))
+        };
         return Ok(summary(txn, read_ts));
     }
     let plan = match plan(txn, &pieces).await {
@@ -62,7 +64,7 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
 }
 
 fn end(txn: &Inner, clean: bool, error: KvError) -> TxnError {
-    txn.state.lock().phase = Phase::Ended { clean };
+    let _bound = txn.state.lock().end(clean);
     txn.error(error)
 }
 
@@ -151,7 +153,7 @@ async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
 
 /// Drops everything; see [`Txn::rollback`].
 pub(crate) fn rollback(txn: &Arc<Inner>) {
-    let (shards, record) = {
+    let (shards, record, _bound) = {
         let mut state = txn.state.lock();
         // With messages under way that release its locks, the id must not come back (they would release new ones).
         let clean = match state.phase {
@@ -160,8 +162,8 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
             Phase::Open => !state.record,
         } && state.lock_shards.is_empty();
         let record = state.record && state.phase == Phase::Open;
-        state.phase = Phase::Ended { clean };
-        (std::mem::take(&mut state.lock_shards), record.then(|| state.anchor.clone()).flatten())
+        let bound = state.end(clean);
+        (std::mem::take(&mut state.lock_shards), record.then(|| state.anchor.clone()).flatten(), bound)
     };
     let cleanup = &txn.coordinator.cleanup;
     cleanup.release(txn.id, shards);

@@ -27,6 +27,9 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<State>,
 }
 
+/// Says below what the commit timestamp must lie.
+pub(crate) type Bound = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
 pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) read_ts: Timestamp,
@@ -46,7 +49,7 @@ pub(crate) struct State {
     /// A record may exist beside the anchor, which must not move any more.
     pub(crate) record: bool,
     pub(crate) commit_before: Timestamp,
-    pub(crate) followed_bound: Option<Box<dyn Fn() -> Timestamp + Send + Sync>>,
+    pub(crate) followed_bound: Option<Bound>,
     pub(crate) savepoints: Vec<Seq>,
     /// A mistake that only the commit can report.
     pub(crate) refused: Option<KvError>,
@@ -59,6 +62,14 @@ impl State {
     pub(crate) fn commit_max(&self) -> Timestamp {
         let followed = self.followed_bound.as_ref().map_or(Timestamp::MAX, |bound| bound());
         self.commit_before.min(followed).prev()
+    }
+
+    /// It is over. Whatever its bound keeps in use may go, once this lock is released: others may be waiting for that, while
+    /// somebody still has the transaction in hand.
+    #[must_use]
+    pub(crate) fn end(&mut self, clean: bool) -> Option<Bound> {
+        self.phase = Phase::Ended { clean };
+        self.followed_bound.take()
     }
 }
 

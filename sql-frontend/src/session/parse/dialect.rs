@@ -34,6 +34,10 @@ impl dialect::Dialect for Dialect {
         false
     }
 
+    fn supports_string_literal_concatenation_with_newline(&self) -> bool {
+        true
+    }
+
     as_postgres! {
         supports_unicode_string_literal
         supports_filter_during_aggregation

@@ -1,0 +1,46 @@
+//! Schema changes and transactions on other nodes: no change is acknowledged while somebody may still write by the old
+//! state, and none waits for those who are through (PROTOCOL 20).
+
+mod support;
+
+use std::time::Duration;
+use support::{Demo, pause};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_table_takes_no_more_writes() {
+    let demo = Demo::start();
+    demo.client(1).await.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    for round in 0..3 {
+        let (changer, reader) = (demo.client(1).await, demo.client(2).await);
+        reader.batch_execute("BEGIN; SELECT * FROM t").await.unwrap();
+        let drop = tokio::spawn(async move {
+            changer.batch_execute("DROP TABLE t").await.unwrap();
+            changer.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+        });
+        pause(Duration::from_secs(6)).await;
+        assert!(!drop.is_finished(), "the reader still has the table, and might write to it");
+        reader.batch_execute("COMMIT").await.unwrap();
+        drop.await.unwrap();
+        demo.client(2).await.execute("INSERT INTO t VALUES ($1)", &[&round]).await.unwrap();
+        for node in 1..=3 {
+            let rows = demo.client(node).await.query("SELECT id FROM t", &[]).await.unwrap();
+            assert_eq!(rows.len(), 1, "node {node} reads another table than node 2 has written to");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_is_through_holds_nothing_up() {
+    let demo = Demo::start();
+    let changer = demo.client(1).await;
+    changer.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    let (stays, leaves) = (demo.client(2).await, demo.client(3).await);
+    stays.batch_execute("BEGIN; SELECT count(*) FROM t; COMMIT").await.unwrap();
+    leaves.batch_execute("BEGIN; SELECT * FROM t WHERE id = 1; COMMIT").await.unwrap();
+    drop(leaves);
+    changer.batch_execute("SET statement_timeout = '30s'; ALTER TABLE t ADD x int DEFAULT 7").await.unwrap();
+    stays.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+    let x: i32 = changer.query_one("SELECT x FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(x, 7);
+    stays.batch_execute("DROP TABLE t").await.unwrap();
+}
