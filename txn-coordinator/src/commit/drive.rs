@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Outcome, TxnError,
     route::{SendError, SendOptions, Sent},
-    txn::state::{Inner, Phase},
+    txn::state::Inner,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use quorate_proto::{
