@@ -24,21 +24,26 @@ use parking_lot::Mutex;
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::{Arc, Weak},
+    sync::Arc,
 };
 
-/// From a session's functions to the statement that runs in it. The statement holds its view, whose names hold this link.
+/// From a session's functions to the statement that runs in it, whose view holds the link in turn: so it is cleared with
+/// the transaction.
 #[derive(Default)]
-pub struct Link(Mutex<Weak<SessionView>>);
+pub struct Link(Mutex<Option<Arc<SessionView>>>);
 
 impl Link {
-    pub fn set(&self, view: &Arc<SessionView>) {
-        *self.0.lock() = Arc::downgrade(view);
+    pub fn set(&self, view: Arc<SessionView>) {
+        *self.0.lock() = Some(view);
+    }
+
+    pub fn clear(&self) {
+        let view = self.0.lock().take();
+        drop(view);
     }
 
     fn get(&self) -> Result<Arc<SessionView>, SqlError> {
-        let view = self.0.lock().upgrade();
-        view.ok_or_else(|| SqlError::internal("a session function runs without a statement"))
+        self.0.lock().clone().ok_or_else(|| SqlError::internal("a session function runs without a session"))
     }
 }
 

@@ -163,8 +163,17 @@ impl Session {
         }
     }
 
+    /// Out of the transaction: nothing of the session refers to it any more.
+    fn leave(&mut self) -> Option<Box<OpenTx>> {
+        self.link.clear();
+        match std::mem::replace(&mut self.tx, Tx::Idle) {
+            Tx::Open(open) => Some(open),
+            Tx::Idle => None,
+        }
+    }
+
     async fn committed(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
-        let Tx::Open(open) = std::mem::replace(&mut self.tx, Tx::Idle) else { return Ok(()) };
+        let Some(open) = self.leave() else { return Ok(()) };
         self.portals.clear();
         let OpenTx { settings_after, after_commit, pinned, overlay, .. } = *open;
         self.switch_settings(settings_after, out);
@@ -175,7 +184,7 @@ impl Session {
 
     /// Gives the transaction up, whatever state it is in.
     pub(super) async fn abort(&mut self) {
-        if let Tx::Open(open) = std::mem::replace(&mut self.tx, Tx::Idle) {
+        if let Some(open) = self.leave() {
             self.portals.clear();
             open.txn.rollback().await;
         }

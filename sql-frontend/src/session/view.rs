@@ -78,7 +78,7 @@ impl Session {
             sequences: self.sequences.clone(),
         };
         let view = Arc::new(view);
-        self.link.set(&view);
+        self.link.set(view.clone());
         Ok(ExecContext {
             engine: self.shared.engine.clone(),
             read: Arc::new(super::kv::TxnRead {
