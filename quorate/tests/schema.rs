@@ -38,7 +38,8 @@ async fn a_reader_that_is_through_holds_nothing_up() {
     stays.batch_execute("BEGIN; SELECT count(*) FROM t; COMMIT").await.unwrap();
     leaves.batch_execute("BEGIN; SELECT * FROM t WHERE id = 1; COMMIT").await.unwrap();
     drop(leaves);
-    changer.batch_execute("SET statement_timeout = '30s'; ALTER TABLE t ADD x int DEFAULT 7").await.unwrap();
+    changer.batch_execute("SET statement_timeout = '30s'").await.unwrap();
+    changer.batch_execute("ALTER TABLE t ADD x int DEFAULT 7").await.unwrap();
     stays.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
     let x: i32 = changer.query_one("SELECT x FROM t", &[]).await.unwrap().get(0);
     assert_eq!(x, 7);
