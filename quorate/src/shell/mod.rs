@@ -41,6 +41,8 @@ pub async fn connect(url: &str) -> Result<Client> {
     Ok(client)
 }
 
+const LEAVE: &str = "\\q";
+
 /// What the shell has been told about how to print.
 pub struct Options {
     pub timing: bool,
@@ -72,10 +74,11 @@ pub async fn run(args: SqlArgs) -> Result<()> {
     }
 }
 
-/// Runs statement after statement; the first error ends it.
+/// Runs statement after statement; the first error ends it, and so does `\q`.
 async fn script(client: &Client, text: &str, options: &mut Options) -> Result<()> {
     for piece in split::statements(text) {
         match piece {
+            split::Piece::Meta(line) if line.trim() == LEAVE => break,
             split::Piece::Meta(line) => meta::run(client, line, options).await?,
             split::Piece::Sql(sql) => statement(client, sql, options).await?,
         }
@@ -92,7 +95,7 @@ async fn interactive(client: &Client) -> Result<()> {
         if line.is_empty() && pending.is_empty() {
             continue;
         }
-        if pending.is_empty() && matches!(line.trim(), "\\q" | "exit" | "quit") {
+        if pending.is_empty() && matches!(line.trim(), LEAVE | "exit" | "quit") {
             break;
         }
         pending.push_str(&line);

@@ -8,6 +8,7 @@ use crate::{
 use futures::FutureExt;
 use quorate_env::Env;
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use tokio::task::coop::unconstrained;
 
 /// Runs a statement's future. With an inbox the client's departure ends it as well; a COPY reads that itself.
 pub async fn guarded<T>(
@@ -31,10 +32,14 @@ pub async fn guarded<T>(
     };
     let canceled =
         |why: &str| SqlError::new(SqlState::QUERY_CANCELED, format!("canceling statement due to {why}"));
+    // A statement that computes gives way when it has used up its task's budget. Without one of their own, these would then
+    // find it used up as well, and never look.
+    let (requested, timeout, departure) =
+        (unconstrained(cancel.requested()), unconstrained(timeout), unconstrained(departure));
     tokio::select! {
         biased;
         result = AssertUnwindSafe(future).catch_unwind() => result.unwrap_or_else(|panic| Err(panicked(&*panic))),
-        () = cancel.requested() => Err(canceled("user request")),
+        () = requested => Err(canceled("user request")),
         () = timeout => Err(canceled("statement timeout")),
         () = departure => Err(gone()),
     }
