@@ -33,6 +33,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
     use cli::Command::*;
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     if let Start(_) = &cli.command {
+        node::threads::batch();
         threads.worker_threads(node::threads::for_node());
     }
     let runtime = threads.enable_all().build()?;

@@ -10,6 +10,7 @@ use crate::{
     ts_cache::TsCache,
 };
 use parking_lot::{Mutex, MutexGuard};
+use quorate_env::Env;
 use quorate_proto::kv::{LockMode, TxnMeta};
 use quorate_proto::{Key, KvError, NodeId, ShardId, Span, Timestamp, TxnId};
 use std::{
@@ -27,6 +28,7 @@ pub struct Leader {
     successor: OnceLock<NodeId>,
     core: Mutex<Core>,
     pub proposals: GroupCommit,
+    env: Env,
     max_locks: usize,
     max_waiters: usize,
 }
@@ -91,6 +93,7 @@ impl Leader {
         low_water: Timestamp,
         locks: LockTable,
         config: &ShardConfig,
+        env: &Env,
     ) -> Self {
         Leader {
             shard,
@@ -108,6 +111,7 @@ impl Leader {
                 lock_waiters: BTreeMap::new(),
             }),
             proposals: GroupCommit::default(),
+            env: env.clone(),
             max_locks: config.max_locks,
             max_waiters: config.max_waiters,
         }
@@ -172,7 +176,7 @@ impl Leader {
             quorate_env::count!("quorate_shard_locks_not_kept_total");
             return core.locks.admits_write(key, txn.id);
         }
-        core.locks.try_lock(key, txn, mode)
+        core.locks.try_lock(key, txn, mode, self.env.boottime())
     }
 
     /// Enters a waiter made by `enter` and breaks the deadlock it may close.

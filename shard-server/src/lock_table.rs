@@ -13,6 +13,7 @@ use quorate_proto::{Key, TxnId};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,17 @@ struct Holder {
     mode: LockMode,
     /// The lock is an intent: only its resolution frees it.
     intent: bool,
+    /// When the transaction asked for the lock: it lived then.
+    since: Duration,
+}
+
+/// Who keeps a waiter waiting.
+#[derive(Clone, Debug)]
+pub struct Blocker {
+    pub txn: Arc<TxnMeta>,
+    pub intent: bool,
+    /// When it asked for the lock (on the clock of those who call); of no meaning for an intent.
+    pub since: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +69,7 @@ struct Waiter {
     txn: Option<Arc<TxnMeta>>,
     /// Absent for one who only waits for an intent to go.
     mode: Option<LockMode>,
+    since: Duration,
 }
 
 fn clash(a: LockMode, b: LockMode) -> bool {
@@ -99,34 +112,41 @@ impl LockTable {
     }
 
     /// Takes the lock if nobody stands in the way, else says who.
-    pub fn try_lock(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode) -> Result<(), Arc<TxnMeta>> {
+    pub fn try_lock(
+        &mut self,
+        key: &Key,
+        txn: &Arc<TxnMeta>,
+        mode: LockMode,
+        now: Duration,
+    ) -> Result<(), Arc<TxnMeta>> {
         if let Some(entry) = self.keys.get(key) {
             entry.admits(&self.waiters, txn.id, mode)?;
         }
-        self.hold(key, txn, mode, false);
+        self.hold(key, Holder { txn: txn.clone(), mode, intent: false, since: now });
         Ok(())
     }
 
-    fn hold(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, intent: bool) {
+    fn hold(&mut self, key: &Key, new: Holder) {
         if !self.keys.contains_key(key) {
             self.keys.insert(key.clone(), KeyLocks::default());
         }
         let entry = self.keys.get_mut(key).expect("just inserted");
-        match entry.holders.iter_mut().find(|h| h.txn.id == txn.id) {
+        self.locks += usize::from(self.held.entry(new.txn.id).or_default().insert(key.clone()));
+        match entry.holders.iter_mut().find(|h| h.txn.id == new.txn.id) {
             Some(holder) => {
-                if mode == LockMode::Exclusive {
-                    holder.mode = mode;
+                if new.mode == LockMode::Exclusive {
+                    holder.mode = new.mode;
                 }
-                holder.intent |= intent;
+                holder.intent |= new.intent;
+                holder.since = holder.since.max(new.since);
             }
-            None => entry.holders.push(Holder { txn: txn.clone(), mode, intent }),
+            None => entry.holders.push(new),
         }
-        self.locks += usize::from(self.held.entry(txn.id).or_default().insert(key.clone()));
     }
 
     /// Stands in line for the lock. One who holds it already (and wants more) stands in front.
-    pub fn queue(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode) -> WaiterId {
-        let id = self.enter(key, Some(txn.clone()), Some(mode));
+    pub fn queue(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, now: Duration) -> WaiterId {
+        let id = self.enter(key, Some(txn.clone()), Some(mode), now);
         let entry = self.keys.entry(key.clone()).or_default();
         if entry.holders.iter().any(|h| h.txn.id == txn.id) {
             entry.queue.push_front(id);
@@ -137,26 +157,32 @@ impl LockTable {
     }
 
     /// Stands in front of the line: for one who had the lock and lost it to an intent that was met late.
-    pub fn queue_first(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode) -> WaiterId {
-        let id = self.enter(key, Some(txn.clone()), Some(mode));
+    pub fn queue_first(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, now: Duration) -> WaiterId {
+        let id = self.enter(key, Some(txn.clone()), Some(mode), now);
         self.keys.entry(key.clone()).or_default().queue.push_front(id);
         id
     }
 
     /// Waits until no intent of another transaction is known on the key.
     pub fn await_intent(&mut self, key: &Key, txn: Option<&Arc<TxnMeta>>) -> WaiterId {
-        let id = self.enter(key, txn.cloned(), None);
+        let id = self.enter(key, txn.cloned(), None, Duration::ZERO);
         self.keys.entry(key.clone()).or_default().readers.push(id);
         id
     }
 
-    fn enter(&mut self, key: &Key, txn: Option<Arc<TxnMeta>>, mode: Option<LockMode>) -> WaiterId {
+    fn enter(
+        &mut self,
+        key: &Key,
+        txn: Option<Arc<TxnMeta>>,
+        mode: Option<LockMode>,
+        since: Duration,
+    ) -> WaiterId {
         self.next += 1;
         let id = WaiterId(self.next);
         if let Some(txn) = &txn {
             self.waiting.entry(txn.id).or_default().insert(id);
         }
-        self.waiters.insert(id, Waiter { key: key.clone(), txn, mode });
+        self.waiters.insert(id, Waiter { key: key.clone(), txn, mode, since });
         id
     }
 
@@ -168,7 +194,7 @@ impl LockTable {
                 self.locks -= forget(&mut self.held, lost.txn.id, key);
             }
         }
-        self.hold(key, txn, LockMode::Exclusive, true);
+        self.hold(key, Holder::intent(txn));
     }
 
     /// The transaction's intents now lie on these keys. Only keys with a lock are noted: the intent itself keeps the
@@ -176,7 +202,7 @@ impl LockTable {
     pub fn laid_intents<'a>(&mut self, txn: &Arc<TxnMeta>, keys: impl Iterator<Item = &'a Key>) {
         for key in keys {
             if self.keys.contains_key(key) {
-                self.hold(key, txn, LockMode::Exclusive, true);
+                self.hold(key, Holder::intent(txn));
             }
         }
     }
@@ -262,13 +288,13 @@ impl LockTable {
         }
         while let Some(entry) = self.keys.get_mut(key)
             && let Some(id) = entry.queue.front().copied()
-            && let Some(Waiter { txn: Some(txn), mode: Some(mode), .. }) = self.waiters.get(&id)
+            && let Some(Waiter { txn: Some(txn), mode: Some(mode), since, .. }) = self.waiters.get(&id)
             && !entry.holders.iter().any(|h| h.txn.id != txn.id && clash(h.mode, *mode))
         {
-            let (txn, mode) = (txn.clone(), *mode);
+            let holder = Holder { txn: txn.clone(), mode: *mode, intent: false, since: *since };
             entry.queue.pop_front();
             self.forget_waiter(id);
-            self.hold(key, &txn, mode, false);
+            self.hold(key, holder);
             wakes.push((id, Turn::Granted));
         }
         let empty = |e: &KeyLocks| e.holders.is_empty() && e.queue.is_empty() && e.readers.is_empty();
@@ -284,7 +310,7 @@ impl LockTable {
     }
 
     /// Who keeps the waiter waiting first of all: whom to push.
-    pub fn blocker(&self, id: WaiterId) -> Option<(Arc<TxnMeta>, bool)> {
+    pub fn blocker(&self, id: WaiterId) -> Option<Blocker> {
         let waiter = self.waiters.get(&id)?;
         let entry = self.keys.get(&waiter.key)?;
         let own = waiter.txn.as_ref().map(|txn| txn.id);
@@ -292,7 +318,7 @@ impl LockTable {
             .holders
             .iter()
             .find(|h| Some(h.txn.id) != own && waiter.mode.map_or(h.intent, |mode| clash(h.mode, mode)))?;
-        Some((holder.txn.clone(), holder.intent))
+        Some(Blocker { txn: holder.txn.clone(), intent: holder.intent, since: holder.since })
     }
 
     /// The shard was split: the locks at and above `at` go with their keys; those who wait there must ask again at the
@@ -320,6 +346,12 @@ impl LockTable {
     pub fn intents_of(&self, txn: TxnId) -> Vec<Key> {
         let intent = |key: &&Key| self.has_intent(key, txn);
         self.held.get(&txn).into_iter().flatten().filter(intent).cloned().collect()
+    }
+}
+
+impl Holder {
+    fn intent(txn: &Arc<TxnMeta>) -> Self {
+        Holder { txn: txn.clone(), mode: LockMode::Exclusive, intent: true, since: Duration::ZERO }
     }
 }
 

@@ -148,7 +148,7 @@ impl Replica {
         // Unreplicated locks outlive a split only if nobody else led the new group before.
         let first = now.ready_at.index == quorate_consensus::FOUNDING_POSITION.index + 1;
         let locks = self.inherited.lock().take().filter(|_| first).unwrap_or_default();
-        Leader::new(self.shard, now.term, low_water, locks, &self.context.config)
+        Leader::new(self.shard, now.term, low_water, locks, &self.context.config, &self.context.env)
     }
 
     /// The term's memory without asking who leads, for the state machine.

@@ -8,7 +8,7 @@
 use crate::{
     detector,
     leader::{Leader, LockWait},
-    lock_table::{LockTable, Turn, WaiterId},
+    lock_table::{Blocker, LockTable, Turn, WaiterId},
     registry::internal,
     replica::Replica,
 };
@@ -115,16 +115,18 @@ impl Replica {
         met: Option<&Arc<TxnMeta>>,
         give_up: Duration,
     ) -> Result<Waited, KvError> {
+        let now = self.context.env.boottime();
         let wait = match met {
             // It had the lock when it met the intent, or nobody did.
-            Some(other) => self
-                .enter(leader, &[(key.clone(), other.clone())], |locks| locks.queue_first(key, txn, mode))?,
+            Some(other) => self.enter(leader, &[(key.clone(), other.clone())], |locks| {
+                locks.queue_first(key, txn, mode, now)
+            })?,
             None => {
                 let mut core = leader.core();
                 if leader.try_lock(&mut core, key, txn, mode).is_ok() {
                     return Ok(Waited::Over);
                 }
-                leader.wait(&mut core, |locks| locks.queue(key, txn, mode))?
+                leader.wait(&mut core, |locks| locks.queue(key, txn, mode, now))?
             }
         };
         self.wait_out(leader, wait, key, give_up).await
@@ -166,8 +168,8 @@ impl Replica {
         let config = &self.context.config;
         let start = env.boottime();
         let blocker = leader.core().locks.blocker(wait.id);
-        let gone = blocker.as_ref().is_some_and(|(txn, _)| self.is_over(txn));
-        let intent = blocker.is_some_and(|(_, intent)| intent);
+        let gone = blocker.as_ref().is_some_and(|blocker| self.is_over(&blocker.txn));
+        let intent = blocker.is_some_and(|blocker| blocker.intent);
         let mut pause = if intent { config.intent_patience } else { config.lock_patience };
         if gone {
             self.push(leader, &wait).await;
@@ -178,7 +180,7 @@ impl Replica {
         let result = loop {
             let now = env.boottime();
             if now >= give_up {
-                let holder = leader.core().locks.blocker(wait.id).map(|(txn, _)| txn.id);
+                let holder = leader.core().locks.blocker(wait.id).map(|blocker| blocker.txn.id);
                 break Err(KvError::LockTimeout { key: key.clone(), holder });
             }
             let next = give_up.min(push_at).min(report_at);
@@ -229,9 +231,9 @@ impl Replica {
 
     /// Asks after the transaction that stands in the way, and clears it away if it is over. One waiter at a time does so.
     async fn push(self: &Arc<Self>, leader: &Arc<Leader>, wait: &LockWait) {
-        let (txn, intents) = {
+        let (txn, since, intents) = {
             let mut core = leader.core();
-            let Some((txn, intent)) = core.locks.blocker(wait.id) else { return };
+            let Some(Blocker { txn, intent, since }) = core.locks.blocker(wait.id) else { return };
             if !intent && self.is_over(&txn) {
                 core.drop_locks(txn.id);
                 return;
@@ -244,11 +246,11 @@ impl Replica {
                 return;
             }
             let intents = intent.then(|| core.locks.intents_of(txn.id));
-            (txn, intents)
+            (txn, since, intents)
         };
         let outcome = match intents {
             Some(keys) => self.push_intents(&txn, keys).await,
-            None => self.push_lock(leader, &txn).await,
+            None => self.push_lock(leader, &txn, since).await,
         };
         leader.core().pushing.remove(&txn.id);
         if let Err(error) = outcome {
@@ -257,21 +259,22 @@ impl Replica {
     }
 
     /// A lock that was taken by a copy of a request that came late, after its transaction had let go of all, belongs to
-    /// nobody. Its record tells, or that nobody keeps the record alive. One who lives loses a courtesy by an error here.
-    async fn push_lock(self: &Arc<Self>, leader: &Arc<Leader>, txn: &Arc<TxnMeta>) -> Result<(), KvError> {
+    /// nobody. Its record tells, or that nobody has kept a record alive since the lock was asked for. One who lives loses a
+    /// courtesy by an error here.
+    async fn push_lock(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        txn: &Arc<TxnMeta>,
+        since: Duration,
+    ) -> Result<(), KvError> {
         let silence = self.context.config.coordinator_silence;
         let silent = match self.ask_record(txn, false).await? {
             TxnState::Committed(_) | TxnState::Aborted | TxnState::Unknown => true,
             TxnState::Pending(Some(heard)) => self.context.env.clock().physical() > heard.plus(silence),
-            TxnState::Pending(None) => {
-                let now = self.context.env.boottime();
-                now > leader.core().first_asked(txn.id, now) + silence
-            }
+            TxnState::Pending(None) => self.context.env.boottime() > since + silence,
         };
         if silent {
-            let mut core = leader.core();
-            core.asked.remove(&txn.id);
-            core.drop_locks(txn.id);
+            leader.core().drop_locks(txn.id);
         }
         Ok(())
     }

@@ -2,6 +2,8 @@ use super::*;
 use LockMode::{Exclusive, Shared};
 use quorate_proto::{NodeId, Timestamp};
 
+const NOW: Duration = Duration::from_secs(7);
+
 fn txn(n: u64) -> Arc<TxnMeta> {
     Arc::new(TxnMeta {
         id: TxnId(u128::from(n)),
@@ -23,14 +25,14 @@ fn first_come_first_served() {
     let mut table = LockTable::default();
     let (t1, t2, t3, t4) = (txn(1), txn(2), txn(3), txn(4));
     let k = key("k");
-    assert!(table.try_lock(&k, &t1, Exclusive).is_ok());
-    assert!(table.try_lock(&k, &t1, Shared).is_ok(), "a holder may ask again");
-    assert_eq!(table.try_lock(&k, &t2, Shared).unwrap_err().id, t1.id);
-    let w2 = table.queue(&k, &t2, Shared);
-    let w3 = table.queue(&k, &t3, Exclusive);
-    let w4 = table.queue(&k, &t4, Shared);
+    assert!(table.try_lock(&k, &t1, Exclusive, NOW).is_ok());
+    assert!(table.try_lock(&k, &t1, Shared, NOW).is_ok(), "a holder may ask again");
+    assert_eq!(table.try_lock(&k, &t2, Shared, NOW).unwrap_err().id, t1.id);
+    let w2 = table.queue(&k, &t2, Shared, NOW);
+    let w3 = table.queue(&k, &t3, Exclusive, NOW);
+    let w4 = table.queue(&k, &t4, Shared, NOW);
     assert_eq!(table.release_all(t1.id), vec![(w2, Turn::Granted)], "the exclusive one in line keeps w4 out");
-    assert!(table.try_lock(&k, &txn(5), Shared).is_err(), "nobody overtakes");
+    assert!(table.try_lock(&k, &txn(5), Shared, NOW).is_err(), "nobody overtakes");
     assert_eq!(table.release(&k, t2.id), vec![(w3, Turn::Granted)]);
     assert_eq!(table.release(&k, t3.id), vec![(w4, Turn::Granted)]);
     assert!(table.release(&k, t4.id).is_empty() && table.is_empty() && table.locks() == 0);
@@ -41,11 +43,11 @@ fn upgrade_goes_first() {
     let mut table = LockTable::default();
     let (t1, t2, t3) = (txn(1), txn(2), txn(3));
     let k = key("k");
-    table.try_lock(&k, &t1, Shared).unwrap();
-    table.try_lock(&k, &t2, Shared).unwrap();
-    let w3 = table.queue(&k, &t3, Exclusive);
-    assert_eq!(table.try_lock(&k, &t1, Exclusive).unwrap_err().id, t2.id);
-    let w1 = table.queue(&k, &t1, Exclusive);
+    table.try_lock(&k, &t1, Shared, NOW).unwrap();
+    table.try_lock(&k, &t2, Shared, NOW).unwrap();
+    let w3 = table.queue(&k, &t3, Exclusive, NOW);
+    assert_eq!(table.try_lock(&k, &t1, Exclusive, NOW).unwrap_err().id, t2.id);
+    let w1 = table.queue(&k, &t1, Exclusive, NOW);
     assert!(table.break_deadlock(w1).is_empty());
     assert_eq!(table.release(&k, t2.id), vec![(w1, Turn::Granted)]);
     assert_eq!(table.release(&k, t1.id), vec![(w3, Turn::Granted)]);
@@ -57,11 +59,11 @@ fn intents_are_met_late_and_free_readers_and_writers() {
     let (t1, t2, t3) = (txn(1), txn(2), txn(3));
     let k = key("k");
     // A new leader's table is empty: t2 takes the lock, then meets t1's intent.
-    table.try_lock(&k, &t2, Exclusive).unwrap();
+    table.try_lock(&k, &t2, Exclusive, NOW).unwrap();
     table.found_intent(&k, &t1);
-    let w2 = table.queue(&k, &t2, Exclusive);
+    let w2 = table.queue(&k, &t2, Exclusive, NOW);
     let reader = table.await_intent(&k, Some(&t3));
-    assert_eq!(table.blocker(w2).map(|(t, intent)| (t.id, intent)), Some((t1.id, true)));
+    assert_eq!(table.blocker(w2).map(|blocker| (blocker.txn.id, blocker.intent)), Some((t1.id, true)));
     assert!(table.release_all(t1.id).is_empty(), "an intent is not freed by the end of the transaction");
     assert_eq!(table.release(&k, t1.id), vec![(reader, Turn::Cleared), (w2, Turn::Granted)]);
     // A lock becomes an intent; keys without a lock are not entered.
@@ -75,13 +77,13 @@ fn the_youngest_breaks_the_circle() {
     let mut table = LockTable::default();
     let (t1, t2, t3) = (txn(1), txn(2), txn(3));
     for (k, t) in [("a", &t1), ("b", &t2), ("c", &t3)] {
-        table.try_lock(&key(k), t, Exclusive).unwrap();
+        table.try_lock(&key(k), t, Exclusive, NOW).unwrap();
     }
-    let w3 = table.queue(&key("a"), &t3, Exclusive);
+    let w3 = table.queue(&key("a"), &t3, Exclusive, NOW);
     assert!(table.break_deadlock(w3).is_empty());
-    let w1 = table.queue(&key("b"), &t1, Exclusive);
+    let w1 = table.queue(&key("b"), &t1, Exclusive, NOW);
     assert!(table.break_deadlock(w1).is_empty());
-    let w2 = table.queue(&key("c"), &t2, Shared);
+    let w2 = table.queue(&key("c"), &t2, Shared, NOW);
     let wakes = table.break_deadlock(w2);
     let circle = vec![t2.id, t3.id, t1.id];
     assert_eq!(wakes, vec![(w3, Turn::Deadlock(circle))]);
@@ -92,12 +94,12 @@ fn the_youngest_breaks_the_circle() {
 fn waiting_behind_a_waiter_counts() {
     let mut table = LockTable::default();
     let (t1, t2, t3) = (txn(1), txn(2), txn(3));
-    table.try_lock(&key("a"), &t1, Shared).unwrap();
-    table.try_lock(&key("b"), &t3, Exclusive).unwrap();
-    table.queue(&key("a"), &t2, Exclusive);
-    let behind = table.queue(&key("a"), &t3, Shared);
+    table.try_lock(&key("a"), &t1, Shared, NOW).unwrap();
+    table.try_lock(&key("b"), &t3, Exclusive, NOW).unwrap();
+    table.queue(&key("a"), &t2, Exclusive, NOW);
+    let behind = table.queue(&key("a"), &t3, Shared, NOW);
     assert!(table.break_deadlock(behind).is_empty());
-    let closing = table.queue(&key("b"), &t2, Exclusive);
+    let closing = table.queue(&key("b"), &t2, Exclusive, NOW);
     let wakes = table.break_deadlock(closing);
     assert_eq!(wakes.first().map(|(id, _)| *id), Some(behind), "t3 is the youngest");
 }
@@ -107,14 +109,14 @@ fn split_takes_locks_along_and_turns_waiters_away() {
     let mut table = LockTable::default();
     let (t1, t2) = (txn(1), txn(2));
     for k in ["a", "m", "z"] {
-        table.try_lock(&key(k), &t1, Exclusive).unwrap();
+        table.try_lock(&key(k), &t1, Exclusive, NOW).unwrap();
     }
-    let stays = table.queue(&key("a"), &t2, Exclusive);
-    let goes = table.queue(&key("m"), &t2, Exclusive);
+    let stays = table.queue(&key("a"), &t2, Exclusive, NOW);
+    let goes = table.queue(&key("m"), &t2, Exclusive, NOW);
     let (mut right, moved) = table.split_off(&key("m"));
     assert_eq!((moved, table.locks(), right.locks()), (vec![goes], 1, 2));
     assert_eq!(table.release_all(t1.id), vec![(stays, Turn::Granted)]);
-    assert!(right.try_lock(&key("z"), &t2, Shared).is_err());
+    assert!(right.try_lock(&key("z"), &t2, Shared, NOW).is_err());
     assert!(right.release_all(t1.id).is_empty() && right.is_empty());
 }
 
@@ -122,9 +124,9 @@ fn split_takes_locks_along_and_turns_waiters_away() {
 fn ending_a_transaction_turns_its_waiters_away() {
     let mut table = LockTable::default();
     let (t1, t2, t3) = (txn(1), txn(2), txn(3));
-    table.try_lock(&key("a"), &t1, Shared).unwrap();
-    let w2 = table.queue(&key("a"), &t2, Exclusive);
-    let w3 = table.queue(&key("a"), &t3, Shared);
+    table.try_lock(&key("a"), &t1, Shared, NOW).unwrap();
+    let w2 = table.queue(&key("a"), &t2, Exclusive, NOW);
+    let w3 = table.queue(&key("a"), &t3, Shared, NOW);
     assert_eq!(table.release_all(t2.id), vec![(w3, Turn::Granted), (w2, Turn::Ended)]);
     assert_eq!(table.waiters(), 0);
 }
@@ -139,8 +141,8 @@ proptest::proptest! {
             let mode = if what % 2 == 0 { Shared } else { Exclusive };
             match what {
                 0..=4 => {
-                    if table.try_lock(&k, &t, mode).is_err() {
-                        let id = table.queue(&k, &t, mode);
+                    if table.try_lock(&k, &t, mode, NOW).is_err() {
+                        let id = table.queue(&k, &t, mode, NOW);
                         table.break_deadlock(id);
                     }
                 }
