@@ -64,7 +64,7 @@ impl Session {
     async fn run_text(&mut self, raw: &Bytes, io: &mut Io) -> Result<(), SqlError> {
         let sql: Arc<str> = Arc::from(utf8(raw)?);
         self.check_length(&sql)?;
-        if let Some(planned) = self.plans.get(&sql).cloned() {
+        if let Some(planned) = self.known_text(&sql) {
             let step = Step { planned, params: Arc::new([]), formats: Arc::new([]), describe: true };
             return self.run_step(step, io).await;
         }
@@ -137,9 +137,23 @@ impl Session {
         self.run_step(step, io).await
     }
 
+    /// The plan of the same text, if its tables are what they were.
+    fn known_text(&mut self, sql: &Arc<str>) -> Option<Arc<Planned>> {
+        let planned = self.plans.get(sql)?.clone();
+        let fresh = self.snapshot().still_has(&planned.tables);
+        if !fresh {
+            self.plans.remove(sql);
+        }
+        fresh.then_some(planned)
+    }
+
     /// The plan of a text that differed in its literals, with the literals of this one.
-    fn known_shape(&self, shape: &Normalized) -> Option<Step> {
+    fn known_shape(&mut self, shape: &Normalized) -> Option<Step> {
         let planned = self.shapes.get(&shape.key)?.clone()?;
+        if !self.snapshot().still_has(&planned.tables) {
+            self.shapes.remove(&shape.key);
+            return None;
+        }
         let mut params = Vec::with_capacity(shape.literals.len());
         for (literal, ty) in shape.literals.iter().zip(&planned.params) {
             // What cannot be read goes the ordinary way, which finds the words for it.

@@ -334,6 +334,21 @@ async fn what_could_be_misread_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_is_planned_anew_when_its_tables_have_changed() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key, a text); insert into t values (1, 'x')").await;
+    for sql in ["select * from t", "select * from t where id = 1"] {
+        assert_eq!(rows(&c, sql).await[0].len(), 2);
+        run(&c, "alter table t add column b int").await;
+        assert_eq!(rows(&c, sql).await[0].len(), 3);
+        run(&c, "drop table t; create table t (id int primary key, a int); insert into t values (1, 1)")
+            .await;
+        assert_eq!(one(&c, "select a + 1 from t").await, "2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn big_results_stream() {
     let node = Node::start().await;
     let c = node.connect().await;
