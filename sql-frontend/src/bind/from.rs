@@ -5,7 +5,7 @@ use super::call::function_name;
 use super::catalog::Relation;
 use super::datatype::fold;
 use super::position::At;
-use super::scope::{NsColumn, NsItem};
+use super::scope::{NsColumn, NsItem, seen_name};
 use super::select::{Rel, RelColumn, Unknowns};
 use crate::catalog::{TableDescriptor, virtuals};
 use crate::error::{SqlError, SqlState};
@@ -234,7 +234,7 @@ impl Binder<'_> {
             .columns
             .iter()
             .map(|c| NsColumn {
-                name: c.name.clone(),
+                name: seen_name(table, c),
                 column: Column::new(Some(reference.clone()), c.name.clone()),
                 ty: c.ty,
                 typmod: c.typmod,

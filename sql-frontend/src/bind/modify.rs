@@ -5,7 +5,7 @@ use super::catalog::Relation;
 use super::datatype::fold;
 use super::dml::ReturningClause;
 use super::position::At;
-use super::scope::{Clause, Level, NsColumn, NsItem};
+use super::scope::{Clause, Level, NsColumn, NsItem, seen_name};
 use super::select::{Rel, RelColumn};
 use super::typed::{Typed, field};
 use super::{Binder, BoundQuery, OutColumn, Positions};
@@ -35,7 +35,7 @@ impl RowInput {
             .columns
             .iter()
             .map(|c| NsColumn {
-                name: c.name.clone(),
+                name: seen_name(table, c),
                 column: Column::new(reference.clone(), c.name.clone()),
                 ty: c.ty,
                 typmod: c.typmod,

@@ -4,7 +4,7 @@ use super::datatype::fold;
 use super::set_function::SetCall;
 use super::typed::{Typed, placeholder};
 use super::{Binder, position::At};
-use crate::catalog::descriptor::TableDescriptor;
+use crate::catalog::{ColumnDescriptor, TableDescriptor};
 use crate::error::{SqlError, SqlState};
 use crate::exec::apply::ApplyKind;
 use crate::types::PgType;
@@ -23,6 +23,11 @@ pub(crate) struct NsColumn {
     pub origin: Option<(u64, u32)>,
     /// Found by name, but not part of `*`.
     pub hidden: bool,
+}
+
+/// The name by which statements find a column: none that can be written, while it is being added or dropped.
+pub(crate) fn seen_name(table: &TableDescriptor, column: &ColumnDescriptor) -> String {
+    if table.is_withheld(column) { "\0".into() } else { column.name.clone() }
 }
 
 /// A relation in `FROM`, or the merged columns of a join.

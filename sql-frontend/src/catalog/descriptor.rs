@@ -49,7 +49,8 @@ pub struct ColumnDescriptor {
     /// SQL text.
     #[n(4)]
     pub default: Option<String>,
-    /// The row id of a table without a declared primary key; `*` leaves it out.
+    /// `*` leaves it out. The row id of a table without a declared primary key; any other one is on its way in or out
+    /// ([`TableDescriptor::is_withheld`]).
     #[n(5)]
     pub hidden: bool,
     /// The sequence owned by a `serial` column, or that numbers the rows of a hidden one.
@@ -62,6 +63,10 @@ pub struct ColumnDescriptor {
     /// Type modifier as in `pg_attribute.atttypmod`: −1 for none.
     #[n(8)]
     pub typmod: i32,
+    /// Is being dropped, but still there: what is `NOT NULL` stays so for writers, and readers may find it NULL.
+    #[n(9)]
+    #[cbor(default)]
+    pub leaving: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -120,6 +125,10 @@ pub struct CheckConstraint {
     /// SQL text of the condition.
     #[n(1)]
     pub condition: String,
+    /// Goes with a column: rows that meet it must go on to do so, and rows that do not are possible.
+    #[n(2)]
+    #[cbor(default)]
+    pub leaving: bool,
 }
 
 /// A sequence. Its counter lives under a key of its own, so that taking numbers does not change the catalog.
@@ -151,6 +160,18 @@ impl TableDescriptor {
 
     pub fn column_named(&self, name: &str) -> Option<&ColumnDescriptor> {
         self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// A column that statements do not see, because it is being added or dropped. Writers keep its values.
+    pub fn is_withheld(&self, column: &ColumnDescriptor) -> bool {
+        column.hidden && !self.is_primary_key(column.id)
+    }
+
+    /// Whether a schema change is under way that goes in steps.
+    pub fn is_changing(&self) -> bool {
+        self.state == TableState::Rewriting
+            || self.indexes.iter().any(|index| index.state != IndexState::Public)
+            || self.columns.iter().any(|column| column.leaving || self.is_withheld(column))
     }
 
     /// Position of a column in `columns`, which is also its position in a row of this table.

@@ -1,16 +1,13 @@
 //! `ALTER TABLE`.
 
-use super::{AfterCommit, Change, create_index, create_table, drop, rewrite};
+use super::{AfterCommit, Change, add_column, create_index, create_table, drop, drop_column, rewrite};
 use crate::{
     catalog::{TableDescriptor, store},
     error::{SqlError, SqlState},
-    row::value::encode_missing,
     session::{names::Names, parse::fold, run::Outcome},
-    types::Datum,
 };
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, RenameTableNameKind,
-    TableConstraint,
+    AlterColumnOperation, AlterTable, AlterTableOperation, DropBehavior, RenameTableNameKind, TableConstraint,
 };
 
 pub async fn run(change: &mut Change, alter: &AlterTable) -> Result<Outcome, SqlError> {
@@ -46,7 +43,15 @@ async fn one(
             add_constraint(change, table, constraint).await
         }
         AlterTableOperation::AddColumn { if_not_exists, column_def, column_position: None, .. } => {
-            add_column(change, table, column_def, *if_not_exists).await
+            add_column::run(change, table, column_def, *if_not_exists).await
+        }
+        AlterTableOperation::DropColumn { column_names, if_exists, drop_behavior, .. } => {
+            let [name] = column_names.as_slice() else {
+                return Err(SqlError::unsupported("dropping several columns at once")
+                    .hint("Write one ALTER TABLE for each."));
+            };
+            let cascade = matches!(drop_behavior, Some(DropBehavior::Cascade));
+            drop_column::run(change, table, &fold(name), *if_exists, cascade).await
         }
         AlterTableOperation::DropConstraint { if_exists, name, .. } => {
             drop_constraint(change, table, &fold(name), *if_exists).await
@@ -73,7 +78,7 @@ async fn one(
 }
 
 /// A change of the descriptor alone, harmless to those who still use the one before.
-async fn replace(change: &mut Change, table: TableDescriptor) -> Result<(), SqlError> {
+pub async fn replace(change: &mut Change, table: TableDescriptor) -> Result<(), SqlError> {
     store::raise_generation(&change.txn).await?;
     change.put_table(table);
     change.after_commit.push(AfterCommit::Settle);
@@ -136,89 +141,6 @@ async fn add_primary_key(
     }
     target.primary.columns = columns;
     rewrite::start(change, table, target, false).await
-}
-
-/// Two steps: hidden first, so that every writer keeps its values, then for all to see.
-async fn add_column(
-    change: &mut Change,
-    mut table: TableDescriptor,
-    def: &ColumnDef,
-    if_not_exists: bool,
-) -> Result<(), SqlError> {
-    let name = fold(&def.name);
-    if table.column_named(&name).is_some() {
-        if if_not_exists {
-            change.notice(
-                SqlState::DUPLICATE_COLUMN,
-                format!("column \"{name}\" of relation \"{}\" already exists, skipping", table.name),
-            );
-            return Ok(());
-        }
-        return Err(SqlError::new(
-            SqlState::DUPLICATE_COLUMN,
-            format!("column \"{name}\" of relation \"{}\" already exists", table.name),
-        ));
-    }
-    let mut column = create_table::plain_column(&table, def)?;
-    for option in &def.options {
-        match &option.option {
-            ColumnOption::Null | ColumnOption::NotNull => {}
-            ColumnOption::Default(expr) => {
-                column.default = create_table::default_text(change, expr, column.ty, column.typmod)?;
-                let program = create_table::bind_constant(change, expr, column.ty, column.typmod)?;
-                let value = program.evaluate(&[], &[], &change.ctx)?.pop().unwrap_or(Datum::Null);
-                if !value.is_null() {
-                    // Volatile defaults would have to differ from row to row.
-                    let again = program.evaluate(&[], &[], &change.ctx)?.pop().unwrap_or(Datum::Null);
-                    if again != value {
-                        return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
-                    }
-                    column.missing = Some(encode_missing(&value));
-                }
-            }
-            ColumnOption::ForeignKey(_) => return Err(create_table::no_foreign_keys()),
-            other => {
-                return Err(SqlError::unsupported(format!("ADD COLUMN with {other}"))
-                    .hint("Add the column first, and then an index or constraint."));
-            }
-        }
-    }
-    if !column.nullable && column.missing.is_none() {
-        return Err(SqlError::new(
-            SqlState::NOT_NULL_VIOLATION,
-            format!("column \"{name}\" of relation \"{}\" contains null values", table.name),
-        )
-        .hint("A column that is NOT NULL is added with a default."));
-    }
-    let id = column.id;
-    table.next_column_id += 1;
-    if change.is_new(table.id)? {
-        table.columns.push(column);
-        return replace(change, table).await;
-    }
-    change.alone("ALTER TABLE … ADD COLUMN")?;
-    column.hidden = true;
-    table.columns.push(column);
-    let table_id = table.id;
-    store::raise_generation(&change.txn).await?;
-    change.put_table(table);
-    let shared = change.shared()?;
-    create_index::commit_step(change, &shared).await?;
-    shared.catalog.settle().await?;
-    super::job::transact(&shared, |txn| async move {
-        if let Some(mut table) = store::lock_table(&txn, table_id).await? {
-            for column in table.columns.iter_mut().filter(|c| c.id == id) {
-                column.hidden = false;
-            }
-            table.version += 1;
-            store::put_table(&txn, &table);
-            store::raise_generation(&txn).await?;
-        }
-        Ok(())
-    })
-    .await?;
-    shared.catalog.refresh().await?;
-    shared.catalog.settle().await
 }
 
 async fn drop_constraint(

@@ -81,24 +81,7 @@ pub async fn add(
     let shared = change.shared()?;
     let job =
         job::create(&shared, &change.txn, job::Kind::CreateIndex { table: table_id, index: id }).await?;
-    commit_and_run(change, &shared, job).await
-}
-
-/// Commits the statement's transaction, which holds nothing else, and carries the job out before the client is answered.
-pub async fn commit_and_run(change: &mut Change, shared: &Arc<Shared>, job: u64) -> Result<(), SqlError> {
-    commit_step(change, shared).await?;
-    job::run(shared, job).await
-}
-
-/// Commits what the statement has written so far. What follows goes in transactions of its own; the session gets a new
-/// one, in which nothing has happened.
-pub async fn commit_step(change: &mut Change, shared: &Arc<Shared>) -> Result<(), SqlError> {
-    change.txn.set_commit_before(shared.cluster.schema().borrow().until);
-    change.txn.commit().await.map_err(from_txn)?;
-    change.txn = shared.coordinator.begin(Default::default());
-    change.committed = true;
-    change.overlay = None;
-    shared.catalog.refresh().await.map(drop)
+    change.commit_and_run(&shared, job).await
 }
 
 /// In one go, inside the transaction that made the table.
@@ -178,7 +161,7 @@ pub async fn carry_out(shared: &Arc<Shared>, id: u64, table: u64, index: u32) ->
     };
     if now == IndexState::DeleteOnly {
         shared.catalog.settle().await?;
-        set_state(shared, table, index, IndexState::WriteOnly, None).await?;
+        set_state(shared, id, table, index, IndexState::WriteOnly, false).await?;
     }
     if now != IndexState::Public {
         shared.catalog.settle().await?;
@@ -195,19 +178,20 @@ pub async fn carry_out(shared: &Arc<Shared>, id: u64, table: u64, index: u32) ->
             return Err(error);
         }
     }
-    set_state(shared, table, index, IndexState::Public, Some(id)).await?;
+    set_state(shared, id, table, index, IndexState::Public, true).await?;
     shared.catalog.settle().await
 }
 
-/// Writes the index's state, finishing the job with it if told to, and takes it over on this node.
+/// Writes the index's state as a step of the job, finishing that with it if told to, and takes it over on this node.
 pub async fn set_state(
     shared: &Arc<Shared>,
+    id: u64,
     table: u64,
     index: u32,
     state: IndexState,
-    finish: Option<u64>,
+    finish: bool,
 ) -> Result<(), SqlError> {
-    job::transact(shared, |txn| async move {
+    job::step(shared, id, |txn| async move {
         if let Some(mut descriptor) = store::lock_table(&txn, table).await? {
             for found in descriptor.indexes.iter_mut().filter(|i| i.id == index) {
                 found.state = state;
@@ -216,10 +200,7 @@ pub async fn set_state(
             store::put_table(&txn, &descriptor);
             store::raise_generation(&txn).await?;
         }
-        match finish {
-            Some(id) => job::finish(&txn, id).await,
-            None => Ok(()),
-        }
+        if finish { job::finish(&txn, id).await } else { Ok(()) }
     })
     .await?;
     shared.catalog.refresh().await.map(drop)

@@ -135,7 +135,7 @@ fn serial_type(ty: &DataType) -> Option<PgType> {
     }
 }
 
-fn is_serial(column: &ast::ColumnDef) -> bool {
+pub fn is_serial(column: &ast::ColumnDef) -> bool {
     serial_type(&column.data_type).is_some()
         || column.options.iter().any(|o| matches!(o.option, ColumnOption::Generated { .. }))
 }
@@ -281,6 +281,7 @@ pub fn plain_column(table: &TableDescriptor, def: &ast::ColumnDef) -> Result<Col
         sequence: None,
         missing: None,
         typmod,
+        leaving: false,
     })
 }
 
@@ -511,6 +512,7 @@ fn row_id_column(table: &TableDescriptor, id: u32) -> ColumnDescriptor {
         sequence: None,
         missing: None,
         typmod: -1,
+        leaving: false,
     }
 }
 
@@ -560,7 +562,7 @@ pub fn new_check(
         n += 1;
         chosen = format!("{base}{n}");
     }
-    Ok(CheckConstraint { name: chosen, condition: expr.to_string() })
+    Ok(CheckConstraint { name: chosen, condition: expr.to_string(), leaving: false })
 }
 
 /// `CREATE SCHEMA`.

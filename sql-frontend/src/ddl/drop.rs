@@ -115,7 +115,7 @@ async fn remove_table(change: &mut Change, table: &TableDescriptor) -> Result<()
     Ok(())
 }
 
-async fn remove_sequence(change: &mut Change, sequence: &SequenceDescriptor) -> Result<(), SqlError> {
+pub async fn remove_sequence(change: &mut Change, sequence: &SequenceDescriptor) -> Result<(), SqlError> {
     store::free_name(&change.txn, &sequence.schema, &sequence.name).await?;
     store::delete_sequence(&change.txn, sequence.id).await?;
     change.after_commit.push(AfterCommit::ForgetSequence(sequence.id));
@@ -245,7 +245,7 @@ pub async fn remove_index(change: &mut Change, table: &TableDescriptor, index: u
     let id = newest.id;
     change.put_table(newest);
     let job = job::create(&shared, &change.txn, job::Kind::DropIndex { table: id, index }).await?;
-    create_index::commit_and_run(change, &shared, job).await
+    change.commit_and_run(&shared, job).await
 }
 
 /// The job: write-only, delete-only, gone; then its entries.
@@ -259,14 +259,14 @@ pub async fn carry_out_index(shared: &Arc<Shared>, id: u64, table: u64, index: u
     }
     if let Some(found) = found {
         if found.state == IndexState::Public {
-            create_index::set_state(shared, table, index, IndexState::WriteOnly, None).await?;
+            create_index::set_state(shared, id, table, index, IndexState::WriteOnly, false).await?;
         }
         if found.state != IndexState::DeleteOnly {
             shared.catalog.settle().await?;
-            create_index::set_state(shared, table, index, IndexState::DeleteOnly, None).await?;
+            create_index::set_state(shared, id, table, index, IndexState::DeleteOnly, false).await?;
         }
         shared.catalog.settle().await?;
-        job::transact(shared, |txn| async move {
+        job::step(shared, id, |txn| async move {
             if let Some(mut descriptor) = store::lock_table(&txn, table).await? {
                 if let Some(at) = descriptor.indexes.iter().position(|i| i.id == index) {
                     let removed = descriptor.indexes.remove(at);

@@ -4,7 +4,7 @@
 //! another one finds the lease expired, takes the job over and goes on from what the descriptors say. Every step may
 //! be repeated.
 
-use super::{create_index, drop, rewrite};
+use super::{add_column, create_index, drop, drop_column, rewrite};
 use crate::{
     catalog::{TableDescriptor, keys, store::exclusive},
     error::{SqlError, SqlState},
@@ -73,6 +73,22 @@ pub enum Kind {
         #[n(1)]
         indexes: Vec<u32>,
     },
+    /// Show a column that all writers keep.
+    #[n(4)]
+    AddColumn {
+        #[n(0)]
+        table: u64,
+        #[n(1)]
+        column: u32,
+    },
+    /// Bring a column, and what rests on it, from wherever it is to nothing.
+    #[n(5)]
+    DropColumn {
+        #[n(0)]
+        table: u64,
+        #[n(1)]
+        column: u32,
+    },
 }
 
 impl Kind {
@@ -86,6 +102,8 @@ impl Kind {
                 format!("remove the rows of table {table}")
             }
             Kind::Remove { table, indexes } => format!("remove indexes {indexes:?} of table {table}"),
+            Kind::AddColumn { table, column } => format!("add column {column} of table {table}"),
+            Kind::DropColumn { table, column } => format!("drop column {column} of table {table}"),
         }
     }
 }
@@ -110,6 +128,37 @@ pub async fn finish(txn: &Txn, id: u64) -> Result<(), SqlError> {
     txn.get(&key, exclusive()).await.map_err(from_txn)?;
     txn.delete(key);
     Ok(())
+}
+
+/// One step of a job of ours: `body` in transactions until one commits, unless the job is not ours, or over (`None`). Without
+/// this, an owner that was away for long would repeat a step that others have gone beyond.
+pub async fn step<T, F, Fut>(shared: &Shared, id: u64, body: F) -> Result<Option<T>, SqlError>
+where
+    F: Fn(Txn) -> Fut,
+    Fut: Future<Output = Result<T, SqlError>>,
+{
+    let (node, body) = (shared.env.node(), &body);
+    transact(shared, |txn| async move {
+        let Some(job) = lock(&txn, id).await? else { return Ok(None) };
+        if job.owner != node {
+            return Err(taken_over());
+        }
+        body(txn).await.map(Some)
+    })
+    .await
+}
+
+fn taken_over() -> SqlError {
+    SqlError::internal("the schema job was taken over by another node")
+}
+
+async fn lock(txn: &Txn, id: u64) -> Result<Option<Job>, SqlError> {
+    let raw = txn.get(&keys::job(id), exclusive()).await.map_err(from_txn)?;
+    raw.map(|raw| decode(id, &raw)).transpose()
+}
+
+fn decode(id: u64, raw: &[u8]) -> Result<Job, SqlError> {
+    rpc::decode(raw).map_err(|e| SqlError::internal(format!("malformed job {id}: {e}")))
 }
 
 /// Runs `body` in transactions until one commits.
@@ -151,11 +200,10 @@ where
     }
 }
 
-async fn read(shared: &Shared, id: u64) -> Result<Option<Job>, SqlError> {
+pub async fn read(shared: &Shared, id: u64) -> Result<Option<Job>, SqlError> {
     transact(shared, |txn| async move {
         let raw = txn.get(&keys::job(id), None).await.map_err(from_txn)?;
-        raw.map(|raw| rpc::decode(&raw).map_err(|e| SqlError::internal(format!("malformed job {id}: {e}"))))
-            .transpose()
+        raw.map(|raw| decode(id, &raw)).transpose()
     })
     .await
 }
@@ -207,10 +255,7 @@ async fn adopt(shared: &Arc<Shared>) -> Result<(), SqlError> {
 async fn claim(shared: &Shared, id: u64) -> Result<bool, SqlError> {
     let (node, now) = (shared.env.node(), shared.env.clock().physical());
     transact(shared, |txn| async move {
-        let raw = txn.get(&keys::job(id), exclusive()).await.map_err(from_txn)?;
-        let Some(raw) = raw else { return Ok(false) };
-        let mut job: Job =
-            rpc::decode(&raw).map_err(|e| SqlError::internal(format!("malformed job {id}: {e}")))?;
+        let Some(mut job) = lock(&txn, id).await? else { return Ok(false) };
         if job.owner != node && job.lease_until >= now {
             return Ok(false);
         }
@@ -225,25 +270,27 @@ async fn claim(shared: &Shared, id: u64) -> Result<bool, SqlError> {
 /// Runs a job of ours in the background.
 pub fn spawn(shared: &Arc<Shared>, id: u64) {
     let running = shared.clone();
-    shared
-        .env
-        .spawn("sql.job", async move {
-            if let Err(error) = run(&running, id).await {
-                tracing::warn!(job = id, %error, "a schema job failed; it will be taken up again");
-            }
-        })
-        .detach();
+    shared.env.spawn("sql.job", async move { run(&running, id).await.unwrap_or_default() }).detach();
+}
+
+/// Runs a job of ours for as long as it goes; whoever finds it abandoned goes on from there.
+pub async fn run(shared: &Arc<Shared>, id: u64) -> Result<(), SqlError> {
+    let result = keep_and_carry_out(shared, id).await;
+    if let Err(error) = &result {
+        tracing::warn!(job = id, %error, "a schema job stopped; it will be taken up again if it is not over");
+    }
+    result
 }
 
 /// Carries a job of ours out, keeping its lease.
-pub async fn run(shared: &Arc<Shared>, id: u64) -> Result<(), SqlError> {
+async fn keep_and_carry_out(shared: &Arc<Shared>, id: u64) -> Result<(), SqlError> {
     let Some(job) = read(shared, id).await? else { return Ok(()) };
     let keep = async {
         loop {
             shared.env.sleep(LEASE / 4).await;
             match claim(shared, id).await {
                 Ok(true) => {}
-                Ok(false) => return SqlError::internal("the schema job was taken over by another node"),
+                Ok(false) => return taken_over(),
                 Err(error) => tracing::debug!(job = id, %error, "the lease of a schema job was not renewed"),
             }
         }
@@ -264,5 +311,7 @@ async fn carry_out(shared: &Arc<Shared>, job: Job) -> Result<(), SqlError> {
             rewrite::carry_out(shared, job.id, table, *target, truncate).await
         }
         Kind::Remove { table, indexes } => drop::carry_out_removal(shared, job.id, table, &indexes).await,
+        Kind::AddColumn { table, column } => add_column::carry_out(shared, job.id, table, column).await,
+        Kind::DropColumn { table, column } => drop_column::carry_out(shared, job.id, table, column).await,
     }
 }

@@ -5,17 +5,20 @@
 //! exist. What others could stumble over goes in steps, each of them used by all nodes before the next (F1's schema
 //! change), as a [`job`] that survives its node.
 
+mod add_column;
 mod alter;
 mod create_index;
 mod create_table;
 mod drop;
+mod drop_column;
+mod first_step;
 pub mod job;
 mod rewrite;
 pub mod shards;
 mod truncate;
 
 use crate::{
-    catalog::{IndexState, Snapshot, TableDescriptor, TableState, store},
+    catalog::{Snapshot, TableDescriptor, TableState, store},
     error::{SqlError, SqlState},
     exec::ExecContext,
     server::Shared,
@@ -134,9 +137,7 @@ impl Change {
         let deadline = shared.env.boottime() + OTHERS;
         loop {
             let table = self.view()?.names.within(self.now().clone()).table(name)?;
-            let busy = table.state == TableState::Rewriting
-                || table.indexes.iter().any(|index| index.state != IndexState::Public);
-            if !busy {
+            if !table.is_changing() {
                 return Ok(table);
             }
             if self.shared_tx || shared.env.boottime() > deadline {

@@ -6,7 +6,7 @@
 //!
 //! Whoever takes the job over begins again with the second step: writing the same entries once more is harmless.
 
-use super::{Change, create_index, job};
+use super::{Change, job};
 use crate::{
     catalog::{TableDescriptor, TableState, store},
     error::{SqlError, SqlState},
@@ -51,7 +51,7 @@ pub async fn start(
     change.put_table(table);
     let kind = job::Kind::Rewrite { table: id, target: Box::new(target), truncate };
     let job = job::create(&shared, &change.txn, kind).await?;
-    create_index::commit_and_run(change, &shared, job).await
+    change.commit_and_run(&shared, job).await
 }
 
 /// The job.

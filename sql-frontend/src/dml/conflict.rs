@@ -1,12 +1,9 @@
 //! `ON CONFLICT`: rows one after the other, each against the rows that are there and those that this statement has written.
 
-use super::{
-    Change, Row, Writer,
-    write::{Checks, index_by_id},
-};
+use super::{Change, Checks, Row, Writer, write::index_by_id};
 use crate::{
     bind::{BoundConflict, ConflictAction},
-    catalog::TableDescriptor,
+    catalog::{IndexState, TableDescriptor},
     error::{SqlError, SqlState},
     exec::program::Compiled,
     row::{RowDecoder, index_entry, primary_key, row_key_of_entry},
@@ -76,7 +73,12 @@ impl<'a> Resolver<'a> {
         let arbiters: Vec<u32> = match &self.bound.arbiters {
             Some(arbiters) => arbiters.clone(),
             None => std::iter::once(&self.table.primary)
-                .chain(self.table.indexes.iter().filter(|index| index.unique))
+                .chain(
+                    self.table
+                        .indexes
+                        .iter()
+                        .filter(|index| index.unique && index.state != IndexState::DeleteOnly),
+                )
                 .map(|index| index.id)
                 .collect(),
         };
@@ -136,7 +138,7 @@ impl<'a> Resolver<'a> {
         for (&at, value) in assigned.iter().zip(values.row(&input)?) {
             new[at] = value;
         }
-        self.writer.check(self.table, checks, &[&new])?;
+        self.writer.check(self.table, checks, Some(&[&existing]), &[&new])?;
         self.written.insert(primary_key(self.table, &new)?);
         let change = Change { old: Some(existing), new: Some(new) };
         self.writer.apply(self.table, std::slice::from_ref(&change)).await?;

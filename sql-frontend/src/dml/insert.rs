@@ -44,7 +44,7 @@ pub async fn run(
 struct Target<'a> {
     writer: &'a Writer,
     insert: &'a BoundInsert,
-    checks: super::write::Checks,
+    checks: super::Checks,
     conflict: Option<conflict::Resolver<'a>>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Target<'a> {
             self.writer.fill_row_id(table, row);
         }
         let all: Vec<&Row> = rows.iter().collect();
-        self.writer.check(table, &self.checks, &all)?;
+        self.writer.check(table, &self.checks, None, &all)?;
         let written = match &mut self.conflict {
             Some(resolver) => resolver.write(rows, &self.checks).await?,
             None => {

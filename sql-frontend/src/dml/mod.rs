@@ -1,6 +1,7 @@
 //! Changing rows: `INSERT`, `UPDATE`, `DELETE`, `COPY FROM`. Where the rows come from and what is computed from them is bound
 //! in [`crate::bind`]; here they are checked, encoded and written, with their index entries.
 
+mod checks;
 pub mod conflict;
 pub mod copy;
 pub mod delete;
@@ -9,8 +10,9 @@ pub mod update;
 mod violation;
 mod write;
 
+pub use checks::Checks;
 pub use violation::{not_null_violation, unique_violation};
-pub use write::{Change, Checks, Writer};
+pub use write::{Change, Writer};
 
 use crate::{
     bind::ReturningClause,

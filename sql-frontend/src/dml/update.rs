@@ -39,7 +39,7 @@ pub async fn run(
 pub async fn write(
     writer: &Writer,
     update: &BoundUpdate,
-    checks: &super::write::Checks,
+    checks: &super::Checks,
     rows: Vec<Row>,
     returning: &mut Returning,
 ) -> Result<u64, SqlError> {
@@ -56,8 +56,9 @@ pub async fn write(
         changes.push(Change { old: Some(row), new: Some(new) });
         extras.push(extra);
     }
+    let old_rows: Vec<&Row> = changes.iter().filter_map(|change| change.old.as_ref()).collect();
     let new_rows: Vec<&Row> = changes.iter().filter_map(|change| change.new.as_ref()).collect();
-    writer.check(&update.table, checks, &new_rows)?;
+    writer.check(&update.table, checks, Some(&old_rows), &new_rows)?;
     writer.apply(&update.table, &changes).await?;
     let count = changes.len() as u64;
     if update.returning.is_some() {

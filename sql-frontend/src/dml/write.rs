@@ -1,18 +1,13 @@
 //! Rows and index entries into the transaction's buffer, after their keys were locked and checked.
 
-use super::{
-    Row,
-    violation::{check_violation, not_null_violation, unique_violation},
-};
+use super::{Row, violation::unique_violation};
 use crate::{
-    bind::{BindContext, bind_expr_over_table},
     catalog::{IndexDescriptor, IndexState, TableDescriptor},
     error::{SqlError, SqlState},
-    exec::{ExecContext, program::Compiled},
+    exec::ExecContext,
     row::{IndexEntry, index_entry, primary_key, row_value},
     server::Shared,
-    session::{errors::from_txn, kv::write_lock, parse::parse_expression, view::SessionView},
-    types::{Datum, PgType},
+    session::{errors::from_txn, kv::write_lock},
 };
 use quorate_proto::{Key, Value};
 use quorate_txn::Txn;
@@ -32,9 +27,6 @@ pub struct Writer {
     pub lock_timeout: Duration,
 }
 
-/// The `CHECK` conditions of a table, ready to run.
-pub struct Checks(Vec<(String, Compiled)>);
-
 impl Writer {
     pub fn new(shared: Arc<Shared>, txn: Txn, ctx: ExecContext, lock_timeout: Duration) -> Self {
         Writer { shared, txn, ctx, lock_timeout }
@@ -46,44 +38,6 @@ impl Writer {
             return Ok(Vec::new());
         }
         self.txn.get_many(keys, write_lock(self.lock_timeout)).await.map_err(from_txn)
-    }
-
-    /// Compiles the table's conditions, once a statement.
-    pub fn checks(&self, table: &Arc<TableDescriptor>) -> Result<Checks, SqlError> {
-        let mut all = Vec::new();
-        for check in &table.checks {
-            let view = SessionView::of(&self.ctx)?;
-            let ctx = BindContext {
-                catalog: &view.names,
-                sql: &check.condition,
-                engine: &self.ctx.engine,
-                zone: self.ctx.session.timezone.clone(),
-                param_types: &[],
-            };
-            let expr = parse_expression(&check.condition)?;
-            let program = bind_expr_over_table(&ctx, Some(table), &expr, PgType::Bool, -1)?;
-            all.push((check.name.clone(), program.compile(&[], &self.ctx)?));
-        }
-        Ok(Checks(all))
-    }
-
-    /// 23502 and 23514.
-    pub fn check(&self, table: &TableDescriptor, checks: &Checks, rows: &[&Row]) -> Result<(), SqlError> {
-        for row in rows {
-            for (column, value) in table.columns.iter().zip(row.iter()) {
-                if value.is_null() && !column.nullable {
-                    return Err(not_null_violation(table, column, row));
-                }
-            }
-        }
-        for (name, compiled) in &checks.0 {
-            for (row, result) in rows.iter().zip(compiled.rows(rows)?) {
-                if result.first() == Some(&Datum::Bool(false)) {
-                    return Err(check_violation(table, name, row));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Writes changes of rows whose old keys are locked already. New keys are locked and must be free: 23505.

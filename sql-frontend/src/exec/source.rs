@@ -19,8 +19,11 @@ pub struct StoredTable {
 
 impl StoredTable {
     pub fn new(table: Arc<TableDescriptor>, lock: Option<LockRequest>) -> Self {
-        let fields: Vec<Field> =
-            table.columns.iter().map(|c| Field::new(&c.name, c.ty.arrow(), c.nullable)).collect();
+        let fields: Vec<Field> = table
+            .columns
+            .iter()
+            .map(|c| Field::new(&c.name, c.ty.arrow(), c.nullable || c.leaving))
+            .collect();
         StoredTable { schema: Arc::new(Schema::new(fields)), table, lock }
     }
 }

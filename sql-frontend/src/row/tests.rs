@@ -88,6 +88,7 @@ fn column(id: u32, name: &str, ty: PgType) -> ColumnDescriptor {
         sequence: None,
         missing: None,
         typmod: -1,
+        leaving: false,
     }
 }
 

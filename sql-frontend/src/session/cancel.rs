@@ -22,6 +22,8 @@ const SESSION_BITS: u32 = 20;
 pub struct Cancel {
     requested: AtomicBool,
     notify: Notify,
+    /// What goes on when the statement stops.
+    behind: Mutex<Option<String>>,
 }
 
 impl Cancel {
@@ -33,6 +35,12 @@ impl Cancel {
     /// Forgets requests that came while nothing ran.
     pub fn reset(&self) {
         self.requested.store(false, Ordering::Release);
+        *self.behind.lock() = None;
+    }
+
+    /// What a statement that is cancelled now leaves behind, for the client to know.
+    pub fn behind(&self) -> Option<String> {
+        self.behind.lock().clone()
     }
 
     pub async fn requested(&self) {
@@ -118,6 +126,13 @@ impl Sessions {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// The statement that this session runs leaves something behind when it is cancelled from now on.
+    pub fn leaves_behind(&self, pid: u32, what: String) {
+        if let Some(entry) = self.live.lock().get(&pid) {
+            *entry.cancel.behind.lock() = Some(what);
         }
     }
 

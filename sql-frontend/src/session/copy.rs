@@ -274,7 +274,7 @@ impl<'a> Target<'a> {
             self.writer.fill_row_id(&self.table, row);
         }
         let all: Vec<&Row> = rows.iter().collect();
-        self.writer.check(&self.table, &self.checks, &all)?;
+        self.writer.check(&self.table, &self.checks, None, &all)?;
         self.count += rows.len() as u64;
         let changes: Vec<Change> = rows.into_iter().map(|row| Change { old: None, new: Some(row) }).collect();
         self.writer.apply(&self.table, &changes).await

@@ -30,8 +30,13 @@ pub async fn guarded<T>(
             None => std::future::pending().await,
         }
     };
-    let canceled =
-        |why: &str| SqlError::new(SqlState::QUERY_CANCELED, format!("canceling statement due to {why}"));
+    let canceled = |why: &str| {
+        let error = SqlError::new(SqlState::QUERY_CANCELED, format!("canceling statement due to {why}"));
+        match cancel.behind() {
+            Some(behind) => error.detail(behind),
+            None => error,
+        }
+    };
     // A statement that computes gives way when it has used up its task's budget. Without one of their own, these would then
     // find it used up as well, and never look.
     let (requested, timeout, departure) =

@@ -348,6 +348,7 @@ fn table_of(ctx: &BindContext<'_>, id: u64, create: &ast::CreateTable) -> Result
             hidden: false,
             sequence: None,
             missing: None,
+            leaving: false,
         };
         for option in &column.options {
             match &option.option {
@@ -386,6 +387,7 @@ fn table_of(ctx: &BindContext<'_>, id: u64, create: &ast::CreateTable) -> Result
             hidden: true,
             sequence: None,
             missing: None,
+            leaving: false,
         });
         primary = vec!["rowid".into()];
     }
