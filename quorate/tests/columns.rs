@@ -42,7 +42,7 @@ async fn no_value_is_lost_while_columns_come_and_go() {
     for round in 0..3 {
         let add = format!("ALTER TABLE t ADD c int NOT NULL DEFAULT {round}");
         changer.batch_execute(&add).await.unwrap();
-        changer.batch_execute("CREATE INDEX i ON t (c)").await.unwrap();
+        changer.batch_execute("CREATE INDEX i ON t (c, v)").await.unwrap();
         for node in demo.nodes() {
             let query = format!("SELECT count(*) FROM t WHERE c IS DISTINCT FROM {round}");
             let wrong: i64 = demo.client(node).await.query_one(&query, &[]).await.unwrap().get(0);

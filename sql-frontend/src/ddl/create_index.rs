@@ -11,12 +11,14 @@ use crate::{
 };
 use futures::TryStreamExt;
 use quorate_proto::{Key, Span, Value};
-use quorate_txn::{ScanOptions, Txn};
+use quorate_txn::{Isolation, ScanOptions, Txn, TxnOptions};
 use sqlparser::ast::{CreateIndex, IndexType};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Rows filled in by one transaction.
 const PAGE: u64 = 500;
+/// After as many failures the rows are locked: somebody changes them all the time.
+const PATIENCE: u32 = 3;
 
 pub async fn run(change: &mut Change, create: &CreateIndex) -> Result<Outcome, SqlError> {
     refuse(create)?;
@@ -206,6 +208,12 @@ pub async fn set_state(
     shared.catalog.refresh().await.map(drop)
 }
 
+/// New rows are no business of a page, since their writers know the index: with the rows locked, nothing else needs proof.
+fn options(attempt: u32) -> TxnOptions {
+    let isolation = if attempt < PATIENCE { Isolation::Serializable } else { Isolation::ReadCommitted };
+    TxnOptions { isolation, ..TxnOptions::default() }
+}
+
 async fn backfill(shared: &Arc<Shared>, table: u64, index: u32) -> Result<(), SqlError> {
     let snapshot = shared.catalog.refresh().await?;
     let table = snapshot.tables.get(&table).cloned();
@@ -215,8 +223,9 @@ async fn backfill(shared: &Arc<Shared>, table: u64, index: u32) -> Result<(), Sq
     let mut span = index_span(table.id, table.primary.id);
     loop {
         let here = &span;
-        let last = job::transact(shared, |txn| async move {
-            let options = ScanOptions { limit: Some(PAGE), ..Default::default() };
+        let last = job::transact_with(shared, options, |txn, attempt| async move {
+            let lock = if attempt < PATIENCE { None } else { store::exclusive() };
+            let options = ScanOptions { limit: Some(PAGE), lock, ..Default::default() };
             let pages: Vec<_> = txn.scan(here.clone(), options).try_collect().await.map_err(from_txn)?;
             let rows = pages.concat();
             fill(&txn, table, index, &rows).await?;

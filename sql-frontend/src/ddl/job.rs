@@ -167,10 +167,23 @@ where
     F: Fn(Txn) -> Fut,
     Fut: Future<Output = Result<T, SqlError>>,
 {
+    transact_with(shared, |_| TxnOptions::default(), |txn, _| body(txn)).await
+}
+
+/// The same with options that may depend on how many attempts have failed, as what `body` does may.
+pub async fn transact_with<T, F, Fut>(
+    shared: &Shared,
+    options: fn(u32) -> TxnOptions,
+    body: F,
+) -> Result<T, SqlError>
+where
+    F: Fn(Txn, u32) -> Fut,
+    Fut: Future<Output = Result<T, SqlError>>,
+{
     let mut attempt = 0u32;
     loop {
-        let txn = shared.coordinator.begin(TxnOptions::default());
-        let result = match body(txn.clone()).await {
+        let txn = shared.coordinator.begin(options(attempt));
+        let result = match body(txn.clone(), attempt).await {
             Ok(value) => {
                 txn.set_commit_before(shared.cluster.schema().borrow().until);
                 txn.commit().await.map(|_| value).map_err(from_txn)
