@@ -64,6 +64,7 @@ pub fn bind_type(ty: &DataType, positions: Option<&Positions>) -> Result<(PgType
             Err(SqlError::unsupported(format!("type interval {}", fields_name(fields))))
         }
         DataType::Regclass => plain(PgType::Regclass),
+        DataType::JSON => plain(PgType::Json),
         DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => {
             let (element, typmod) = bind_type(element, positions)?;
             if element.is_array() || typmod != -1 {

@@ -33,6 +33,7 @@ impl Binder<'_> {
     fn expr_inner(&mut self, expr: &ast::Expr) -> Result<Typed, SqlError> {
         let pos = self.positions.of(expr);
         match expr {
+            ast::Expr::Identifier(ident) if is_function(ident) => self.call(&fold(ident), vec![], pos),
             ast::Expr::Identifier(ident) => self.bind_name(ident),
             ast::Expr::CompoundIdentifier(idents) => self.bind_compound(idents),
             ast::Expr::Nested(inner) => self.expr(inner),
@@ -405,6 +406,11 @@ impl Binder<'_> {
         }
         Ok(Typed::new(resolved.call(exprs), resolved.result, pos))
     }
+}
+
+/// Reserved words that are functions without parentheses; the parser knows the others of their kind.
+fn is_function(ident: &ast::Ident) -> bool {
+    ident.quote_style.is_none() && matches!(fold(ident).as_str(), "current_schema" | "current_role")
 }
 
 /// The operator as PostgreSQL spells it.

@@ -45,7 +45,7 @@ impl Binder<'_> {
         }
         if !is_set_function(name) {
             let types: Vec<PgType> = bound.iter().map(|a| a.ty).collect();
-            if crate::func::function_exists(name) {
+            if crate::func::function_exists(name) || self.ctx.catalog.function(None, name, &types).is_some() {
                 return Err(SqlError::unsupported(format!("the function {name} in FROM"))).at(pos);
             }
             return Err(self.no_function(None, name, &types)).at(pos);

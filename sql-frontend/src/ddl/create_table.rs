@@ -256,6 +256,7 @@ pub fn plain_column(table: &TableDescriptor, def: &ast::ColumnDef) -> Result<Col
             | PgType::Regproc
             | PgType::Int2vector
             | PgType::Oidvector
+            | PgType::Json
     ) {
         return Err(SqlError::unsupported(format!("a column of type {}", ty.sql_name())));
     }

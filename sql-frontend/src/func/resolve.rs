@@ -3,7 +3,7 @@
 use super::catalog::{CATALOG, Entry, Target};
 use super::choose::{Choice, choose};
 use super::scalar::Function;
-use super::{CastContext, ContextValue, StatementContext, array, cast, cast::coercible, eval, special};
+use super::{CastContext, ContextValue, StatementContext, array, cast, cast::coercible, eval, json, special};
 use crate::types::{Datum, PgType};
 use crate::{Result, SqlError, SqlState};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -185,6 +185,7 @@ pub fn function_exists(name: &str) -> bool {
         || name == "pg_typeof"
         || REFUSED.contains(&name)
         || array::exists(name)
+        || json::exists(name)
         || super::aggregate::exists(name)
         || super::window::exists(name)
 }
@@ -199,13 +200,12 @@ const REFUSED: &[&str] = &[
     "regexp_split_to_array",
     "regexp_split_to_table",
     "string_to_table",
-    "to_json",
     "to_jsonb",
     "row_to_json",
-    "json_build_object",
+    "array_to_json",
     "jsonb_build_object",
-    "json_build_array",
     "jsonb_build_array",
+    "current_time",
     "setseed",
     "make_timestamptz",
     "normalize",
@@ -227,6 +227,9 @@ pub fn resolve_function(name: &str, args: &[PgType]) -> Result<Resolved> {
         return special.resolve(name, args);
     }
     if let Some(found) = array::resolve(name, args) {
+        return found;
+    }
+    if let Some(found) = json::resolve(name, args) {
         return found;
     }
     if REFUSED.contains(&name) {

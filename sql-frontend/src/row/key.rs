@@ -158,6 +158,7 @@ fn take_value(input: &mut &[u8], ty: PgType) -> Result<Datum, SqlError> {
         | PgType::Bpchar
         | PgType::Name
         | PgType::Char
+        | PgType::Json
         | PgType::Unknown
         | PgType::Void => {
             let raw = ordered::take_bytes(input).map_err(|e| malformed(e.0))?;

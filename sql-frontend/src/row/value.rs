@@ -185,6 +185,7 @@ impl RawColumn<'_> {
             | PgType::Bpchar
             | PgType::Name
             | PgType::Char
+            | PgType::Json
             | PgType::Unknown
             | PgType::Void => Datum::Text(
                 std::str::from_utf8(blob()?).map_err(|_| malformed("text is not UTF-8"))?.to_string(),

@@ -29,7 +29,8 @@ pub struct Cancel {
 impl Cancel {
     pub fn request(&self) {
         self.requested.store(true, Ordering::Release);
-        self.notify.notify_one();
+        // Whoever waits is told: a function that holds its statement up waits beside the statement's guard.
+        self.notify.notify_waiters();
     }
 
     /// Forgets requests that came while nothing ran.
@@ -45,10 +46,13 @@ impl Cancel {
 
     pub async fn requested(&self) {
         loop {
+            let mut notified = std::pin::pin!(self.notify.notified());
+            // Before the look, or a request between the two would go unheard.
+            notified.as_mut().enable();
             if self.requested.swap(false, Ordering::AcqRel) {
                 return;
             }
-            self.notify.notified().await;
+            notified.await;
         }
     }
 }

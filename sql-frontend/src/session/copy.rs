@@ -123,6 +123,7 @@ impl Session {
             }
             out.relieve().await.map_err(|_| gone())?;
         }
+        self.take_over_settings(out)?;
         backend::copy_done(&mut out.buffer);
         Ok(count)
     }

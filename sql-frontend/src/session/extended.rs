@@ -304,13 +304,16 @@ impl Session {
             }
             None => (0, false),
         };
+        let tag = outcome.tag.replace("{}", &sent.to_string());
+        self.take_over_settings(&mut io.outbox)?;
         if more {
             backend::portal_suspended(&mut io.outbox.buffer);
             return Ok(());
         }
-        let tag = outcome.tag.replace("{}", &sent.to_string());
         // A query that has ended may be fetched from again, and is empty.
-        if !matches!(step.planned.body, Body::Query(_)) {
+        if !matches!(step.planned.body, Body::Query(_))
+            && let Some(portal) = self.portals.get_mut(name)
+        {
             portal.state = State::Done;
         }
         self.finish_statement();

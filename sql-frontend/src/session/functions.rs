@@ -3,10 +3,11 @@
 //! A bound statement belongs to its session, and so do these functions in it: they hold the session's [`Link`], through
 //! which they see the statement that runs now.
 
-use super::inquiry::INQUIRIES;
 use super::names::Names;
 use super::view::SessionView;
+use super::{config, inquiry, sleep};
 use crate::{
+    bind::bind_type,
     catalog::{
         SequenceDescriptor,
         virtuals::{oid, pg_catalog},
@@ -42,7 +43,7 @@ impl Link {
         drop(view);
     }
 
-    fn get(&self) -> Result<Arc<SessionView>, SqlError> {
+    pub(super) fn get(&self) -> Result<Arc<SessionView>, SqlError> {
         self.0.lock().clone().ok_or_else(|| SqlError::internal("a session function runs without a session"))
     }
 }
@@ -54,6 +55,8 @@ pub(super) struct Function {
     args: &'static [PgType],
     result: PgType,
     run: Run,
+    /// A null argument makes the result null.
+    strict: bool,
 }
 
 pub(super) const fn function(
@@ -62,10 +65,20 @@ pub(super) const fn function(
     result: PgType,
     run: Run,
 ) -> Function {
-    Function { name, args, result, run }
+    Function { name, args, result, run, strict: true }
 }
 
-use PgType::{Bool, Int4, Int8, Name, Oid, Regclass, Text};
+/// One that looks at nulls.
+pub(super) const fn lenient(
+    name: &'static str,
+    args: &'static [PgType],
+    result: PgType,
+    run: Run,
+) -> Function {
+    Function { name, args, result, run, strict: false }
+}
+
+use PgType::{Bool, Int4, Int8, Name, Oid, Regclass, Regtype, Text};
 
 static FUNCTIONS: &[Function] = &[
     function("nextval", &[Text], Int8, |view, args| nextval(view, &*sequence_by_name(view, &args[0])?)),
@@ -93,16 +106,6 @@ static FUNCTIONS: &[Function] = &[
         setval(view, &*sequence_by_oid(view, &args[0])?, &args[1], args[2] == Datum::Bool(true))
     }),
     function("pg_get_serial_sequence", &[Text, Text], Text, serial_sequence),
-    function("current_setting", &[Text], Text, |view, args| {
-        view.settings.get(&string(&args[0])).map(|value| Datum::Text(value.into()))
-    }),
-    function("current_setting", &[Text, Bool], Text, |view, args| {
-        match view.settings.get(&string(&args[0])) {
-            Ok(value) => Ok(Datum::Text(value.into())),
-            Err(_) if args[1] == Datum::Bool(true) => Ok(Datum::Null),
-            Err(error) => Err(error),
-        }
-    }),
     function("pg_get_userbyid", &[Oid], Name, |_, args| {
         Ok(Datum::Text(match args[0] {
             Datum::Oid(oid::ROOT) => "root".into(),
@@ -138,6 +141,7 @@ static FUNCTIONS: &[Function] = &[
         let (schema, name) = split_name(&string(&args[0]))?;
         Ok(relation_oid(&view.names, schema.as_deref(), &name).map_or(Datum::Null, Datum::Oid))
     }),
+    function("to_regtype", &[Text], Regtype, type_by_name),
 ];
 
 /// Functions of schema `pg_catalog` by name and argument types.
@@ -154,7 +158,7 @@ pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgTyp
                     || (!exact && cast(*have, *want, -1, CastContext::Implicit).is_some())
             })
     };
-    let all = || FUNCTIONS.iter().chain(INQUIRIES);
+    let all = || FUNCTIONS.iter().chain(inquiry::FUNCTIONS).chain(config::FUNCTIONS).chain(sleep::FUNCTIONS);
     let found = all().find(|f| fits(f, true)).or_else(|| all().find(|f| fits(f, false)))?;
     let udf = ScalarUDF::new_from_impl(SessionFunction {
         function: found,
@@ -219,8 +223,7 @@ impl ScalarUDFImpl for SessionFunction {
             for (array, ty) in arrays.iter().zip(self.function.args) {
                 values.push(datum_at(array, row, *ty)?);
             }
-            // All of them are strict, but for those that pass their first argument on.
-            let null = values.iter().any(Datum::is_null);
+            let null = self.function.strict && values.iter().any(Datum::is_null);
             out.push(if null { Datum::Null } else { (self.function.run)(&view, &values)? });
         }
         Ok(ColumnarValue::Array(to_array(&out, self.function.result).map_err(DataFusionError::from)?))
@@ -290,12 +293,12 @@ fn sequence_by_oid(view: &SessionView, oid: &Datum) -> Result<Arc<SequenceDescri
     })
 }
 
-/// Waits for a future from where nothing can be awaited; rare, since blocks of numbers are taken ahead.
-fn wait<T>(future: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
+/// Waits for a future from where nothing can be awaited; rare: blocks of numbers are taken ahead.
+pub(super) fn wait<T>(future: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
     use tokio::runtime::{Handle, RuntimeFlavor};
     let handle = Handle::current();
     if handle.runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return Err(SqlError::unsupported("waiting for a sequence on a single-threaded runtime"));
+        return Err(SqlError::unsupported("waiting in a function on a single-threaded runtime"));
     }
     tokio::task::block_in_place(|| handle.block_on(future))
 }
@@ -424,6 +427,20 @@ fn relation_name(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> 
         None if wanted == 0 => "-".into(),
         None => wanted.to_string(),
     }))
+}
+
+/// The type of a name as a statement would write it; null for one that is not here.
+fn type_by_name(_: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    let ty = super::parse::parse_type(&string(&args[0]))?;
+    match bind_type(&ty, None) {
+        Ok((ty, _)) => Ok(Datum::Oid(ty.oid())),
+        Err(error)
+            if matches!(error.sqlstate, SqlState::UNDEFINED_OBJECT | SqlState::FEATURE_NOT_SUPPORTED) =>
+        {
+            Ok(Datum::Null)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn format_type(_: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {

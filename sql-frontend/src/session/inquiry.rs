@@ -16,7 +16,7 @@ const YES: Run = |_, _| Ok(Datum::Bool(true));
 const NO: Run = |_, _| Ok(Datum::Bool(false));
 const UNKNOWN: Run = |_, _| Ok(Datum::Null);
 
-pub(super) static INQUIRIES: &[Function] = &[
+pub(super) static FUNCTIONS: &[Function] = &[
     function("pg_collation_is_visible", &[Oid], Bool, YES),
     function("pg_conversion_is_visible", &[Oid], Bool, YES),
     function("pg_opclass_is_visible", &[Oid], Bool, YES),

@@ -1,6 +1,7 @@
 //! A client's session: its settings, its transaction, its prepared statements and portals, and how statements run.
 
 pub mod cancel;
+mod config;
 mod copy;
 pub mod errors;
 mod extended;
@@ -16,6 +17,7 @@ mod replay;
 pub mod run;
 pub mod settings;
 mod simple;
+mod sleep;
 pub mod stack;
 mod tx;
 mod utility;

@@ -170,6 +170,7 @@ impl Session {
             let format = RowFormat { types: &types, formats: &step.formats, zone: &zone };
             (sent, _) = send_rows(rows, usize::MAX, &format, out).await?;
         }
+        self.take_over_settings(out)?;
         self.finish_statement();
         backend::command_complete(&mut out.buffer, &outcome.tag.replace("{}", &sent.to_string()));
         Ok(())

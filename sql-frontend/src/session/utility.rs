@@ -88,7 +88,7 @@ impl Session {
                     .into_iter()
                     .map(|shown| {
                         vec![
-                            Datum::Text(shown.name.into()),
+                            Datum::Text(shown.name),
                             Datum::Text(shown.value),
                             Datum::Text(shown.about.into()),
                         ]
@@ -178,7 +178,7 @@ impl Session {
     }
 
     /// Changes settings, within the transaction if there is one.
-    fn change_settings(
+    pub(super) fn change_settings(
         &mut self,
         local: bool,
         out: &mut Outbox,

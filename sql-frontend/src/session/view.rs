@@ -1,6 +1,6 @@
 //! The session as running statements see it: for virtual tables and for functions that need the session.
 
-use super::{Session, names::Names, settings::Settings};
+use super::{Session, config::Live, names::Names, sleep::Stop};
 use crate::{catalog::Snapshot, error::SqlError, exec::ExecContext, func::StatementContext, server::Shared};
 use parking_lot::Mutex;
 use quorate_txn::Txn;
@@ -37,7 +37,8 @@ impl SequenceState {
 pub struct SessionView {
     pub shared: Arc<Shared>,
     pub names: Names,
-    pub settings: Arc<Settings>,
+    pub settings: Live,
+    pub stop: Stop,
     pub user: String,
     pub database: String,
     pub pid: u32,
@@ -55,10 +56,6 @@ impl SessionView {
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         self.names.snapshot()
     }
-
-    pub fn setting(&self, name: &str) -> Result<&str, SqlError> {
-        self.settings.get(name)
-    }
 }
 
 impl Session {
@@ -70,7 +67,8 @@ impl Session {
         let view = SessionView {
             shared: self.shared.clone(),
             names,
-            settings: self.settings.clone(),
+            settings: Live::new(self.settings.clone()),
+            stop: self.stop(),
             user: self.user().to_string(),
             database: self.database().to_string(),
             pid: self.admission.entry.pid,
@@ -88,6 +86,12 @@ impl Session {
             session: Arc::new(self.statement_context(open.started, schema)),
             extension: view,
         })
+    }
+
+    fn stop(&self) -> Stop {
+        let limit = self.settings.statement_timeout();
+        let deadline = (!limit.is_zero()).then(|| self.shared.env.boottime() + limit);
+        Stop { cancel: self.admission.entry.cancel.clone(), deadline }
     }
 
     fn statement_context(&self, started: i64, schema: Option<String>) -> StatementContext {

@@ -37,6 +37,7 @@ pub fn datum_at(array: &dyn Array, row: usize, ty: PgType) -> Result<Datum> {
         | PgType::Bpchar
         | PgType::Name
         | PgType::Char
+        | PgType::Json
         | PgType::Unknown
         | PgType::Void => Datum::Text(str_at(array, row, ty)?.to_string()),
         PgType::Uuid => {
@@ -121,6 +122,7 @@ pub fn to_array<'a>(values: impl IntoIterator<Item = &'a Datum>, ty: PgType) -> 
         | PgType::Bpchar
         | PgType::Name
         | PgType::Char
+        | PgType::Json
         | PgType::Unknown
         | PgType::Void => collect!(StringArray, Text, |v: &'a String| v.as_str()),
         PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => {
@@ -211,6 +213,7 @@ pub fn write_text_at(
         | PgType::Bpchar
         | PgType::Name
         | PgType::Char
+        | PgType::Json
         | PgType::Unknown
         | PgType::Void => out.push_str(str_at(array, row, ty)?),
         PgType::Timestamp => {
@@ -239,7 +242,13 @@ pub fn write_binary_at(array: &dyn Array, row: usize, ty: PgType, out: &mut Vec<
     match ty {
         PgType::Bytea => out.extend_from_slice(bytes_at(array, row, ty)?),
         PgType::Uuid => out.extend_from_slice(of::<FixedSizeBinaryArray>(array, ty)?.value(row)),
-        PgType::Text | PgType::Varchar | PgType::Bpchar | PgType::Name | PgType::Unknown | PgType::Void => {
+        PgType::Text
+        | PgType::Varchar
+        | PgType::Bpchar
+        | PgType::Name
+        | PgType::Json
+        | PgType::Unknown
+        | PgType::Void => {
             out.extend_from_slice(str_at(array, row, ty)?.as_bytes());
         }
         _ => binary::send(&datum_at(array, row, ty)?, ty, out),

@@ -45,6 +45,7 @@ pub(super) fn receive(ty: PgType, bytes: &[u8], typmod: i32) -> Result<Datum> {
             [0] => String::new(),
             one => text(&one)?,
         }),
+        PgType::Json => Datum::Text(super::json::checked(&text(bytes)?)?),
         PgType::Bytea => Datum::Bytea(bytes.to_vec()),
         PgType::Int2vector | PgType::Oidvector | PgType::Array(_) => Datum::Array(array::receive(ty, bytes)?),
         PgType::Uuid => Datum::Uuid(exact(bytes)?),

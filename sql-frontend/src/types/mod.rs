@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | bool, int2/4/8, float4/8 | Boolean, Int16/32/64, Float32/64 | |
 //! | numeric | Binary | [`Numeric::encode`]: ordered key, then the display scale |
-//! | text, varchar, bpchar, name, "char", unknown | Utf8 | bpchar is kept padded, as PostgreSQL keeps it |
+//! | text, varchar, bpchar, name, "char", json, unknown | Utf8 | bpchar is kept padded, as PostgreSQL keeps it |
 //! | bytea | Binary | |
 //! | uuid | FixedSizeBinary(16) | |
 //! | date | Date32 | `i32::MIN` and `MAX` are the infinities |
@@ -25,6 +25,7 @@ mod binary;
 pub mod datetime;
 mod datum;
 pub(crate) mod float;
+pub(crate) mod json;
 pub(crate) mod length;
 pub(crate) mod numeric;
 pub(crate) mod order;

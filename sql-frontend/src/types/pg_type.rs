@@ -36,6 +36,8 @@ pub enum PgType {
     /// Numbers of columns, as the catalogs keep them; counted from 0.
     Int2vector,
     Oidvector,
+    /// Text that was checked to be JSON.
+    Json,
     /// An array of one dimension.
     Array(Element),
     /// A string literal or parameter whose type nothing has decided yet.
@@ -121,6 +123,7 @@ static FACTS: &[Facts] = {
         facts(T::Int2vector, 22, 1006, "int2vector", "int2vector", -1, C::Array, false),
         facts(T::Oidvector, 30, 1013, "oidvector", "oidvector", -1, C::Array, false),
         facts(T::Unknown, 705, 0, "unknown", "unknown", -2, C::Unknown, false),
+        facts(T::Json, 114, 199, "json", "json", -1, C::UserDefined, false),
         facts(T::Void, 2278, 0, "void", "void", 4, C::Pseudo, false),
     ]
 };
@@ -293,6 +296,7 @@ impl PgType {
             | PgType::Bpchar
             | PgType::Name
             | PgType::Char
+            | PgType::Json
             | PgType::Unknown
             | PgType::Void => DataType::Utf8,
             PgType::Uuid => DataType::FixedSizeBinary(16),

@@ -22,6 +22,7 @@ pub(super) fn input(ty: PgType, text: &str, typmod: i32, context: &InputContext)
         PgType::Text | PgType::Varchar | PgType::Bpchar | PgType::Unknown => Datum::Text(checked(text)?),
         PgType::Name => Datum::Text(truncate_name(&checked(text)?).to_string()),
         PgType::Char => Datum::Text(checked(text)?.chars().next().map(String::from).unwrap_or_default()),
+        PgType::Json => Datum::Text(super::json::checked(text)?),
         PgType::Bytea => Datum::Bytea(parse_bytea(text)?),
         PgType::Uuid => Datum::Uuid(parse_uuid(text)?),
         PgType::Date => Datum::Date(parse_date(text, context)?),

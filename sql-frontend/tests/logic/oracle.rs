@@ -1,7 +1,7 @@
 //! PostgreSQL's answers.
 
 use crate::script::Script;
-use tokio_postgres::{NoTls, SimpleQueryMessage, error::ErrorPosition};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, error::ErrorPosition};
 
 pub async fn rewrite(conninfo: &str, script: &mut Script) {
     let (client, connection) = tokio_postgres::connect(conninfo, NoTls).await.expect("the oracle is there");
@@ -9,14 +9,18 @@ pub async fn rewrite(conninfo: &str, script: &mut Script) {
     let reset = "DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public; SET TimeZone = 'UTC'; SET enable_hashagg = off";
     client.batch_execute(reset).await.expect("a fresh schema");
     for block in script.blocks.iter_mut().filter(|b| !b.sql.is_empty() && !b.is_ours()) {
-        let answer = match client.simple_query(&block.sql).await {
-            Ok(messages) => messages.iter().filter_map(row).collect(),
-            Err(error) => vec![refusal(&error)],
-        };
-        block.expected = block.arrange(answer);
+        block.expected = block.arrange(answer(&client, &block.sql).await);
     }
     drop(client);
     let _ = task.await;
+}
+
+/// What a server answers: its rows, or its refusal.
+pub async fn answer(client: &Client, sql: &str) -> Vec<String> {
+    match client.simple_query(sql).await {
+        Ok(messages) => messages.iter().filter_map(row).collect(),
+        Err(error) => vec![refusal(&error)],
+    }
 }
 
 fn row(message: &SimpleQueryMessage) -> Option<String> {

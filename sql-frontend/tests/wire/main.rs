@@ -3,5 +3,11 @@
 mod catalog;
 mod columns;
 mod hostile;
+#[path = "../logic/oracle.rs"]
+mod oracle;
+#[path = "../logic/script.rs"]
+mod script;
+mod scripts;
 mod session;
 mod standin;
+mod waiting;

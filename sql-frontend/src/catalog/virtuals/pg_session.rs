@@ -74,7 +74,7 @@ fn settings(view: &SessionView) -> Result<Rows, SqlError> {
             Datum::Bool(false),
         ]
     };
-    Ok(view.settings.all().into_iter().map(row).collect())
+    Ok(view.settings.now().all().into_iter().map(row).collect())
 }
 
 /// The sessions of this node.

@@ -18,7 +18,7 @@ use limits::MAX_NESTING;
 use place::{Lines, lower_first, near, syntax_error};
 use reader::Reader;
 use sqlparser::{
-    ast::{Expr, Ident},
+    ast::{DataType, Expr, Ident},
     parser::Parser,
     tokenizer::{Token, Tokenizer},
 };
@@ -62,6 +62,20 @@ pub fn parse_expression(sql: &str) -> Result<Expr, SqlError> {
         .try_with_sql(sql)
         .and_then(|mut parser| parser.parse_expr());
     parsed.map_err(|error| SqlError::internal(format!("malformed expression in the catalog: {sql}: {error}")))
+}
+
+/// Parses the name of a type.
+pub fn parse_type(text: &str) -> Result<DataType, SqlError> {
+    let dialect = Dialect;
+    let parsed =
+        Parser::new(&dialect).with_recursion_limit(MAX_NESTING).try_with_sql(text).and_then(|mut parser| {
+            let ty = parser.parse_data_type()?;
+            parser.expect_token(&Token::EOF).map(|_| ty)
+        });
+    parsed.map_err(|_| {
+        SqlError::new(SqlState::SYNTAX_ERROR, "syntax error in the name of a type")
+            .with_fields(|fields| fields.context = Some(format!("invalid type name \"{text}\"")))
+    })
 }
 
 /// An identifier as the catalog knows it: in lower case unless quoted.

@@ -101,11 +101,31 @@ impl Reader<'_, '_> {
         if self.eat("default") || (name == "timezone" && self.eat("local")) {
             return Ok(Command::Set { local, name, value: None });
         }
+        if name == "timezone" && self.eat("interval") {
+            let value = Some(vec![self.zone_interval()?]);
+            return Ok(Command::Set { local, name, value });
+        }
         let mut values = vec![self.value()?];
         while self.parser.consume_token(&Token::Comma) {
             values.push(self.value()?);
         }
         Ok(Command::Set { local, name, value: Some(values) })
+    }
+
+    /// `'+02:30' HOUR TO MINUTE`, behind `INTERVAL`.
+    fn zone_interval(&mut self) -> Parse<String> {
+        let text = self.parser.parse_literal_string()?;
+        let unit = if self.eat("hour") {
+            if self.eat("to") {
+                self.expect("minute")?;
+            }
+            " hour"
+        } else {
+            ""
+        };
+        // The unit is that of a number which has none.
+        let unit = if text.trim().parse::<f64>().is_ok() { unit } else { "" };
+        Ok(format!("INTERVAL '{text}{unit}'"))
     }
 
     pub(super) fn value(&mut self) -> Parse<String> {

@@ -43,8 +43,8 @@ const MICROS: i64 = 1_000_000;
 impl TimeZone {
     pub const UTC: TimeZone = TimeZone::Iana(chrono_tz::Tz::UTC);
 
-    /// A name as `SET TimeZone` and `AT TIME ZONE` take it: an IANA name in any case, or an offset. A bare number is hours *east*
-    /// (`SET TimeZone = 3`); `+03:00` and the like are POSIX zones, *west* of Greenwich when positive, as PostgreSQL reads them.
+    /// A name as `AT TIME ZONE` takes it: an IANA name in any case, or an offset as POSIX has it, *west* of Greenwich when
+    /// positive, with or without a name before it (`+03:00`, `UTC+3`, `<+03>-03`). `SET TimeZone` reads bare numbers otherwise.
     pub fn parse(name: &str) -> Result<TimeZone> {
         let unknown = || {
             SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
@@ -56,10 +56,10 @@ impl TimeZone {
         if let Some(zone) = chrono_tz::TZ_VARIANTS.iter().find(|z| z.name().eq_ignore_ascii_case(trimmed)) {
             return Ok(TimeZone::Iana(*zone));
         }
-        if let Some(seconds) = parse_offset(trimmed) {
-            return Ok(TimeZone::Fixed(-seconds));
-        }
-        Err(unknown())
+        parse_offset(trimmed)
+            .or_else(|| parse_offset(after_name(trimmed)?))
+            .map(|west| TimeZone::Fixed(-west))
+            .ok_or_else(unknown)
     }
 
     /// Seconds east of Greenwich at an instant (microseconds since 1970 UTC).
@@ -124,6 +124,15 @@ impl fmt::Display for TimeZone {
             }
         }
     }
+}
+
+/// What follows the name of a POSIX zone: three letters or more, or anything in angle brackets.
+fn after_name(zone: &str) -> Option<&str> {
+    if let Some(quoted) = zone.strip_prefix('<') {
+        return quoted.split_once('>').map(|(_, offset)| offset);
+    }
+    let letters = zone.find(|c: char| !c.is_ascii_alphabetic())?;
+    (letters >= 3).then(|| &zone[letters..])
 }
 
 /// `[+-]hh[[:]mm[[:]ss]]` as seconds.

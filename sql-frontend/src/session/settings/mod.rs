@@ -1,9 +1,14 @@
-//! Settings of a session. What is listed here has an effect or a fixed value that can be asked for; everything else is 42704.
+//! Settings of a session. What is listed here has an effect or a fixed value that can be asked for; names with a dot are the
+//! applications' own; everything else is 42704.
+
+mod custom;
+mod zone;
 
 use crate::{
     error::{SqlError, SqlState},
     types::TimeZone,
 };
+use custom::Custom;
 use std::{collections::BTreeMap, time::Duration};
 
 /// What values a setting takes.
@@ -114,6 +119,7 @@ static SPECS: &[Spec] = &[
         "Output form of intervals.",
     ),
     reported("is_superuser", Kind::ReadOnly, "on", "Every user is one so far."),
+    spec("jit", Kind::Bool, "off", "No effect: there is no compiler to switch on."),
     spec("lc_collate", Kind::ReadOnly, "C", "Text is ordered by its bytes."),
     spec("lc_ctype", Kind::ReadOnly, "C.UTF-8", "Character classes."),
     spec("lc_messages", Kind::Only { supported: &["c", ""], known: &[] }, "C", "Language of messages."),
@@ -180,9 +186,11 @@ fn find(name: &str) -> Result<&'static Spec, SqlError> {
     if name.eq_ignore_ascii_case("role") {
         return Ok(ROLE_REF);
     }
-    SPECS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        SqlError::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
-    })
+    SPECS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name)).ok_or_else(|| unrecognized(name))
+}
+
+fn unrecognized(name: &str) -> SqlError {
+    SqlError::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
 }
 
 /// The values of a session: defaults, what the client set at the start, and what it set since.
@@ -191,6 +199,7 @@ pub struct Settings {
     /// What `RESET` returns to, where it is not the built-in default.
     initial: BTreeMap<&'static str, String>,
     values: BTreeMap<&'static str, String>,
+    custom: Custom,
     zone: TimeZone,
     statement_timeout: Duration,
     lock_timeout: Duration,
@@ -199,7 +208,7 @@ pub struct Settings {
 
 /// One row of `SHOW ALL`.
 pub struct Shown {
-    pub name: &'static str,
+    pub name: String,
     pub value: String,
     pub about: &'static str,
 }
@@ -209,6 +218,7 @@ impl Settings {
         let mut settings = Settings {
             initial: BTreeMap::new(),
             values: BTreeMap::new(),
+            custom: Custom::default(),
             zone: TimeZone::UTC,
             statement_timeout: Duration::ZERO,
             lock_timeout: Duration::ZERO,
@@ -219,6 +229,9 @@ impl Settings {
     }
 
     pub fn get(&self, name: &str) -> Result<&str, SqlError> {
+        if let Some(value) = self.custom.get(name) {
+            return Ok(value);
+        }
         let spec = find(name)?;
         Ok(self.of(spec))
     }
@@ -230,6 +243,10 @@ impl Settings {
 
     /// Sets a value; the name and new value if the client is to be told.
     pub fn set(&mut self, name: &str, values: &[String]) -> Result<Option<(&'static str, String)>, SqlError> {
+        if Custom::takes(name)? {
+            self.custom.set(name, single(name, values)?.clone());
+            return Ok(None);
+        }
         let spec = find(name)?;
         let value = check(spec, values)?;
         self.values.insert(spec.name, value);
@@ -237,21 +254,33 @@ impl Settings {
         Ok(spec.reported.then(|| (spec.name, self.of(spec).to_string())))
     }
 
+    /// Sets a value that is one text, lists included.
+    pub fn set_text(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
+        let values = match find(name) {
+            Ok(spec) => listed(spec, value),
+            Err(_) => vec![value.to_string()],
+        };
+        self.set(name, &values).map(drop)
+    }
+
     /// What the client asked for in its startup packet; `RESET` returns to it.
     pub fn set_initial(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
-        let spec = find(name)?;
         // Some drivers quote what they send here.
         let value = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')).unwrap_or(value);
-        let values = match spec.kind {
-            Kind::Names => value.split(',').map(|part| unquote(part.trim())).collect(),
-            _ => vec![value.to_string()],
-        };
-        let value = check(spec, &values)?;
+        if Custom::takes(name)? {
+            self.custom.set_initial(name, value);
+            return Ok(());
+        }
+        let spec = find(name)?;
+        let value = check(spec, &listed(spec, value))?;
         self.initial.insert(spec.name, value);
         self.derive()
     }
 
     pub fn reset(&mut self, name: &str) -> Result<Option<(&'static str, String)>, SqlError> {
+        if self.custom.reset(name) {
+            return Ok(None);
+        }
         let spec = find(name)?;
         if matches!(spec.kind, Kind::ReadOnly) {
             return Err(read_only(spec));
@@ -264,6 +293,7 @@ impl Settings {
     /// Everything back to its start; what the client is to be told.
     pub fn reset_all(&mut self) -> Result<Vec<(&'static str, String)>, SqlError> {
         self.values.clear();
+        self.custom.reset_all();
         self.derive()?;
         Ok(self.reported())
     }
@@ -284,13 +314,16 @@ impl Settings {
     }
 
     pub fn all(&self) -> Vec<Shown> {
-        let all = SPECS.iter();
-        all.map(|spec| Shown { name: spec.name, value: self.of(spec).to_string(), about: spec.about })
+        let known = SPECS.iter().map(|spec| (spec.name, self.of(spec), spec.about));
+        let custom = self.custom.all().map(|(name, value)| (name, value, ""));
+        known
+            .chain(custom)
+            .map(|(name, value, about)| Shown { name: name.to_string(), value: value.to_string(), about })
             .collect()
     }
 
     fn derive(&mut self) -> Result<(), SqlError> {
-        self.zone = zone(self.get("TimeZone")?)?;
+        self.zone = zone::parse(self.get("TimeZone")?)?.0;
         let millis = |settings: &Settings, name: &str| -> Result<Duration, SqlError> {
             Ok(Duration::from_millis(parse_millis(name, settings.get(name)?)?))
         };
@@ -350,6 +383,24 @@ fn invalid(name: &str, value: &str) -> SqlError {
     )
 }
 
+/// The values that one text stands for.
+fn listed(spec: &Spec, value: &str) -> Vec<String> {
+    match spec.kind {
+        Kind::Names => value.split(',').map(|part| unquote(part.trim())).collect(),
+        _ => vec![value.to_string()],
+    }
+}
+
+fn single<'a>(name: &str, values: &'a [String]) -> Result<&'a String, SqlError> {
+    match values {
+        [value] => Ok(value),
+        _ => Err(SqlError::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("SET {name} takes only one argument"),
+        )),
+    }
+}
+
 fn check(spec: &Spec, values: &[String]) -> Result<String, SqlError> {
     if let Kind::Names = spec.kind {
         let quoted: Vec<String> = values.iter().map(|name| quote(name)).collect();
@@ -358,12 +409,7 @@ fn check(spec: &Spec, values: &[String]) -> Result<String, SqlError> {
     if let Kind::DateStyle = spec.kind {
         return date_style(&values.join(","));
     }
-    let [value] = values else {
-        return Err(SqlError::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            format!("SET {} takes only one argument", spec.name),
-        ));
-    };
+    let value = single(spec.name, values)?;
     let lower = value.to_lowercase();
     match spec.kind {
         Kind::ReadOnly => {
@@ -403,13 +449,9 @@ fn check(spec: &Spec, values: &[String]) -> Result<String, SqlError> {
             Err(SqlError::new(state, format!("parameter \"{}\" cannot be set to \"{value}\"", spec.name))
                 .detail(format!("{} Supported: {}.", spec.about, supported.join(", "))))
         }
-        Kind::TimeZone => zone(value).map(|zone| zone.to_string()),
+        Kind::TimeZone => zone::parse(value).map(|(_, shown)| shown),
         Kind::Names | Kind::DateStyle => Ok(value.clone()),
     }
-}
-
-fn zone(value: &str) -> Result<TimeZone, SqlError> {
-    TimeZone::parse(value).map_err(|_| invalid("TimeZone", value))
 }
 
 fn date_style(value: &str) -> Result<String, SqlError> {
@@ -511,7 +553,15 @@ mod tests {
         s.set("search_path", &["a".into(), "B c".into(), "$user".into()]).unwrap();
         assert_eq!(s.get("search_path").unwrap(), "a, \"B c\", \"$user\"");
         assert_eq!(s.search_path("root"), ["a", "B c", "root"]);
+        s.set_text("search_path", "\"A\", b").unwrap();
+        assert_eq!(s.search_path("root"), ["A", "b"]);
+        set(&mut s, "App.tenant", "7").unwrap();
+        assert_eq!(s.get("app.Tenant").unwrap(), "7");
+        assert_eq!(s.get("app.other").unwrap_err().sqlstate, SqlState::UNDEFINED_OBJECT);
+        assert_eq!(set(&mut s, "quorate.nothing", "1").unwrap_err().sqlstate, SqlState::UNDEFINED_OBJECT);
+        assert_eq!(set(&mut s, "app.1", "1").unwrap_err().sqlstate, SqlState::INVALID_NAME);
         s.reset_all().unwrap();
+        assert_eq!(s.get("app.tenant").unwrap(), "");
         assert_eq!(s.search_path("root"), ["root", "public"]);
         assert!(!s.wants("debug1") && s.wants("warning"));
     }
