@@ -12,6 +12,7 @@
 use super::Binder;
 use crate::error::{SqlError, SqlState};
 use crate::exec::program::unkey;
+use crate::func::widening;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{Alias, Case};
@@ -47,7 +48,7 @@ pub(super) fn can_fail(expr: &Expr) -> bool {
             Expr::BinaryExpr(BinaryExpr { op, .. }) => is_safe_operator(*op),
             other => {
                 let inner = unkey(other);
-                !std::ptr::eq(inner, other)
+                !std::ptr::eq(inner, other) || widening(other).is_some()
             }
         };
         fails |= !safe;

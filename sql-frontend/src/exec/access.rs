@@ -6,6 +6,7 @@
 //! holds all wanted columns is preferred, then the primary one.
 
 use super::program::{constant, unkey};
+use super::widened::{Fit, Operand, fit};
 use crate::catalog::{IndexDescriptor, TableDescriptor};
 use crate::error::SqlError;
 use crate::row::{RowDecoder, column_to_key, index_prefix};
@@ -280,15 +281,15 @@ fn understand(table: &TableDescriptor, filter: &Expr, props: &ExecutionProps) ->
             _ => None,
         },
         Expr::InList(InList { expr, list, negated: false }) => {
-            let at = key_column(table, expr)?;
+            let side = key_column(table, expr)?;
             let mut values = Vec::with_capacity(list.len());
             for item in list {
-                let value = value_of(table, at, item, props)?;
-                if !value.is_null() {
-                    values.push(value);
+                match fit(&value_of(&side, item, props)?, side.ty) {
+                    Fit::Within(value) if !value.is_null() => values.push(value),
+                    _ => {}
                 }
             }
-            Some(Condition::Points(at, values))
+            Some(Condition::Points(side.at, values))
         }
         Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
             let mut all: Option<(usize, Vec<Datum>)> = None;
@@ -302,18 +303,28 @@ fn understand(table: &TableDescriptor, filter: &Expr, props: &ExecutionProps) ->
             all.map(|(at, values)| Condition::Points(at, values))
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let (at, op, other) = match (key_column(table, left), key_column(table, right)) {
-                (Some(at), None) => (at, *op, right),
-                (None, Some(at)) => (at, op.swap()?, left),
+            let (side, op, other) = match (key_column(table, left), key_column(table, right)) {
+                (Some(side), None) => (side, *op, right),
+                (None, Some(side)) => (side, op.swap()?, left),
                 _ => return None,
             };
             if !matches!(op, Operator::Eq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq) {
                 return None;
             }
-            let value = value_of(table, at, other, props)?;
+            let value = value_of(&side, other, props)?;
             if value.is_null() {
                 return Some(Condition::Never);
             }
+            let at = side.at;
+            let value = match (fit(&value, side.ty), op) {
+                (Fit::Within(value), _) => value,
+                (_, Operator::Eq) => return Some(Condition::Points(at, vec![])),
+                (Fit::Below, Operator::Lt | Operator::LtEq) | (Fit::Above, Operator::Gt | Operator::GtEq) => {
+                    return Some(Condition::Never);
+                }
+                // All values there are; only NULLs are left to the filter.
+                _ => return None,
+            };
             match op {
                 Operator::Eq => Some(Condition::Points(at, vec![value])),
                 Operator::Lt => Some(Condition::Upper(at, value, false)),
@@ -331,30 +342,38 @@ fn position(table: &TableDescriptor, column: &Column) -> Option<usize> {
     table.columns.iter().position(|c| c.name == column.name)
 }
 
-/// A column, or the comparison key of one.
-fn key_column(table: &TableDescriptor, expr: &Expr) -> Option<usize> {
-    match unkey(expr) {
-        Expr::Column(column) => position(table, column),
-        _ => None,
-    }
+/// A column in a comparison.
+struct Side {
+    at: usize,
+    ty: PgType,
+    /// The type of the comparison.
+    compared: PgType,
 }
 
-/// A constant as a value of the column's type; `None` if it is no constant, or if evaluating it fails (the filter will say so).
-fn value_of(table: &TableDescriptor, at: usize, expr: &Expr, props: &ExecutionProps) -> Option<Datum> {
+/// A column, or the comparison key of one.
+fn key_column(table: &TableDescriptor, expr: &Expr) -> Option<Side> {
+    let operand = Operand::of(unkey(expr))?;
+    let at = position(table, operand.column)?;
+    let ty = table.columns[at].ty;
+    Some(Side { at, ty, compared: operand.compared_as(ty) })
+}
+
+/// A constant as a value of the comparison's type; `None` if it is no constant, or if evaluating it fails (the filter will say so).
+fn value_of(side: &Side, expr: &Expr, props: &ExecutionProps) -> Option<Datum> {
     let expr = unkey(expr);
     if !expr.column_refs().is_empty() || expr.is_volatile() {
         return None;
     }
-    let ty = table.columns[at].ty;
     let value = constant(expr, props).ok()?;
-    if value.data_type() != ty.arrow() {
+    if value.data_type() != side.compared.arrow() {
         return None;
     }
-    from_scalar(&value, ty).ok()
+    from_scalar(&value, side.compared).ok()
 }
 
 fn shown_points(points: &[Datum], ty: PgType) -> String {
     match points {
+        [] => "no value".into(),
         [one] => shown(one, ty),
         _ => format!("any of {} values", points.len()),
     }

@@ -5,16 +5,18 @@
 //! it. Which side comes first follows from the estimates that scans give ([`estimate`]).
 
 use super::access::{self, Access, Allowed, Condition};
+use super::widened::{Fit, fit};
 use crate::catalog::TableDescriptor;
 use crate::error::SqlError;
+use crate::func::widening_to;
 use crate::row::RowDecoder;
-use crate::types::from_scalar;
+use crate::types::{PgType, from_scalar};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, Column, DynamicFilterPhysicalExpr, InListExpr, Literal,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use std::sync::Arc;
 
 /// Rows that a whole table is taken to have. Only comparisons of such guesses matter.
@@ -42,9 +44,21 @@ pub(super) fn join_columns(filter: &Arc<dyn PhysicalExpr>) -> Option<Vec<usize>>
     filter.children().into_iter().map(|c| column(c)).collect()
 }
 
+/// A column, or one that is widened to be compared.
 fn column(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    operand(expr).map(|(column, _)| column)
+}
+
+/// The column, and the type it is compared in where that is not its own.
+fn operand(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, Option<PgType>)> {
     let any: &dyn std::any::Any = expr.as_ref();
-    any.downcast_ref::<Column>().map(Column::index)
+    if let Some(column) = any.downcast_ref::<Column>() {
+        return Some((column.index(), None));
+    }
+    let call = any.downcast_ref::<ScalarFunctionExpr>()?;
+    let wide = widening_to(call.fun())?;
+    let inner: &dyn std::any::Any = call.args().first()?.as_ref();
+    inner.downcast_ref::<Column>().map(|column| (column.index(), Some(wide)))
 }
 
 /// For a scan of a whole table: the index that begins with the columns a join will give, if another one than the present
@@ -133,21 +147,26 @@ fn condition(table: &TableDescriptor, expr: &Arc<dyn PhysicalExpr>, output: &[us
         return (*literal.value() == ScalarValue::Boolean(Some(false))).then_some(Condition::Never);
     }
     if let Some(list) = any.downcast_ref::<InListExpr>().filter(|l| !l.negated()) {
-        let at = *output.get(column(list.expr())?)?;
+        let (column, wide) = operand(list.expr())?;
+        let at = *output.get(column)?;
         let ty = table.columns[at].ty;
         let mut values = Vec::with_capacity(list.len());
         for item in list.list() {
-            let value = from_scalar(&literal(item)?, ty).ok()?;
-            if !value.is_null() {
-                values.push(value);
+            let value = from_scalar(&literal(item)?, wide.unwrap_or(ty)).ok()?;
+            match fit(&value, ty) {
+                Fit::Within(value) if !value.is_null() => values.push(value),
+                _ => {}
             }
         }
         return ty.has_plain_equality().then_some(Condition::Points(at, values));
     }
     let both = any.downcast_ref::<BinaryExpr>()?;
-    let at = *output.get(column(both.left())?)?;
+    let (column, wide) = operand(both.left())?;
+    let at = *output.get(column)?;
     let ty = table.columns[at].ty;
-    let value = from_scalar(&literal(both.right())?, ty).ok()?;
+    let value = from_scalar(&literal(both.right())?, wide.unwrap_or(ty)).ok()?;
+    // A bound beyond the range decides nothing here: the join itself looks at every row.
+    let Fit::Within(value) = fit(&value, ty) else { return None };
     if value.is_null() || !ty.has_plain_equality() {
         return None;
     }

@@ -19,6 +19,7 @@ mod scan;
 mod series;
 pub mod source;
 pub mod virtual_table;
+pub mod widened;
 
 pub use engine::{Engine, EngineConfig};
 pub use point::PointQuery;

@@ -7,6 +7,7 @@
 use super::ExecContext;
 use super::program::{RowProgram, unkey};
 use super::source::StoredTable;
+use super::widened::{Fit, Operand, fit};
 use crate::bind::OutColumn;
 use crate::catalog::TableDescriptor;
 use crate::error::SqlError;
@@ -100,7 +101,9 @@ impl PointQuery {
             let found = rest.iter().position(|f| equal_to(f, &|c| position(c) == Some(at), ty).is_some());
             let Some(found) = found else { return Ok(None) };
             let filter = rest.remove(found);
-            let Some(value) = equal_to(filter, &|c| position(c) == Some(at), ty) else { return Ok(None) };
+            let Some((value, ty)) = equal_to(filter, &|c| position(c) == Some(at), ty) else {
+                return Ok(None);
+            };
             key.push(match passed_on(value, ty, params, &|_| None) {
                 Some(cell) => cell,
                 None => {
@@ -178,7 +181,9 @@ impl PointQuery {
                 return Ok(None);
             }
             let ty = self.table.column(part.column).map_or(PgType::Text, |c| c.ty);
-            column_to_key(&mut key, ty, value, part.descending)?;
+            // No row has a key beyond the range of its type.
+            let Fit::Within(value) = fit(value, ty) else { return Ok(None) };
+            column_to_key(&mut key, ty, &value, part.descending)?;
         }
         let keys = [key.into()];
         let found = ctx.read.get_many(&keys, self.lock.clone()).await?.pop().flatten();
@@ -250,8 +255,12 @@ fn passed_on(
     }
 }
 
-/// The other side of an equality with a column, free of columns itself.
-fn equal_to<'a>(filter: &'a Expr, is_column: &dyn Fn(&Column) -> bool, ty: PgType) -> Option<&'a Expr> {
+/// The other side of an equality with a column, free of columns itself, and the type of the comparison.
+fn equal_to<'a>(
+    filter: &'a Expr,
+    is_column: &dyn Fn(&Column) -> bool,
+    ty: PgType,
+) -> Option<(&'a Expr, PgType)> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return None };
     // Both sides are compared by their keys, or both as they are.
     let keyed = !ty.has_plain_equality();
@@ -260,17 +269,15 @@ fn equal_to<'a>(filter: &'a Expr, is_column: &dyn Fn(&Column) -> bool, ty: PgTyp
         (keyed != std::ptr::eq(inner, e) || matches!(e, Expr::Literal(..))).then_some(inner)
     };
     let (l, r) = (bare(left)?, bare(right)?);
-    let is_it = |e: &Expr| matches!(e, Expr::Column(c) if is_column(c));
+    let is_it = |e| Operand::of(e).filter(|it| is_column(it.column)).map(|it| it.compared_as(ty));
     let free = |e: &Expr| e.column_refs().is_empty() && !e.is_volatile();
     // A key that was folded to a literal is no value of the type any more.
     let whole = |side: &Expr, e: &Expr| !keyed || !std::ptr::eq(side, e);
-    if is_it(l) && free(r) && whole(right, r) {
-        return Some(r);
-    }
-    if is_it(r) && free(l) && whole(left, l) {
-        return Some(l);
-    }
-    None
+    let sides = [(l, r, whole(right, r)), (r, l, whole(left, l))];
+    sides.into_iter().find_map(|(column, value, whole)| {
+        let compared = is_it(column)?;
+        (free(value) && whole).then_some((value, compared))
+    })
 }
 
 fn is_positive(fetch: Option<&Expr>) -> bool {

@@ -4,7 +4,11 @@ use crate::{
     bind::OutColumn,
     catalog::TableDescriptor,
     error::SqlError,
-    exec::{ExecContext, RowProgram, source::StoredTable},
+    exec::{
+        ExecContext, RowProgram,
+        source::StoredTable,
+        widened::{Fit, Operand, fit},
+    },
     row::{RowDecoder, column_to_key, index_prefix, is_exact_in_key},
     session::errors::from_txn,
     types::{Datum, PgType, from_scalar},
@@ -117,7 +121,9 @@ impl PointScan {
                 return Ok(None);
             }
             let ty = self.table.column(column.column).map_or(PgType::Unknown, |c| c.ty);
-            column_to_key(&mut key, ty, datum, column.descending)?;
+            // No row has a key beyond the range of its type.
+            let Fit::Within(datum) = fit(datum, ty) else { return Ok(None) };
+            column_to_key(&mut key, ty, &datum, column.descending)?;
         }
         Ok(Some(key.into()))
     }
@@ -181,22 +187,24 @@ fn equality(
     params: &[PgType],
 ) -> Result<Option<(usize, Source)>, SqlError> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return Ok(None) };
-    let (column, value) = match (&**left, &**right) {
-        (Expr::Column(column), value) | (value, Expr::Column(column)) => (column, value),
+    let (operand, value) = match (Operand::of(left), Operand::of(right)) {
+        (Some(operand), None) => (operand, &**right),
+        (None, Some(operand)) => (operand, &**left),
         _ => return Ok(None),
     };
-    let Some(descriptor) = table.column_named(&column.name) else { return Ok(None) };
+    let Some(descriptor) = table.column_named(&operand.column.name) else { return Ok(None) };
+    let ty = operand.compared_as(descriptor.ty);
     let at = table.primary.columns.iter().position(|key| key.column == descriptor.id);
     let (Some(at), true) = (at, is_exact_in_key(descriptor.ty)) else { return Ok(None) };
     let source = match value {
-        Expr::Literal(value, _) if value.data_type() == descriptor.ty.arrow() => {
-            Source::Literal(from_scalar(value, descriptor.ty)?)
+        Expr::Literal(value, _) if value.data_type() == ty.arrow() => {
+            Source::Literal(from_scalar(value, ty)?)
         }
         Expr::Placeholder(placeholder) => match param_number(&placeholder.id) {
-            Some(number) if params.get(number) == Some(&descriptor.ty) => Source::Param(number),
+            Some(number) if params.get(number) == Some(&ty) => Source::Param(number),
             _ => return Ok(None),
         },
-        value if value.column_refs().is_empty() => match over_params(value, descriptor.ty, params)? {
+        value if value.column_refs().is_empty() => match over_params(value, ty, params)? {
             Some(program) => Source::Computed(program),
             None => return Ok(None),
         },

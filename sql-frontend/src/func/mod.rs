@@ -48,7 +48,7 @@ pub use cast::{CastContext, CastPlan, cannot_cast, cast};
 pub use context::{ContextValue, StatementContext};
 pub use resolve::{
     Resolved, common_type, function_exists, key, key_argument, key_type, resolve_binary_operator,
-    resolve_function, resolve_unary_operator,
+    resolve_function, resolve_unary_operator, widening, widening_to,
 };
 pub use session::{VERSION, set_clock};
 pub use window::{ResolvedWindow, WindowBody, requires_over, resolve_window};

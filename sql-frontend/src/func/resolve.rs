@@ -1,6 +1,6 @@
 //! What the binder asks: names and types in, a call out.
 
-use super::catalog::{CATALOG, Entry, Target};
+use super::catalog::{CATALOG, CastMethod, Entry, Target};
 use super::choose::{Choice, choose};
 use super::scalar::Function;
 use super::{CastContext, ContextValue, StatementContext, array, cast, cast::coercible, eval, json, special};
@@ -320,8 +320,8 @@ fn concatenation(left: PgType, right: PgType) -> Option<Resolved> {
     if let Form::Call { wrap, .. } = &mut found.body {
         wrap.resize(2, None);
         wrap[side] = match super::cast::step(other, PgType::Text, CastContext::Explicit)? {
-            super::catalog::CastMethod::Udf(function, udf) => Some((function, udf)),
-            super::catalog::CastMethod::Relabel => None,
+            CastMethod::Udf(function, udf) => Some((function, udf)),
+            CastMethod::Relabel => None,
         };
     }
     Some(found)
@@ -491,6 +491,24 @@ pub fn key_argument(expr: &Expr) -> Option<&Expr> {
         Expr::ScalarFunction(call) if CATALOG.keys.values().any(|udf| udf == &call.func) => call.args.first(),
         _ => None,
     }
+}
+
+/// What an integer was before it was widened, and the type it was widened to.
+pub fn widening(expr: &Expr) -> Option<(&Expr, PgType)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let to = widening_to(&call.func)?;
+    call.args.first().map(|inner| (inner, to))
+}
+
+/// The result of a function that widens integers.
+pub fn widening_to(func: &ScalarUDF) -> Option<PgType> {
+    use PgType::{Int2, Int4, Int8};
+    [(Int2, Int4), (Int2, Int8), (Int4, Int8)].into_iter().find_map(|(from, to)| {
+        match CATALOG.casts.get(&(from, to)) {
+            Some((_, CastMethod::Udf(_, udf))) if **udf == *func => Some(to),
+            _ => None,
+        }
+    })
 }
 
 /// The Arrow type of [`key`] of a value.

@@ -11,3 +11,4 @@ mod scripts;
 mod session;
 mod standin;
 mod waiting;
+mod widths;
