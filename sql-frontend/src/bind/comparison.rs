@@ -1,9 +1,9 @@
 //! `BETWEEN`, `IN`, `LIKE`, and comparisons of rows.
 
-use super::expr::{operator_name, strip};
+use super::expr::operator_name;
 use super::position::At;
 use super::typed::Typed;
-use super::{Binder, guard};
+use super::{Binder, guard, row};
 use crate::error::{SqlError, SqlState};
 use crate::func::{key, resolve_binary_operator};
 use datafusion::logical_expr::expr::InList;
@@ -19,6 +19,9 @@ impl Binder<'_> {
         high: &ast::Expr,
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
+        if let Some(row) = row::items(expr) {
+            return self.between_rows(&row, negated, low, high, pos);
+        }
         let at = self.positions.after(expr);
         let value = self.expr(expr)?;
         let (low, high) = (self.expr(low)?, self.expr(high)?);
@@ -38,13 +41,13 @@ impl Binder<'_> {
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
         let at = self.positions.after(expr);
-        if let ast::Expr::Tuple(row) = strip(expr) {
+        if let Some(row) = row::items(expr) {
             let mut tests = Vec::with_capacity(list.len());
             for item in list {
-                let ast::Expr::Tuple(other) = strip(item) else {
+                let Some(other) = row::items(item) else {
                     return Err(SqlError::unsupported("a row compared with a value"));
                 };
-                tests.push(self.compare_rows(row, &BinaryOperator::Eq, other, at)?.expr);
+                tests.push(self.compare_rows(&row, &BinaryOperator::Eq, &other, at)?.expr);
             }
             let any = self.chain(Operator::Or, tests)?;
             return Ok(Typed::bool(if negated { guard::negate(any) } else { any }, pos));
@@ -95,18 +98,12 @@ impl Binder<'_> {
     /// A comparison of two rows, column by column.
     pub(super) fn compare_rows(
         &mut self,
-        left: &[ast::Expr],
+        left: &[&ast::Expr],
         op: &BinaryOperator,
-        right: &[ast::Expr],
+        right: &[&ast::Expr],
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
-        if left.len() != right.len() {
-            return Err(SqlError::new(
-                SqlState::SYNTAX_ERROR,
-                "unequal number of entries in row expressions",
-            ))
-            .at(pos);
-        }
+        row::same_length(left, right).at(pos)?;
         let mut pairs = Vec::with_capacity(left.len());
         for (l, r) in left.iter().zip(right) {
             pairs.push((self.expr(l)?, self.expr(r)?));

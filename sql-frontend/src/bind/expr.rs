@@ -3,7 +3,7 @@
 use super::datatype::{bind_type, fold};
 use super::position::At;
 use super::typed::Typed;
-use super::{Binder, guard};
+use super::{Binder, guard, row};
 use crate::error::{SqlError, SqlState};
 use crate::func::{CastContext, resolve_binary_operator, resolve_function, resolve_unary_operator};
 use crate::types::PgType;
@@ -68,16 +68,16 @@ impl Binder<'_> {
             ast::Expr::CompoundFieldAccess { root, access_chain } => self.subscripts(root, access_chain, pos),
             ast::Expr::BinaryOp { left, op, right } => self.binary_op(expr, left, op, right),
             ast::Expr::UnaryOp { op, expr } => self.unary_op(op, expr, pos),
-            ast::Expr::IsNull(e) => Ok(Typed::bool(Expr::IsNull(Box::new(self.any_expr(e)?)), pos)),
-            ast::Expr::IsNotNull(e) => Ok(Typed::bool(Expr::IsNotNull(Box::new(self.any_expr(e)?)), pos)),
+            ast::Expr::IsNull(e) => self.null_test(e, Expr::IsNull, pos),
+            ast::Expr::IsNotNull(e) => self.null_test(e, Expr::IsNotNull, pos),
             ast::Expr::IsTrue(e) => self.test(e, "IS TRUE", Expr::IsTrue, pos),
             ast::Expr::IsNotTrue(e) => self.test(e, "IS NOT TRUE", Expr::IsNotTrue, pos),
             ast::Expr::IsFalse(e) => self.test(e, "IS FALSE", Expr::IsFalse, pos),
             ast::Expr::IsNotFalse(e) => self.test(e, "IS NOT FALSE", Expr::IsNotFalse, pos),
             ast::Expr::IsUnknown(e) => self.test(e, "IS UNKNOWN", Expr::IsUnknown, pos),
             ast::Expr::IsNotUnknown(e) => self.test(e, "IS NOT UNKNOWN", Expr::IsNotUnknown, pos),
-            ast::Expr::IsDistinctFrom(l, r) => self.operator("IS DISTINCT FROM", l, r, pos),
-            ast::Expr::IsNotDistinctFrom(l, r) => self.operator("IS NOT DISTINCT FROM", l, r, pos),
+            ast::Expr::IsDistinctFrom(l, r) => self.distinct_test(l, r, false, pos),
+            ast::Expr::IsNotDistinctFrom(l, r) => self.distinct_test(l, r, true, pos),
             ast::Expr::Between { expr, negated, low, high } => self.between(expr, *negated, low, high, pos),
             ast::Expr::InList { expr, list, negated } => self.in_list(expr, list, *negated, pos),
             ast::Expr::Like { negated, any: false, expr, pattern, escape_char } => {
@@ -181,6 +181,7 @@ impl Binder<'_> {
                 }
                 Ok(inner)
             }
+            ast::Expr::Function(_) if row::items(expr).is_some() => row::alone(),
             ast::Expr::Function(function) => self.function(function),
             ast::Expr::Exists { subquery, negated } => self.exists(subquery, *negated, pos),
             ast::Expr::Subquery(query) => self.scalar_subquery(query, pos),
@@ -193,7 +194,7 @@ impl Binder<'_> {
             ast::Expr::AllOp { left, compare_op, right } => {
                 self.quantified(left, compare_op, right, true, pos)
             }
-            ast::Expr::Tuple(_) => Err(SqlError::unsupported("a row value outside of a comparison")),
+            ast::Expr::Tuple(_) => row::alone(),
             ast::Expr::Prefixed { .. } | ast::Expr::Convert { .. } => {
                 Err(SqlError::unsupported(format!("the expression {expr}")))
             }
@@ -202,11 +203,7 @@ impl Binder<'_> {
     }
 
     /// For `IS NULL`, which takes any type; something still unknown is read as text.
-    fn any_expr(&mut self, expr: &ast::Expr) -> Result<Expr, SqlError> {
-        if let ast::Expr::Tuple(_) = expr {
-            return Err(SqlError::unsupported("a row value outside of a comparison"))
-                .at(self.positions.of(expr));
-        }
+    pub(super) fn any_expr(&mut self, expr: &ast::Expr) -> Result<Expr, SqlError> {
         let typed = self.expr(expr)?;
         Ok(self.settle(typed)?.expr)
     }
@@ -256,8 +253,8 @@ impl Binder<'_> {
             _ => {}
         }
         let pos = self.positions.after(left).or_else(|| self.positions.of(whole));
-        if let (ast::Expr::Tuple(l), ast::Expr::Tuple(r)) = (strip(left), strip(right)) {
-            return self.compare_rows(l, op, r, pos);
+        if let (Some(l), Some(r)) = (row::items(left), row::items(right)) {
+            return self.compare_rows(&l, op, &r, pos);
         }
         let name = operator_name(op)?;
         self.operator(&name, left, right, pos)

@@ -32,6 +32,7 @@ mod order;
 mod output;
 mod position;
 mod predicate;
+mod row;
 mod scope;
 mod select;
 mod set_function;

@@ -223,9 +223,9 @@ impl Binder<'_> {
             match &assignment.target {
                 AssignmentTarget::ColumnName(name) => add(self, name, &assignment.value)?,
                 AssignmentTarget::Tuple(names) => {
-                    let values = match &assignment.value {
-                        ast::Expr::Tuple(values) => values.as_slice(),
-                        ast::Expr::Nested(one) if names.len() == 1 => std::slice::from_ref(&**one),
+                    let values = match (super::row::items(&assignment.value), &assignment.value) {
+                        (Some(values), _) => values,
+                        (None, ast::Expr::Nested(one)) if names.len() == 1 => vec![&**one],
                         _ => return Err(SqlError::unsupported("assigning the columns of a subquery")),
                     };
                     if values.len() != names.len() {

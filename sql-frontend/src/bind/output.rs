@@ -135,13 +135,13 @@ impl Binder<'_> {
         // Subqueries in the select list were met before; those found from here on belong below the aggregate.
         let before = self.take_pending();
         let mut groups = Vec::with_capacity(exprs.len());
-        for expr in exprs {
+        // A list in parentheses is one of items.
+        let items = exprs.iter().flat_map(|expr| match expr {
+            ast::Expr::Tuple(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        });
+        for expr in items {
             let pos = self.positions.of(expr);
-            if let ast::Expr::Tuple(list) = expr
-                && list.is_empty()
-            {
-                continue;
-            }
             if matches!(expr, ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_)) {
                 return Err(SqlError::unsupported("grouping sets")).at(pos);
             }

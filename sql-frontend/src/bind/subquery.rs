@@ -180,9 +180,9 @@ impl Binder<'_> {
     ) -> Result<Typed, SqlError> {
         self.allowed_here(pos)?;
         let at = self.positions.after(left);
-        let lefts = match strip(left) {
-            ast::Expr::Tuple(items) => items.iter().map(|i| self.expr(i)).collect::<Result<Vec<_>, _>>()?,
-            other => vec![self.expr(other)?],
+        let lefts = match super::row::items(left) {
+            Some(items) => items.into_iter().map(|i| self.expr(i)).collect::<Result<Vec<_>, _>>()?,
+            None => vec![self.expr(left)?],
         };
         let (rel, params) = self.subquery(query)?;
         if rel.columns.len() != lefts.len() {

@@ -14,6 +14,7 @@ mod drop_column;
 mod first_step;
 pub mod job;
 mod rewrite;
+mod sequence;
 pub mod shards;
 mod truncate;
 
@@ -182,6 +183,7 @@ pub async fn run(change: &mut Change, command: &Command) -> Result<Outcome, SqlE
         Command::ShowShards(name) => shards::show(change, name).await,
         Command::SplitAt { table, rows } => shards::split_at(change, table, rows).await,
         Command::Scatter(name) => shards::scatter(change, name).await,
+        Command::AlterSequence(alter) => sequence::restart(change, alter).await,
         Command::Statement(statement) => run_statement(change, statement).await,
         _ => Err(SqlError::internal("not a schema statement")),
     }

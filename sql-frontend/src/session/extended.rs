@@ -2,6 +2,7 @@
 
 use super::{
     Session,
+    cursor::Declared,
     guard::{catch, guarded},
     parse::{self, Command},
     plan::{Body, Planned, Prepared},
@@ -28,11 +29,13 @@ use std::sync::Arc;
 /// A statement with its parameters.
 pub struct Portal {
     /// None: an empty statement.
-    step: Option<Step>,
-    state: State,
+    pub(super) step: Option<Step>,
+    pub(super) state: State,
+    /// How it was declared, if it was.
+    pub(super) cursor: Option<Declared>,
 }
 
-enum State {
+pub(super) enum State {
     Fresh,
     /// Some rows have been sent.
     Running(Outcome),
@@ -95,7 +98,9 @@ impl Session {
         }
         let sql: Arc<str> = Arc::from(utf8(sql)?);
         self.check_length(&sql)?;
-        let mut all = catch(|| parse::parse(&sql))?;
+        let mut notices = Vec::new();
+        let mut all = catch(|| parse::parse_noting(&sql, &mut notices))?;
+        self.notify(&notices, out);
         if all.len() > 1 {
             return Err(SqlError::new(
                 SqlState::SYNTAX_ERROR,
@@ -178,7 +183,7 @@ impl Session {
         }
         let Some(planned) = self.plan_of(&prepared).await? else {
             bind.parameters(statement, &[], self.settings.zone())?;
-            self.portals.insert(portal, Portal { step: None, state: State::Fresh });
+            self.portals.insert(portal, Portal { step: None, state: State::Fresh, cursor: None });
             backend::bind_complete(&mut out.buffer);
             return Ok(());
         };
@@ -194,7 +199,7 @@ impl Session {
             ));
         }
         let step = Step { planned, params: params.into(), formats: bind.results.into(), describe: false };
-        self.portals.insert(portal, Portal { step: Some(step), state: State::Fresh });
+        self.portals.insert(portal, Portal { step: Some(step), state: State::Fresh, cursor: None });
         backend::bind_complete(&mut out.buffer);
         Ok(())
     }
@@ -252,6 +257,9 @@ impl Session {
         if let Command::Execute { name, arguments } = &*command {
             let inner = self.execute_prepared(&step.planned.sql, name, arguments, &mut io.outbox).await?;
             return self.run_step(Step { describe: false, ..inner }, io).await;
+        }
+        if let Some(result) = self.cursor_command(&command, Some(step.formats.clone()), io).await {
+            return result;
         }
         if max_rows <= 0 || step.planned.columns.is_none() {
             return self.run_step(step, io).await;

@@ -3,6 +3,7 @@
 pub mod cancel;
 mod config;
 mod copy;
+pub mod cursor;
 pub mod errors;
 mod extended;
 pub mod functions;
@@ -153,6 +154,12 @@ impl Session {
         let name = if severity == Severity::Warning { "warning" } else { "notice" };
         if self.settings.wants(name) {
             backend::error(&mut out.buffer, severity, error);
+        }
+    }
+
+    fn notify(&self, notices: &[SqlError], out: &mut Outbox) {
+        for notice in notices {
+            self.notice(out, Severity::Notice, notice);
         }
     }
 

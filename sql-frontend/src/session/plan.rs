@@ -39,6 +39,8 @@ pub enum Body {
         inner: Arc<Planned>,
         analyze: bool,
     },
+    /// `DECLARE` of a cursor for this query.
+    Declare(Arc<Planned>),
     /// A query that cannot have rows.
     Nothing,
     /// All else; carried out from the command itself.
@@ -161,11 +163,37 @@ impl Session {
         command: &Arc<Command>,
         declared: &[Option<PgType>],
     ) -> Result<Planned, SqlError> {
-        let Command::Statement(statement) = &**command else {
-            let columns = super::utility::columns_of(command);
-            return Ok(Planned::utility(sql.clone(), command.clone(), columns, false));
-        };
-        self.plan_statement(names, sql, command, statement, declared)
+        match &**command {
+            Command::Statement(statement) => self.plan_statement(names, sql, command, statement, declared),
+            Command::Declare(declare) => self.plan_declare(names, sql, command, &declare.statement, declared),
+            Command::Fetch(fetch) => {
+                let columns = self.fetched_columns(fetch);
+                Ok(Planned::utility(sql.clone(), command.clone(), columns, false))
+            }
+            Command::AlterSequence(_) => Ok(Planned::utility(sql.clone(), command.clone(), None, true)),
+            _ => {
+                let columns = super::utility::columns_of(command);
+                Ok(Planned::utility(sql.clone(), command.clone(), columns, false))
+            }
+        }
+    }
+
+    fn plan_declare(
+        &self,
+        names: &Names,
+        sql: &Arc<str>,
+        command: &Arc<Command>,
+        inner: &Statement,
+        declared: &[Option<PgType>],
+    ) -> Result<Planned, SqlError> {
+        let query = Arc::new(Command::Statement(Box::new(inner.clone())));
+        let planned = self.plan_statement(names, sql, &query, inner, declared)?;
+        if !matches!(planned.body, Body::Query(_) | Body::Nothing) {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "a cursor must be for a query"));
+        }
+        let (params, tables, writes) = (planned.params.clone(), planned.tables.clone(), planned.writes);
+        let utility = Planned::utility(sql.clone(), command.clone(), None, writes);
+        Ok(Planned { body: Body::Declare(Arc::new(planned)), params, tables, ..utility })
     }
 
     fn plan_statement(
@@ -254,7 +282,7 @@ impl Session {
         analyze: bool,
     ) -> Result<Planned, SqlError> {
         let planned = self.plan_statement(names, sql, command, inner, declared)?;
-        if matches!(planned.body, Body::Utility) {
+        if matches!(planned.body, Body::Utility | Body::Declare(_)) {
             return Err(SqlError::unsupported("EXPLAIN of this statement"));
         }
         let (params, tables, writes) =

@@ -101,7 +101,7 @@ pub async fn send_rows(
                     }
                     continue;
                 };
-                let end = current.num_rows().min(*at + (max - sent));
+                let end = current.num_rows().min(at.saturating_add(max - sent));
                 while *at < end {
                     put_batch_row(current, *at, format, &mut scratch, out)?;
                     *at += 1;
@@ -255,7 +255,16 @@ impl Session {
         open.pinned.used(&planned.tables);
         open.txn.begin_statement();
         quorate_env::count!("quorate_sql_statements_total");
+        if planned.writes {
+            self.keep_cursors().await?;
+        }
         let outcome = match &planned.body {
+            Body::Declare(inner) => {
+                let Command::Declare(declare) = &*planned.command else {
+                    return Err(SqlError::internal("DECLARE of another statement"));
+                };
+                self.declare(declare, &planned.sql, inner, params).await?
+            }
             Body::Utility => self.utility(&planned.command, &planned.sql, out).await?,
             Body::Explain { inner, analyze } => {
                 let ctx = self.exec_context(snapshot)?;
@@ -306,7 +315,9 @@ impl Session {
                 Ok(changed(delete.returning.is_some(), rows, format!("DELETE {count}")))
             }
             Body::Nothing => Ok(Outcome::rows(Vec::new(), "SELECT {}")),
-            Body::Explain { .. } | Body::Utility => Err(SqlError::internal("not a statement on data")),
+            Body::Explain { .. } | Body::Declare(_) | Body::Utility => {
+                Err(SqlError::internal("not a statement on data"))
+            }
         }
     }
 
@@ -327,7 +338,7 @@ impl Session {
             Body::Update(update) => (Some(format!("Update on {}", update.table.name)), Some(&update.scan)),
             Body::Delete(delete) => (Some(format!("Delete on {}", delete.table.name)), Some(&delete.scan)),
             Body::Nothing => (Some("Result (never any rows)".to_string()), None),
-            Body::Explain { .. } | Body::Utility => (None, None),
+            Body::Explain { .. } | Body::Declare(_) | Body::Utility => (None, None),
         };
         let mut lines: Vec<String> = title.iter().cloned().collect();
         if let Some(scan) = scan {

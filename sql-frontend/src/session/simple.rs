@@ -74,12 +74,15 @@ impl Session {
         {
             return self.run_step(step, io).await;
         }
-        let all = catch(|| parse::parse(&sql))?;
+        let mut notices = Vec::new();
+        let all = catch(|| parse::parse_noting(&sql, &mut notices))?;
+        self.notify(&notices, &mut io.outbox);
         if all.is_empty() {
             backend::empty_query(&mut io.outbox.buffer);
             return Ok(());
         }
-        let alone = all.len() == 1;
+        // A text that there is something to say about is parsed each time.
+        let alone = all.len() == 1 && notices.is_empty();
         for parsed in all {
             self.run_parsed(&sql, parsed, alone, shape.as_ref(), io).await?;
             io.outbox.relieve().await.map_err(|_| crate::wire::connection::gone())?;
@@ -118,6 +121,9 @@ impl Session {
         if let Command::Execute { name, arguments } = &*command {
             let step = self.execute_prepared(sql, name, arguments, &mut io.outbox).await?;
             return self.run_step(step, io).await;
+        }
+        if let Some(result) = self.cursor_command(&command, None, io).await {
+            return result;
         }
         self.ensure_tx();
         let planned = self.plan(sql, &command, &[]).await?;

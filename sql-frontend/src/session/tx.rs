@@ -8,7 +8,7 @@ use crate::{
     wire::{backend, io::Outbox},
 };
 use quorate_txn::{Savepoint, Txn, TxnOptions};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 pub enum Tx {
     Idle,
@@ -57,6 +57,8 @@ pub struct Mark {
     settings_after: Arc<Settings>,
     overlay: Option<Arc<Snapshot>>,
     after_commit: usize,
+    /// Those opened later go with what was done later.
+    portals: BTreeSet<String>,
 }
 
 impl Session {
@@ -231,6 +233,7 @@ impl Session {
 
     pub(super) fn savepoint(&mut self, name: String) -> Result<(), SqlError> {
         let settings = self.settings.clone();
+        let portals = self.portals.keys().cloned().collect();
         let open = self.explicit_tx("SAVEPOINT")?;
         open.log.close();
         let mark = Mark {
@@ -240,6 +243,7 @@ impl Session {
             settings_after: open.settings_after.clone(),
             overlay: open.overlay.clone(),
             after_commit: open.after_commit.len(),
+            portals,
         };
         open.savepoints.push(mark);
         Ok(())
@@ -279,7 +283,8 @@ impl Session {
         open.settings_after = mark.settings_after.clone();
         open.after_commit.truncate(mark.after_commit);
         open.failed = false;
-        let settings = mark.settings.clone();
+        let (settings, portals) = (mark.settings.clone(), mark.portals.clone());
+        self.portals.retain(|name, _| portals.contains(name));
         self.switch_settings(settings, out);
         Ok(())
     }

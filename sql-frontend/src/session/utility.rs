@@ -129,7 +129,9 @@ impl Session {
                 Ok(Outcome::done("CHECKPOINT"))
             }
             Command::ShowEvidence(id) => self.evidence(id),
+            Command::Refused(what) => Err(SqlError::unsupported(what)),
             Command::ShowShards(_)
+            | Command::AlterSequence(_)
             | Command::SplitAt { .. }
             | Command::Scatter(_)
             | Command::Statement(_) => self.ddl(command, sql, out).await,

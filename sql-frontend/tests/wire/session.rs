@@ -329,6 +329,8 @@ async fn what_could_be_misread_is_not() {
     let c = node.connect().await;
     assert_eq!(one(&c, "select 'a' \n 'b'").await, "ab");
     assert_eq!(fails(&c, "select 'a' 'b'").await, "42601");
+    assert_eq!(rows(&c, "select;").await, vec![vec![]]);
+    assert_eq!(rows(&c, "select from generate_series(1, 3)").await.len(), 3);
     assert_eq!(fails(&c, "create table t (a int unique deferrable initially deferred)").await, "0A000");
     assert_eq!(fails(&c, "create table t (a int primary key deferrable)").await, "0A000");
 }

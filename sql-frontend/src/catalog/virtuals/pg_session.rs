@@ -3,7 +3,7 @@
 use super::{Make, Rows, Spec, int4, text};
 use crate::{
     error::SqlError,
-    session::view::SessionView,
+    session::{cursor::Declared, view::SessionView},
     types::{
         Datum, Interval,
         datetime::{NamedZone, zones_at},
@@ -30,6 +30,12 @@ pub static TABLES: &[Spec] = &[
     ),
     Spec(
         PG,
+        "pg_cursors",
+        "name:text statement:text is_holdable:bool is_binary:bool is_scrollable:bool creation_time:timestamptz",
+        Make::Now(cursors),
+    ),
+    Spec(
+        PG,
         "pg_timezone_names",
         "name:text abbrev:text utc_offset:interval is_dst:bool",
         Make::Now(time_zones),
@@ -49,6 +55,20 @@ fn time_zones(view: &SessionView) -> Result<Rows, SqlError> {
         ]
     };
     Ok(zones_at(now).map(row).collect())
+}
+
+fn cursors(view: &SessionView) -> Result<Rows, SqlError> {
+    let row = |cursor: &Declared| {
+        vec![
+            text(&cursor.name),
+            text(&*cursor.statement),
+            Datum::Bool(false),
+            Datum::Bool(cursor.binary),
+            Datum::Bool(cursor.scroll),
+            Datum::Timestamptz(cursor.created),
+        ]
+    };
+    Ok(view.cursors.iter().map(row).collect())
 }
 
 fn settings(view: &SessionView) -> Result<Rows, SqlError> {

@@ -87,6 +87,49 @@ pub enum Command {
     },
     Checkpoint,
     Copy(Box<Copy>),
+    Declare(Declare),
+    Fetch(Fetch),
+    /// None: all of them.
+    Close(Option<String>),
+    AlterSequence(AlterSequence),
+    /// A statement of PostgreSQL's, by its name, that is not carried out.
+    Refused(String),
+}
+
+/// `DECLARE name CURSOR FOR query`.
+#[derive(Clone, Debug)]
+pub struct Declare {
+    pub name: String,
+    pub binary: bool,
+    pub scroll: bool,
+    pub hold: bool,
+    pub statement: Box<ast::Statement>,
+    /// Where the query stands in the text, in bytes.
+    pub body: Range<usize>,
+}
+
+/// `FETCH` or `MOVE`.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    pub moves: bool,
+    pub direction: Direction,
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward(u64),
+    All,
+    /// Anything that may go back, or start anew.
+    Back,
+}
+
+/// `ALTER SEQUENCE name RESTART`; no value: where it started.
+#[derive(Clone, Debug)]
+pub struct AlterSequence {
+    pub name: ObjectName,
+    pub if_exists: bool,
+    pub restart: Option<i64>,
 }
 
 /// `COPY`.

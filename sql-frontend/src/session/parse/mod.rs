@@ -3,13 +3,20 @@
 
 mod command;
 mod copy;
+mod cursor;
 mod dialect;
 mod limits;
 mod place;
 mod reader;
+mod refused;
+mod sequence;
 mod settings;
+mod tokens;
 
-pub use command::{Command, Copy, CopyOptions, CopySource, Discard, Level, Modes, Parsed};
+pub use command::{
+    AlterSequence, Command, Copy, CopyOptions, CopySource, Declare, Direction, Discard, Fetch, Level, Modes,
+    Parsed,
+};
 
 pub use dialect::Dialect;
 
@@ -25,6 +32,11 @@ use sqlparser::{
 
 /// Parses a whole text; an error anywhere means that nothing of it runs, as in PostgreSQL.
 pub fn parse(sql: &str) -> Result<Vec<Parsed>, SqlError> {
+    parse_noting(sql, &mut Vec::new())
+}
+
+/// The same, with what the client is to be told.
+pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed>, SqlError> {
     let dialect = Dialect;
     let lines = Lines::new(sql);
     let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| {
@@ -32,6 +44,7 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>, SqlError> {
         SqlError::new(SqlState::SYNTAX_ERROR, lower_first(&error.message)).at(position)
     })?;
     limits::limit_chains(&tokens, &lines)?;
+    let tokens = tokens::rewrite(tokens, notices);
     let mut parser =
         Parser::new(&dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
     let mut all = Vec::new();
@@ -42,8 +55,15 @@ pub fn parse(sql: &str) -> Result<Vec<Parsed>, SqlError> {
             return Ok(all);
         }
         let start = lines.byte_at(first.span.start.line, first.span.start.column);
+        let refused = refused::called(&parser);
         let mut reader = Reader { parser: &mut parser, sql, lines: &lines };
-        let command = reader.command().map_err(|error| syntax_error(error, sql, &lines))?;
+        let mut command = reader.command();
+        if let Some(what) = refused
+            && (command.is_err() || !reader.at_end())
+        {
+            command = reader.refuse(what);
+        }
+        let command = command.map_err(|error| syntax_error(error, sql, &lines))?;
         let next = parser.peek_token();
         let end = match next.token {
             Token::EOF => sql.len(),
@@ -94,6 +114,45 @@ mod tests {
         let mut all = parse(sql).unwrap();
         assert_eq!(all.len(), 1, "{sql}");
         all.remove(0).command
+    }
+
+    #[test]
+    fn weaker_locks_are_stronger_ones() {
+        let lock = |sql: &str| match one(sql) {
+            Command::Statement(statement) => match *statement {
+                sqlparser::ast::Statement::Query(query) => query.locks[0].to_string(),
+                other => panic!("{other}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(lock("select 1 from t for no  key update"), "FOR UPDATE");
+        assert_eq!(lock("select 1 from t for key share skip locked"), "FOR SHARE SKIP LOCKED");
+        assert!(parse("select 1 from t for no key").is_err());
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_not_wrong() {
+        let refused = |sql: &str| matches!(one(sql), Command::Refused(_));
+        assert!(refused("create operator === (leftarg = int, function = f)"));
+        assert!(refused("alter table only a.t attach partition p for values in (1)"));
+        assert!(refused("security label on table t is 'x'"));
+        for wrong in [
+            "alter table t add column",
+            "create tabel t (a int)",
+            "select 1 from t where",
+            "alter sequence s",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().sqlstate, SqlState::SYNTAX_ERROR, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_and_said() {
+        let mut notices = Vec::new();
+        let long = "x".repeat(70);
+        parse_noting(&format!("select 1 as {long}, 2 as \"{long}\", '{long}'"), &mut notices).unwrap();
+        assert_eq!(notices.len(), 2);
+        assert_eq!(notices[0].sqlstate, SqlState("42622"));
     }
 
     #[test]

@@ -4,10 +4,12 @@ use super::command::{Command, Discard};
 use super::fold;
 use super::place::Lines;
 use sqlparser::{
+    ast::Statement,
     keywords::Keyword,
     parser::{Parser, ParserError},
     tokenizer::Token,
 };
+use std::ops::Range;
 
 pub(super) struct Reader<'a, 'p> {
     pub parser: &'a mut Parser<'p>,
@@ -110,6 +112,10 @@ impl Reader<'_, '_> {
             }
             "alter" => self.alter(),
             "copy" => self.copy(),
+            "declare" => self.declare(),
+            "fetch" => self.fetch(false),
+            "move" => self.fetch(true),
+            "close" => self.close(),
             _ => self.statement(),
         }
     }
@@ -173,6 +179,12 @@ impl Reader<'_, '_> {
             self.parser.expect_token(&Token::RParen)?;
         }
         self.expect("as")?;
+        let (statement, body) = self.body()?;
+        Ok(Command::Prepare { name, types, statement, body })
+    }
+
+    /// A statement inside another, and where it stands in the text.
+    pub(super) fn body(&mut self) -> Parse<(Box<Statement>, Range<usize>)> {
         let first = self.parser.peek_token().span.start;
         let statement = Box::new(self.parser.parse_statement()?);
         let next = self.parser.peek_token();
@@ -181,8 +193,19 @@ impl Reader<'_, '_> {
         } else {
             self.lines.byte_at(next.span.start.line, next.span.start.column)
         };
-        let body = self.lines.byte_at(first.line, first.column)..end;
-        Ok(Command::Prepare { name, types, statement, body })
+        Ok((statement, self.lines.byte_at(first.line, first.column)..end))
+    }
+
+    /// Passes the rest of a statement over that is not carried out.
+    pub(super) fn refuse(&mut self, what: String) -> Parse<Command> {
+        while !self.at_end() {
+            self.skip();
+        }
+        Ok(Command::Refused(what))
+    }
+
+    pub(super) fn at_end(&self) -> bool {
+        matches!(self.parser.peek_token().token, Token::EOF | Token::SemiColon)
     }
 
     pub(super) fn maintenance(&mut self, vacuum: bool) -> Parse<Command> {
@@ -209,6 +232,10 @@ impl Reader<'_, '_> {
 
     /// `ALTER TABLE t SPLIT AT VALUES (…), …` and `ALTER TABLE t SCATTER` are ours, all else is sqlparser's.
     pub(super) fn alter(&mut self) -> Parse<Command> {
+        if matches!(self.parser.peek_nth_token(1).token, Token::Word(w) if w.keyword == Keyword::SEQUENCE) {
+            self.skip();
+            return self.alter_sequence();
+        }
         let ours = self.parser.maybe_parse(|parser| {
             parser.next_token();
             parser.expect_keyword(Keyword::TABLE)?;

@@ -1,0 +1,171 @@
+//! What the parser does not know, said in tokens that it knows. Places in the text stay what they were.
+
+use crate::{
+    error::{SqlError, SqlState},
+    types::text::truncate_name,
+};
+use sqlparser::{
+    keywords::Keyword,
+    tokenizer::{Span, Token, TokenWithSpan, Whitespace},
+};
+
+/// Rewrites a text's tokens; what the client should be told of goes to `notices`.
+pub(super) fn rewrite(tokens: Vec<TokenWithSpan>, notices: &mut Vec<SqlError>) -> Vec<TokenWithSpan> {
+    let mut rewriter = Rewriter { out: Vec::with_capacity(tokens.len()), first: None, last: None };
+    let mut at = 0;
+    while at < tokens.len() {
+        at += rewriter.take(&tokens[at..], notices);
+    }
+    rewriter.out
+}
+
+struct Rewriter {
+    out: Vec<TokenWithSpan>,
+    /// The first word of the statement.
+    first: Option<Keyword>,
+    /// The token before this one, without white space.
+    last: Option<Token>,
+}
+
+impl Rewriter {
+    /// Takes the first of these tokens, and as many more as belong to it.
+    fn take(&mut self, tokens: &[TokenWithSpan], notices: &mut Vec<SqlError>) -> usize {
+        let (token, span) = (&tokens[0].token, tokens[0].span);
+        let mut taken = 1;
+        match token {
+            Token::Whitespace(space) => {
+                self.out.push(tokens[0].clone());
+                // The comment's own line end counts where strings on two lines are one.
+                if let Whitespace::SingleLineComment { comment, .. } = space
+                    && comment.ends_with('\n')
+                {
+                    self.put(Token::Whitespace(Whitespace::Newline), span);
+                }
+                return taken;
+            }
+            Token::Word(word) => match word.keyword {
+                Keyword::TABLE if self.begins_query(&tokens[1..]) => {
+                    for part in [keyword("SELECT"), Token::Mul, keyword("FROM")] {
+                        self.put(part, span);
+                    }
+                }
+                Keyword::SELECT if ends_list(follow(&tokens[1..], 0)) => {
+                    self.out.push(tokens[0].clone());
+                    self.one_row(span);
+                }
+                Keyword::FOR => {
+                    self.out.push(tokens[0].clone());
+                    taken += lock_words(&tokens[1..]);
+                }
+                _ if word.value.len() > truncate_name(&word.value).len() => {
+                    let mut short = word.clone();
+                    short.value = truncate_name(&word.value).to_string();
+                    notices.push(truncated(&word.value, &short.value));
+                    self.put(Token::Word(short), span);
+                }
+                _ => self.out.push(tokens[0].clone()),
+            },
+            _ => self.out.push(tokens[0].clone()),
+        }
+        if self.last.is_none() || self.last == Some(Token::SemiColon) {
+            self.first = word(token);
+        }
+        self.last = Some(token.clone());
+        taken
+    }
+
+    fn put(&mut self, token: Token, span: Span) {
+        self.out.push(TokenWithSpan { token, span });
+    }
+
+    /// `TABLE t` where a query may stand.
+    fn begins_query(&self, rest: &[TokenWithSpan]) -> bool {
+        if !matches!(follow(rest, 0), Some(Token::Word(_))) {
+            return false;
+        }
+        match &self.last {
+            None | Some(Token::SemiColon | Token::LParen | Token::RParen) => true,
+            Some(Token::Word(before)) => match before.keyword {
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::AS => true,
+                Keyword::ALL | Keyword::DISTINCT => self.first != Some(Keyword::GRANT),
+                Keyword::FOR => self.first == Some(Keyword::DECLARE),
+                Keyword::EXPLAIN | Keyword::ANALYZE | Keyword::VERBOSE => {
+                    self.first == Some(Keyword::EXPLAIN)
+                }
+                _ => self.first == Some(Keyword::INSERT),
+            },
+            _ => false,
+        }
+    }
+
+    /// `SELECT` without columns and without `FROM`: of one row that has a name no statement uses.
+    fn one_row(&mut self, span: Span) {
+        let name = Token::make_word("?", Some('"'));
+        let values = [keyword("FROM"), Token::LParen, keyword("VALUES"), Token::LParen, keyword("NULL")];
+        for token in values.into_iter().chain([Token::RParen, Token::RParen, name]) {
+            self.put(token, span);
+        }
+    }
+}
+
+fn keyword(word: &str) -> Token {
+    Token::make_word(word, None)
+}
+
+fn word(token: &Token) -> Option<Keyword> {
+    match token {
+        Token::Word(word) => Some(word.keyword),
+        _ => None,
+    }
+}
+
+/// The token after so many others, without white space.
+fn follow(tokens: &[TokenWithSpan], skip: usize) -> Option<&Token> {
+    tokens.iter().map(|t| &t.token).filter(|t| !matches!(t, Token::Whitespace(_))).nth(skip)
+}
+
+/// Whether a select list that is empty ends here.
+fn ends_list(next: Option<&Token>) -> bool {
+    match next {
+        None | Some(Token::EOF | Token::SemiColon | Token::RParen) => true,
+        Some(Token::Word(word)) => matches!(
+            word.keyword,
+            Keyword::WHERE
+                | Keyword::GROUP
+                | Keyword::HAVING
+                | Keyword::WINDOW
+                | Keyword::ORDER
+                | Keyword::LIMIT
+                | Keyword::OFFSET
+                | Keyword::FETCH
+                | Keyword::FOR
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+        ),
+        _ => false,
+    }
+}
+
+/// Tokens to leave out behind `FOR`: `NO KEY UPDATE` and `KEY SHARE` are carried out as `UPDATE` and `SHARE`, which exclude
+/// more.
+fn lock_words(rest: &[TokenWithSpan]) -> usize {
+    let is = |at: usize, text: &str| match follow(rest, at) {
+        Some(Token::Word(word)) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text),
+        _ => false,
+    };
+    let words = if is(0, "no") && is(1, "key") && is(2, "update") {
+        2
+    } else if is(0, "key") && is(1, "share") {
+        1
+    } else {
+        return 0;
+    };
+    let place = rest.iter().enumerate().filter(|(_, t)| !matches!(t.token, Token::Whitespace(_))).nth(words);
+    place.map_or(0, |(at, _)| at)
+}
+
+fn truncated(long: &str, short: &str) -> SqlError {
+    let text = format!("identifier \"{long}\" will be truncated to \"{short}\"");
+    SqlError::new(SqlState("42622"), text)
+}
