@@ -43,7 +43,8 @@ pub struct TransferArgs {
     pub turns: u32,
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(2..=10_000_000))]
     pub accounts: i64,
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=512))]
+    /// The accounts' shards; three are one for each node of the cluster that is started here
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub shards: u32,
     /// Write the figures here; `-` for standard output
     #[arg(long)]

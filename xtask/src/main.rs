@@ -1,4 +1,4 @@
-//! One-command developer tasks: `cargo xtask demo | test | sim | bench`.
+//! One-command developer tasks: `cargo xtask demo | test | sim | bench | dist`.
 
 mod edges;
 mod packages;
@@ -14,6 +14,7 @@ usage: cargo xtask <task> [options]
   test  [--only NAME]                 everything that CI runs, each step timed
   sim   [--seeds N] [--from S] [--seed S]      simulated clusters; a failing seed prints how to replay it
   bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed
+  dist                                the binary to ship, target/dist/quorate; building it takes long
   edges                               which crate may use which (also a step of `test`)
 ";
 
@@ -26,6 +27,7 @@ fn main() -> Result<()> {
         "test" => steps::test(&rest),
         "sim" => steps::sim(&rest),
         "bench" => steps::bench(&rest),
+        "dist" => steps::dist(),
         "edges" => edges::check(),
         "" | "-h" | "--help" | "help" => {
             print!("{USAGE}");

@@ -9,8 +9,14 @@ use std::{
 
 pub fn demo(args: &[String]) -> Result<()> {
     packages::for_build()?;
-    build_release()?;
-    run::check(quorate("demo").args(args))
+    build("release")?;
+    run::check(quorate("release", "demo").args(args))
+}
+
+/// The binary to ship, `target/dist/quorate`.
+pub fn dist() -> Result<()> {
+    packages::for_build()?;
+    build("dist")
 }
 
 pub fn sim(args: &[String]) -> Result<()> {
@@ -21,21 +27,21 @@ pub fn sim(args: &[String]) -> Result<()> {
 
 pub fn bench(args: &[String]) -> Result<()> {
     packages::for_tests()?;
-    build_release()?;
+    build("dist")?;
     let named = args.first().is_some_and(|a| !a.starts_with('-'));
-    let mut command = quorate("bench");
+    let mut command = quorate("dist", "bench");
     if !named {
         command.args(["transfer", "--peers", "postgres"]);
     }
     run::check(command.args(args))
 }
 
-fn build_release() -> Result<()> {
-    run::check(&mut run::cargo(&["build", "--release", "--locked", "-p", "quorate"]))
+fn build(profile: &str) -> Result<()> {
+    run::check(&mut run::cargo(&["build", "--profile", profile, "--locked", "-p", "quorate"]))
 }
 
-fn quorate(subcommand: &str) -> Command {
-    let mut command = Command::new(run::target_dir().join("release/quorate"));
+fn quorate(profile: &str, subcommand: &str) -> Command {
+    let mut command = Command::new(run::target_dir().join(profile).join("quorate"));
     command.arg(subcommand);
     command
 }
