@@ -13,7 +13,7 @@ pub struct Splitter {
     /// How far `buffer` was searched for the end of a row.
     searched: usize,
     quoted: bool,
-    /// Lines begun so far.
+    /// The line on which the last row ends.
     pub line: u64,
     skip_header: bool,
     ended: bool,
@@ -21,6 +21,18 @@ pub struct Splitter {
 
 /// None: the NULL marker.
 pub type Fields = Vec<Option<String>>;
+
+/// A row, and the line on which it ends.
+#[derive(Debug)]
+pub struct Line {
+    pub number: u64,
+    pub fields: Fields,
+}
+
+/// Lines of a row without its end: values may hold line feeds.
+fn lines(row: &[u8]) -> u64 {
+    1 + row.iter().filter(|byte| **byte == b'\n').count() as u64
+}
 
 /// Longest row.
 const MAX_ROW: usize = 64 << 20;
@@ -50,28 +62,29 @@ impl Splitter {
     }
 
     /// All rows that are complete; with `last` also one that has no line end.
-    pub fn rows(&mut self, last: bool) -> Result<Vec<Fields>, SqlError> {
+    pub fn rows(&mut self, last: bool) -> Result<Vec<Line>, SqlError> {
         let mut rows = Vec::new();
         let mut start = 0;
         while !self.ended {
             let Some(end) = self.find_end(start) else { break };
-            self.line += 1;
             let buffer = std::mem::take(&mut self.buffer);
+            self.line += lines(&buffer[start..end]);
             let fields = self.row(strip_cr(&buffer[start..end]));
             self.buffer = buffer;
             start = end + 1;
-            rows.extend(fields?);
+            rows.extend(fields?.map(|fields| Line { number: self.line, fields }));
         }
         self.buffer.drain(..start);
         self.searched = self.searched.saturating_sub(start);
         if last && !self.ended && !self.buffer.is_empty() {
             if self.quoted {
+                self.line += lines(&self.buffer);
                 return Err(bad("unterminated CSV quoted field"));
             }
             let line = std::mem::take(&mut self.buffer);
-            self.line += 1;
+            self.line += lines(&line);
             if let Some(fields) = self.row(strip_cr(&line))? {
-                rows.push(fields);
+                rows.push(Line { number: self.line, fields });
             }
         }
         Ok(rows)
@@ -316,7 +329,7 @@ mod tests {
             rows.extend(splitter.rows(false).unwrap());
         }
         rows.extend(splitter.rows(true).unwrap());
-        rows
+        rows.into_iter().map(|line| line.fields).collect()
     }
 
     fn some(fields: &[&str]) -> Fields {

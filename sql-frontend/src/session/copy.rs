@@ -82,8 +82,10 @@ impl Session {
         let mut splitter = Splitter::new(copy.options.clone());
         let result = target.receive(&mut splitter, inbox).await;
         if let Err(error) = result {
-            let line = splitter.line;
-            let context = format!("COPY {}, line {line}", target.table.name);
+            let context = match target.failed.or(target.reading.then_some(splitter.line)) {
+                Some(line) => format!("COPY {}, line {line}", target.table.name),
+                None => format!("COPY {}", target.table.name),
+            };
             return Err(error.with_fields(|fields| {
                 fields.context.get_or_insert(context);
             }));
@@ -158,6 +160,10 @@ struct Target<'a> {
     zone: TimeZone,
     checks: dml::Checks,
     count: u64,
+    /// The line of the row that an error is about.
+    failed: Option<u64>,
+    /// The splitter is at work, whose line is the present one.
+    reading: bool,
 }
 
 impl<'a> Target<'a> {
@@ -205,13 +211,13 @@ impl<'a> Target<'a> {
             defaults.push((at, program.compile(&[], &writer.ctx)?));
         }
         let checks = writer.checks(&table)?;
-        Ok(Target { writer, table, columns, defaults, zone, checks, count: 0 })
+        Ok(Target { writer, table, columns, defaults, zone, checks, count: 0, failed: None, reading: false })
     }
 
     /// Reads to the end of the client's data, or to the first error: what the client sends until it hears of that is dropped
     /// by the message loop.
     async fn receive(&mut self, splitter: &mut Splitter, inbox: &mut Inbox) -> Result<(), SqlError> {
-        let mut rows: Vec<Row> = Vec::with_capacity(CHUNK);
+        let mut rows: Vec<(u64, Row)> = Vec::with_capacity(CHUNK);
         loop {
             let (data, done) = match inbox.message().await {
                 Ok(Frontend::CopyData(data)) => (data, false),
@@ -232,8 +238,13 @@ impl<'a> Target<'a> {
                 Err(Lost::Protocol(error)) => return Err(error.into()),
             };
             splitter.push(&data)?;
-            for fields in splitter.rows(done)? {
-                rows.push(self.row(fields)?);
+            self.reading = true;
+            let lines = splitter.rows(done)?;
+            self.reading = false;
+            for line in lines {
+                self.failed = Some(line.number);
+                rows.push((line.number, self.row(line.fields)?));
+                self.failed = None;
                 if rows.len() == CHUNK {
                     self.write(std::mem::take(&mut rows)).await?;
                 }
@@ -263,21 +274,26 @@ impl<'a> Target<'a> {
         Ok(row)
     }
 
-    async fn write(&mut self, mut rows: Vec<Row>) -> Result<(), SqlError> {
+    async fn write(&mut self, mut rows: Vec<(u64, Row)>) -> Result<(), SqlError> {
         if rows.is_empty() {
             return Ok(());
         }
         self.writer.reserve(&self.table, rows.len()).await?;
-        for row in &mut rows {
+        for (_, row) in &mut rows {
             for (at, default) in &self.defaults {
                 row[*at] = default.row(&[])?.pop().unwrap_or(Datum::Null);
             }
             self.writer.fill_row_id(&self.table, row);
         }
-        let all: Vec<&Row> = rows.iter().collect();
-        self.writer.check(&self.table, &self.checks, None, &all)?;
+        let all: Vec<&Row> = rows.iter().map(|(_, row)| row).collect();
+        if let Err(error) = self.writer.check(&self.table, &self.checks, None, &all) {
+            let fails = |row: &Row| self.writer.check(&self.table, &self.checks, None, &[row]).is_err();
+            self.failed = rows.iter().find(|(_, row)| fails(row)).map(|(line, _)| *line);
+            return Err(error);
+        }
         self.count += rows.len() as u64;
-        let changes: Vec<Change> = rows.into_iter().map(|row| Change { old: None, new: Some(row) }).collect();
+        let changes: Vec<Change> =
+            rows.into_iter().map(|(_, row)| Change { old: None, new: Some(row) }).collect();
         self.writer.apply(&self.table, &changes).await
     }
 }

@@ -8,6 +8,9 @@ use sqlparser::tokenizer::Token;
 impl Reader<'_, '_> {
     pub(super) fn copy(&mut self) -> Parse<Command> {
         self.skip();
+        if self.peeks("binary") {
+            return self.refuse("COPY in binary form".into());
+        }
         let source = if self.parser.consume_token(&Token::LParen) {
             let query = self.parser.parse_query()?;
             self.parser.expect_token(&Token::RParen)?;
@@ -23,32 +26,54 @@ impl Reader<'_, '_> {
         if from {
             self.expect("from")?;
         }
-        self.expect(if from { "stdin" } else { "stdout" })?;
-        let options = self.copy_options()?;
+        if !self.eat(if from { "stdin" } else { "stdout" }) {
+            let file = matches!(self.parser.peek_token().token, Token::SingleQuotedString(_));
+            if file || self.peeks("program") {
+                return self.refuse("COPY with a file of the server or a program".into());
+            }
+            return self.unexpected(if from { "STDIN" } else { "STDOUT" });
+        }
+        let options = match self.copy_options()? {
+            Ok(options) => options,
+            Err(option) => return self.refuse(option),
+        };
+        if from && self.peeks("where") {
+            return self.refuse("COPY FROM with WHERE".into());
+        }
         if let (CopySource::Query(_), true) = (&source, from) {
             return self.unexpected("TO STDOUT");
         }
         Ok(Command::Copy(Box::new(Copy { source, from, options })))
     }
 
-    pub(super) fn copy_options(&mut self) -> Parse<CopyOptions> {
+    /// The inner error names an option that is not carried out.
+    fn copy_options(&mut self) -> Parse<Result<CopyOptions, String>> {
         let mut csv = false;
         let (mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None);
         let (mut header, mut freeze) = (false, false);
         self.eat("with");
         let list = self.parser.consume_token(&Token::LParen);
-        while !matches!(self.parser.peek_token().token, Token::EOF | Token::SemiColon | Token::RParen) {
+        while !self.at_end() && self.parser.peek_token().token != Token::RParen && !self.peeks("where") {
+            for word in ["binary", "force_quote", "force_null", "force_not_null", "force"] {
+                if self.peeks(word) {
+                    return Ok(Err(format!("COPY with {}", word.to_uppercase())));
+                }
+            }
             if list && self.eat("format") {
                 csv = match self.value()?.to_lowercase().as_str() {
                     "csv" => true,
                     "text" => false,
-                    _ => return self.unexpected("format text or csv (binary is not supported)"),
+                    "binary" => return Ok(Err("COPY in binary form".into())),
+                    _ => return self.unexpected("format text or csv"),
                 };
             } else if self.eat("csv") {
                 csv = true;
             } else if self.eat("freeze") {
                 freeze = !list || self.switch()?;
             } else if self.eat("header") {
+                if list && self.peeks("match") {
+                    return Ok(Err("COPY with HEADER MATCH".into()));
+                }
                 header = !list || self.switch()?;
             } else if self.eat("delimiter") {
                 self.eat("as");
@@ -65,7 +90,7 @@ impl Reader<'_, '_> {
             } else if self.eat("encoding") {
                 let name = self.parser.parse_literal_string()?;
                 if !matches!(name.to_lowercase().as_str(), "utf8" | "utf-8") {
-                    return self.unexpected("encoding UTF8");
+                    return Ok(Err(format!("COPY with encoding {name}")));
                 }
             } else {
                 return self.unexpected("an option of COPY");
@@ -78,7 +103,7 @@ impl Reader<'_, '_> {
             self.parser.expect_token(&Token::RParen)?;
         }
         let quote = quote.unwrap_or(b'"');
-        Ok(CopyOptions {
+        Ok(Ok(CopyOptions {
             csv,
             delimiter: delimiter.unwrap_or(if csv { b',' } else { b'\t' }),
             null: null.unwrap_or_else(|| if csv { String::new() } else { "\\N".into() }),
@@ -86,7 +111,7 @@ impl Reader<'_, '_> {
             quote,
             escape: escape.unwrap_or(quote),
             freeze,
-        })
+        }))
     }
 
     pub(super) fn switch(&mut self) -> Parse<bool> {
