@@ -3,6 +3,7 @@
 use super::{Change, create_table, job};
 use crate::{
     catalog::{IndexDescriptor, IndexState, TableDescriptor, TableState, store},
+    dml::check_key_size,
     error::{SqlError, SqlState},
     row::{RowDecoder, index_entry, index_span},
     server::Shared,
@@ -111,6 +112,7 @@ async fn fill(
     for (key, value) in rows {
         decoder.decode(key, value, &mut row)?;
         let entry = index_entry(table, index, &row)?;
+        check_key_size(&entry.key, index)?;
         if entry.exclusive {
             if entries.contains_key(&entry.key) {
                 return Err(duplicate(table, index, &row));
@@ -168,8 +170,9 @@ pub async fn carry_out(shared: &Arc<Shared>, id: u64, table: u64, index: u32) ->
     if now != IndexState::Public {
         shared.catalog.settle().await?;
         if let Err(error) = backfill(shared, table, index).await {
-            if error.sqlstate == SqlState::UNIQUE_VIOLATION {
-                // It cannot become unique: take it back, in the order of a drop, as this same job.
+            // The rows do not allow the index, however often it is tried.
+            if matches!(error.sqlstate, SqlState::UNIQUE_VIOLATION | SqlState::PROGRAM_LIMIT_EXCEEDED) {
+                // Take it back, in the order of a drop, as this same job.
                 job::transact(shared, |txn| async move {
                     job::put(shared, &txn, id, job::Kind::DropIndex { table, index });
                     Ok(())

@@ -12,7 +12,7 @@ mod write;
 
 pub use checks::Checks;
 pub use violation::{not_null_violation, unique_violation};
-pub use write::{Change, Writer};
+pub use write::{Change, Writer, check_key_size};
 
 use crate::{
     bind::ReturningClause,

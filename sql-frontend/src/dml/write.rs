@@ -158,7 +158,7 @@ impl Plan {
 }
 
 /// 54000 for what cannot be a key.
-fn check_key_size(key: &Key, index: &IndexDescriptor) -> Result<(), SqlError> {
+pub fn check_key_size(key: &Key, index: &IndexDescriptor) -> Result<(), SqlError> {
     const LONGEST: usize = 8192;
     if key.len() > LONGEST {
         return Err(SqlError::new(

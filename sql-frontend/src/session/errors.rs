@@ -1,16 +1,13 @@
 //! From the coordinator's errors to what the client sees.
 
-use crate::{
-    error::{SqlError, SqlState},
-    row::key::split_prefix,
-};
+use crate::error::{SqlError, SqlState};
 use quorate_proto::{Key, KvError, TxnId};
 use quorate_txn::TxnError;
 
 /// SQLSTATEs of DESIGN §7 that PostgreSQL does not have.
 pub const QUORUM_UNAVAILABLE: SqlState = SqlState("57Q01");
 
-/// Translates; the name of a table inside is still its id, see [`describe_key`].
+/// Translates; keys inside are still bytes, see [`KEY`].
 pub fn from_txn(error: TxnError) -> SqlError {
     from_kv(&error.error, Some(error.txn))
 }
@@ -107,14 +104,12 @@ fn with_holder(error: SqlError, holder: Option<TxnId>) -> SqlError {
     }
 }
 
-/// Which table a key belongs to, for details of errors.
+/// What stands before a key's bytes in a detail, until the session puts what they mean in its place.
+pub const KEY: &str = "key:";
+
+/// A key for a detail, see [`KEY`].
 pub fn describe_key(key: &Key) -> String {
-    match split_prefix(key) {
-        Some((table, index, rest)) => {
-            format!("Key {} of index {index} of table {table}", rest.escape_ascii())
-        }
-        None => format!("Key {}", key.escape_ascii()),
-    }
+    key.iter().fold(KEY.to_string(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Whether running the transaction again from its start may succeed.

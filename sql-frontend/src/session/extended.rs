@@ -182,12 +182,13 @@ impl Session {
             self.ensure_tx();
         }
         let Some(planned) = self.plan_of(&prepared).await? else {
-            bind.parameters(statement, &[], self.settings.zone())?;
+            bind.parameters(statement, &[], self.settings.zone(), &|_| None)?;
             self.portals.insert(portal, Portal { step: None, state: State::Fresh, cursor: None });
             backend::bind_complete(&mut out.buffer);
             return Ok(());
         };
-        let params = bind.parameters(statement, &planned.params, self.settings.zone())?;
+        let named = |name: &str| crate::bind::Catalog::regclass(&self.names(self.snapshot()), name);
+        let params = bind.parameters(statement, &planned.params, self.settings.zone(), &named)?;
         let columns = planned.columns.as_ref().map_or(0, Vec::len);
         if bind.results.len() > 1 && bind.results.len() != columns {
             return Err(SqlError::new(
@@ -343,6 +344,7 @@ impl Bind {
         statement: &str,
         types: &[PgType],
         zone: &crate::types::TimeZone,
+        relation: &dyn Fn(&str) -> Option<u32>,
     ) -> Result<Vec<Datum>, SqlError> {
         let violation = |text: String| SqlError::new(SqlState::PROTOCOL_VIOLATION, text);
         if self.formats.len() > 1 && self.formats.len() != self.parameters.len() {
@@ -364,11 +366,24 @@ impl Bind {
             values.push(match raw {
                 None => Datum::Null,
                 Some(raw) if format_of(&self.formats, i) == 1 => Datum::from_binary(*ty, raw, -1)?,
+                Some(raw) if *ty == PgType::Regclass => relation_of(utf8(raw)?, zone, relation)?,
                 Some(raw) => Datum::from_text(*ty, utf8(raw)?, -1, zone)?,
             });
         }
         Ok(values)
     }
+}
+
+/// A relation by its name or number.
+fn relation_of(
+    text: &str,
+    zone: &crate::types::TimeZone,
+    relation: &dyn Fn(&str) -> Option<u32>,
+) -> Result<Datum, SqlError> {
+    if text == "-" || (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())) {
+        return Datum::from_text(PgType::Regclass, text, -1, zone);
+    }
+    relation(text).map(Datum::Oid).ok_or_else(|| super::names::no_relation(None, text))
 }
 
 fn declared_types(oids: &[u32]) -> Result<Vec<Option<PgType>>, SqlError> {

@@ -9,6 +9,7 @@ mod extended;
 pub mod functions;
 pub mod guard;
 mod inquiry;
+mod keys;
 pub mod kv;
 pub mod names;
 mod nothing;

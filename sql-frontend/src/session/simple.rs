@@ -46,6 +46,11 @@ impl Session {
         self.finish_batch(result, io).await;
     }
 
+    /// Answers a Query message that could not be read.
+    pub async fn refuse(&mut self, error: SqlError, io: &mut Io) {
+        self.finish_batch(Err(error), io).await;
+    }
+
     pub(super) async fn finish_batch(&mut self, result: Result<(), SqlError>, io: &mut Io) {
         if let Err(error) = result {
             let error = self.named(error);

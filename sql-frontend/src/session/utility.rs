@@ -363,26 +363,4 @@ impl Session {
         }
         Ok(Outcome::rows(rows, "SHOW"))
     }
-
-    /// Puts names in the place of ids, as far as the catalog knows them.
-    pub(super) fn named(&self, mut error: SqlError) -> SqlError {
-        if let Some(detail) = &error.detail
-            && let Some(at) = detail.find(" of table ")
-        {
-            let from = at + " of table ".len();
-            let digits: String = detail[from..].chars().take_while(char::is_ascii_digit).collect();
-            if let Ok(id) = digits.parse::<u64>()
-                && let Some(table) = self.shared.catalog.current().tables.get(&id)
-            {
-                let named = format!(
-                    "{}{}{}",
-                    &detail[..from],
-                    table.qualified_name(),
-                    &detail[from + digits.len()..]
-                );
-                error.detail = Some(named);
-            }
-        }
-        error
-    }
 }

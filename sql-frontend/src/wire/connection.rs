@@ -215,6 +215,11 @@ async fn run(mut session: Session, mut io: Io) {
                 io.fatal(&ProtocolError::violation("unexpected password message").into()).await;
                 break;
             }
+            Frontend::Malformed(error, true) => {
+                session.refuse(error.into(), &mut io).await;
+                Ok(())
+            }
+            Frontend::Malformed(error, false) => Err(error.into()),
             message => session.extended(message, &mut io).await,
         };
         if let Err(error) = result {

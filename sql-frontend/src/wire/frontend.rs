@@ -71,6 +71,8 @@ pub enum Frontend {
     Password(Bytes),
     FunctionCall,
     Terminate,
+    /// A whole frame whose body makes no sense; whether it was a Query.
+    Malformed(ProtocolError, bool),
 }
 
 /// Longest startup packet (PostgreSQL's MAX_STARTUP_PACKET_LENGTH).
@@ -146,11 +148,12 @@ pub fn take_message(input: &mut BytesMut, max: usize) -> Result<Option<Frontend>
     }
     let mut body = Body(input.split_to(length + 1).freeze());
     body.0.advance(5);
-    let message = parse_body(kind, &mut body)?;
-    if !body.0.is_empty() {
-        return Err(ProtocolError::violation("invalid message format: bytes left over"));
-    }
-    Ok(Some(message))
+    // The frame is cut out, so the next one can be read whatever this one holds.
+    Ok(Some(match parse_body(kind, &mut body) {
+        Ok(message) if body.0.is_empty() => message,
+        Ok(_) => Frontend::Malformed(ProtocolError::violation("invalid message format"), kind == b'Q'),
+        Err(error) => Frontend::Malformed(error, kind == b'Q'),
+    }))
 }
 
 fn parse_body(kind: u8, body: &mut Body) -> Result<Frontend, ProtocolError> {
@@ -280,11 +283,13 @@ mod tests {
 
     #[test]
     fn refuses_what_does_not_fit() {
-        assert!(take_message(&mut frame(b'Q', b"no end"), 1000).is_err());
-        assert!(take_message(&mut frame(b'Q', b"a\0b"), 1000).is_err());
-        assert!(take_message(&mut frame(b'P', b"\0select\0\xff\xff"), 1000).is_err());
-        assert!(take_message(&mut frame(b'B', b"\0\0\0\0\0\x01\0\0\0\x09abc\0\0"), 1000).is_err());
-        assert!(take_message(&mut frame(b'E', b"\0\0"), 1000).is_err());
+        let malformed =
+            |frame: &mut BytesMut| matches!(take_message(frame, 1000), Ok(Some(Frontend::Malformed(..))));
+        assert!(malformed(&mut frame(b'Q', b"no end")));
+        assert!(malformed(&mut frame(b'Q', b"a\0b")));
+        assert!(malformed(&mut frame(b'P', b"\0select\0\xff\xff")));
+        assert!(malformed(&mut frame(b'B', b"\0\0\0\0\0\x01\0\0\0\x09abc\0\0")));
+        assert!(malformed(&mut frame(b'E', b"\0\0")));
         assert!(take_message(&mut frame(b'?', b""), 1000).is_err());
         let mut huge = BytesMut::from(&b"Q\x7f\xff\xff\xff"[..]);
         assert!(take_message(&mut huge, 1000).is_err());

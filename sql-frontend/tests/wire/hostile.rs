@@ -86,6 +86,22 @@ async fn nonsense_is_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_cut_out_whole_costs_no_connection() {
+    let node = Node::start().await;
+    let next = frame(b'Q', b"select 'still here'\0");
+    for (kind, body) in
+        [(b'B', &b"\0\0\xff\xff"[..]), (b'P', b"\0select 1\0\0\x05"), (b'E', b"\0\0"), (b'D', b"Xa\0")]
+    {
+        let bytes = [startup(), frame(kind, body), frame(b'S', b""), next.clone()].concat();
+        let answer = exchange(&node, &bytes, "still here").await;
+        assert!(contains(&answer, "08P01") && contains(&answer, "still here"), "{}", answer.escape_ascii());
+        assert!(!contains(&answer, "FATAL"));
+    }
+    let answer = exchange(&node, &[startup(), frame(b'Q', b"select 1"), next].concat(), "still here").await;
+    assert!(contains(&answer, "08P01") && contains(&answer, "still here"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_parameter_counts() {
     let node = Node::start().await;
     let parse = frame(b'P', b"s\0select $1::int + $2::int\0\0\0");

@@ -2,9 +2,12 @@
 
 mod catalog;
 mod columns;
+mod copying;
+mod details;
 mod hostile;
 #[path = "../logic/oracle.rs"]
 mod oracle;
+mod refused;
 #[path = "../logic/script.rs"]
 mod script;
 mod scripts;
