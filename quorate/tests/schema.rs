@@ -29,6 +29,23 @@ async fn a_dropped_table_takes_no_more_writes() {
     }
 }
 
+/// The drop waits for a minute, and then for nobody but commits under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_does_not_end_is_shut_out_of_a_dropped_table() {
+    let demo = Demo::start();
+    let changer = demo.client(1).await;
+    changer.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    let (writer, reader) = (demo.client(2).await, demo.client(3).await);
+    writer.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    reader.batch_execute("BEGIN; SELECT * FROM t").await.unwrap();
+    changer.batch_execute("DROP TABLE t").await.unwrap();
+    writer.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
+    let refused = writer.batch_execute("COMMIT").await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("40001"), "{refused:?}");
+    reader.batch_execute("SELECT * FROM t; COMMIT").await.unwrap();
+    demo.assert_healthy().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_is_through_holds_nothing_up() {
     let demo = Demo::start();

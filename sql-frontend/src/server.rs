@@ -79,6 +79,8 @@ pub struct SqlConfig {
     pub max_statement: usize,
     /// Working memory of all statements together (bytes).
     pub query_memory: usize,
+    /// How long a schema change waits for transactions that use the state before it.
+    pub schema_patience: Duration,
 }
 
 impl Default for SqlConfig {
@@ -91,6 +93,7 @@ impl Default for SqlConfig {
             max_message: 256 << 20,
             max_statement: 16 << 20,
             query_memory: 256 << 20,
+            schema_patience: Duration::from_secs(60),
         }
     }
 }
@@ -146,7 +149,8 @@ impl SqlServer {
         let address = listener.local_addr()?;
         let engine = Engine::new(EngineConfig { memory: config.query_memory })
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let catalog = Catalog::new(env.clone(), coordinator.clone(), cluster.clone(), placement.clone());
+        let (coordinating, patience) = (coordinator.clone(), config.schema_patience);
+        let catalog = Catalog::new(env.clone(), coordinating, cluster.clone(), placement.clone(), patience);
         let shared = Arc::new(Shared {
             sequences: Sequences::new(env.clone(), coordinator.clone()),
             row_ids: RowIds::new(env.clone()),

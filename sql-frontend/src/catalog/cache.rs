@@ -17,8 +17,8 @@ use quorate_proto::placement::{PlacementError, PlacementReply, PlacementRequest}
 use quorate_txn::{Coordinator, ScanOptions, TxnOptions};
 use std::{sync::Arc, time::Duration};
 
-/// How long a schema change waits for all nodes to use it.
-const SETTLE: Duration = Duration::from_secs(60);
+/// How often the catalog is read while old transactions hold its version back.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Catalog {
     env: Env,
@@ -28,6 +28,8 @@ pub struct Catalog {
     pins: Mutex<Pins>,
     /// One reader at a time; whoever comes second finds the work done.
     reading: tokio::sync::Mutex<()>,
+    /// How long a schema change waits for all nodes to use it.
+    patience: Duration,
 }
 
 impl Catalog {
@@ -36,9 +38,18 @@ impl Catalog {
         coordinator: Arc<Coordinator>,
         cluster: Arc<dyn ClusterInfo>,
         placement: Arc<dyn Placement>,
+        patience: Duration,
     ) -> Arc<Self> {
         let pins = Mutex::new(Pins::new(Arc::default()));
-        Arc::new(Catalog { env, coordinator, cluster, placement, pins, reading: Default::default() })
+        Arc::new(Catalog {
+            env,
+            coordinator,
+            cluster,
+            placement,
+            pins,
+            reading: Default::default(),
+            patience,
+        })
     }
 
     /// Follows the schema version until the node shuts down.
@@ -52,17 +63,24 @@ impl Catalog {
         loop {
             let version = schema.borrow_and_update().version;
             let current = self.current();
-            if version > current.version || !current.loaded {
-                if let Err(error) = self.refresh().await {
-                    tracing::debug!(%error, "the catalog could not be read; again soon");
-                    self.env.sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
+            let old = version > current.version || !current.loaded;
+            if (old || self.is_held_back())
+                && let Err(error) = self.refresh().await
+            {
+                tracing::debug!(%error, "the catalog could not be read; again soon");
+                self.env.sleep(Duration::from_millis(200)).await;
+                continue;
             }
-            if schema.changed().await.is_err() {
+            // While a transaction here holds the version back, no other one comes; but its table may be closed.
+            let limit = if self.is_held_back() { LOOK_AGAIN } else { Duration::MAX };
+            if let Ok(Err(_)) = self.env.timeout(limit, schema.changed()).await {
                 return;
             }
         }
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.pins.lock().is_held_back()
     }
 
     pub fn current(&self) -> Arc<Snapshot> {
@@ -123,7 +141,7 @@ impl Catalog {
     /// Returns when all nodes use the catalog as it is now: two rounds, since a node that reports a version has read the
     /// catalog after it learned of that version, and a round ends when all have reported the version before it.
     pub async fn settle(&self) -> Result<(), SqlError> {
-        let deadline = self.env.boottime() + SETTLE;
+        let deadline = self.env.boottime() + self.patience;
         let mut known = self.cluster.schema().borrow().version;
         let mut rounds = 0;
         while rounds < 2 {
@@ -175,6 +193,17 @@ impl Pinned {
 
     pub fn used(&self, tables: &[(u64, u64)]) {
         self.catalog.pins.lock().used(self.id, tables);
+    }
+
+    /// Before writes are committed: 40001 if they must not be.
+    pub fn begin_commit(&self) -> Result<(), SqlError> {
+        self.catalog.pins.lock().begin_commit(self.id).map_err(|table| {
+            SqlError::new(
+                SqlState::SERIALIZATION_FAILURE,
+                format!("table \"{table}\" was dropped while the transaction used it"),
+            )
+            .detail("The drop has waited for a while; nothing of the transaction was committed.")
+        })
     }
 
     pub fn end_statement(&self) {

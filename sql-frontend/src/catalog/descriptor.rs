@@ -33,6 +33,10 @@ pub struct TableDescriptor {
     #[n(10)]
     #[cbor(default)]
     pub checks: Vec<CheckConstraint>,
+    /// Was dropped, and transactions that have used it are not waited for any more: they commit no writes.
+    #[n(11)]
+    #[cbor(default)]
+    pub closed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]

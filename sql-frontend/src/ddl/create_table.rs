@@ -172,6 +172,7 @@ fn draft(
         next_index_id: 2,
         state: TableState::Public,
         checks: vec![],
+        closed: false,
     };
     let mut draft = Draft { table, sequences: vec![], primary: None };
     for column in &create.columns {

@@ -1,6 +1,6 @@
 //! `DROP TABLE`, `DROP INDEX`, `DROP SEQUENCE`, `DROP SCHEMA`, and the removal of the rows that remain.
 
-use super::{AfterCommit, Change, create_index, job};
+use super::{AfterCommit, Change, close::close, create_index, job};
 use crate::{
     catalog::{IndexState, Object, SequenceDescriptor, TableDescriptor, TableState, keys, store},
     error::{SqlError, SqlState},
@@ -109,7 +109,7 @@ async fn remove_table(change: &mut Change, table: &TableDescriptor) -> Result<()
     let shared = change.shared()?;
     let job = job::create(&shared, &txn, job::Kind::Remove { table: id, indexes: vec![] }).await?;
     if !new {
-        change.after_commit.push(AfterCommit::Settle);
+        change.after_commit.push(AfterCommit::Close(id));
     }
     change.after_commit.push(AfterCommit::Job(job));
     Ok(())
@@ -293,7 +293,10 @@ pub async fn carry_out_removal(
     table: u64,
     indexes: &[u32],
 ) -> Result<(), SqlError> {
-    shared.catalog.settle().await?;
+    match indexes {
+        [] => close(shared, &[table]).await?,
+        _ => shared.catalog.settle().await?,
+    }
     let spans: Vec<Span> = match indexes {
         [] => vec![table_span(table)],
         indexes => indexes.iter().map(|index| index_span(table, *index)).collect(),

@@ -7,6 +7,7 @@
 
 mod add_column;
 mod alter;
+mod close;
 mod create_index;
 mod create_table;
 mod drop;
@@ -35,6 +36,8 @@ use std::{sync::Arc, time::Duration};
 pub enum AfterCommit {
     /// Wait until every node uses the catalog as it is now.
     Settle,
+    /// Wait until nobody can write to this table any more.
+    Close(u64),
     /// Start the job that the transaction has written.
     Job(u64),
     /// The sequence is gone or begins anew.
@@ -220,8 +223,12 @@ pub async fn after_commit(
         return Ok(());
     }
     shared.catalog.refresh().await?;
-    // Until then another node may go on writing to what was dropped, in transactions that are acknowledged.
+    let closing: Vec<u64> = work
+        .iter()
+        .filter_map(|item| if let AfterCommit::Close(table) = item { Some(*table) } else { None })
+        .collect();
     let settled = match work.contains(&AfterCommit::Settle) {
+        _ if !closing.is_empty() => close::close(shared, &closing).await,
         true => shared.catalog.settle().await,
         false => Ok(()),
     };
@@ -229,7 +236,7 @@ pub async fn after_commit(
         match item {
             AfterCommit::Job(id) => job::spawn(shared, id),
             AfterCommit::ForgetSequence(id) => shared.sequences.forget(id),
-            AfterCommit::Settle => {}
+            AfterCommit::Settle | AfterCommit::Close(_) => {}
         }
     }
     settled

@@ -115,6 +115,7 @@ fn table() -> TableDescriptor {
         next_index_id: 4,
         state: TableState::Public,
         checks: vec![],
+        closed: false,
     }
 }
 

@@ -148,6 +148,11 @@ impl Session {
                 let _in_use = &pinned;
                 lease.borrow().until
             });
+            let allowed = if open.txn.buffered().0 > 0 { open.pinned.begin_commit() } else { Ok(()) };
+            if let Err(error) = allowed {
+                self.tx.fail();
+                return Err(error);
+            }
             match open.txn.commit().await {
                 Ok(committed) => {
                     quorate_env::count!("quorate_sql_commits_total");

@@ -420,6 +420,7 @@ fn table_of(ctx: &BindContext<'_>, id: u64, create: &ast::CreateTable) -> Result
         version: 1,
         state: TableState::Public,
         checks: vec![],
+        closed: false,
         columns,
         name,
     })

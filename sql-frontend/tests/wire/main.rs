@@ -4,6 +4,7 @@ mod catalog;
 mod columns;
 mod copying;
 mod details;
+mod dropping;
 mod hostile;
 #[path = "../logic/oracle.rs"]
 mod oracle;

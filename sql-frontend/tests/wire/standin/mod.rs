@@ -26,6 +26,7 @@ use tokio_postgres::{Client, NoTls};
 
 /// Placement and cluster in one.
 pub struct World {
+    env: Env,
     schema: watch::Sender<SchemaLease>,
     reported: watch::Sender<u64>,
     ids: AtomicU64,
@@ -54,26 +55,26 @@ impl Placement for World {
     async fn request(
         &self,
         request: PlacementRequest,
-        _: Duration,
+        limit: Duration,
     ) -> Result<PlacementReply, PlacementError> {
         match request {
             PlacementRequest::AllocateIds { count, .. } => {
                 Ok(PlacementReply::Ids(self.ids.fetch_add(count, Ordering::Relaxed)))
             }
             PlacementRequest::AdvanceSchema { to } => {
-                let mut raised = false;
-                self.schema.send_if_modified(|lease| {
-                    raised = lease.version + 1 == to;
-                    if raised {
-                        lease.version = to;
-                    }
-                    raised
-                });
-                if !raised {
+                let present = self.schema.borrow().version;
+                if to == present {
+                    return Ok(PlacementReply::SchemaAdvanced(to));
+                }
+                if to != present + 1 {
                     return Err(PlacementError::Refused("not the next version".into()));
                 }
                 let mut reported = self.reported.subscribe();
-                let _ = reported.wait_for(|version| *version + 1 >= to).await;
+                let waited = self.env.timeout(limit, reported.wait_for(|version| *version + 1 >= to)).await;
+                if waited.is_err() {
+                    return Err(PlacementError::Ambiguous("no answer in time".into()));
+                }
+                self.schema.send_modify(|lease| lease.version = lease.version.max(to));
                 Ok(PlacementReply::SchemaAdvanced(to))
             }
             PlacementRequest::Start(_) => Ok(PlacementReply::Started(1)),
@@ -128,6 +129,7 @@ impl Node {
         });
         let coordinator = Coordinator::new(env.clone(), router, TxnConfig::default());
         let world = Arc::new(World {
+            env: env.clone(),
             schema: watch::Sender::new(SchemaLease { version: 1, until: Timestamp::MAX }),
             reported: watch::Sender::new(0),
             ids: AtomicU64::new(100),

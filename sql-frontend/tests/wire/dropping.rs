@@ -1,0 +1,31 @@
+//! `DROP TABLE` and transactions that do not end.
+
+use crate::{
+    session::{fails, one, run},
+    standin::Node,
+};
+use quorate_sql::server::SqlConfig;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_to_a_dropped_table_is_not_acknowledged() {
+    let schema_patience = Duration::from_millis(300);
+    let node = Node::start_with(SqlConfig { schema_patience, ..Default::default() }).await;
+    let [writer, reader, other, changer] =
+        [node.connect().await, node.connect().await, node.connect().await, node.connect().await];
+    run(&changer, "create table t (id int primary key); create table u (id int primary key)").await;
+    run(&changer, "insert into t values (1)").await;
+    run(&writer, "begin; insert into t values (2); insert into u values (2)").await;
+    run(&reader, "begin; select * from t").await;
+    run(&other, "begin; insert into u values (3)").await;
+    run(&changer, "drop table t").await;
+    assert_eq!(fails(&writer, "insert into t values (3); commit").await, "40001");
+    run(&writer, "rollback").await;
+    assert_eq!(one(&reader, "select id from t").await, "1", "who only reads stays where it is");
+    run(&reader, "commit").await;
+    run(&other, "commit").await;
+    assert_eq!(one(&changer, "select string_agg(id::text, ',') from u").await, "3");
+    assert_eq!(fails(&writer, "insert into t values (4)").await, "42P01");
+    run(&changer, "create table t (id int primary key)").await;
+    assert_eq!(one(&writer, "select count(*) from t").await, "0");
+}
