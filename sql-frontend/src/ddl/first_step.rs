@@ -51,9 +51,11 @@ async fn is_there(shared: &Arc<Shared>, id: u64) -> bool {
     !matches!(job::read(shared, id).await, Ok(None))
 }
 
-/// A row in the way of a constraint makes the job take its change back; after anything else it is taken up again.
+/// A row in the way of a constraint, or too long for an index, makes the job take its change back; after anything else it is
+/// taken up again.
 fn with_rest(error: SqlError, id: u64) -> SqlError {
-    if error.sqlstate.0.starts_with("23") { error } else { error.hint(goes_on(id)) }
+    let taken_back = ["23", "54"].iter().any(|class| error.sqlstate.0.starts_with(class));
+    if taken_back { error } else { error.hint(goes_on(id)) }
 }
 
 fn goes_on(id: u64) -> String {
