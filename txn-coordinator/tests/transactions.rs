@@ -5,9 +5,9 @@ mod support;
 use futures::TryStreamExt;
 use quorate_env::sim::SimConfig;
 use quorate_proto::{KvError, NodeId, ShardId, Span, Timestamp};
-use quorate_txn::{Isolation, Outcome, ScanOptions, Txn, TxnError, TxnOptions};
+use quorate_txn::{Isolation, Outcome, ScanOptions, Txn, TxnConfig, TxnError, TxnOptions};
 use std::{sync::Arc, time::Duration};
-use support::{FakeShards, exclusive, key, run, run_with, value};
+use support::{FakeShards, exclusive, key, run, run_as, run_with, value};
 
 fn quiet(seed: u64) -> SimConfig {
     SimConfig { shake: 0.0, ..SimConfig::new(seed) }
@@ -486,6 +486,32 @@ fn locks_fall_on_rollback_and_on_drop() {
         drop(txn);
         shards.world.sleep(Duration::from_millis(20)).await;
         assert!(shards.store.lock().locks.is_empty());
+    });
+}
+
+/// A commit that waits for a lock must not keep the lock's owner from committing, as one of many in a coordinator with little
+/// room would if it took its place among the unresolved before it waits.
+#[test]
+fn one_that_waits_for_a_lock_takes_no_room_from_the_locks_owner() {
+    let little = TxnConfig { max_unresolved: 1, ..TxnConfig::default() };
+    run_as(quiet(21), little, |shards| async move {
+        let owner = shards.coordinator(1).begin(TxnOptions::default());
+        owner.get(&key("a"), exclusive()).await.unwrap();
+        let waiting = shards.coordinator(1).begin(TxnOptions::default());
+        waiting.put(key("a"), value("2"));
+        waiting.put(key("m"), value("2"));
+        let commit = async move { drop(waiting.commit().await) };
+        let waits = shards.world.env(NodeId(1)).unwrap().spawn("test.waits", commit);
+        shards.world.sleep(Duration::from_millis(100)).await;
+        let before = shards.world.elapsed();
+        owner.put(key("a"), value("1"));
+        owner.put(key("r"), value("1"));
+        owner.commit().await.unwrap();
+        assert!(
+            shards.world.elapsed() - before < Duration::from_secs(1),
+            "virtual time: nothing was in the way"
+        );
+        waits.await;
     });
 }
 

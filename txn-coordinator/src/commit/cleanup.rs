@@ -36,7 +36,7 @@ const PARALLEL_BATCHES: usize = 8;
 pub struct Cleanup {
     env: Env,
     router: Arc<Router>,
-    /// Bounds decided transactions with unresolved intents; commits wait for a free place (back-pressure).
+    /// Decided transactions with unresolved intents have places here; a commit waits until one is free (back-pressure).
     places: Arc<Semaphore>,
     heartbeat: Duration,
     holders: Arc<Mutex<Holders>>,
@@ -60,23 +60,22 @@ impl Cleanup {
         }
     }
 
-    /// A place among the transactions with unresolved intents.
-    pub(crate) async fn admit(&self) -> OwnedSemaphorePermit {
+    /// Waits until not too many transactions have unresolved intents.
+    pub(crate) async fn admit(&self) {
         if self.places.available_permits() == 0 {
             quorate_env::count!("quorate_txn_backpressure_total");
         }
-        let places = self.places.clone();
-        places.acquire_owned().await.expect("the semaphore is never closed")
+        drop(self.places.acquire().await.expect("the semaphore is never closed"));
+    }
+
+    /// A place among the transactions with unresolved intents, taken when there are some and not before: a commit that
+    /// waits for a lock would keep its place from those on whom it waits. So commits under way may exceed the bound.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
     }
 
     /// Turns intents into versions, or removes them, batched by shard.
-    pub(crate) fn resolve(
-        &self,
-        txn: TxnId,
-        decision: Decision,
-        keys: Vec<Key>,
-        place: Option<OwnedSemaphorePermit>,
-    ) {
+    pub(crate) fn resolve(&self, txn: TxnId, decision: Decision, keys: Vec<Key>) {
         if keys.is_empty() {
             return;
         }
@@ -84,6 +83,7 @@ impl Cleanup {
             return;
         }
         let (env, router) = (self.env.clone(), self.router.clone());
+        let place = self.place();
         let task = async move {
             if let Err(error) = resolve(&env, &router, txn, decision, keys).await {
                 left_to_others(txn, &error);
@@ -101,12 +101,12 @@ impl Cleanup {
         ts: Timestamp,
         keys: Vec<Key>,
         prepared: Vec<(ShardId, LogPosition)>,
-        place: Option<OwnedSemaphorePermit>,
     ) {
         if self.env.fault("txn.left_intents") {
             return;
         }
         let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
+        let place = self.place();
         let task = async move {
             match conclude(&env, &router, meta, Decision::Commit(ts), keys, prepared).await {
                 Ok(state) => {
@@ -120,9 +120,10 @@ impl Cleanup {
     }
 
     /// Writes ABORTED, and then removes the intents, not before: should the record say otherwise, they go by that.
-    pub(crate) fn abort(&self, meta: TxnMeta, keys: Vec<Key>, place: Option<OwnedSemaphorePermit>) {
+    pub(crate) fn abort(&self, meta: TxnMeta, keys: Vec<Key>) {
         quorate_env::count!("quorate_txn_aborts_written_total");
         let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
+        let place = self.place();
         let task = async move {
             match conclude(&env, &router, meta, Decision::Abort, keys, Vec::new()).await {
                 Ok(TxnState::Aborted) => {}

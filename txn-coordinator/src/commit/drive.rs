@@ -24,7 +24,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// How long proposing may take, all repetitions included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,7 +43,6 @@ pub(super) struct Driver {
     /// Parts that wait for their turn, with the timestamp to prepare them at.
     queued: VecDeque<(usize, Timestamp)>,
     preparing: usize,
-    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Driver {
@@ -64,7 +63,6 @@ impl Driver {
             running: FuturesUnordered::new(),
             queued: VecDeque::new(),
             preparing: 0,
-            permit: None,
         }
     }
 
@@ -72,7 +70,7 @@ impl Driver {
         let coordinator = self.txn.coordinator.clone();
         coordinator.history.record(evidence(&self.txn, self.meta.anchor.clone(), Outcome::Pending));
         if !matches!(self.first.first(), Some(Effect::CommitLocal { .. })) {
-            self.permit = Some(coordinator.cleanup.admit().await);
+            coordinator.cleanup.admit().await;
         }
         let mut answer = Some(answer);
         let heartbeat = coordinator.config.heartbeat;
@@ -203,23 +201,21 @@ impl Driver {
             Effect::Answer(_) => unreachable!("answers are given by the loop"),
             Effect::Resolve { ts, parts, record } => {
                 let keys = self.keys(&parts);
-                let permit = self.permit.take();
                 let cleanup = &self.txn.coordinator.cleanup;
                 if record {
                     let prepared = self.machine.prepared();
-                    cleanup.finish(self.meta.clone(), ts, keys, prepared, permit);
+                    cleanup.finish(self.meta.clone(), ts, keys, prepared);
                 } else {
-                    cleanup.resolve(self.txn.id, Decision::Commit(ts), keys, permit);
+                    cleanup.resolve(self.txn.id, Decision::Commit(ts), keys);
                 }
             }
             Effect::Abort { record, parts } => {
                 let keys = self.keys(&parts);
-                let permit = self.permit.take();
                 let cleanup = &self.txn.coordinator.cleanup;
                 if record {
-                    cleanup.abort(self.meta.clone(), keys, permit);
+                    cleanup.abort(self.meta.clone(), keys);
                 } else {
-                    cleanup.resolve(self.txn.id, Decision::Abort, keys, permit);
+                    cleanup.resolve(self.txn.id, Decision::Abort, keys);
                 }
             }
         }

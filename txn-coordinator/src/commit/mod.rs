@@ -168,7 +168,7 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
     let cleanup = &txn.coordinator.cleanup;
     cleanup.release(txn.id, shards);
     if let Some(anchor) = record {
-        cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new(), None);
+        cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new());
     }
     txn.coordinator.history.forget(txn.id);
 }
@@ -202,7 +202,7 @@ pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
     } else {
         coordinator.cleanup.release(txn.id, shards);
         if let Some(anchor) = record {
-            coordinator.cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new(), None);
+            coordinator.cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new());
         }
     }
     Txn(Arc::new(next))

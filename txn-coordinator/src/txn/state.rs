@@ -239,7 +239,7 @@ impl Drop for Inner {
             && let Some(anchor) = state.anchor.take()
         {
             let meta = self.meta(anchor, self.deadline);
-            self.coordinator.cleanup.abort(meta, Vec::new(), None);
+            self.coordinator.cleanup.abort(meta, Vec::new());
         }
     }
 }

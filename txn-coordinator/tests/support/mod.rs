@@ -31,7 +31,7 @@ pub struct FakeShards {
     pub store: Arc<Mutex<Store>>,
     pub coordinators: Arc<Mutex<BTreeMap<NodeId, Arc<Coordinator>>>>,
     pub faults: Arc<Mutex<Faults>>,
-    parallel: bool,
+    config: TxnConfig,
 }
 
 /// What goes wrong besides the network.
@@ -75,7 +75,7 @@ impl MapSource for Map {
 }
 
 impl FakeShards {
-    pub fn start(world: SimWorld, starts: &[&str], nodes: u64, parallel: bool) -> Self {
+    pub fn start(world: SimWorld, starts: &[&str], nodes: u64, config: TxnConfig) -> Self {
         let ids: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
         let epsilon = Duration::from_millis(10);
         let shards = FakeShards {
@@ -83,7 +83,7 @@ impl FakeShards {
             store: Arc::new(Mutex::new(Store::new(starts, &ids, epsilon))),
             coordinators: Arc::default(),
             faults: Arc::default(),
-            parallel,
+            config,
         };
         ids.into_iter().for_each(|id| shards.up(id));
         shards
@@ -97,10 +97,9 @@ impl FakeShards {
             let (shards, env) = (shards.clone(), own.clone());
             async move { shards.serve(&env, request).await }
         });
-        let config = TxnConfig { parallel_commit: self.parallel, ..TxnConfig::default() };
         let source = Some(Arc::new(Map(self.store.clone())) as Arc<dyn MapSource>);
         let router = Router::with_source(env.clone(), source, Duration::from_secs(5));
-        let coordinator = Coordinator::new(env, router, config);
+        let coordinator = Coordinator::new(env, router, self.config.clone());
         self.coordinators.lock().insert(id, coordinator);
     }
 
@@ -232,7 +231,7 @@ pub fn run<F>(config: SimConfig, scenario: impl FnOnce(FakeShards) -> F + Send +
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    run_with(config, true, scenario);
+    run_as(config, TxnConfig::default(), scenario);
 }
 
 /// The same; `parallel` says whether commits are staged where that is possible.
@@ -240,9 +239,17 @@ pub fn run_with<F>(config: SimConfig, parallel: bool, scenario: impl FnOnce(Fake
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    run_as(config, TxnConfig { parallel_commit: parallel, ..TxnConfig::default() }, scenario);
+}
+
+/// The same with coordinators of this kind.
+pub fn run_as<F>(config: SimConfig, txn: TxnConfig, scenario: impl FnOnce(FakeShards) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let seed = config.seed;
     let outcome = SimWorld::run(config, move |world| async move {
-        let shards = FakeShards::start(world, &["", "h", "p"], 3, parallel);
+        let shards = FakeShards::start(world, &["", "h", "p"], 3, txn);
         shards.settled().await;
         scenario(shards).await;
     });
