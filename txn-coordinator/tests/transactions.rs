@@ -511,7 +511,7 @@ fn one_that_waits_for_a_lock_takes_no_room_from_the_locks_owner() {
             shards.world.elapsed() - before < Duration::from_secs(1),
             "virtual time: nothing was in the way"
         );
-        waits.await;
+        waits.join().await.unwrap();
     });
 }
 
