@@ -12,7 +12,6 @@ use quorate_env::Env;
 use quorate_proto::{LogPosition, NodeId, ReplicaId, ShardId, Timestamp};
 use quorate_storage::{GroupKey, LogStore};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -201,16 +200,16 @@ impl Shared {
         }
     }
 
-    /// Waits until the log is durable here up to `index`: A never passes D.
-    pub async fn wait_durable(&self, index: u64) -> io::Result<()> {
+    /// Waits until the log is durable here up to `index`: A never passes D. `false` if the replica is stopped before.
+    pub async fn wait_durable(&self, index: u64) -> bool {
         let mut durable = self.durable.subscribe();
         loop {
             // The tracker knows of snapshots as well.
             if self.frontiers.lock().durable_position().index >= index {
-                return Ok(());
+                return true;
             }
             if self.is_stopped() || durable.changed().await.is_err() {
-                return Err(io::Error::other("stopped while waiting for the log"));
+                return false;
             }
         }
     }

@@ -30,13 +30,14 @@ impl tracing::field::Visit for Text {
     }
 }
 
-/// openraft says so of a change of members that it refuses to a leader without a recent word of its quorum; that is asked
-/// for then (`consensus/src/change.rs`).
-const ORDINARY: &str = "openraft::raft::api::management";
+/// What openraft logs as errors without there being one: a change of members that it refuses to a leader without a recent word
+/// of its quorum, which is asked for then (`consensus/src/change.rs`); and that someone's request found its replica stopped.
+/// Why a replica stops, if nobody stops it, is told by its core.
+const ORDINARY: [&str; 2] = ["openraft::raft::api::management", "openraft::raft::raft_inner"];
 
 impl<S: Subscriber> Layer<S> for Errors {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() == Level::ERROR && event.metadata().target() != ORDINARY {
+        if *event.metadata().level() == Level::ERROR && !ORDINARY.contains(&event.metadata().target()) {
             let mut text = Text(format!("{}: ", event.metadata().target()));
             event.record(&mut text);
             self.0.lock().push(text.0.trim_end().to_owned());
