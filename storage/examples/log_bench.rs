@@ -44,13 +44,20 @@ fn files(dir: &Path) {
     // SAFETY: the descriptor is open.
     assert_eq!(unsafe { libc::posix_fallocate(reserved.as_raw_fd(), 0, FILE as libc::off_t) }, 0);
     reserved.sync_all().unwrap();
-    let zeroed = new("zeroed");
-    for at in (0..FILE).step_by(1 << 20) {
-        zeroed.write_all_at(&vec![0; 1 << 20], at).unwrap();
+    let (zeroed, used) = (new("zeroed"), new("used"));
+    for (file, byte) in [(&zeroed, 0), (&used, 9)] {
+        for at in (0..FILE).step_by(1 << 20) {
+            file.write_all_at(&vec![byte; 1 << 20], at).unwrap();
+        }
+        file.sync_all().unwrap();
     }
-    zeroed.sync_all().unwrap();
     // In turns, so that the machine's moods meet all alike.
-    let kinds = [("growing", &growing), ("fallocate", &reserved), ("zeroed (as the log does)", &zeroed)];
+    let kinds = [
+        ("growing", &growing),
+        ("reserved by `fallocate` alone", &reserved),
+        ("filled with zeros, as the log's first ones", &zeroed),
+        ("used before, as the log's later ones", &used),
+    ];
     let mut samples = vec![Vec::new(); kinds.len()];
     for round in 0..10u64 {
         for ((_, file), samples) in kinds.iter().zip(&mut samples) {

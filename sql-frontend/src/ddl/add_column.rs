@@ -38,11 +38,7 @@ pub async fn run(
     column.hidden = true;
     let kind = job::Kind::AddColumn { table: table.id, column: column.id };
     table.columns.push(column);
-    store::raise_generation(&change.txn).await?;
-    change.put_table(table);
-    let shared = change.shared()?;
-    let job = job::create(&shared, &change.txn, kind).await?;
-    change.commit_and_run(&shared, job).await
+    change.begin_job(table, kind).await
 }
 
 fn new_column(

@@ -73,18 +73,14 @@ pub async fn add(
     let state = if new { IndexState::Public } else { IndexState::DeleteOnly };
     store::take_name(&change.txn, &table.schema, &name, table.id).await?;
     table.indexes.push(IndexDescriptor { id, name, columns, unique, state });
-    store::raise_generation(&change.txn).await?;
-    let table_id = table.id;
-    if new {
-        let table = change.put_table(table);
-        let index = table.indexes.last().ok_or_else(|| SqlError::internal("the index is not there"))?;
-        return fill_whole(&change.txn, &table, index).await;
+    if !new {
+        let kind = job::Kind::CreateIndex { table: table.id, index: id };
+        return change.begin_job(table, kind).await;
     }
-    change.put_table(table);
-    let shared = change.shared()?;
-    let job =
-        job::create(&shared, &change.txn, job::Kind::CreateIndex { table: table_id, index: id }).await?;
-    change.commit_and_run(&shared, job).await
+    store::raise_generation(&change.txn).await?;
+    let table = change.put_table(table);
+    let index = table.indexes.last().ok_or_else(|| SqlError::internal("the index is not there"))?;
+    fill_whole(&change.txn, &table, index).await
 }
 
 /// In one go, inside the transaction that made the table.

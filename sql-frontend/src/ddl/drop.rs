@@ -223,29 +223,32 @@ async fn drop_index(change: &mut Change, name: &ObjectName, if_exists: bool) -> 
 /// Takes an index away: at once from a table that nobody else knows, in steps otherwise.
 pub async fn remove_index(change: &mut Change, table: &TableDescriptor, index: u32) -> Result<(), SqlError> {
     let mut newest = change.lock_table(table).await?;
-    let new = change.is_new(newest.id)?;
-    if !new {
-        change.alone("DROP INDEX")?;
+    if change.is_new(newest.id)? {
+        return remove_new_index(change, newest, index).await;
     }
-    let shared = change.shared()?;
-    store::raise_generation(&change.txn).await?;
-    if new {
-        let at = newest.indexes.iter().position(|i| i.id == index);
-        let removed = newest.indexes.remove(at.ok_or_else(|| SqlError::internal("no such index"))?);
-        store::free_name(&change.txn, &newest.schema, &removed.name).await?;
-        let kind = job::Kind::Remove { table: newest.id, indexes: vec![index] };
-        change.put_table(newest);
-        let job = job::create(&shared, &change.txn, kind).await?;
-        change.after_commit.push(AfterCommit::Job(job));
-        return Ok(());
-    }
+    change.alone("DROP INDEX")?;
     for found in newest.indexes.iter_mut().filter(|i| i.id == index) {
         found.state = IndexState::WriteOnly;
     }
-    let id = newest.id;
-    change.put_table(newest);
-    let job = job::create(&shared, &change.txn, job::Kind::DropIndex { table: id, index }).await?;
-    change.commit_and_run(&shared, job).await
+    let kind = job::Kind::DropIndex { table: newest.id, index };
+    change.begin_job(newest, kind).await
+}
+
+async fn remove_new_index(
+    change: &mut Change,
+    mut table: TableDescriptor,
+    index: u32,
+) -> Result<(), SqlError> {
+    let shared = change.shared()?;
+    store::raise_generation(&change.txn).await?;
+    let at = table.indexes.iter().position(|i| i.id == index);
+    let removed = table.indexes.remove(at.ok_or_else(|| SqlError::internal("no such index"))?);
+    store::free_name(&change.txn, &table.schema, &removed.name).await?;
+    let kind = job::Kind::Remove { table: table.id, indexes: vec![index] };
+    change.put_table(table);
+    let job = job::create(&shared, &change.txn, kind).await?;
+    change.after_commit.push(AfterCommit::Job(job));
+    Ok(())
 }
 
 /// The job: write-only, delete-only, gone; then its entries.

@@ -49,11 +49,7 @@ pub async fn run(
     change.alone("ALTER TABLE … DROP COLUMN")?;
     begin(&mut table, column)?;
     let kind = job::Kind::DropColumn { table: table.id, column };
-    store::raise_generation(&change.txn).await?;
-    change.put_table(table);
-    let shared = change.shared()?;
-    let job = job::create(&shared, &change.txn, kind).await?;
-    change.commit_and_run(&shared, job).await
+    change.begin_job(table, kind).await
 }
 
 /// The column's own sequence goes with it, unless a default elsewhere takes numbers from it.

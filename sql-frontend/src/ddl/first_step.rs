@@ -1,16 +1,29 @@
 //! The end of a statement whose change goes in steps: its own transaction is the first of them, and a job does the rest.
 
 use super::{Change, job};
-use crate::{error::SqlError, server::Shared, session::errors::from_txn};
+use crate::{
+    catalog::{TableDescriptor, store},
+    error::SqlError,
+    server::Shared,
+    session::errors::from_txn,
+};
 use quorate_txn::Txn;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl Change {
-    /// Commits the statement's transaction, which holds nothing else, and waits until the job is carried out. Both go on when
-    /// the statement ends before its time: what it has begun is either finished or taken back, and never left lying. The
-    /// session gets a new transaction, in which nothing has happened.
-    pub async fn commit_and_run(&mut self, shared: &Arc<Shared>, id: u64) -> Result<(), SqlError> {
+    /// Makes the table's new descriptor and the job one transaction, the statement's own, which holds nothing else; commits it
+    /// and waits until the job is carried out. Both go on when the statement ends before its time: what it has begun is either
+    /// finished or taken back, and never left lying. The session gets a new transaction, in which nothing has happened.
+    pub async fn begin_job(&mut self, table: TableDescriptor, kind: job::Kind) -> Result<(), SqlError> {
+        let shared = self.shared()?;
+        store::raise_generation(&self.txn).await?;
+        self.put_table(table);
+        let id = job::create(&shared, &self.txn, kind).await?;
+        self.commit_and_run(&shared, id).await
+    }
+
+    async fn commit_and_run(&mut self, shared: &Arc<Shared>, id: u64) -> Result<(), SqlError> {
         self.leaves_behind(shared, goes_on(id))?;
         let (first, committed) = oneshot::channel();
         let (last, ended) = oneshot::channel();

@@ -42,16 +42,11 @@ pub async fn start(
     target: TableDescriptor,
     truncate: bool,
 ) -> Result<(), SqlError> {
-    let shared = change.shared()?;
     table.state = TableState::Rewriting;
     // Ids once used for a failed attempt are not used again.
     table.next_index_id = target.next_index_id;
-    let id = table.id;
-    store::raise_generation(&change.txn).await?;
-    change.put_table(table);
-    let kind = job::Kind::Rewrite { table: id, target: Box::new(target), truncate };
-    let job = job::create(&shared, &change.txn, kind).await?;
-    change.commit_and_run(&shared, job).await
+    let kind = job::Kind::Rewrite { table: table.id, target: Box::new(target), truncate };
+    change.begin_job(table, kind).await
 }
 
 /// The job.

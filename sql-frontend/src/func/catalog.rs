@@ -113,6 +113,30 @@ impl Options {
     pub(crate) fn lenient() -> Self {
         Options { strict: false, ..Options::default() }
     }
+
+    pub(super) fn function(
+        self,
+        id: u32,
+        name: &str,
+        params: &[PgType],
+        result: PgType,
+        body: Body,
+    ) -> (Arc<Function>, Arc<ScalarUDF>) {
+        let function = Arc::new(Function {
+            id,
+            name: name.to_string(),
+            params: params.to_vec(),
+            work: self.work.unwrap_or_else(|| params.to_vec()),
+            variadic: self.variadic,
+            result,
+            strict: self.strict,
+            volatility: self.volatility,
+            hidden: self.hidden,
+            body,
+        });
+        let udf = PgFunction::udf(&function);
+        (function, udf)
+    }
 }
 
 impl Catalog {
@@ -125,20 +149,7 @@ impl Catalog {
         body: Body,
     ) -> (Arc<Function>, Arc<ScalarUDF>) {
         self.next += 1;
-        let function = Arc::new(Function {
-            id: self.next,
-            name: name.to_string(),
-            params: params.to_vec(),
-            work: options.work.unwrap_or_else(|| params.to_vec()),
-            variadic: options.variadic,
-            result,
-            strict: options.strict,
-            volatility: options.volatility,
-            hidden: options.hidden,
-            body,
-        });
-        let udf = PgFunction::udf(&function);
-        (function, udf)
+        options.function(self.next, name, params, result, body)
     }
 
     fn entry(

@@ -4,10 +4,10 @@
 use super::catalog::Options;
 use super::kind::{Arg, Body};
 use super::resolve::{Form, Resolved};
-use super::scalar::{Function, PgFunction};
+use super::scalar::Function;
 use crate::Result;
 use crate::types::{Datum, PgType, datum_at, to_array};
-use datafusion::logical_expr::{ScalarUDF, Volatility};
+use datafusion::logical_expr::ScalarUDF;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,21 +34,10 @@ pub(super) fn made(
     if let Some(made) = all.get(&key) {
         return made.clone();
     }
-    let function = Arc::new(Function {
-        id: NEXT.fetch_add(1, Ordering::Relaxed),
-        name: name.to_string(),
-        params: params.to_vec(),
-        work: options.work.unwrap_or_else(|| params.to_vec()),
-        variadic: options.variadic,
-        result,
-        strict: options.strict,
-        volatility: Volatility::Immutable,
-        hidden: options.hidden,
-        body: body(),
-    });
-    let udf = PgFunction::udf(&function);
-    all.insert(key, (function.clone(), udf.clone()));
-    (function, udf)
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let made = options.function(id, name, params, result, body());
+    all.insert(key, made.clone());
+    made
 }
 
 pub(super) fn called(name: &str, arg_types: Vec<PgType>, result: PgType, (function, udf): Made) -> Resolved {

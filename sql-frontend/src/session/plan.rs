@@ -62,20 +62,20 @@ pub struct Planned {
     pub writes: bool,
 }
 
-impl Planned {
-    pub fn types(&self) -> Vec<PgType> {
-        self.columns.iter().flatten().map(|column| column.ty).collect()
-    }
+/// What a plan is made from.
+struct Request<'a> {
+    names: &'a Names,
+    sql: &'a Arc<str>,
+    command: &'a Arc<Command>,
+    /// Types that the client declared for its parameters.
+    declared: &'a [Option<PgType>],
+}
 
-    fn utility(
-        sql: Arc<str>,
-        command: Arc<Command>,
-        columns: Option<Vec<OutColumn>>,
-        writes: bool,
-    ) -> Planned {
+impl Request<'_> {
+    fn utility(&self, columns: Option<Vec<OutColumn>>, writes: bool) -> Planned {
         Planned {
-            sql,
-            command,
+            sql: self.sql.clone(),
+            command: self.command.clone(),
             body: Body::Utility,
             fast: None,
             params: Vec::new(),
@@ -83,6 +83,12 @@ impl Planned {
             tables: Vec::new(),
             writes,
         }
+    }
+}
+
+impl Planned {
+    pub fn types(&self) -> Vec<PgType> {
+        self.columns.iter().flatten().map(|column| column.ty).collect()
     }
 }
 
@@ -151,75 +157,46 @@ impl Session {
         command: &Arc<Command>,
         declared: &[Option<PgType>],
     ) -> Result<Arc<Planned>, SqlError> {
-        let names = self.names(snapshot);
-        catch(|| on_large_stack(is_deep(sql), || self.plan_command(&names, sql, command, declared)))
-            .map(Arc::new)
+        let names = &self.names(snapshot);
+        let request = Request { names, sql, command, declared };
+        catch(|| on_large_stack(is_deep(sql), || self.plan_command(&request))).map(Arc::new)
     }
 
-    fn plan_command(
-        &self,
-        names: &Names,
-        sql: &Arc<str>,
-        command: &Arc<Command>,
-        declared: &[Option<PgType>],
-    ) -> Result<Planned, SqlError> {
-        match &**command {
-            Command::Statement(statement) => self.plan_statement(names, sql, command, statement, declared),
-            Command::Declare(declare) => self.plan_declare(names, sql, command, &declare.statement, declared),
-            Command::Fetch(fetch) => {
-                let columns = self.fetched_columns(fetch);
-                Ok(Planned::utility(sql.clone(), command.clone(), columns, false))
-            }
-            Command::AlterSequence(_) => Ok(Planned::utility(sql.clone(), command.clone(), None, true)),
-            _ => {
-                let columns = super::utility::columns_of(command);
-                Ok(Planned::utility(sql.clone(), command.clone(), columns, false))
-            }
+    fn plan_command(&self, request: &Request) -> Result<Planned, SqlError> {
+        match &**request.command {
+            Command::Statement(statement) => self.plan_statement(request, statement),
+            Command::Declare(declare) => self.plan_declare(request, &declare.statement),
+            Command::Fetch(fetch) => Ok(request.utility(self.fetched_columns(fetch), false)),
+            Command::AlterSequence(_) => Ok(request.utility(None, true)),
+            command => Ok(request.utility(super::utility::columns_of(command), false)),
         }
     }
 
-    fn plan_declare(
-        &self,
-        names: &Names,
-        sql: &Arc<str>,
-        command: &Arc<Command>,
-        inner: &Statement,
-        declared: &[Option<PgType>],
-    ) -> Result<Planned, SqlError> {
+    fn plan_declare(&self, request: &Request, inner: &Statement) -> Result<Planned, SqlError> {
         let query = Arc::new(Command::Statement(Box::new(inner.clone())));
-        let planned = self.plan_statement(names, sql, &query, inner, declared)?;
+        let planned = self.plan_statement(&Request { command: &query, ..*request }, inner)?;
         if !matches!(planned.body, Body::Query(_) | Body::Nothing) {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "a cursor must be for a query"));
         }
         let (params, tables, writes) = (planned.params.clone(), planned.tables.clone(), planned.writes);
-        let utility = Planned::utility(sql.clone(), command.clone(), None, writes);
-        Ok(Planned { body: Body::Declare(Arc::new(planned)), params, tables, ..utility })
+        let body = Body::Declare(Arc::new(planned));
+        Ok(Planned { body, params, tables, ..request.utility(None, writes) })
     }
 
-    fn plan_statement(
-        &self,
-        names: &Names,
-        sql: &Arc<str>,
-        command: &Arc<Command>,
-        statement: &Statement,
-        declared: &[Option<PgType>],
-    ) -> Result<Planned, SqlError> {
+    fn plan_statement(&self, request: &Request, statement: &Statement) -> Result<Planned, SqlError> {
         let ctx = BindContext {
-            catalog: names,
-            sql,
+            catalog: request.names,
+            sql: request.sql,
             engine: &self.shared.engine,
             zone: self.settings.zone().clone(),
-            param_types: declared,
+            param_types: request.declared,
         };
         let make = |body, fast, params: &[PgType], columns, tables, writes| Planned {
-            sql: sql.clone(),
-            command: command.clone(),
             body,
             fast,
             params: params.to_vec(),
-            columns,
             tables,
-            writes,
+            ..request.utility(columns, writes)
         };
         Ok(match statement {
             Statement::Query(query) => {
@@ -266,41 +243,21 @@ impl Session {
                 if format.is_some() || options.is_some() {
                     return Err(SqlError::unsupported("EXPLAIN with options"));
                 }
-                self.plan_explain(names, sql, command, inner, declared, *analyze)?
+                self.plan_explain(request, inner, *analyze)?
             }
-            _ => Planned::utility(sql.clone(), command.clone(), None, true),
+            _ => request.utility(None, true),
         })
     }
 
-    fn plan_explain(
-        &self,
-        names: &Names,
-        sql: &Arc<str>,
-        command: &Arc<Command>,
-        inner: &Statement,
-        declared: &[Option<PgType>],
-        analyze: bool,
-    ) -> Result<Planned, SqlError> {
-        let planned = self.plan_statement(names, sql, command, inner, declared)?;
+    fn plan_explain(&self, request: &Request, inner: &Statement, analyze: bool) -> Result<Planned, SqlError> {
+        let planned = self.plan_statement(request, inner)?;
         if matches!(planned.body, Body::Utility | Body::Declare(_)) {
             return Err(SqlError::unsupported("EXPLAIN of this statement"));
         }
-        let (params, tables, writes) =
-            (planned.params.clone(), planned.tables.clone(), analyze && planned.writes);
-        Ok(Planned {
-            sql: sql.clone(),
-            command: command.clone(),
-            body: Body::Explain { inner: Arc::new(planned), analyze },
-            fast: None,
-            params,
-            columns: Some(vec![OutColumn {
-                name: "QUERY PLAN".into(),
-                ty: PgType::Text,
-                typmod: -1,
-                origin: None,
-            }]),
-            tables,
-            writes,
-        })
+        let (params, tables) = (planned.params.clone(), planned.tables.clone());
+        let writes = analyze && planned.writes;
+        let column = OutColumn { name: "QUERY PLAN".into(), ty: PgType::Text, typmod: -1, origin: None };
+        let body = Body::Explain { inner: Arc::new(planned), analyze };
+        Ok(Planned { body, params, tables, ..request.utility(Some(vec![column]), writes) })
     }
 }

@@ -20,6 +20,16 @@ impl Block {
         self.has("ours")
     }
 
+    /// What to tell of an answer, if it is not the one expected. `path` is the script's.
+    pub fn differs(&self, path: &Path, got: Vec<String>) -> Option<String> {
+        let got = self.arrange(got);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        (got != self.expected).then(|| {
+            let (expected, got) = (self.expected.join("\n"), got.join("\n"));
+            format!("{name}:{}\n{}\n---- expected\n{expected}\n---- got\n{got}\n", self.line, self.sql)
+        })
+    }
+
     pub fn arrange(&self, mut rows: Vec<String>) -> Vec<String> {
         if self.has("sorted") {
             rows.sort();

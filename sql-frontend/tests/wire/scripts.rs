@@ -28,17 +28,7 @@ async fn sessions_answer_as_postgresql() {
         let node = Node::start().await;
         let client = node.connect().await;
         for block in script.blocks.iter().filter(|b| !b.sql.is_empty()) {
-            let got = block.arrange(oracle::answer(&client, &block.sql).await);
-            if got != block.expected {
-                wrong.push(format!(
-                    "{}:{}\n{}\n---- expected\n{}\n---- got\n{}\n",
-                    path.file_name().unwrap_or_default().to_string_lossy(),
-                    block.line,
-                    block.sql,
-                    block.expected.join("\n"),
-                    got.join("\n")
-                ));
-            }
+            wrong.extend(block.differs(&path, oracle::answer(&client, &block.sql).await));
         }
     }
     assert!(wrong.is_empty(), "{} blocks differ:\n\n{}", wrong.len(), wrong.join("\n"));

@@ -2,6 +2,7 @@
 //! applications' own; everything else is 42704.
 
 mod custom;
+mod unit;
 mod zone;
 
 use crate::{
@@ -19,6 +20,8 @@ enum Kind {
     Bool,
     /// Milliseconds unless another unit is given; 0 switches it off.
     Millis,
+    /// Kilobytes unless another unit is given; not below this.
+    Kilobytes(i32),
     /// One of these.
     Choice(&'static [&'static str]),
     /// Only these mean what we do; the others of PostgreSQL's are refused as not supported.
@@ -127,6 +130,7 @@ static SPECS: &[Spec] = &[
     spec("lc_numeric", Kind::Only { supported: &["c", ""], known: &[] }, "C", "Form of numbers."),
     spec("lc_time", Kind::Only { supported: &["c", ""], known: &[] }, "C", "Form of dates."),
     spec("lock_timeout", Kind::Millis, "0", "Longest wait for a lock."),
+    spec("maintenance_work_mem", Kind::Kilobytes(1024), "64MB", "No effect, as with work_mem."),
     spec("max_identifier_length", Kind::ReadOnly, "63", "Longest identifier."),
     spec("max_index_keys", Kind::ReadOnly, "32", "Most columns of an index."),
     spec(
@@ -171,7 +175,7 @@ static SPECS: &[Spec] = &[
     spec("transaction_deferrable", Kind::ReadOnly, "off", "No effect on serializable transactions here."),
     spec("transaction_isolation", Kind::ReadOnly, "serializable", "Isolation of the present transaction."),
     spec("transaction_read_only", Kind::Bool, "off", "Whether the present transaction may write."),
-    spec("work_mem", Kind::ReadOnly, "4MB", "Memory is granted to all statements together."),
+    spec("work_mem", Kind::Kilobytes(64), "4MB", "No effect: memory is granted to all statements together."),
     spec("xmloption", Kind::Only { supported: &["content"], known: &["document"] }, "content", "No XML."),
 ];
 
@@ -325,7 +329,8 @@ impl Settings {
     fn derive(&mut self) -> Result<(), SqlError> {
         self.zone = zone::parse(self.get("TimeZone")?)?.0;
         let millis = |settings: &Settings, name: &str| -> Result<Duration, SqlError> {
-            Ok(Duration::from_millis(parse_millis(name, settings.get(name)?)?))
+            let value = unit::MILLIS.parse(name, settings.get(name)?, 0)?;
+            Ok(Duration::from_millis(value.unsigned_abs().into()))
         };
         self.statement_timeout = millis(self, "statement_timeout")?;
         self.lock_timeout = millis(self, "lock_timeout")?;
@@ -425,7 +430,8 @@ fn check(spec: &Spec, values: &[String]) -> Result<String, SqlError> {
                 format!("parameter \"{}\" requires a Boolean value", spec.name),
             )),
         },
-        Kind::Millis => parse_millis(spec.name, value).map(show_millis),
+        Kind::Millis => Ok(unit::MILLIS.show(unit::MILLIS.parse(spec.name, value, 0)?)),
+        Kind::Kilobytes(least) => Ok(unit::KILOBYTES.show(unit::KILOBYTES.parse(spec.name, value, least)?)),
         Kind::Choice(choices) => {
             if choices.contains(&lower.as_str()) {
                 return Ok(lower);
@@ -468,46 +474,6 @@ fn date_style(value: &str) -> Result<String, SqlError> {
         }
     }
     Ok("ISO, MDY".into())
-}
-
-fn parse_millis(name: &str, value: &str) -> Result<u64, SqlError> {
-    let value = value.trim();
-    let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
-    let (number, unit) = value.split_at(digits);
-    let factor = match unit.trim() {
-        "" | "ms" => 1.0,
-        "us" => 0.001,
-        "s" => 1e3,
-        "min" => 6e4,
-        "h" => 3.6e6,
-        "d" => 8.64e7,
-        _ => {
-            return Err(invalid(name, value).hint(
-                "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".",
-            ));
-        }
-    };
-    let millis = number.parse::<f64>().map_err(|_| invalid(name, value))? * factor;
-    if millis > f64::from(i32::MAX) {
-        return Err(SqlError::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            format!("{value} is outside the valid range for parameter \"{name}\" (0 .. 2147483647)"),
-        ));
-    }
-    Ok(millis.round() as u64)
-}
-
-/// In the largest unit that divides it, as PostgreSQL shows it.
-fn show_millis(millis: u64) -> String {
-    if millis == 0 {
-        return "0".into();
-    }
-    for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)] {
-        if millis % factor == 0 {
-            return format!("{}{unit}", millis / factor);
-        }
-    }
-    format!("{millis}ms")
 }
 
 fn unquote(part: &str) -> String {
