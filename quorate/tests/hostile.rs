@@ -3,30 +3,10 @@
 mod support;
 
 use std::time::Duration;
-use support::{Demo, below, pause};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+use support::{
+    Demo, below, pause,
+    raw::{send as send_raw, startup},
 };
-
-/// Sends raw bytes and waits, at most some seconds, until the server has closed or answered.
-async fn send_raw(port: u16, bytes: &[u8]) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    // The server may close in the middle of what it is sent.
-    let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
-    let mut answer = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
-    assert!(read.is_ok(), "the server neither answers nor closes");
-}
-
-fn startup() -> Vec<u8> {
-    let parameters = b"user\0root\0database\0quorate\0\0";
-    let mut out = (8 + parameters.len() as u32).to_be_bytes().to_vec();
-    out.extend([0, 3, 0, 0]);
-    out.extend(parameters);
-    out
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_packets_and_absurd_statements() {

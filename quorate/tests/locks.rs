@@ -3,7 +3,7 @@
 mod support;
 
 use std::time::Duration;
-use support::{Demo, pause};
+use support::{Demo, pause, raw};
 use tokio_postgres::{NoTls, error::SqlState};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,4 +38,43 @@ async fn waits_for_locks_end() {
     waiting.await.unwrap().unwrap();
     let v: i32 = holder.query_one("SELECT v FROM t WHERE id = 1", &[]).await.unwrap().get(0);
     assert_eq!(v, 11);
+}
+
+/// A driver behind a balancer reaches any node with its cancel request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_request_that_comes_to_another_node_is_passed_on() {
+    let demo = Demo::start();
+    let (holder, mut waiter) = (demo.client(1).await, raw::Session::open(demo.sql_port(2)).await);
+    holder
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0)")
+        .await
+        .unwrap();
+    let update = "UPDATE t SET v = v + 1 WHERE id = 1";
+    let (pid, secret) = (waiter.pid, waiter.secret);
+
+    holder.batch_execute(&format!("BEGIN; {update}")).await.unwrap();
+    waiter.send(update).await;
+    pause(Duration::from_millis(500)).await;
+    raw::cancel(demo.sql_port(3), pid, secret.wrapping_add(1)).await;
+    raw::cancel(demo.sql_port(3), pid.wrapping_add(1), secret).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(waiter.outcome().await, None, "somebody else's request has ended the statement");
+
+    holder.batch_execute(&format!("BEGIN; {update}")).await.unwrap();
+    waiter.send(update).await;
+    let port = demo.sql_port(3);
+    // One that comes before the statement has begun is for nothing.
+    let asking = tokio::spawn(async move {
+        for _ in 0..50 {
+            pause(Duration::from_millis(200)).await;
+            raw::cancel(port, pid, secret).await;
+        }
+    });
+    let outcome = tokio::time::timeout(Duration::from_secs(10), waiter.outcome()).await;
+    asking.abort();
+    assert_eq!(outcome.expect("the statement goes on").as_deref(), Some("57014"));
+    holder.batch_execute("COMMIT").await.unwrap();
+    let v: i32 = holder.query_one("SELECT v FROM t WHERE id = 1", &[]).await.unwrap().get(0);
+    assert_eq!(v, 3);
+    demo.assert_healthy().await;
 }

@@ -182,6 +182,13 @@ impl SqlServer {
         self.shared.sessions.cancel(pid, secret)
     }
 
+    /// Ends whatever statements run on this node, which is about to go; their clients are told so.
+    pub fn end_statements(&self) {
+        for session in self.shared.sessions.all() {
+            session.cancel.end();
+        }
+    }
+
     pub fn sessions(&self) -> usize {
         self.shared.sessions.all().len()
     }

@@ -1,33 +1,55 @@
-//! Leaving without hurting anyone: sessions end, leaderships are handed over, state is flushed.
+//! Leaving without hurting anyone: statements end, leaderships are handed over, state is flushed.
 
-use super::parts::Storage;
+use super::{gateway::Gateway, parts::Storage};
 use quorate_env::Env;
 use std::time::Duration;
 
-/// At most `patience` long.
-pub async fn run(env: &Env, storage: &Storage, patience: Duration) {
+/// Statements under way get this long to end; leaderships are handed over meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For statements that were ended, to tell their clients, and for leaderships that came late.
+const FAREWELL: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+pub async fn run(env: &Env, storage: &Storage, gateway: &Gateway) {
+    // Clients that wait for nothing are sent away; the others are as soon as their statement is answered.
     env.shutdown().begin();
-    let hand_over = async {
-        for group in storage.consensus.groups() {
-            if !group.leadership().borrow().is_leader {
-                continue;
-            }
-            let own = group.replica();
-            let heir = group.progress().into_iter().find(|m| m.caught_up && m.replica.id != own);
-            if let Some(heir) = heir
-                && let Err(error) = group.transfer(heir.replica.id).await
-            {
-                tracing::warn!(shard = %group.shard(), %error, "leadership was not handed over");
-            }
-        }
-    };
-    if env.timeout(patience, hand_over).await.is_err() {
-        tracing::warn!("draining took too long");
+    let leaving = async { tokio::join!(hand_over(storage), sessions_end(env, gateway)) };
+    if env.timeout(PATIENCE, leaving).await.is_err() {
+        tracing::warn!(sessions = gateway.sessions(), "draining took too long; what still runs is ended");
+        gateway.end_statements();
+        // Who does not even take that message is left without it.
+        let _ = env.timeout(FAREWELL, sessions_end(env, gateway)).await;
     }
+    // Others that stop, too, may have handed over to this node meanwhile.
+    let _ = env.timeout(FAREWELL, hand_over(storage)).await;
+    tracing::info!(leaderships = led(storage), sessions = gateway.sessions(), "drained");
     storage.consensus.stop().await;
     storage.log.close();
     let engine = storage.engine.clone();
     if let Err(error) = env.blocking("flush", move || engine.flush()).await {
         tracing::error!(%error, "the last flush failed");
+    }
+}
+
+/// Hands leaderships over for as long as that makes them fewer. Where nobody can take them, as on the last node of a cluster
+/// that is stopped as a whole, there is nothing to wait for.
+async fn hand_over(storage: &Storage) {
+    let mut before = usize::MAX;
+    loop {
+        let left = storage.consensus.hand_over().await;
+        if left == 0 || left >= before {
+            return;
+        }
+        before = left;
+    }
+}
+
+fn led(storage: &Storage) -> usize {
+    storage.consensus.groups().iter().filter(|group| group.leadership().borrow().is_leader).count()
+}
+
+async fn sessions_end(env: &Env, gateway: &Gateway) {
+    while gateway.sessions() > 0 {
+        env.sleep(LOOK_AGAIN).await;
     }
 }

@@ -1,6 +1,7 @@
 //! The node's HTTP: console, `/metrics`, `/health` (200 when the node can serve) and `/ready` (200 when it has leaders to
-//! reach).
+//! reach). A node that drains takes no clients, and neither of the two says otherwise.
 
+use super::gauges;
 use axum::{
     Router,
     extract::State,
@@ -9,6 +10,8 @@ use axum::{
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+use quorate_env::Shutdown;
+use quorate_proto::placement::ReplicaReport;
 use std::sync::Arc;
 
 /// What the pages ask of the node.
@@ -17,6 +20,8 @@ pub trait Health: Send + Sync + 'static {
     fn healthy(&self) -> Result<(), String>;
     /// `Err` says which leaders are missing.
     fn ready(&self) -> Result<(), String>;
+    /// What the node's replicas say of themselves.
+    fn replicas(&self) -> Vec<ReplicaReport>;
     /// Lines `name: value` about the node.
     fn facts(&self) -> Vec<(String, String)>;
 }
@@ -24,31 +29,49 @@ pub trait Health: Send + Sync + 'static {
 #[derive(Clone)]
 struct Pages {
     health: Arc<dyn Health>,
+    shutdown: Shutdown,
     metrics: PrometheusHandle,
+}
+
+impl Pages {
+    fn unless_draining(
+        &self,
+        verdict: impl FnOnce(&Arc<dyn Health>) -> Result<(), String>,
+    ) -> (StatusCode, String) {
+        let verdict = match self.shutdown.is_set() {
+            true => Err("the node is draining".into()),
+            false => verdict(&self.health),
+        };
+        match verdict {
+            Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+        }
+    }
 }
 
 pub async fn serve(
     listener: tokio::net::TcpListener,
     health: Arc<dyn Health>,
+    shutdown: Shutdown,
     metrics: PrometheusHandle,
 ) -> std::io::Result<()> {
     let app = Router::new()
         .route("/", get(console))
         .route("/metrics", get(exposition))
-        .route("/health", get(|State(pages): State<Pages>| async move { verdict(pages.health.healthy()) }))
-        .route("/ready", get(|State(pages): State<Pages>| async move { verdict(pages.health.ready()) }))
-        .with_state(Pages { health, metrics });
+        .route(
+            "/health",
+            get(|State(pages): State<Pages>| async move { pages.unless_draining(|health| health.healthy()) }),
+        )
+        .route(
+            "/ready",
+            get(|State(pages): State<Pages>| async move { pages.unless_draining(|health| health.ready()) }),
+        )
+        .with_state(Pages { health, shutdown, metrics });
     axum::serve(listener, app).await
 }
 
-fn verdict(result: Result<(), String>) -> impl IntoResponse {
-    match result {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
-    }
-}
-
 async fn exposition(State(pages): State<Pages>) -> impl IntoResponse {
+    gauges::set(&pages.health.replicas());
     pages.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], pages.metrics.render())
 }

@@ -1,6 +1,9 @@
 //! Which cluster the node belongs to: found by its `--join` addresses, founded by `quorate init`, kept in `node.json`.
 
-use super::identity::{DataDir, Identity};
+use super::{
+    gateway::Gateway,
+    identity::{DataDir, Identity},
+};
 use crate::admin;
 use parking_lot::Mutex;
 use quorate_env::{Env, rpc};
@@ -22,6 +25,7 @@ const PLACEMENT_ROLE: u8 = 1;
 
 pub struct Membership {
     env: Env,
+    gateway: Gateway,
     data: DataDir,
     info: NodeInfo,
     join: Vec<String>,
@@ -41,6 +45,7 @@ impl Membership {
         let join = join.iter().filter(|a| **a != info.rpc_address).cloned().collect();
         let membership = Arc::new(Membership {
             env: env.clone(),
+            gateway: Gateway::default(),
             data,
             info,
             join,
@@ -57,6 +62,10 @@ impl Membership {
         let looking = membership.clone();
         env.spawn("membership", async move { looking.look_for_nodes().await }).detach();
         membership
+    }
+
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
     }
 
     pub fn identity(&self) -> Identity {
@@ -108,7 +117,7 @@ impl Membership {
             NodeCommand::Adopt { cluster_id, placement, nodes } => {
                 self.adopt(&cluster_id, &placement, &nodes).map(|()| NodeReply::Done)
             }
-            NodeCommand::CancelSession { .. } => Err("no session of that kind on this node".into()),
+            NodeCommand::CancelSession { pid, secret } => self.gateway.cancel(pid, secret),
         }
     }
 

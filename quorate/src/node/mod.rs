@@ -1,6 +1,8 @@
 //! One node: its parts, in the order in which they start and stop.
 
 mod drain;
+mod gateway;
+mod gauges;
 mod http;
 mod identity;
 mod membership;
@@ -23,15 +25,12 @@ use quorate_placement::Placement;
 use quorate_proto::{NodeId, placement::NodeInfo};
 use quorate_sql::server::{SqlConfig, SqlServer};
 use quorate_txn::{Coordinator, Router, TxnConfig};
-use std::{net::ToSocketAddrs, sync::Arc, time::Duration};
+use std::{net::ToSocketAddrs, sync::Arc};
 use threads::SqlThreads;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-
-/// Statements under way at SIGTERM get this long to end; leaderships are handed over meanwhile.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn run(args: StartArgs) -> Result<()> {
     logging::start(&args.log, args.log_file.as_deref())?;
@@ -61,7 +60,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
 
     let http =
         TcpListener::bind(&args.http).await.with_context(|| format!("cannot listen on {}", args.http))?;
-    let pages = http::serve(http, pulse.clone(), metrics);
+    let pages = http::serve(http, pulse.clone(), env.shutdown().clone(), metrics);
     env.spawn("http", async move {
         if let Err(error) = pages.await {
             tracing::error!(%error, "HTTP ended");
@@ -89,7 +88,8 @@ pub async fn run(args: StartArgs) -> Result<()> {
             let config =
                 SqlConfig { listen: args.sql.clone(), insecure: args.insecure, ..SqlConfig::default() };
             let server = SqlServer::start(env.clone(), coordinator, client.clone(), pulse.clone(), config);
-            sql_threads.run(server).await?.with_context(|| format!("cannot serve SQL on {}", args.sql))?;
+            let server = sql_threads.run(server).await?;
+            membership.gateway().open(server.with_context(|| format!("cannot serve SQL on {}", args.sql))?);
         }
         pulse.set_serving();
         std::future::pending::<Result<()>>().await
@@ -102,7 +102,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
     if ended.is_ok() {
         tracing::info!("draining");
         tokio::select! {
-            () = drain::run(&env, &storage, DRAIN_PATIENCE) => {}
+            () = drain::run(&env, &storage, membership.gateway()) => {}
             () = stop.wait() => tracing::warn!("stopped at once"),
         }
     }

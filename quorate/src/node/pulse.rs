@@ -64,12 +64,12 @@ impl Pulse {
         self.serving.store(true, Ordering::Relaxed);
     }
 
-    /// Beats until the node shuts down.
+    /// Beats to the node's end: what is still under way while it drains needs its schema lease.
     pub async fn beat(&self) {
         // What the driver has acknowledged of each replica.
         let mut acknowledged: BTreeMap<ShardId, ReplicaReport> = BTreeMap::new();
         let mut full = true;
-        while !self.env.shutdown().is_set() {
+        loop {
             let reports = self.shards.reports();
             let news = |r: &&ReplicaReport| full || acknowledged.get(&r.shard) != Some(*r);
             let gone =
@@ -177,9 +177,13 @@ impl Health for Pulse {
         }
     }
 
+    fn replicas(&self) -> Vec<ReplicaReport> {
+        self.shards.reports()
+    }
+
     fn facts(&self) -> Vec<(String, String)> {
         let info = self.membership.info();
-        let reports = self.shards.reports();
+        let reports = self.replicas();
         let led = reports.iter().filter(|r| r.leader).count();
         let off = reports.iter().filter(|r| r.mode != ShardMode::Target).count();
         vec![

@@ -1,6 +1,9 @@
 //! A demo of real processes for one test, with ports of its own.
 #![allow(dead_code, clippy::disallowed_methods, reason = "real processes live in real time")]
 
+pub mod raw;
+pub mod tools;
+
 use std::{
     net::TcpListener,
     path::PathBuf,
@@ -35,7 +38,7 @@ impl Demo {
         self.quorate(&["demo", "restart", &node.to_string(), "--data", self.data()]);
     }
 
-    fn data(&self) -> &str {
+    pub fn data(&self) -> &str {
         self.dir.path().to_str().unwrap()
     }
 
@@ -96,6 +99,15 @@ impl Demo {
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
 
+    /// As a supervisor asks: SIGTERM.
+    pub fn terminate(&self, node: u16) {
+        terminate(self.pid(node) as u32);
+    }
+
+    pub fn log(&self, node: u16) -> String {
+        std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap()
+    }
+
     /// Every node answers, and none has logged an error that it did not expect.
     pub async fn assert_healthy(&self) {
         for node in self.nodes() {
@@ -104,7 +116,7 @@ impl Demo {
             assert_eq!(one, 1);
         }
         for node in self.nodes() {
-            let log = std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap();
+            let log = self.log(node);
             let errors: Vec<&str> =
                 log.lines().filter(|l| l.contains("\"level\":\"ERROR\"") || l.contains("panicked")).collect();
             assert!(errors.is_empty(), "node {node} logged errors:\n{}", errors.join("\n"));
@@ -133,6 +145,10 @@ impl Drop for Demo {
             eprintln!("the demo in {} was not stopped", self.data());
         }
     }
+}
+
+pub fn terminate(pid: u32) {
+    assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
 }
 
 pub async fn pause(time: Duration) {

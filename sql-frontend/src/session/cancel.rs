@@ -1,7 +1,9 @@
 //! Live sessions of this node, and how a statement is cancelled from another connection or node.
 //!
-//! The backend pid that a client gets names the node in its upper bits, so that a cancel request may come to any node.
+//! The backend pid that a client gets names the node in its upper bits, so that a cancel request may come to any node: one
+//! that finds no such session passes it on (`wire::connection`), and the node that has it asks [`Sessions::cancel`].
 
+use crate::error::{SqlError, SqlState};
 use parking_lot::Mutex;
 use quorate_env::Env;
 use quorate_proto::NodeId;
@@ -21,6 +23,8 @@ const SESSION_BITS: u32 = 20;
 #[derive(Default, Debug)]
 pub struct Cancel {
     requested: AtomicBool,
+    /// Not the client asks for it: the node goes.
+    ending: AtomicBool,
     notify: Notify,
     /// What goes on when the statement stops.
     behind: Mutex<Option<String>>,
@@ -33,9 +37,23 @@ impl Cancel {
         self.notify.notify_waiters();
     }
 
+    /// Ends the statement, and tells the client that the node goes.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.request();
+    }
+
+    /// What a statement that was told to stop says.
+    pub fn error(&self) -> SqlError {
+        if self.ending.load(Ordering::Acquire) {
+            return shutting_down();
+        }
+        SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+    }
+
     /// Forgets requests that came while nothing ran.
     pub fn reset(&self) {
-        self.requested.store(false, Ordering::Release);
+        self.requested.store(self.ending.load(Ordering::Acquire), Ordering::Release);
         *self.behind.lock() = None;
     }
 
@@ -55,6 +73,11 @@ impl Cancel {
             notified.await;
         }
     }
+}
+
+/// For clients of a node that goes.
+pub fn shutting_down() -> SqlError {
+    SqlError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
 
 /// What is known of a session besides itself.

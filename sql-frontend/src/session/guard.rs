@@ -30,13 +30,11 @@ pub async fn guarded<T>(
             None => std::future::pending().await,
         }
     };
-    let canceled = |why: &str| {
-        let error = SqlError::new(SqlState::QUERY_CANCELED, format!("canceling statement due to {why}"));
-        match cancel.behind() {
-            Some(behind) => error.detail(behind),
-            None => error,
-        }
+    let telling = |error: SqlError| match cancel.behind() {
+        Some(behind) => error.detail(behind),
+        None => error,
     };
+    let late = || SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout");
     // A statement that computes gives way when it has used up its task's budget. Without one of their own, these would then
     // find it used up as well, and never look.
     let (requested, timeout, departure) =
@@ -44,8 +42,8 @@ pub async fn guarded<T>(
     tokio::select! {
         biased;
         result = AssertUnwindSafe(future).catch_unwind() => result.unwrap_or_else(|panic| Err(panicked(&*panic))),
-        () = requested => Err(canceled("user request")),
-        () = timeout => Err(canceled("statement timeout")),
+        () = requested => Err(telling(cancel.error())),
+        () = timeout => Err(telling(late())),
         () = departure => Err(gone()),
     }
 }

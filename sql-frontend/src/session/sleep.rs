@@ -37,10 +37,6 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
 ];
 
-fn canceled(why: &str) -> SqlError {
-    SqlError::new(SqlState::QUERY_CANCELED, format!("canceling statement due to {why}"))
-}
-
 /// Longest sleep; PostgreSQL's clock runs out sooner.
 const LONGEST: f64 = 1e9;
 
@@ -58,9 +54,11 @@ fn sleep(view: &SessionView, seconds: f64) -> Result<Datum, SqlError> {
     wait(async {
         tokio::select! {
             biased;
-            () = view.stop.cancel.requested() => Err(canceled("user request")),
+            () = view.stop.cancel.requested() => Err(view.stop.cancel.error()),
             () = env.sleep(span) => Ok(Datum::Text(String::new())),
-            () = timeout => Err(canceled("statement timeout")),
+            () = timeout => {
+                Err(SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout"))
+            }
         }
     })
 }

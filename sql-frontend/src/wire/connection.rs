@@ -8,7 +8,10 @@ use super::{
 use crate::{
     error::{SqlError, SqlState},
     server::Shared,
-    session::{Session, cancel::Sessions},
+    session::{
+        Session,
+        cancel::{Sessions, shutting_down},
+    },
 };
 use quorate_proto::placement::NodeCommand;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -168,10 +171,6 @@ fn admit(
     backend::backend_key_data(out, entry.pid, entry.secret);
     backend::ready_for_query(out, session.status());
     Ok(session)
-}
-
-fn shutting_down() -> SqlError {
-    SqlError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
 
 /// The message loop.
