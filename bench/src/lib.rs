@@ -61,8 +61,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a number of seconds such as 30s"))
 }
 
-pub async fn run(args: BenchArgs) -> Result<()> {
+/// Called with what is waited for; the wait is over when that which it returns is dropped.
+pub type Progress = fn(String) -> Box<dyn Send>;
+
+pub async fn run(args: BenchArgs, progress: Progress) -> Result<()> {
     match args.command {
-        BenchCommand::Transfer(args) => transfer::run(args).await,
+        BenchCommand::Transfer(args) => transfer::run(args, progress).await,
     }
 }

@@ -2,7 +2,7 @@
 //! Before and after, the sum of all balances must be the same.
 
 use crate::{
-    TransferArgs, cpu, host,
+    Progress, TransferArgs, cpu, host,
     latency::Latencies,
     ours::{Counters, Ours},
     postgres::{self, Postgres},
@@ -16,18 +16,25 @@ const OPENING_BALANCE: i64 = 1000;
 /// Rows of one INSERT while loading.
 const LOAD_BATCH: i64 = 500;
 
-pub async fn run(args: TransferArgs) -> Result<()> {
+pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
     if let Some(unknown) = args.peers.iter().find(|p| *p != "postgres") {
         bail!("unknown peer `{unknown}`; there is postgres");
     }
     eprintln!("starting …");
     let ours = if args.url.is_empty() { Ours::start()? } else { Ours::named(&args.url) };
+    let waiting = progress(format!("quorate: loading {} accounts", args.accounts));
     load(&ours.urls[0], args.accounts).await.context("loading quorate")?;
+    drop(waiting);
+    let waiting = progress(format!("quorate: spreading {} shards", args.shards));
     shard(&ours.urls[0], args.accounts, args.shards).await.context("splitting the table")?;
+    drop(waiting);
     let peer = if args.peers.is_empty() {
         None
     } else if postgres::installed() {
+        let waiting = progress("PostgreSQL: starting".into());
         let peer = Postgres::start().await.context("starting PostgreSQL")?;
+        drop(waiting);
+        let _waiting = progress(format!("PostgreSQL: loading {} accounts", args.accounts));
         load(&peer.url, args.accounts).await.context("loading PostgreSQL")?;
         Some(peer)
     } else {
@@ -39,20 +46,26 @@ pub async fn run(args: TransferArgs) -> Result<()> {
     let (mut mine, mut theirs) = (Total::default(), Total::default());
     let mut counted = Counters::new();
     for turn in 0..args.turns {
+        let now = |who: &str| progress(format!("turn {} of {}: {who}", turn + 1, args.turns));
         let before = ours.counters().await?;
+        let waiting = now("quorate");
         mine.add(measure(&ours.urls, &ours.pids, &args, slice, turn).await?);
+        drop(waiting);
         for (name, value) in ours.counters().await? {
             *counted.entry(name.clone()).or_default() += value - before.get(&name).copied().unwrap_or(0.0);
         }
         if let Some(peer) = &peer {
+            let _waiting = now("PostgreSQL");
             theirs.add(measure(std::slice::from_ref(&peer.url), &peer.pids, &args, slice, turn).await?);
         }
         eprintln!("turn {} of {}", turn + 1, args.turns);
     }
+    let waiting = progress("adding all balances up".into());
     verify(&ours.urls[0], args.accounts).await.context("quorate")?;
     if let Some(peer) = &peer {
         verify(&peer.url, args.accounts).await.context("PostgreSQL")?;
     }
+    drop(waiting);
 
     let mut report = Report { quorate: mine.side(), postgres: peer.as_ref().map(|_| theirs.side()) };
     report.quorate.counted = per_transaction(&counted, mine.latencies.count());

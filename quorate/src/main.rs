@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod logging;
 mod node;
+mod progress;
 mod shell;
 
 use clap::Parser;
@@ -45,6 +46,6 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
         Node(args) => runtime.block_on(admin::node(args)),
         Shard(args) => runtime.block_on(admin::shard(args)),
         Setting(args) => runtime.block_on(admin::setting(args)),
-        Bench(args) => runtime.block_on(quorate_bench::run(args)),
+        Bench(args) => runtime.block_on(quorate_bench::run(args, progress::held)),
     }
 }

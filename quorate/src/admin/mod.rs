@@ -6,6 +6,7 @@ mod operation;
 
 use crate::{
     cli::{HostArgs, NodeArgs, NodeCommand as Nodes, SettingArgs, SettingCommand, ShardArgs, ShardCommand},
+    progress::{self, Waiting},
     shell::table,
 };
 use anyhow::{Context, Result, bail};
@@ -15,13 +16,20 @@ use quorate_proto::{
 };
 use serde_json::json;
 
+fn asking(host: &HostArgs) -> Waiting {
+    progress::waiting(format!("waiting for an answer from {}", host.host), host.json)
+}
+
 /// Founds the cluster, or finds that it is founded.
 pub async fn found(host: &HostArgs) -> Result<()> {
     initialize(host).await.map(|_| ())
 }
 
 pub async fn init(host: &HostArgs) -> Result<()> {
+    let founding = format!("{}: founding the cluster with the nodes that it was told to join", host.host);
+    let waiting = progress::waiting(founding, host.json);
     let cluster_id = initialize(host).await?;
+    drop(waiting);
     if host.json {
         println!("{}", json!({ "cluster_id": cluster_id }));
     } else {
@@ -42,6 +50,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
         Nodes::Ls(host) => (None, host),
         Nodes::Status { node, host } => (node, host),
     };
+    let _waiting = asking(&host);
     let PlacementReply::Nodes(mut nodes) = client::placement(&host.host, PlacementRequest::Nodes).await?
     else {
         bail!("unexpected answer");
@@ -85,6 +94,7 @@ pub async fn shard(args: ShardArgs) -> Result<()> {
 }
 
 async fn list_shards(host: &HostArgs) -> Result<()> {
+    let _waiting = asking(host);
     let request = PlacementRequest::WatchMap { after_version: 0, wait_millis: 0 };
     let PlacementReply::Map(MapUpdate { changed, leaders, .. }) =
         client::placement(&host.host, request).await?
@@ -110,12 +120,14 @@ async fn list_shards(host: &HostArgs) -> Result<()> {
 pub async fn setting(args: SettingArgs) -> Result<()> {
     match args.command {
         SettingCommand::Ls(host) => {
+            let _waiting = asking(&host);
             let reply = client::placement(&host.host, PlacementRequest::Settings).await?;
             let PlacementReply::Settings(settings) = reply else { bail!("unexpected answer") };
             let rows = settings.into_iter().map(|(name, value)| vec![name, value]).collect();
             show(&["name", "value"], rows, host.json)
         }
         SettingCommand::Set { name, value, host } => {
+            let _waiting = asking(&host);
             client::placement(&host.host, PlacementRequest::SetSetting { name, value }).await?;
             Ok(())
         }

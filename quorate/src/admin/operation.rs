@@ -7,8 +7,9 @@ use quorate_proto::placement::{Operation, OperationState, PlacementReply, Placem
 
 const POLL_MILLIS: u64 = 1000;
 
-/// Runs to the end of the operation and prints each step that lasts longer than a second.
+/// Runs to the end of the operation, telling at which step it is.
 pub async fn run(host: &HostArgs, operation: Operation) -> Result<()> {
+    let waiting = super::asking(host);
     let PlacementReply::Started(id) =
         client::placement(&host.host, PlacementRequest::Start(operation)).await?
     else {
@@ -21,7 +22,7 @@ pub async fn run(host: &HostArgs, operation: Operation) -> Result<()> {
         };
         let Some(status) = status.first() else { bail!("operation {id} is not known any more") };
         match &status.state {
-            OperationState::Running => eprintln!("operation {id}: {}", status.step),
+            OperationState::Running => waiting.now(format!("operation {id}: {}", status.step)),
             OperationState::Done => {
                 println!(
                     "{}",

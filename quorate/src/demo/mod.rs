@@ -6,7 +6,7 @@ mod process;
 use crate::{
     admin,
     cli::{DemoArgs, DemoCommand, DemoDir, DemoUp, HostArgs, SqlArgs},
-    shell,
+    progress, shell,
 };
 use anyhow::{Context, Result, bail};
 use cluster::{Cluster, Node};
@@ -73,13 +73,14 @@ async fn found_and_wait(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Repeats `attempt` until it succeeds, telling what it waits for once that lasts longer than a second.
+/// Repeats `attempt` until it succeeds, telling what it waits for.
 async fn patiently<F: Future<Output = Result<()>>>(
     cluster: &Cluster,
     node: &Node,
     what: &str,
     attempt: impl Fn() -> F,
 ) -> Result<()> {
+    let _waiting = progress::waiting(format!("{}: {what}", node.name), false);
     let step = Duration::from_millis(100);
     let rounds = START_PATIENCE.as_millis() / step.as_millis();
     for round in 0..rounds {
@@ -87,9 +88,6 @@ async fn patiently<F: Future<Output = Result<()>>>(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if round == 10 {
-            eprintln!("{}: {what} …", node.name);
-        }
         if process::running(cluster, node).is_none() {
             bail!(
                 "{} ended while {what}; its log ends with\n{}",
