@@ -13,6 +13,7 @@ pub mod commit;
 pub mod coordinator;
 pub mod cost;
 pub mod error;
+mod fence;
 pub mod guarantee;
 pub mod history;
 pub mod options;

@@ -194,8 +194,9 @@ impl Inner {
         }
         let clock = self.coordinator.env.clock();
         if clock.is_fenced() {
-            let (node, offset_micros) = (self.coordinator.env.node(), clock.offset_micros());
-            return Err(self.error(KvError::ClockFenced { node, offset_micros }));
+            let shards: Vec<_> =
+                self.coordinator.router.shards().into_iter().map(|(shard, _)| shard).collect();
+            return Err(self.error(crate::fence::refusal(&self.coordinator.env, &shards)));
         }
         if clock.physical() > self.deadline {
             let why = "the transaction has passed its deadline".into();
