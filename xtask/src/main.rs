@@ -1,5 +1,6 @@
 //! One-command developer tasks: `cargo xtask demo | test | sim | bench | dist`.
 
+mod bench;
 mod edges;
 mod packages;
 mod run;
@@ -13,7 +14,8 @@ usage: cargo xtask <task> [options]
   demo  [--fresh] [options of `quorate demo`]  build, start three nodes on this machine, open a SQL shell
   test  [--only NAME]                 everything that CI runs, each step timed
   sim   [--seeds N] [--from S] [--seed S]      simulated clusters; a failing seed prints how to replay it
-  bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed
+  bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed; the figures go into
+                                      target/bench-NAME.json
   dist                                the binary to ship, target/dist/quorate; building it takes long
   edges                               which crate may use which (also a step of `test`)
 ";
@@ -26,7 +28,7 @@ fn main() -> Result<()> {
         "demo" => steps::demo(&rest),
         "test" => steps::test(&rest),
         "sim" => steps::sim(&rest),
-        "bench" => steps::bench(&rest),
+        "bench" => bench::bench(&rest),
         "dist" => steps::dist(),
         "edges" => edges::check(),
         "" | "-h" | "--help" | "help" => {

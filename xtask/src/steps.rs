@@ -25,22 +25,11 @@ pub fn sim(args: &[String]) -> Result<()> {
     run::check(command.args(args))
 }
 
-pub fn bench(args: &[String]) -> Result<()> {
-    packages::for_tests()?;
-    build("dist")?;
-    let named = args.first().is_some_and(|a| !a.starts_with('-'));
-    let mut command = quorate("dist", "bench");
-    if !named {
-        command.args(["transfer", "--peers", "postgres"]);
-    }
-    run::check(command.args(args))
-}
-
-fn build(profile: &str) -> Result<()> {
+pub fn build(profile: &str) -> Result<()> {
     run::check(&mut run::cargo(&["build", "--profile", profile, "--locked", "-p", "quorate"]))
 }
 
-fn quorate(profile: &str, subcommand: &str) -> Command {
+pub fn quorate(profile: &str, subcommand: &str) -> Command {
     let mut command = Command::new(run::target_dir().join(profile).join("quorate"));
     command.arg(subcommand);
     command
