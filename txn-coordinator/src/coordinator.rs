@@ -63,7 +63,7 @@ impl Coordinator {
                 Err(error) => error,
             };
             if !error.retryable() || txn.attempt() + 1 >= self.config.max_attempts {
-                txn.rollback().await;
+                txn.rollback();
                 return Err(error);
             }
             // The more often it failed, the more room is left to the others.

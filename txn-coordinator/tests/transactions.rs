@@ -171,7 +171,7 @@ fn reads_see_own_writes_and_scans_are_merged_both_ways() {
         txn.delete(key("a"));
         txn.rollback_to(savepoint);
         assert_eq!(txn.get(&key("a"), None).await.unwrap(), Some(value("1")));
-        txn.rollback().await;
+        txn.rollback();
     });
 }
 
@@ -252,7 +252,7 @@ fn a_locked_read_brings_the_newest_version_and_moves_the_transaction_there() {
         put_all(&shards, &[("i", "2"), ("m", "2")]).await;
         let error = txn.get(&key("m"), exclusive()).await.unwrap_err();
         assert!(error.retryable(), "{error}");
-        txn.rollback().await;
+        txn.rollback();
     });
 }
 
@@ -478,7 +478,7 @@ fn locks_fall_on_rollback_and_on_drop() {
         let txn = shards.coordinator(1).begin(TxnOptions::default());
         txn.get_many(&[key("a"), key("i")], exclusive()).await.unwrap();
         assert_eq!(shards.store.lock().locks.len(), 2);
-        txn.rollback().await;
+        txn.rollback();
         shards.world.sleep(Duration::from_millis(20)).await;
         assert!(shards.store.lock().locks.is_empty());
         let txn = shards.coordinator(1).begin(TxnOptions::default());

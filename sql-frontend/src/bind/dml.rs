@@ -62,9 +62,10 @@ pub enum ConflictAction {
 #[derive(Clone, Debug)]
 pub struct BoundUpdate {
     pub table: Arc<TableDescriptor>,
-    /// Yields the old row (all columns of the table), the new values of `assigned`, and `extra` more columns. A row may come
-    /// several times when `FROM` matches it so; the first counts.
+    /// Yields the old row (all columns of the table), the new values of `assigned`, and `extra` more columns.
     pub scan: BoundQuery,
+    /// There is a `FROM`, so a row may come several times; the first counts.
+    pub joined: bool,
     /// Positions in the table's columns.
     pub assigned: Vec<usize>,
     /// How many columns follow for `RETURNING`.
@@ -77,8 +78,10 @@ pub struct BoundUpdate {
 #[derive(Clone, Debug)]
 pub struct BoundDelete {
     pub table: Arc<TableDescriptor>,
-    /// Yields the old row (all columns of the table) and `extra` more columns. With `USING` a row may come several times.
+    /// Yields the old row (all columns of the table) and `extra` more columns.
     pub scan: BoundQuery,
+    /// There is a `USING`, so a row may come several times.
+    pub joined: bool,
     pub extra: usize,
     pub returning: Option<ReturningClause>,
     pub param_types: Vec<PgType>,
@@ -158,7 +161,8 @@ pub(super) fn bind_update(ctx: &BindContext<'_>, update: &ast::Update) -> Result
     let (scan, extra, returning) = (bound.scan, bound.extra, bound.returning);
     let assigned = assigned.into_iter().map(|(at, _)| at).collect();
     let param_types = scan.param_types.clone();
-    Ok(BoundUpdate { table: bound.table, scan, assigned, extra, returning, param_types })
+    let joined = !from.is_empty();
+    Ok(BoundUpdate { table: bound.table, scan, joined, assigned, extra, returning, param_types })
 }
 
 pub(super) fn bind_delete(ctx: &BindContext<'_>, delete: &ast::Delete) -> Result<BoundDelete, SqlError> {
@@ -187,6 +191,7 @@ pub(super) fn bind_delete(ctx: &BindContext<'_>, delete: &ast::Delete) -> Result
     Ok(BoundDelete {
         table: bound.table,
         scan: bound.scan,
+        joined: !using.is_empty(),
         extra: bound.extra,
         returning: bound.returning,
         param_types,

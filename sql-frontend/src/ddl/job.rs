@@ -189,7 +189,7 @@ where
                 txn.commit().await.map(|_| value).map_err(from_txn)
             }
             Err(error) => {
-                txn.rollback().await;
+                txn.rollback();
                 Err(error)
             }
         };

@@ -214,14 +214,7 @@ async fn run_statement(change: &mut Change, statement: &Statement) -> Result<Out
 }
 
 /// After the commit: this node takes the change over, others are waited for where that matters, jobs begin.
-pub async fn after_commit(
-    shared: &Arc<Shared>,
-    work: Vec<AfterCommit>,
-    changed: bool,
-) -> Result<(), SqlError> {
-    if !changed {
-        return Ok(());
-    }
+pub async fn after_commit(shared: &Arc<Shared>, work: Vec<AfterCommit>) -> Result<(), SqlError> {
     shared.catalog.refresh().await?;
     let closing: Vec<u64> = work
         .iter()

@@ -1,9 +1,8 @@
 //! `DELETE`.
 
-use super::{Change, Returning, Row, Writer, rows_of};
-use crate::{bind::BoundDelete, error::SqlError, exec, row::primary_key, types::Datum};
+use super::{Change, Once, Returning, Row, Writer, rows_of};
+use crate::{bind::BoundDelete, error::SqlError, exec, types::Datum};
 use futures::TryStreamExt;
-use std::collections::BTreeSet;
 
 /// Runs it: how many rows went, and what `RETURNING` says.
 pub async fn run(
@@ -13,21 +12,11 @@ pub async fn run(
 ) -> Result<(u64, Vec<Row>), SqlError> {
     let mut returning = Returning::new(delete.returning.as_ref(), params, &writer.ctx)?;
     let types: Vec<_> = delete.scan.columns.iter().map(|column| column.ty).collect();
-    let joined = delete.scan.tables.len() > 1;
-    let mut seen = BTreeSet::new();
+    let mut once = Once::new(&delete.table, delete.joined);
     let mut count = 0;
     let mut batches = exec::execute(&delete.scan, params, &writer.ctx);
     while let Some(batch) = batches.try_next().await? {
-        let mut rows = rows_of(&batch, &types)?;
-        if joined {
-            let mut fresh = Vec::with_capacity(rows.len());
-            for row in rows {
-                if seen.insert(primary_key(&delete.table, &row)?) {
-                    fresh.push(row);
-                }
-            }
-            rows = fresh;
-        }
+        let rows = once.take(rows_of(&batch, &types)?)?;
         count += write(writer, delete, rows, &mut returning).await?;
     }
     Ok((count, returning.rows))

@@ -6,11 +6,13 @@ pub mod conflict;
 pub mod copy;
 pub mod delete;
 pub mod insert;
+mod once;
 pub mod update;
 mod violation;
 mod write;
 
 pub use checks::Checks;
+pub use once::Once;
 pub use violation::{not_null_violation, unique_violation};
 pub use write::{Change, Writer, check_key_size};
 

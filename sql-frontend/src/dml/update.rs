@@ -1,9 +1,8 @@
 //! `UPDATE`.
 
-use super::{Change, Returning, Row, Writer, rows_of};
-use crate::{bind::BoundUpdate, error::SqlError, exec, row::primary_key, types::Datum};
+use super::{Change, Once, Returning, Row, Writer, rows_of};
+use crate::{bind::BoundUpdate, error::SqlError, exec, types::Datum};
 use futures::TryStreamExt;
-use std::collections::BTreeSet;
 
 /// Runs it: how many rows were updated, and what `RETURNING` says.
 pub async fn run(
@@ -14,22 +13,11 @@ pub async fn run(
     let mut returning = Returning::new(update.returning.as_ref(), params, &writer.ctx)?;
     let checks = writer.checks(&update.table)?;
     let types: Vec<_> = update.scan.columns.iter().map(|column| column.ty).collect();
-    // Only a join can bring a row twice.
-    let joined = update.scan.tables.len() > 1;
-    let mut seen = BTreeSet::new();
+    let mut once = Once::new(&update.table, update.joined);
     let mut count = 0;
     let mut batches = exec::execute(&update.scan, params, &writer.ctx);
     while let Some(batch) = batches.try_next().await? {
-        let mut rows = rows_of(&batch, &types)?;
-        if joined {
-            let mut fresh = Vec::with_capacity(rows.len());
-            for row in rows {
-                if seen.insert(primary_key(&update.table, &row)?) {
-                    fresh.push(row);
-                }
-            }
-            rows = fresh;
-        }
+        let rows = once.take(rows_of(&batch, &types)?)?;
         count += write(writer, update, &checks, rows, &mut returning).await?;
     }
     Ok((count, returning.rows))

@@ -2,6 +2,7 @@
 
 use super::apply::Apply;
 use super::apply_exec::ApplyExec;
+use super::giving_way::JoinsGiveWay;
 use super::memory::sql_error;
 use super::rows_from::RowsFrom;
 use super::source::{StoredTable, VirtualSource};
@@ -101,6 +102,7 @@ impl Engine {
                 .with_runtime_env(Arc::clone(&runtime))
                 .with_analyzer_rules(vec![])
                 .with_optimizer_rules(rules())
+                .with_physical_optimizer_rule(Arc::new(JoinsGiveWay))
                 .build()
         };
         let (state, plain) = (build(session), build(without));

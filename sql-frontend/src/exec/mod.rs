@@ -5,6 +5,7 @@ pub mod apply;
 mod apply_exec;
 pub mod engine;
 pub mod explain;
+mod giving_way;
 mod leaf;
 mod lookup;
 mod memory;

@@ -46,7 +46,7 @@ impl Session {
         };
         self.finish_statement();
         let count = result?;
-        backend::command_complete(&mut io.outbox.buffer, &format!("COPY {count}"));
+        self.complete(&format!("COPY {count}"), &mut io.outbox);
         Ok(())
     }
 

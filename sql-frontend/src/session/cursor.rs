@@ -130,7 +130,7 @@ impl Session {
         }
         self.take_over_settings(&mut io.outbox)?;
         let verb = if fetch.moves { "MOVE" } else { "FETCH" };
-        backend::command_complete(&mut io.outbox.buffer, &format!("{verb} {count}"));
+        self.complete(&format!("{verb} {count}"), &mut io.outbox);
         Ok(())
     }
 
@@ -152,11 +152,11 @@ impl Session {
     pub(super) fn close_cursor(&mut self, name: Option<&str>, out: &mut Outbox) -> Result<(), SqlError> {
         let Some(name) = name else {
             self.portals.clear();
-            backend::command_complete(&mut out.buffer, "CLOSE CURSOR ALL");
+            self.complete("CLOSE CURSOR ALL", out);
             return Ok(());
         };
         self.portals.remove(name).ok_or_else(|| no_cursor(name))?;
-        backend::command_complete(&mut out.buffer, "CLOSE CURSOR");
+        self.complete("CLOSE CURSOR", out);
         Ok(())
     }
 

@@ -79,6 +79,8 @@ impl Session {
 
     /// The end of a pipeline.
     pub async fn sync(&mut self, io: &mut Io) {
+        // Whoever pipelines statements learns of the commit after their tags.
+        self.completed = None;
         self.finish_batch(Ok(()), io).await;
     }
 
@@ -326,7 +328,7 @@ impl Session {
             portal.state = State::Done;
         }
         self.finish_statement();
-        backend::command_complete(&mut io.outbox.buffer, &tag);
+        self.complete(&tag, &mut io.outbox);
         Ok(())
     }
 }

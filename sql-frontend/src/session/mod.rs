@@ -60,6 +60,8 @@ pub struct Session {
     link: Arc<functions::Link>,
     /// Guarantee of the last statement that read or wrote.
     guarantee: String,
+    /// Where the tag of the text's last statement begins among the output.
+    completed: Option<u64>,
     /// The connection must end.
     over: bool,
 }
@@ -79,6 +81,7 @@ impl Session {
             sequences: Arc::default(),
             link: Arc::default(),
             guarantee: String::new(),
+            completed: None,
             over: false,
         }
     }
@@ -148,7 +151,13 @@ impl Session {
     pub fn report(&mut self, error: &SqlError, out: &mut Outbox) {
         metrics::counter!("quorate_sql_errors_total", "sqlstate" => error.sqlstate.0).increment(1);
         backend::error(&mut out.buffer, Severity::Error, error);
-        self.tx.fail();
+        self.tx.fail(&self.shared.catalog);
+    }
+
+    /// Tells the client that a statement is done.
+    fn complete(&mut self, tag: &str, out: &mut Outbox) {
+        self.completed = Some(out.position());
+        backend::command_complete(&mut out.buffer, tag);
     }
 
     fn notice(&self, out: &mut Outbox, severity: Severity, error: &SqlError) {

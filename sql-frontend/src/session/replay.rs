@@ -84,7 +84,7 @@ impl Session {
             quorate_env::count!("quorate_sql_retries_total");
             if error.sqlstate == SqlState::DEADLOCK_DETECTED {
                 // The locks must go, or the same cycle closes again.
-                open.txn.rollback().await;
+                open.txn.rollback();
                 let options = quorate_txn::TxnOptions { read_only: open.read_only, ..Default::default() };
                 open.txn = self.shared.coordinator.begin(options);
             } else {

@@ -172,7 +172,7 @@ impl Session {
         }
         self.take_over_settings(out)?;
         self.finish_statement();
-        backend::command_complete(&mut out.buffer, &outcome.tag.replace("{}", &sent.to_string()));
+        self.complete(&outcome.tag.replace("{}", &sent.to_string()), out);
         Ok(())
     }
 

@@ -42,6 +42,7 @@ impl Session {
     /// Answers a Query message, errors included, up to ReadyForQuery.
     pub async fn simple_query(&mut self, raw: &Bytes, io: &mut Io) {
         self.admission.entry.cancel.reset();
+        self.completed = None;
         let result = self.run_text(raw, io).await;
         self.finish_batch(result, io).await;
     }
@@ -57,6 +58,10 @@ impl Session {
             self.report(&error, &mut io.outbox);
         }
         if let Err(error) = self.end_implicit(&mut io.outbox).await {
+            // What could not be committed was not done.
+            if let Some(tag) = self.completed.take() {
+                io.outbox.take_back(tag);
+            }
             let error = self.named(error);
             self.report(&error, &mut io.outbox);
         }
@@ -89,8 +94,9 @@ impl Session {
         // A text that there is something to say about is parsed each time.
         let alone = all.len() == 1 && notices.is_empty();
         for parsed in all {
-            self.run_parsed(&sql, parsed, alone, shape.as_ref(), io).await?;
+            // Not after the last one: its tag is taken back if the commit fails.
             io.outbox.relieve().await.map_err(|_| crate::wire::connection::gone())?;
+            self.run_parsed(&sql, parsed, alone, shape.as_ref(), io).await?;
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! The session's transaction: begun by a statement or by `BEGIN`, ended with the batch or by `COMMIT` and `ROLLBACK`.
 
-use super::{Session, errors::from_txn, parse::Modes, replay::Log, settings::Settings};
+use super::{Session, errors::from_txn, guard::guarded, parse::Modes, replay::Log, settings::Settings};
 use crate::{
-    catalog::{Pinned, Snapshot},
-    ddl::AfterCommit,
+    catalog::{Catalog, Pinned, Snapshot},
+    ddl::{self, AfterCommit},
     error::{SqlError, SqlState},
     wire::{backend, io::Outbox},
 };
 use quorate_txn::{Savepoint, Txn, TxnOptions};
 use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::oneshot;
 
 pub enum Tx {
     Idle,
@@ -16,10 +17,15 @@ pub enum Tx {
 }
 
 impl Tx {
-    /// An error came up: nothing but its end may follow.
-    pub fn fail(&mut self) {
+    /// An error came up: nothing but its end may follow. What it holds is let go of at once, unless a savepoint may bring it
+    /// back: others need not wait until the client has taken notice.
+    pub fn fail(&mut self, catalog: &Arc<Catalog>) {
         if let Tx::Open(open) = self {
             open.failed = true;
+            if open.savepoints.is_empty() {
+                open.txn.rollback();
+                open.pinned = Arc::new(catalog.pin());
+            }
         }
     }
 }
@@ -150,7 +156,7 @@ impl Session {
             });
             let allowed = if open.txn.buffered().0 > 0 { open.pinned.begin_commit() } else { Ok(()) };
             if let Err(error) = allowed {
-                self.tx.fail();
+                self.tx.fail(&self.shared.catalog);
                 return Err(error);
             }
             match open.txn.commit().await {
@@ -162,7 +168,7 @@ impl Session {
                 Err(error) => {
                     let error = from_txn(error);
                     if let Err(error) = self.retry(error, None, out).await {
-                        self.tx.fail();
+                        self.tx.fail(&self.shared.catalog);
                         return Err(self.named(error));
                     }
                 }
@@ -186,14 +192,30 @@ impl Session {
         self.switch_settings(settings_after, out);
         // The pin would hold back the very change that is waited for.
         drop(pinned);
-        crate::ddl::after_commit(&self.shared, after_commit, overlay.is_some()).await
+        if overlay.is_none() {
+            return Ok(());
+        }
+        self.follow_up(after_commit).await
+    }
+
+    /// What follows the commit of a schema change. It goes on when the client waits no longer.
+    async fn follow_up(&self, work: Vec<AfterCommit>) -> Result<(), SqlError> {
+        let shared = self.shared.clone();
+        let (tell, told) = oneshot::channel();
+        let follow = async move { drop(tell.send(ddl::after_commit(&shared, work).await)) };
+        self.shared.env.spawn("sql.after_commit", follow).detach();
+        let done = async { told.await.unwrap_or_else(|_| Err(SqlError::internal("the node is stopping"))) };
+        let entry = &self.admission.entry;
+        let behind = "The schema change is committed; it goes on to take effect on the other nodes.";
+        self.shared.sessions.leaves_behind(entry.pid, behind.into());
+        guarded(&self.shared.env, &entry.cancel, None, self.settings.statement_timeout(), done).await
     }
 
     /// Gives the transaction up, whatever state it is in.
     pub(super) async fn abort(&mut self) {
         if let Some(open) = self.leave() {
             self.portals.clear();
-            open.txn.rollback().await;
+            open.txn.rollback();
         }
     }
 

@@ -5,6 +5,7 @@ mod columns;
 mod copying;
 mod details;
 mod dropping;
+mod ending;
 mod hostile;
 #[path = "../logic/oracle.rs"]
 mod oracle;

@@ -2,8 +2,7 @@
 
 use crate::standin::Node;
 use futures::{SinkExt, StreamExt, TryStreamExt};
-use std::time::Duration;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage, error::SqlState};
+use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 
 pub async fn rows(client: &Client, sql: &str) -> Vec<Vec<Option<String>>> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
@@ -304,23 +303,6 @@ async fn schema_changes_in_transactions() {
     run(&c, "begin").await;
     assert_eq!(fails(&c, "create index on t (v)").await, "25001");
     run(&c, "rollback").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_that_only_computes_is_ended() {
-    let node = Node::start().await;
-    let c = node.connect().await;
-    let endless = "select count(*) from generate_series(1, 3000000000)";
-    run(&c, "set statement_timeout = '300ms'").await;
-    assert_eq!(fails(&c, endless).await, "57014");
-    run(&c, "set statement_timeout = 0").await;
-    let token = c.cancel_token();
-    let cancel = async {
-        node.env.sleep(Duration::from_millis(300)).await;
-        token.cancel_query(NoTls).await.unwrap();
-    };
-    let (state, ()) = tokio::join!(fails(&c, endless), cancel);
-    assert_eq!(state, "57014");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -173,7 +173,7 @@ impl Txn {
     }
 
     /// Drops all writes and locks. Nothing is waited for.
-    pub async fn rollback(&self) {
+    pub fn rollback(&self) {
         commit::rollback(&self.0);
     }
 

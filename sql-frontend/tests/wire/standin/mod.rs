@@ -108,6 +108,7 @@ fn descriptor() -> ShardDescriptor {
 pub struct Node {
     pub env: Env,
     pub server: Arc<SqlServer>,
+    pub shard: Arc<Shard>,
 }
 
 impl Node {
@@ -117,7 +118,7 @@ impl Node {
 
     pub async fn start_with(config: SqlConfig) -> Node {
         let env = Env::real(EnvConfig::new(NodeId(1))).unwrap();
-        Shard::start(&env);
+        let shard = Shard::start(&env);
         let client = Arc::new(PlacementClient::new(env.clone(), vec![NodeId(1)]));
         let router = Router::new(env.clone(), client);
         router.update(&MapUpdate {
@@ -136,7 +137,7 @@ impl Node {
         });
         let server =
             SqlServer::start_with(env.clone(), coordinator, world.clone(), world, config).await.unwrap();
-        Node { env, server }
+        Node { env, server, shard }
     }
 
     pub async fn connect(&self) -> Client {

@@ -10,7 +10,15 @@ use quorate_proto::{
         TxnState, WaitPolicy,
     },
 };
-use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 #[derive(Default)]
@@ -27,23 +35,35 @@ pub struct Shard {
     env: Env,
     state: Mutex<State>,
     released: Notify,
+    /// Commits are refused.
+    pub refuses: AtomicBool,
 }
 
 /// Rows of one page, whatever was asked for.
 const PAGE: usize = 1000;
 
 impl Shard {
-    pub fn start(env: &Env) {
-        let serving = Arc::new(Shard { env: env.clone(), state: Mutex::default(), released: Notify::new() });
+    pub fn start(env: &Env) -> Arc<Shard> {
+        let shard = Arc::new(Shard {
+            env: env.clone(),
+            state: Mutex::default(),
+            released: Notify::new(),
+            refuses: AtomicBool::new(false),
+        });
+        let serving = shard.clone();
         serve(env, move |_, request: ShardRequest| {
             let shard = serving.clone();
             async move { ShardAnswer { result: shard.answer(request.op).await, newer: vec![] } }
         });
+        shard
     }
 
     async fn answer(&self, op: ShardOp) -> Result<ShardReply, KvError> {
         match op {
             ShardOp::Read(request) => self.read(request).await.map(ShardReply::Read),
+            ShardOp::CommitLocal(_) if self.refuses.load(Ordering::Relaxed) => {
+                Err(KvError::BadRequest { why: "told to refuse".into() })
+            }
             ShardOp::CommitLocal(commit) => self.commit(commit),
             // A part with checks alone: there is nothing to write, and the only shard is the only participant.
             ShardOp::Prepare(part) if part.writes.is_empty() => {

@@ -1,0 +1,41 @@
+//! Where a running plan gives way to other tasks, and to what may end it.
+//!
+//! DataFusion counts what leaves of a plan yield against their task's budget, and goes on later once it is used up. A join makes
+//! many batches of few, long after its leaves have ended; so what joins yield is counted as well. Without it nothing could
+//! cancel a product of small tables.
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct JoinsGiveWay;
+
+impl PhysicalOptimizerRule for JoinsGiveWay {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let counted = plan.transform_up(|node| {
+            if node.children().len() < 2 {
+                return Ok(Transformed::no(node));
+            }
+            let counted: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(node));
+            Ok(Transformed::yes(counted))
+        })?;
+        Ok(counted.data)
+    }
+
+    fn name(&self) -> &str {
+        "joins_give_way"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
