@@ -15,7 +15,6 @@ pub struct Words;
 const WORDS: &[&str] = &[
     "ALTER TABLE",
     "AND",
-    "AS OF SYSTEM TIME",
     "BEGIN",
     "BETWEEN",
     "BY",

@@ -7,6 +7,10 @@ use quorate_txn::TxnError;
 /// SQLSTATEs of DESIGN §7 that PostgreSQL does not have.
 pub const QUORUM_UNAVAILABLE: SqlState = SqlState("57Q01");
 
+/// What a client can do about 40003.
+const UNKNOWN_OUTCOME: &str = "It may have committed. A transaction is harmless to run again if it inserts a row under a key \
+     of its own, such as an id of the request: only one of the two can commit, and the other fails with 23505.";
+
 /// Translates; keys inside are still bytes, see [`KEY`].
 pub fn from_txn(error: TxnError) -> SqlError {
     from_kv(&error.error, Some(error.txn))
@@ -65,7 +69,7 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
         }
         KvError::Ambiguous { why } => new("the outcome of the transaction is unknown")
             .detail(format!("{why}."))
-            .hint("With SET quorate.idempotency_key the outcome can be asked for, and a repetition is harmless."),
+            .hint(UNKNOWN_OUTCOME),
         KvError::Timeout { why } => new("the statement took too long").detail(format!("{why}.")),
         KvError::Overloaded { what, retry_after_millis } => {
             new("the cluster is overloaded").detail(format!("{what}; try again in {retry_after_millis} ms."))
@@ -115,4 +119,22 @@ pub fn describe_key(key: &Key) -> String {
 /// Whether running the transaction again from its start may succeed.
 pub fn is_retryable(error: &SqlError) -> bool {
     matches!(error.sqlstate, SqlState::SERIALIZATION_FAILURE | SqlState::DEADLOCK_DETECTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::settings::Settings;
+
+    #[test]
+    fn the_hint_of_an_unknown_outcome_can_be_followed() {
+        let error = from_kv(&KvError::Ambiguous { why: "no answer".into() }, None);
+        assert_eq!(error.sqlstate, SqlState::STATEMENT_COMPLETION_UNKNOWN);
+        let hint = error.hint.expect("there is something to do");
+        assert!(hint.contains("23505"), "{hint}");
+        // It names the key mechanism as soon as that is there, and not before.
+        let key = "quorate.idempotency_key";
+        let settable = Settings::new("root").set(key, &["k".into()]).is_ok();
+        assert_eq!(hint.contains(key), settable, "{hint}");
+    }
 }
