@@ -16,7 +16,15 @@ use quorate_proto::{
     placement::{NodeInfo, PlacementError, PlacementReply, PlacementRequest},
 };
 use quorate_txn::Coordinator;
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{net::TcpListener, sync::watch};
 
 /// What placement last said about the catalog (PROTOCOL 20).
@@ -110,6 +118,20 @@ pub struct Shared {
     pub engine: Arc<Engine>,
     pub sessions: Arc<Sessions>,
     pub config: SqlConfig,
+    plans: AtomicU64,
+}
+
+impl Shared {
+    /// A statement is planned; one that runs with a plan that was kept is not.
+    pub fn planned(&self) {
+        self.plans.fetch_add(1, Ordering::Relaxed);
+        quorate_env::count!("quorate_sql_plans_total");
+    }
+
+    /// How often that was.
+    pub fn plans(&self) -> u64 {
+        self.plans.load(Ordering::Relaxed)
+    }
 }
 
 /// The SQL server of a node. Dropping it leaves it running; it ends with the node.
@@ -162,6 +184,7 @@ impl SqlServer {
             catalog: catalog.clone(),
             engine,
             config,
+            plans: AtomicU64::new(0),
         });
         let clock = env.clone();
         crate::func::set_clock(move || clock.clock().physical().unix_micros() as i64);

@@ -159,6 +159,7 @@ impl Session {
     ) -> Result<Arc<Planned>, SqlError> {
         let names = &self.names(snapshot);
         let request = Request { names, sql, command, declared };
+        self.shared.planned();
         catch(|| on_large_stack(is_deep(sql), || self.plan_command(&request))).map(Arc::new)
     }
 

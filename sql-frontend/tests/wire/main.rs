@@ -9,6 +9,7 @@ mod ending;
 mod hostile;
 #[path = "../logic/oracle.rs"]
 mod oracle;
+mod plans;
 mod refused;
 #[path = "../logic/script.rs"]
 mod script;
