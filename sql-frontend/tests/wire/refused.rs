@@ -94,6 +94,12 @@ create table u (a int references t)
 create table u (a int generated always as (1) stored)
 create temp table u (a int)
 select 1 into u
+update t set b = 1 where current of c
+delete from t where current of c
+create table u of x
+create table u (a int, exclude using gist (a with =))
+create table u (a int, constraint e exclude (a with =))
+alter table t add constraint e exclude using gist (a with =)
 explain (costs off) select 1
 ";
 

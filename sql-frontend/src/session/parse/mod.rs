@@ -6,6 +6,7 @@ mod copy;
 mod cursor;
 mod dialect;
 mod limits;
+mod names;
 mod place;
 mod reader;
 mod refused;
@@ -20,7 +21,10 @@ pub use command::{
 
 pub use dialect::Dialect;
 
-use crate::error::{SqlError, SqlState};
+use crate::{
+    error::{SqlError, SqlState},
+    session::stack::is_deep,
+};
 use limits::MAX_NESTING;
 use place::{Lines, lower_first, near, syntax_error};
 use reader::Reader;
@@ -55,15 +59,19 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
             return Ok(all);
         }
         let start = lines.byte_at(first.span.start.line, first.span.start.column);
-        let refused = refused::called(&parser);
+        let (refused, begun) = (refused::called(&parser), parser.index());
         let mut reader = Reader { parser: &mut parser, sql, lines: &lines };
         let mut command = reader.command();
-        if let Some(what) = refused
-            && (command.is_err() || !reader.at_end())
+        if (command.is_err() || !reader.at_end())
+            && let Some(what) =
+                refused.or_else(|| refused::clause(reader.parser, begun).map(ToString::to_string))
         {
             command = reader.refuse(what);
         }
         let command = command.map_err(|error| syntax_error(error, sql, &lines))?;
+        if let Some(wrong) = names::reserved(&command, is_deep(sql)) {
+            return Err(near(&wrong, sql, &lines));
+        }
         let next = parser.peek_token();
         let end = match next.token {
             Token::EOF => sql.len(),
@@ -136,10 +144,34 @@ mod tests {
         assert!(refused("create operator === (leftarg = int, function = f)"));
         assert!(refused("alter table only a.t attach partition p for values in (1)"));
         assert!(refused("security label on table t is 'x'"));
+        assert!(refused("update t set a = 1 where current of c returning a"));
+        assert!(refused("create table if not exists t of x (primary key (a))"));
+        assert!(refused("create table t (a int, constraint e exclude (a with =)); "));
+        for fine in [
+            "select 1 from \"where\"",
+            "select 1 from s.where",
+            "select * from left('abc', 1)",
+            "select 1 from t group by 1",
+            "select current from t where current = 1",
+            "create table t (exclude int)",
+        ] {
+            assert!(matches!(one(fine), Command::Statement(_)), "{fine}");
+        }
         for wrong in [
             "alter table t add column",
             "create tabel t (a int)",
             "select 1 from t where",
+            "select 1 from where",
+            "select 1 from t, where",
+            "select 1 from t join on true",
+            "select (select 1 from group by 1)",
+            "declare c cursor for select 1 from order by 1",
+            "prepare p as select 1 from limit 1",
+            "explain select 1 from union select 2",
+            "insert into select 1",
+            "update set a = 1",
+            "delete from where a = 1",
+            "create table where (a int)",
             "alter sequence s",
         ] {
             assert_eq!(parse(wrong).unwrap_err().sqlstate, SqlState::SYNTAX_ERROR, "{wrong}");

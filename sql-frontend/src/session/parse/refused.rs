@@ -125,6 +125,38 @@ pub(super) fn called(parser: &Parser<'_>) -> Option<String> {
     Some(format!("{verb} {object}").to_uppercase())
 }
 
+/// A clause of PostgreSQL's that the parser does not know, in the statement whose tokens begin at `start`.
+pub(super) fn clause(parser: &Parser<'_>, start: usize) -> Option<&'static str> {
+    let mut words =
+        (start..).map(|at| &parser.token_at(at).token).filter(|t| !matches!(t, Token::Whitespace(_)));
+    let first = lower(words.next()?);
+    let mut before = [String::new(), first.clone()];
+    let mut found = None;
+    for token in words {
+        if matches!(token, Token::EOF | Token::SemiColon) {
+            break;
+        }
+        let word = lower(token);
+        let clause = match (before[0].as_str(), before[1].as_str(), word.as_str()) {
+            ("where", "current", "of") => Some("WHERE CURRENT OF"),
+            (_, "exclude", "using" | "(") if matches!(first.as_str(), "create" | "alter") => Some("EXCLUDE"),
+            ("table" | "exists" | ".", _, "of") if first == "create" => Some("CREATE TABLE … OF"),
+            _ => None,
+        };
+        found = found.or(clause);
+        before = [std::mem::take(&mut before[1]), word];
+    }
+    found
+}
+
+/// A word as it is compared; a quoted one is none of ours.
+fn lower(token: &Token) -> String {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
+        other => other.to_string(),
+    }
+}
+
 /// The word behind `ALTER TABLE [IF EXISTS] [ONLY] name [*]`.
 fn change(words: &[String]) -> Option<&str> {
     let mut rest = words.get(2..)?;
@@ -148,8 +180,7 @@ fn words(parser: &Parser<'_>) -> Vec<String> {
     for at in 0..LOOK {
         match parser.peek_nth_token(at).token {
             Token::EOF | Token::SemiColon => break,
-            Token::Word(word) if word.quote_style.is_none() => words.push(word.value.to_lowercase()),
-            other => words.push(other.to_string()),
+            token => words.push(lower(&token)),
         }
     }
     words
