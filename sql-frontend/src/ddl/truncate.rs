@@ -8,6 +8,7 @@ use crate::{
     session::{errors::from_txn, run::Outcome},
 };
 use futures::TryStreamExt;
+use quorate_proto::Key;
 use quorate_txn::ScanOptions;
 use sqlparser::ast::{CascadeOption, Truncate, TruncateIdentityOption};
 use std::sync::Arc;
@@ -36,21 +37,41 @@ pub async fn run(change: &mut Change, truncate: &Truncate) -> Result<Outcome, Sq
 }
 
 async fn one(change: &mut Change, table: &Arc<TableDescriptor>) -> Result<(), SqlError> {
+    // In a transaction with others there is no other way than entry by entry.
+    if change.shared_tx {
+        return empty(change, table).await;
+    }
+    if let Some(keys) = few(change, table).await? {
+        for key in keys {
+            change.txn.delete(key);
+        }
+        return Ok(());
+    }
+    let newest = change.lock_table(table).await?;
+    let target = rewrite::with_new_indexes(&newest);
+    rewrite::start(change, newest, target, true).await
+}
+
+/// All keys of a table, if they are not many.
+async fn few(change: &Change, table: &TableDescriptor) -> Result<Option<Vec<Key>>, SqlError> {
     let mut pages = change.txn.scan(table_span(table.id), ScanOptions::default());
     let mut seen = Vec::new();
-    // In a transaction with others there is no other way than row by row.
-    let most = if change.shared_tx { usize::MAX } else { SMALL };
     while let Some(page) = pages.try_next().await.map_err(from_txn)? {
         seen.extend(page.into_iter().map(|(key, _)| key));
-        if seen.len() > most {
-            drop(pages);
-            let newest = change.lock_table(table).await?;
-            let target = rewrite::with_new_indexes(&newest);
-            return rewrite::start(change, newest, target, true).await;
+        if seen.len() > SMALL {
+            return Ok(None);
         }
     }
-    for key in seen {
-        change.txn.delete(key);
+    Ok(Some(seen))
+}
+
+/// Removes the entries page by page, each before the next is read: what the transaction may hold of changes bounds it.
+async fn empty(change: &Change, table: &TableDescriptor) -> Result<(), SqlError> {
+    let mut pages = change.txn.scan(table_span(table.id), ScanOptions::default());
+    while let Some(page) = pages.try_next().await.map_err(from_txn)? {
+        for (key, _) in page {
+            change.txn.delete(key);
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `DELETE`.
 
-use super::{Change, Once, Returning, Row, Writer, rows_of};
+use super::{Change, Once, Returned, Returning, Row, Writer, rows_of};
 use crate::{bind::BoundDelete, error::SqlError, exec, types::Datum};
 use futures::TryStreamExt;
 
@@ -9,7 +9,7 @@ pub async fn run(
     writer: &Writer,
     delete: &BoundDelete,
     params: &[Datum],
-) -> Result<(u64, Vec<Row>), SqlError> {
+) -> Result<(u64, Returned), SqlError> {
     let mut returning = Returning::new(delete.returning.as_ref(), params, &writer.ctx)?;
     let types: Vec<_> = delete.scan.columns.iter().map(|column| column.ty).collect();
     let mut once = Once::new(&delete.table, delete.joined);
@@ -19,7 +19,7 @@ pub async fn run(
         let rows = once.take(rows_of(&batch, &types)?)?;
         count += write(writer, delete, rows, &mut returning).await?;
     }
-    Ok((count, returning.rows))
+    Ok((count, returning.finish()))
 }
 
 /// Removes rows as the scan yields them: old columns, extra columns.

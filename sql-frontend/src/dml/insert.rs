@@ -1,6 +1,6 @@
 //! `INSERT`.
 
-use super::{CHUNK, Change, Returning, Row, Writer, conflict, rows_of};
+use super::{CHUNK, Change, Returned, Returning, Row, Writer, conflict, rows_of};
 use crate::{
     bind::BoundInsert,
     catalog::TableDescriptor,
@@ -15,7 +15,7 @@ pub async fn run(
     writer: &Writer,
     insert: &BoundInsert,
     params: &[Datum],
-) -> Result<(u64, Vec<Row>), SqlError> {
+) -> Result<(u64, Returned), SqlError> {
     let mut returning = Returning::new(insert.returning.as_ref(), params, &writer.ctx)?;
     let mut target = Target::new(writer, insert, params)?;
     let mut count = 0;
@@ -28,7 +28,7 @@ pub async fn run(
             }
             count += target.write(rows, &mut returning).await?;
         }
-        return Ok((count, returning.rows));
+        return Ok((count, returning.finish()));
     }
     writer.reserve(&insert.table, CHUNK).await?;
     let types: Vec<PgType> = insert.table.columns.iter().map(|c| c.ty).collect();
@@ -37,7 +37,7 @@ pub async fn run(
         count += target.write(rows_of(&batch, &types)?, &mut returning).await?;
         writer.reserve(&insert.table, CHUNK).await?;
     }
-    Ok((count, returning.rows))
+    Ok((count, returning.finish()))
 }
 
 /// Where the rows go, and what happens when they are there already.

@@ -19,8 +19,8 @@ pub use write::{Change, Writer, check_key_size};
 use crate::{
     bind::ReturningClause,
     error::SqlError,
-    exec::ExecContext,
     exec::program::Compiled,
+    exec::{ExecContext, Held},
     types::{Datum, PgType, datum_at},
 };
 use datafusion::arrow::record_batch::RecordBatch;
@@ -37,10 +37,16 @@ pub fn rows_of(batch: &RecordBatch, types: &[PgType]) -> Result<Vec<Row>, SqlErr
         .collect()
 }
 
-/// `RETURNING`, gathering rows as they are written.
+/// `RETURNING`, gathering rows as they are written: none is sent before the statement has done all it does.
 pub struct Returning {
-    compiled: Option<Compiled>,
+    compiled: Option<(Compiled, Held)>,
+    rows: Vec<Row>,
+}
+
+/// What `RETURNING` says, and the memory that it takes.
+pub struct Returned {
     pub rows: Vec<Row>,
+    pub held: Option<Held>,
 }
 
 impl Returning {
@@ -49,17 +55,26 @@ impl Returning {
         params: &[Datum],
         ctx: &ExecContext,
     ) -> Result<Self, SqlError> {
-        let compiled = clause.map(|clause| clause.program.compile(params, ctx)).transpose()?;
-        Ok(Returning { compiled, rows: Vec::new() })
+        let compile = |clause: &ReturningClause| {
+            Ok::<_, SqlError>((clause.program.compile(params, ctx)?, ctx.engine.hold("RETURNING")))
+        };
+        Ok(Returning { compiled: clause.map(compile).transpose()?, rows: Vec::new() })
     }
 
     /// `rows` are what was written, each followed by the statement's extra columns.
     pub fn add<R: AsRef<[Datum]>>(&mut self, rows: &[R]) -> Result<(), SqlError> {
-        if let Some(compiled) = &self.compiled
-            && !rows.is_empty()
-        {
-            self.rows.extend(compiled.rows(rows)?);
+        let Some((compiled, held)) = &self.compiled else { return Ok(()) };
+        for chunk in rows.chunks(CHUNK) {
+            let rows = compiled.rows(chunk)?;
+            held.grow(
+                rows.iter().map(|row| size_of::<Row>() + row.iter().map(Datum::size).sum::<usize>()).sum(),
+            )?;
+            self.rows.extend(rows);
         }
         Ok(())
+    }
+
+    pub fn finish(self) -> Returned {
+        Returned { rows: self.rows, held: self.compiled.map(|(_, held)| held) }
     }
 }

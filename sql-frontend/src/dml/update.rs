@@ -1,6 +1,6 @@
 //! `UPDATE`.
 
-use super::{Change, Once, Returning, Row, Writer, rows_of};
+use super::{Change, Once, Returned, Returning, Row, Writer, rows_of};
 use crate::{bind::BoundUpdate, error::SqlError, exec, types::Datum};
 use futures::TryStreamExt;
 
@@ -9,7 +9,7 @@ pub async fn run(
     writer: &Writer,
     update: &BoundUpdate,
     params: &[Datum],
-) -> Result<(u64, Vec<Row>), SqlError> {
+) -> Result<(u64, Returned), SqlError> {
     let mut returning = Returning::new(update.returning.as_ref(), params, &writer.ctx)?;
     let checks = writer.checks(&update.table)?;
     let types: Vec<_> = update.scan.columns.iter().map(|column| column.ty).collect();
@@ -20,7 +20,7 @@ pub async fn run(
         let rows = once.take(rows_of(&batch, &types)?)?;
         count += write(writer, update, &checks, rows, &mut returning).await?;
     }
-    Ok((count, returning.rows))
+    Ok((count, returning.finish()))
 }
 
 /// Writes rows as the scan yields them: old columns, new values, extra columns.

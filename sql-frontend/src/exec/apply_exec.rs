@@ -1,6 +1,6 @@
 //! Running [`Apply`]: the inner plan once for each distinct set of outer values.
 //!
-//! Results of single-valued kinds are remembered (up to [`MEMO_ENTRIES`]), since outer rows often repeat the values that the
+//! Results of single-valued kinds are remembered (up to [`MEMO_ENTRIES`] and [`MEMO_BYTES`]), since outer rows often repeat the values that the
 //! subquery depends on. The inner plan is planned anew for each set, with the values as literals, so that it can choose its
 //! own index spans.
 
@@ -31,6 +31,8 @@ use std::sync::Arc;
 /// Distinct sets of outer values whose result is kept.
 const MEMO_ENTRIES: usize = 16_384;
 
+/// Bytes of them.
+const MEMO_BYTES: usize = 1 << 20;
 /// See the module.
 #[derive(Debug)]
 pub struct ApplyExec {
@@ -234,9 +236,7 @@ impl Run {
                     ApplyKind::Array(array) => self.collect_array(&key, array).await?,
                     _ => self.evaluate(&key, &ty).await?,
                 };
-                if self.memo.len() < MEMO_ENTRIES {
-                    self.memory
-                        .try_grow(value.size() + key.iter().map(ScalarValue::size).sum::<usize>() + 64)?;
+                if self.may_remember(&key, &value) {
                     self.memo.insert(key, value.clone());
                 }
                 values.push(value);
@@ -271,6 +271,14 @@ impl Run {
                     SqlState::CARDINALITY_VIOLATION,
                     "more than one row returned by a subquery used as an expression",
                 )
+    /// Whether there is room to remember a result; what is not remembered is found anew.
+    fn may_remember(&self, key: &[ScalarValue], value: &ScalarValue) -> bool {
+        let size = value.size() + key.iter().map(ScalarValue::size).sum::<usize>() + 64;
+        self.memo.len() < MEMO_ENTRIES
+            && self.memory.size() + size <= MEMO_BYTES
+            && self.memory.try_grow(size).is_ok()
+    }
+
                 .into());
             }
             found = Some(ScalarValue::try_from_array(batch.column(0), 0)?);
@@ -287,7 +295,7 @@ impl Run {
         let mut rows = self.inner_rows(key)?;
         let mut items = Vec::new();
         while let Some(batch) = rows.try_next().await? {
-            self.memory.try_grow(batch.get_array_memory_size())?;
+            held.try_grow(batch.get_array_memory_size())?;
             for row in 0..batch.num_rows() {
                 items.push(datum_at(batch.column(0), row, element)?);
             }
@@ -312,6 +320,8 @@ impl Run {
         Ok(ScalarValue::Boolean(known))
     }
 
+        // Only until the array is made: what is kept of it is counted where it is kept.
+        let held = self.memory.new_empty();
     async fn collect_set(&mut self) -> Result<InnerSet> {
         let mut set = InnerSet { values: HashSet::new(), has_null: false };
         let mut rows = self.inner_rows(&[])?;

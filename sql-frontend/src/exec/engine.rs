@@ -6,7 +6,7 @@ use super::giving_way::JoinsGiveWay;
 use super::memory::sql_error;
 use super::rows_from::RowsFrom;
 use super::source::{StoredTable, VirtualSource};
-use super::{ExecContext, params, rows_from, scan, virtual_table};
+use super::{ExecContext, charged, params, rows_from, scan, virtual_table};
 use crate::bind::BoundQuery;
 use crate::error::{SqlError, SqlState};
 use crate::func::ContextValue;
@@ -18,7 +18,7 @@ use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::execution::context::SessionConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -43,7 +43,8 @@ const MAX_JOIN_KEYS: usize = 1000;
 /// What one node grants to queries.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Bytes of working memory of all statements together (sorts, hash tables); beyond it a statement fails with 53200.
+    /// Bytes of working memory of all statements together (sorts, hash tables, rows kept for later); beyond it a statement
+    /// fails with 53200.
     pub memory: usize,
 }
 
@@ -117,10 +118,15 @@ impl Engine {
 
     /// A plan without placeholders, made executable.
     pub async fn physical(&self, plan: &LogicalPlan) -> DfResult<Arc<dyn ExecutionPlan>> {
-        match self.planner.create_physical_plan(plan, &self.state).await {
-            Ok(physical) => Ok(physical),
-            Err(_) => self.planner.create_physical_plan(plan, &self.plain).await,
-        }
+        let physical = match self.planner.create_physical_plan(plan, &self.state).await {
+            Ok(physical) => physical,
+            Err(_) => self.planner.create_physical_plan(plan, &self.plain).await?,
+        };
+        charged::charge_windows(physical)
+    }
+
+    pub(super) fn runtime(&self) -> &RuntimeEnv {
+        self.state.runtime_env()
     }
 
     pub(crate) fn props(&self) -> &ExecutionProps {

@@ -1,5 +1,6 @@
 //! `EXPLAIN`: the executable plan as PostgreSQL's indented text.
 
+use super::charged::ChargedExec;
 use super::scan::{ScanExec, without_positions};
 use super::{ExecContext, engine};
 use crate::bind::BoundQuery;
@@ -57,9 +58,9 @@ fn draw(plan: &Arc<dyn ExecutionPlan>, depth: usize, analyze: bool, lines: &mut 
     }
 }
 
-/// Whether a node only yields now and then, or only renames columns.
+/// Whether a node only yields now and then, only counts, or only renames columns.
 fn is_transparent(plan: &dyn std::any::Any) -> bool {
-    if plan.is::<CooperativeExec>() {
+    if plan.is::<CooperativeExec>() || plan.is::<ChargedExec>() {
         return true;
     }
     let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return false };

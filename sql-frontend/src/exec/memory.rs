@@ -1,7 +1,32 @@
-//! Turning "out of memory" of the pool into PostgreSQL's 53200.
+//! Working memory: what a statement holds is counted against what the node grants to queries, and 53200 beyond it.
 
+use super::engine::Engine;
 use crate::error::{SqlError, SqlState};
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+
+/// Memory that a statement holds outside of the relational engine's operators; given back when dropped.
+#[derive(Debug)]
+pub struct Held(MemoryReservation);
+
+impl Held {
+    /// Holds more; 53200 when the node's budget for queries is used up.
+    pub fn grow(&self, bytes: usize) -> Result<(), SqlError> {
+        self.0.try_grow(bytes).map_err(sql_error)
+    }
+}
+
+impl Engine {
+    /// Begins to count what is about to be held; `what` is shown where memory runs out.
+    pub fn hold(&self, what: &str) -> Held {
+        Held(MemoryConsumer::new(what).register(&self.runtime().memory_pool))
+    }
+
+    /// Bytes that all statements hold at present.
+    pub fn memory_in_use(&self) -> usize {
+        self.runtime().memory_pool.reserved()
+    }
+}
 
 /// Like `From<DataFusionError>`, with a hint where memory ran out.
 pub(super) fn sql_error(error: DataFusionError) -> SqlError {

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod apply;
 mod apply_exec;
+mod charged;
 pub mod engine;
 pub mod explain;
 mod giving_way;
@@ -25,6 +26,7 @@ pub mod widened;
 pub use engine::{Engine, EngineConfig};
 pub use point::PointQuery;
 pub use program::RowProgram;
+pub use memory::Held;
 pub use read::{KvRead, Page, ScanRequest};
 pub use virtual_table::{VirtualColumn, VirtualTable};
 

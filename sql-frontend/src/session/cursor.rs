@@ -16,6 +16,7 @@ use super::{
 use crate::{
     bind::OutColumn,
     error::{SqlError, SqlState},
+    exec::Engine,
     types::Datum,
     wire::{
         backend,
@@ -26,9 +27,6 @@ use crate::{
 };
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
-
-/// Most bytes that are kept of the rows of cursors before a write.
-const MOST_KEPT: usize = 64 << 20;
 
 /// What `pg_cursors` shows.
 #[derive(Clone, Debug)]
@@ -166,33 +164,45 @@ impl Session {
 
     /// Before a write: keeps what the open cursors are still to give.
     pub(super) async fn keep_cursors(&mut self) -> Result<(), SqlError> {
-        let mut kept = 0;
         for portal in self.portals.values_mut() {
-            let State::Running(Outcome { rows: Some(Rows::Stream { stream, .. }), .. }) = &mut portal.state
+            let State::Running(Outcome { rows: Some(Rows::Stream { stream, kept, .. }), .. }) =
+                &mut portal.state
             else {
                 continue;
             };
-            let mut batches = Vec::new();
-            while let Some(batch) = stream.get_mut().try_next().await? {
-                kept += batch.get_array_memory_size();
-                if kept > MOST_KEPT {
-                    return Err(SqlError::unsupported("writing while a cursor has very many rows left")
-                        .hint("Fetch them or close the cursor first."));
-                }
-                batches.push(Ok(batch));
+            if !*kept {
+                keep(stream.get_mut(), &self.shared.engine).await?;
+                *kept = true;
             }
-            let kept: Batches = futures::stream::iter(batches).boxed();
-            *stream.get_mut() = kept;
         }
         Ok(())
     }
 }
 
 /// Passes over at most `max` rows; how many.
+/// Reads rows to their end. What is kept is counted until the last of it has been fetched.
+async fn keep(rows: &mut Batches, engine: &Engine) -> Result<(), SqlError> {
+    let held = engine.hold("cursor");
+    let mut batches = Vec::new();
+    while let Some(batch) = rows.try_next().await? {
+        held.grow(batch.get_array_memory_size()).map_err(|error| {
+            error.hint("What is left of a cursor is kept before a write: fetch it or close the cursor first.")
+        })?;
+        batches.push(batch);
+    }
+    *rows = futures::stream::iter(batches)
+        .map(move |batch| {
+            let _until_the_end = &held;
+            Ok(batch)
+        })
+        .boxed();
+    Ok(())
+}
+
 async fn skip_rows(rows: &mut Rows, max: usize) -> Result<usize, SqlError> {
     match rows {
-        Rows::Ready(ready) => Ok(ready.drain(..max.min(ready.len())).count()),
-        Rows::Stream { stream, batch } => {
+        Rows::Ready { rows, .. } => Ok(rows.drain(..max.min(rows.len())).count()),
+        Rows::Stream { stream, batch, .. } => {
             let mut skipped = 0;
             while skipped < max {
                 let Some((current, at)) = batch else {

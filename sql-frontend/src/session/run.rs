@@ -11,7 +11,7 @@ use crate::{
     catalog::{Snapshot, TableState},
     dml,
     error::{SqlError, SqlState},
-    exec::{self, ExecContext},
+    exec::{self, ExecContext, Held},
     types::{Datum, PgType, write_binary_at, write_text_at},
     wire::{
         backend::{self, Field},
@@ -52,8 +52,11 @@ pub enum Rows {
     Stream {
         stream: Mutex<Batches>,
         batch: Option<(RecordBatch, usize)>,
+        /// All that is left has been read already.
+        kept: bool,
     },
-    Ready(VecDeque<Vec<Datum>>),
+    /// All of them, with the memory that they are counted for where they may be many.
+    Ready { rows: VecDeque<Vec<Datum>>, held: Option<Held> },
 }
 
 /// Result of a statement.
@@ -70,7 +73,16 @@ impl Outcome {
     }
 
     pub fn rows(rows: Vec<Vec<Datum>>, tag: impl Into<String>) -> Self {
-        Outcome { rows: Some(Rows::Ready(rows.into())), tag: tag.into() }
+        Outcome { rows: Some(Rows::Ready { rows: rows.into(), held: None }), tag: tag.into() }
+    }
+
+    /// Of a statement that has changed rows.
+    fn changed(returning: bool, returned: dml::Returned, tag: String) -> Self {
+        if !returning {
+            return Outcome::done(tag);
+        }
+        let dml::Returned { rows, held } = returned;
+        Outcome { rows: Some(Rows::Ready { rows: rows.into(), held }), tag }
     }
 }
 
@@ -84,15 +96,18 @@ pub async fn send_rows(
     let mut scratch = Scratch::default();
     let mut sent = 0;
     match rows {
-        Rows::Ready(ready) => {
+        Rows::Ready { rows, held } => {
             while sent < max {
-                let Some(row) = ready.pop_front() else { return Ok((sent, false)) };
+                let Some(row) = rows.pop_front() else {
+                    *held = None;
+                    return Ok((sent, false));
+                };
                 put_row(&mut out.buffer, &row, format, &mut scratch);
                 sent += 1;
                 out.relieve().await.map_err(|_| gone())?;
             }
         }
-        Rows::Stream { stream, batch } => {
+        Rows::Stream { stream, batch, .. } => {
             while sent < max {
                 let Some((current, at)) = batch else {
                     match stream.get_mut().next().await {
@@ -298,21 +313,21 @@ impl Session {
             Body::Query(query) => {
                 let stream = exec::execute(query, params, ctx);
                 Ok(Outcome {
-                    rows: Some(Rows::Stream { stream: Mutex::new(stream), batch: None }),
+                    rows: Some(Rows::Stream { stream: Mutex::new(stream), batch: None, kept: false }),
                     tag: "SELECT {}".into(),
                 })
             }
             Body::Insert(insert) => {
                 let (count, rows) = dml::insert::run(&writer, insert, params).await?;
-                Ok(changed(insert.returning.is_some(), rows, format!("INSERT 0 {count}")))
+                Ok(Outcome::changed(insert.returning.is_some(), rows, format!("INSERT 0 {count}")))
             }
             Body::Update(update) => {
                 let (count, rows) = dml::update::run(&writer, update, params).await?;
-                Ok(changed(update.returning.is_some(), rows, format!("UPDATE {count}")))
+                Ok(Outcome::changed(update.returning.is_some(), rows, format!("UPDATE {count}")))
             }
             Body::Delete(delete) => {
                 let (count, rows) = dml::delete::run(&writer, delete, params).await?;
-                Ok(changed(delete.returning.is_some(), rows, format!("DELETE {count}")))
+                Ok(Outcome::changed(delete.returning.is_some(), rows, format!("DELETE {count}")))
             }
             Body::Nothing => Ok(Outcome::rows(Vec::new(), "SELECT {}")),
             Body::Explain { .. } | Body::Declare(_) | Body::Utility => {
@@ -387,19 +402,15 @@ async fn point_outcome(
                 let checks = writer.checks(&update.table)?;
                 count = dml::update::write(writer, update, &checks, rows, &mut returning).await?;
             }
-            Ok(changed(update.returning.is_some(), returning.rows, format!("UPDATE {count}")))
+            Ok(Outcome::changed(update.returning.is_some(), returning.finish(), format!("UPDATE {count}")))
         }
         Body::Delete(delete) => {
             let mut returning = dml::Returning::new(delete.returning.as_ref(), params, &writer.ctx)?;
             let count = dml::delete::write(writer, delete, rows, &mut returning).await?;
-            Ok(changed(delete.returning.is_some(), returning.rows, format!("DELETE {count}")))
+            Ok(Outcome::changed(delete.returning.is_some(), returning.finish(), format!("DELETE {count}")))
         }
         _ => Err(SqlError::internal("a point read for a statement that reads nothing")),
     }
-}
-
-fn changed(returning: bool, rows: Vec<Vec<Datum>>, tag: String) -> Outcome {
-    if returning { Outcome::rows(rows, tag) } else { Outcome::done(tag) }
 }
 
 fn read_only(command: &Command) -> SqlError {

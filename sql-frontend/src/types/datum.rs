@@ -48,6 +48,18 @@ impl Datum {
         matches!(self, Datum::Null)
     }
 
+    /// Bytes that it takes in memory, about.
+    pub fn size(&self) -> usize {
+        let behind = match self {
+            Datum::Text(text) => text.capacity(),
+            Datum::Bytea(bytes) => bytes.capacity(),
+            Datum::Numeric(Numeric::Finite { digits, .. }) => digits.bits() as usize / 8,
+            Datum::Array(items) => items.iter().map(Datum::size).sum(),
+            _ => 0,
+        };
+        size_of::<Datum>() + behind
+    }
+
     /// The type's input function, then its length check for an assignment (22001, 22003). Words that need the time, such as `now`
     /// and `today`, are refused: [`Datum::input`] reads them.
     ///

@@ -8,14 +8,14 @@ use tokio::{
     net::TcpStream,
 };
 
-fn startup() -> Vec<u8> {
+pub fn startup() -> Vec<u8> {
     let body = b"\x00\x03\x00\x00user\0root\0database\0quorate\0\0";
     let mut out = ((body.len() + 4) as u32).to_be_bytes().to_vec();
     out.extend_from_slice(body);
     out
 }
 
-fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![kind];
     out.extend_from_slice(&((body.len() + 4) as u32).to_be_bytes());
     out.extend_from_slice(body);

@@ -7,6 +7,7 @@ mod details;
 mod dropping;
 mod ending;
 mod hostile;
+mod memory;
 #[path = "../logic/oracle.rs"]
 mod oracle;
 mod plans;

@@ -134,12 +134,7 @@ pub struct Items {
 
 impl State for Items {
     fn add(&mut self, row: &[Datum]) -> Result<()> {
-        self.bytes += size_of::<Datum>()
-            + match &row[0] {
-                Datum::Text(text) => text.len(),
-                Datum::Bytea(bytes) => bytes.len(),
-                _ => 0,
-            };
+        self.bytes += row[0].size();
         self.items.push(row[0].clone());
         Ok(())
     }

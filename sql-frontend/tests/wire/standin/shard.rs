@@ -15,7 +15,7 @@ use std::{
     ops::Bound,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,10 +37,11 @@ pub struct Shard {
     released: Notify,
     /// Commits are refused.
     pub refuses: AtomicBool,
+    scanned: AtomicU64,
 }
 
 /// Rows of one page, whatever was asked for.
-const PAGE: usize = 1000;
+pub const PAGE: usize = 1000;
 
 impl Shard {
     pub fn start(env: &Env) -> Arc<Shard> {
@@ -49,6 +50,7 @@ impl Shard {
             state: Mutex::default(),
             released: Notify::new(),
             refuses: AtomicBool::new(false),
+            scanned: AtomicU64::new(0),
         });
         let serving = shard.clone();
         serve(env, move |_, request: ShardRequest| {
@@ -56,6 +58,11 @@ impl Shard {
             async move { ShardAnswer { result: shard.answer(request.op).await, newer: vec![] } }
         });
         shard
+    }
+
+    /// Rows given to scans so far.
+    pub fn scanned(&self) -> u64 {
+        self.scanned.load(Ordering::SeqCst)
     }
 
     async fn answer(&self, op: ShardOp) -> Result<ShardReply, KvError> {
@@ -131,6 +138,7 @@ impl Shard {
                 Span { start: last.key.successor(), end: scan.span.end.clone() }
             }
         });
+        self.scanned.fetch_add(rows.len() as u64, Ordering::SeqCst);
         Ok(ScanResult { rows, resume })
     }
 
