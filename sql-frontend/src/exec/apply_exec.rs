@@ -6,6 +6,7 @@
 
 use super::apply::{Apply, ApplyKind};
 use super::engine::{MAX_BATCH_ROWS, run, statement};
+use super::text::sql;
 use super::{ExecContext, params};
 use crate::error::{SqlError, SqlState};
 use crate::types::{Datum, PgType, datum_at, to_scalar};
@@ -30,9 +31,9 @@ use std::sync::Arc;
 
 /// Distinct sets of outer values whose result is kept.
 const MEMO_ENTRIES: usize = 16_384;
-
 /// Bytes of them.
 const MEMO_BYTES: usize = 1 << 20;
+
 /// See the module.
 #[derive(Debug)]
 pub struct ApplyExec {
@@ -86,17 +87,42 @@ impl ApplyExec {
     }
 }
 
+impl ApplyExec {
+    pub(super) fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    /// Its line in a plan, over columns of these names.
+    pub(super) fn explain(&self, names: &[String]) -> String {
+        let what = match self.kind {
+            ApplyKind::Exists => "EXISTS",
+            ApplyKind::InSet => "IN",
+            ApplyKind::Array(_) => "ARRAY",
+            ApplyKind::LateralInner | ApplyKind::LateralLeft => "LATERAL",
+            _ => "a value",
+        };
+        if self.params.is_empty() {
+            return format!("Subquery: {what}");
+        }
+        let of = self.params.iter().map(|(_, e)| sql(e, names)).collect::<Vec<_>>().join(", ");
+        format!("Subquery: {what}, for each {of}")
+    }
+
+    /// What its last column is, if it appends one.
+    pub(super) fn result(&self, names: &[String]) -> Option<String> {
+        match self.kind {
+            ApplyKind::Exists => Some("EXISTS (…)".into()),
+            ApplyKind::InSet => Some(format!("{} IN (…)", sql(self.probe.as_ref()?, names))),
+            ApplyKind::Array(_) => Some("ARRAY (…)".into()),
+            ApplyKind::Scalar => Some("(…)".into()),
+            ApplyKind::LateralInner | ApplyKind::LateralLeft => None,
+        }
+    }
+}
+
 impl DisplayAs for ApplyExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Apply: {:?}", self.kind)?;
-        if !self.params.is_empty() {
-            write!(
-                f,
-                " of {}",
-                self.params.iter().map(|(_, e)| e.to_string()).collect::<Vec<_>>().join(", ")
-            )?;
-        }
-        Ok(())
+        write!(f, "Apply: {:?}", self.kind)
     }
 }
 
@@ -245,6 +271,14 @@ impl Run {
         if values.is_empty() { Ok(new_null_array(&ty, 0)) } else { ScalarValue::iter_to_array(values) }
     }
 
+    /// Whether there is room to remember a result; what is not remembered is found anew.
+    fn may_remember(&self, key: &[ScalarValue], value: &ScalarValue) -> bool {
+        let size = value.size() + key.iter().map(ScalarValue::size).sum::<usize>() + 64;
+        self.memo.len() < MEMO_ENTRIES
+            && self.memory.size() + size <= MEMO_BYTES
+            && self.memory.try_grow(size).is_ok()
+    }
+
     /// Values of the outer columns, in the order of `params`.
     fn outer(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         self.params.iter().map(|(_, e)| e.evaluate(batch)?.into_array(batch.num_rows())).collect()
@@ -271,14 +305,6 @@ impl Run {
                     SqlState::CARDINALITY_VIOLATION,
                     "more than one row returned by a subquery used as an expression",
                 )
-    /// Whether there is room to remember a result; what is not remembered is found anew.
-    fn may_remember(&self, key: &[ScalarValue], value: &ScalarValue) -> bool {
-        let size = value.size() + key.iter().map(ScalarValue::size).sum::<usize>() + 64;
-        self.memo.len() < MEMO_ENTRIES
-            && self.memory.size() + size <= MEMO_BYTES
-            && self.memory.try_grow(size).is_ok()
-    }
-
                 .into());
             }
             found = Some(ScalarValue::try_from_array(batch.column(0), 0)?);
@@ -294,6 +320,8 @@ impl Run {
         let element = array.element().unwrap_or(PgType::Text);
         let mut rows = self.inner_rows(key)?;
         let mut items = Vec::new();
+        // Only until the array is made: what is kept of it is counted where it is kept.
+        let held = self.memory.new_empty();
         while let Some(batch) = rows.try_next().await? {
             held.try_grow(batch.get_array_memory_size())?;
             for row in 0..batch.num_rows() {
@@ -320,8 +348,6 @@ impl Run {
         Ok(ScalarValue::Boolean(known))
     }
 
-        // Only until the array is made: what is kept of it is counted where it is kept.
-        let held = self.memory.new_empty();
     async fn collect_set(&mut self) -> Result<InnerSet> {
         let mut set = InnerSet { values: HashSet::new(), has_null: false };
         let mut rows = self.inner_rows(&[])?;

@@ -1,7 +1,7 @@
 //! `EXPLAIN`: the executable plan as PostgreSQL's indented text.
 
 use super::charged::ChargedExec;
-use super::scan::{ScanExec, without_positions};
+use super::shown::describe;
 use super::{ExecContext, engine};
 use crate::bind::BoundQuery;
 use crate::error::SqlError;
@@ -10,7 +10,7 @@ use crate::types::Datum;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 use std::sync::Arc;
 
@@ -39,13 +39,7 @@ fn draw(plan: &Arc<dyn ExecutionPlan>, depth: usize, analyze: bool, lines: &mut 
     {
         return draw(child, depth, analyze, lines);
     }
-    let (title, details) = match any.downcast_ref::<ScanExec>() {
-        Some(scan) => scan.explain(),
-        None => {
-            let shown = displayable(plan.as_ref()).one_line().to_string();
-            (title_of(&without_positions(shown.trim())), vec![])
-        }
-    };
+    let (title, details) = describe(plan);
     let mut line = if depth == 0 { title } else { format!("{}->  {title}", " ".repeat(depth * 6 - 4)) };
     if analyze {
         line.push_str(&actual(plan));
@@ -68,13 +62,6 @@ fn is_transparent(plan: &dyn std::any::Any) -> bool {
         let expr: &dyn std::any::Any = e.expr.as_ref();
         expr.is::<Column>()
     })
-}
-
-/// `SortExec: expr=[…]` as `Sort: expr=[…]`.
-fn title_of(shown: &str) -> String {
-    let (name, rest) = shown.split_once(':').unwrap_or((shown, ""));
-    let name = name.trim_end_matches("Exec");
-    if rest.is_empty() { name.to_string() } else { format!("{name}:{rest}") }
 }
 
 fn actual(plan: &Arc<dyn ExecutionPlan>) -> String {

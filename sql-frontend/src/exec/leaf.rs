@@ -25,6 +25,8 @@ pub(super) struct LeafExec {
     schema: SchemaRef,
     start: Start,
     properties: Arc<PlanProperties>,
+    /// What `EXPLAIN` calls the columns, where their own names are made up.
+    shown: Option<Vec<String>>,
 }
 
 impl LeafExec {
@@ -35,7 +37,15 @@ impl LeafExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        LeafExec { title, schema, start, properties }
+        LeafExec { title, schema, start, properties, shown: None }
+    }
+
+    pub fn calling(self, shown: Vec<String>) -> Self {
+        LeafExec { shown: Some(shown), ..self }
+    }
+
+    pub fn shown(&self) -> Option<&[String]> {
+        self.shown.as_deref()
     }
 }
 

@@ -19,14 +19,16 @@ mod reading;
 pub mod rows_from;
 mod scan;
 mod series;
+mod shown;
 pub mod source;
+mod text;
 pub mod virtual_table;
 pub mod widened;
 
 pub use engine::{Engine, EngineConfig};
+pub use memory::Held;
 pub use point::PointQuery;
 pub use program::RowProgram;
-pub use memory::Held;
 pub use read::{KvRead, Page, ScanRequest};
 pub use virtual_table::{VirtualColumn, VirtualTable};
 

@@ -203,7 +203,9 @@ pub(super) fn plan(node: &RowsFrom, props: &ExecutionProps) -> Result<Arc<dyn Ex
     let start = move |_| Ok(futures::stream::iter(rows.clone().batches()).boxed());
     let names: Vec<&str> = node.functions.iter().map(SetFunction::name).collect();
     let title = format!("Function Scan on {}", names.join(", "));
-    Ok(Arc::new(LeafExec::new(title, schema, Arc::new(start))))
+    let mut shown: Vec<String> = names.iter().map(ToString::to_string).collect();
+    shown.extend(node.ordinality.then(|| "ordinality".to_string()));
+    Ok(Arc::new(LeafExec::new(title, schema, Arc::new(start)).calling(shown)))
 }
 
 #[derive(Clone)]

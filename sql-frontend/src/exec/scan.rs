@@ -10,6 +10,7 @@ use super::lookup;
 use super::program::physical_expr;
 use super::reading::Run;
 use super::source::StoredTable;
+use super::text::sql;
 use crate::catalog::{IndexDescriptor, TableDescriptor};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -229,16 +230,14 @@ impl ScanExec {
         if self.access.spans.len() > 1 {
             lines.push(format!("Spans: {}", self.access.spans.len()));
         }
+        let fields = self.decoded_schema.fields().iter();
+        let names: Vec<String> = fields.map(|field| field.name().clone()).collect();
         if let Some(filter) = &self.filter {
-            lines.push(format!("Filter: {}", without_positions(&filter.to_string())));
+            lines.push(format!("Filter: {}", sql(filter, &names)));
         }
         if !self.joins.is_empty() {
-            let columns: Vec<String> = self
-                .joins
-                .iter()
-                .flat_map(|j| j.children())
-                .map(|c| without_positions(&c.to_string()))
-                .collect();
+            let columns: Vec<String> =
+                self.joins.iter().flat_map(|j| j.children()).map(|c| sql(c, &names)).collect();
             lines.push(format!("Keys from Join: {}", columns.join(", ")));
         }
         if let Some(fetch) = self.fetch {

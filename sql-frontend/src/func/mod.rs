@@ -46,9 +46,11 @@ mod window;
 pub use aggregate::{ResolvedAggregate, resolve_aggregate};
 pub use cast::{CastContext, CastPlan, cannot_cast, cast};
 pub use context::{ContextValue, StatementContext};
+pub(crate) use key::KEY;
 pub use resolve::{
     Resolved, common_type, function_exists, key, key_argument, key_type, resolve_binary_operator,
     resolve_function, resolve_unary_operator, widening, widening_to,
 };
+pub(crate) use scalar::{Function, PgFunction};
 pub use session::{VERSION, set_clock};
 pub use window::{ResolvedWindow, WindowBody, requires_over, resolve_window};

@@ -68,7 +68,8 @@ impl Session {
         let ctx = self.exec_context(self.snapshot())?;
         let outcome = self.run_data(inner, params, &ctx).await?;
         let formats: Arc<[i16]> = if declare.binary { Arc::new([1]) } else { Arc::new([]) };
-        let step = Step { planned: inner.clone(), params: params.into(), formats, describe: false };
+        let step =
+            Step { planned: inner.clone(), params: params.into(), formats, describe: false, alone: false };
         let cursor = Declared {
             name: declare.name.clone(),
             statement: sql.clone(),
@@ -179,7 +180,6 @@ impl Session {
     }
 }
 
-/// Passes over at most `max` rows; how many.
 /// Reads rows to their end. What is kept is counted until the last of it has been fetched.
 async fn keep(rows: &mut Batches, engine: &Engine) -> Result<(), SqlError> {
     let held = engine.hold("cursor");
@@ -199,6 +199,7 @@ async fn keep(rows: &mut Batches, engine: &Engine) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// Passes over at most `max` rows; how many.
 async fn skip_rows(rows: &mut Rows, max: usize) -> Result<usize, SqlError> {
     match rows {
         Rows::Ready { rows, .. } => Ok(rows.drain(..max.min(rows.len())).count()),

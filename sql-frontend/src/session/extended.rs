@@ -201,7 +201,13 @@ impl Session {
                 ),
             ));
         }
-        let step = Step { planned, params: params.into(), formats: bind.results.into(), describe: false };
+        let step = Step {
+            planned,
+            params: params.into(),
+            formats: bind.results.into(),
+            describe: false,
+            alone: false,
+        };
         self.portals.insert(portal, Portal { step: Some(step), state: State::Fresh, cursor: None });
         backend::bind_complete(&mut out.buffer);
         Ok(())
@@ -286,7 +292,7 @@ impl Session {
             let Io { inbox, outbox } = &mut *io;
             let run = async {
                 let planned = self.ready_plan(&step.planned).await?;
-                self.run(&planned, &step.params, outbox).await
+                self.run(&planned, &step.params, false, outbox).await
             };
             let run = Deep::new(is_deep(&step.planned.sql), run);
             guarded(&env, &cancel, Some(inbox), limit, run).await?
@@ -440,7 +446,7 @@ impl Session {
         for (argument, ty) in arguments.iter().zip(&planned.params) {
             params.push(self.constant(sql, argument, *ty, -1, &snapshot, &ctx)?);
         }
-        Ok(Step { planned, params: params.into(), formats: Arc::new([]), describe: true })
+        Ok(Step::of_text(planned, params.into(), false))
     }
 
     /// The value of an expression without columns.

@@ -5,6 +5,7 @@ mod config;
 mod copy;
 pub mod cursor;
 pub mod errors;
+mod explain;
 mod extended;
 pub mod functions;
 pub mod guard;
@@ -62,6 +63,8 @@ pub struct Session {
     guarantee: String,
     /// Where the tag of the text's last statement begins among the output.
     completed: Option<u64>,
+    /// What the last commit took.
+    spent: explain::Spent,
     /// The connection must end.
     over: bool,
 }
@@ -82,6 +85,7 @@ impl Session {
             link: Arc::default(),
             guarantee: String::new(),
             completed: None,
+            spent: explain::Spent::default(),
             over: false,
         }
     }

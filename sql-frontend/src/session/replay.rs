@@ -22,6 +22,15 @@ pub struct Step {
     pub formats: Arc<[i16]>,
     /// Begin the output with a row description (the simple protocol).
     pub describe: bool,
+    /// It is the whole of its text, and nothing else can follow in its implicit transaction.
+    pub alone: bool,
+}
+
+impl Step {
+    /// A statement of a text in the simple protocol.
+    pub fn of_text(planned: Arc<Planned>, params: Arc<[Datum]>, alone: bool) -> Self {
+        Step { planned, params, formats: Arc::new([]), describe: true, alone }
+    }
 }
 
 #[derive(Default)]

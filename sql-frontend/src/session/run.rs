@@ -177,7 +177,8 @@ impl Session {
         {
             backend::row_description(&mut out.buffer, &fields(columns), |_| 0);
         }
-        let mut outcome = self.run(&planned, &step.params, out).await?;
+        let measured = self.is_measured(step);
+        let mut outcome = self.run(&planned, &step.params, measured, out).await?;
         let mut sent = 0;
         if let Some(rows) = &mut outcome.rows {
             let types = planned.types();
@@ -187,7 +188,9 @@ impl Session {
         }
         self.take_over_settings(out)?;
         self.finish_statement();
-        self.complete(&outcome.tag.replace("{}", &sent.to_string()), out);
+        if !measured {
+            self.complete(&outcome.tag.replace("{}", &sent.to_string()), out);
+        }
         Ok(())
     }
 
@@ -254,11 +257,12 @@ impl Session {
         }
     }
 
-    /// Starts a statement in the open transaction.
+    /// Starts a statement in the open transaction; `measured`: see [`Session::is_measured`].
     pub(super) async fn run(
         &mut self,
         planned: &Planned,
         params: &[Datum],
+        measured: bool,
         out: &mut Outbox,
     ) -> Result<Outcome, SqlError> {
         let snapshot = self.snapshot();
@@ -283,7 +287,7 @@ impl Session {
             Body::Utility => self.utility(&planned.command, &planned.sql, out).await?,
             Body::Explain { inner, analyze } => {
                 let ctx = self.exec_context(snapshot)?;
-                self.explain(inner, params, &ctx, *analyze).await?
+                self.explain(inner, params, &ctx, *analyze, measured).await?
             }
             _ => {
                 let ctx = self.exec_context(snapshot)?;
@@ -334,54 +338,6 @@ impl Session {
                 Err(SqlError::internal("not a statement on data"))
             }
         }
-    }
-
-    async fn explain(
-        &mut self,
-        inner: &Planned,
-        params: &[Datum],
-        ctx: &ExecContext,
-        analyze: bool,
-    ) -> Result<Outcome, SqlError> {
-        let (before, start) = (self.open()?.txn.cost(), self.shared.env.boottime());
-        let (title, scan) = match &inner.body {
-            Body::Query(query) => (None, Some(query)),
-            Body::Insert(insert) => (
-                Some(format!("Insert on {}", insert.table.name)),
-                insert.values.is_none().then_some(&insert.source),
-            ),
-            Body::Update(update) => (Some(format!("Update on {}", update.table.name)), Some(&update.scan)),
-            Body::Delete(delete) => (Some(format!("Delete on {}", delete.table.name)), Some(&delete.scan)),
-            Body::Nothing => (Some("Result (never any rows)".to_string()), None),
-            Body::Explain { .. } | Body::Declare(_) | Body::Utility => (None, None),
-        };
-        let mut lines: Vec<String> = title.iter().cloned().collect();
-        if let Some(scan) = scan {
-            // Only a query is run to be explained; what writes runs below, once.
-            let run = analyze && title.is_none();
-            let drawn = exec::explain::explain(scan, params, run, ctx).await?;
-            let indent = if title.is_some() { "  ->  " } else { "" };
-            lines.extend(drawn.into_iter().map(|line| format!("{indent}{line}")));
-        }
-        if inner.fast.is_some() {
-            lines.insert(0, "Fast path (straight to the coordinator, when its keys are known):".into());
-        }
-        if analyze {
-            if title.is_some() {
-                let outcome = self.run_data(inner, params, ctx).await?;
-                lines.push(format!("Result: {}", outcome.tag));
-            }
-            let cost = self.open()?.txn.cost();
-            let took = self.shared.env.boottime().saturating_sub(start);
-            lines.push(format!(
-                "Calls to other nodes: {}  Waits: {}  Bytes: {}",
-                cost.calls - before.calls,
-                cost.waits - before.waits,
-                cost.bytes - before.bytes
-            ));
-            lines.push(format!("Execution Time: {:.3} ms", took.as_secs_f64() * 1e3));
-        }
-        Ok(Outcome::rows(lines.into_iter().map(|line| vec![Datum::Text(line)]).collect(), "EXPLAIN"))
     }
 }
 

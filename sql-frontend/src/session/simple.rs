@@ -75,8 +75,7 @@ impl Session {
         let sql: Arc<str> = Arc::from(utf8(raw)?);
         self.check_length(&sql)?;
         if let Some(planned) = self.known_text(&sql) {
-            let step = Step { planned, params: Arc::new([]), formats: Arc::new([]), describe: true };
-            return self.run_step(step, io).await;
+            return self.run_step(Step::of_text(planned, Arc::new([]), true), io).await;
         }
         let shape = normalize(&sql);
         if let Some(shape) = &shape
@@ -150,8 +149,7 @@ impl Session {
             }
             self.plans.insert(sql.clone(), planned.clone());
         }
-        let step = Step { planned, params: Arc::new([]), formats: Arc::new([]), describe: true };
-        self.run_step(step, io).await
+        self.run_step(Step::of_text(planned, Arc::new([]), alone), io).await
     }
 
     /// The plan of the same text, if its tables are what they were.
@@ -176,7 +174,7 @@ impl Session {
             // What cannot be read goes the ordinary way, which finds the words for it.
             params.push(Datum::from_text(*ty, &literal.text, -1, self.settings.zone()).ok()?);
         }
-        Some(Step { planned, params: params.into(), formats: Arc::new([]), describe: true })
+        Some(Step::of_text(planned, params.into(), true))
     }
 
     /// Keeps a plan for all statements that look like this one, if it goes straight to a key.
@@ -223,9 +221,11 @@ impl Session {
         let env = self.shared.env.clone();
         let cancel = self.admission.entry.cancel.clone();
         let limit = self.settings.statement_timeout();
+        let (start, measured) = (env.boottime(), self.is_measured(&step));
         let Io { inbox, outbox } = io;
         let run = Deep::new(is_deep(&step.planned.sql), self.attempt(&step, outbox));
-        guarded(&env, &cancel, Some(inbox), limit, run).await
+        guarded(&env, &cancel, Some(inbox), limit, run).await?;
+        if measured { self.tell_spent(&step, start, outbox).await } else { Ok(()) }
     }
 
     async fn attempt(&mut self, step: &Step, out: &mut Outbox) -> Result<(), SqlError> {

@@ -1,6 +1,8 @@
 //! The session's transaction: begun by a statement or by `BEGIN`, ended with the batch or by `COMMIT` and `ROLLBACK`.
 
-use super::{Session, errors::from_txn, guard::guarded, parse::Modes, replay::Log, settings::Settings};
+use super::{
+    Session, errors::from_txn, explain::Spent, guard::guarded, parse::Modes, replay::Log, settings::Settings,
+};
 use crate::{
     catalog::{Catalog, Pinned, Snapshot},
     ddl::{self, AfterCommit},
@@ -163,6 +165,7 @@ impl Session {
                 Ok(committed) => {
                     quorate_env::count!("quorate_sql_commits_total");
                     self.guarantee = committed.guarantee.to_string();
+                    self.spent = Spent { cost: committed.cost, shards: open.txn.shards() };
                     return self.committed(out).await;
                 }
                 Err(error) => {

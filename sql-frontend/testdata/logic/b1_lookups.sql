@@ -21,7 +21,8 @@ INSERT INTO big SELECT g, g % 100, g FROM generate_series(1, 2000) g
 # ours
 EXPLAIN SELECT s.name, b.n FROM small s JOIN big b ON b.small_id = s.id WHERE s.id = 7
 ----
-HashJoin: mode=CollectLeft, join_type=Inner, on=[(id, small_id)], projection=[name, n]
+Hash Join
+  Hash Cond: id = small_id
   ->  Key Lookup on small
         Key: id = 7
   ->  Index Scan using big_small on big
@@ -31,7 +32,8 @@ HashJoin: mode=CollectLeft, join_type=Inner, on=[(id, small_id)], projection=[na
 # ours
 EXPLAIN SELECT s.name, b.n FROM big b JOIN small s ON b.small_id = s.id WHERE b.id = 7
 ----
-HashJoin: mode=CollectLeft, join_type=Inner, on=[(small_id, id)], projection=[name, n]
+Hash Join
+  Hash Cond: small_id = id
   ->  Key Lookup on big
         Key: id = 7
   ->  Full Scan on small
@@ -40,12 +42,13 @@ HashJoin: mode=CollectLeft, join_type=Inner, on=[(small_id, id)], projection=[na
 # ours
 EXPLAIN SELECT s.name, b.n FROM big b JOIN small s ON b.small_id = s.id WHERE s.id IN (1, 2) ORDER BY b.id
 ----
-HashJoin: mode=CollectLeft, join_type=Inner, on=[(id, small_id)], projection=[name, n, id]
+Hash Join
+  Hash Cond: id = small_id
   ->  Key Lookup on small
         Key: id = any of 2 values
         Spans: 2
-  ->  Sort: expr=[id ASC NULLS LAST], preserve_partitioning=[false]
-        ->  Filter: DynamicFilter [ empty ]
+  ->  Sort: id
+        ->  Filter: keys of a join
               ->  Index Scan using big_small on big
                     Key: small_id = any of 2 values
                     Spans: 2
@@ -54,8 +57,9 @@ HashJoin: mode=CollectLeft, join_type=Inner, on=[(id, small_id)], projection=[na
 # ours
 EXPLAIN SELECT * FROM small s LEFT JOIN big b ON b.id = s.id WHERE s.id < 3 ORDER BY s.id
 ----
-Sort: expr=[id ASC NULLS LAST], preserve_partitioning=[false]
-  ->  HashJoin: mode=CollectLeft, join_type=Left, on=[(id, id)]
+Sort: id
+  ->  Hash Left Join
+        Hash Cond: id = id
         ->  Range Scan on small
               Key: id < 3
         ->  Range Scan on big

@@ -163,7 +163,7 @@ EXPLAIN SELECT v FROM w WHERE i >= 5::int8 AND i < 3000000000
 ----
 Range Scan on w
   Key: i >= 5
-  Filter: int8_from_int4(i) < 3000000000
+  Filter: i < 3000000000
 
 # ours
 EXPLAIN SELECT v FROM w WHERE s = 5 AND b > 6
@@ -181,9 +181,10 @@ Index Scan using w_s on w
 # ours
 EXPLAIN SELECT a.v, c.v FROM w a JOIN w c ON c.i = a.b WHERE a.i = 1
 ----
-HashJoin: mode=CollectLeft, join_type=Inner, on=[(b, int8_from_int4(t2.i))], projection=[v, v]
+Hash Join
+  Hash Cond: b = i
   ->  Key Lookup on w
         Key: i = 1
-  ->  Projection: expr=[i as i, v as v, int8_from_int4(i) as int8_from_int4(t2.i)]
+  ->  Project: i, v, i
         ->  Full Scan on w
-              Keys from Join: int8_from_int4(i)
+              Keys from Join: i

@@ -6,6 +6,7 @@ mod copying;
 mod details;
 mod dropping;
 mod ending;
+mod explain;
 mod hostile;
 mod memory;
 #[path = "../logic/oracle.rs"]

@@ -138,6 +138,7 @@ impl Driver {
         let mut state = self.txn.state.lock();
         state.cost.rounds += self.machine.rounds;
         state.cost.entries += self.machine.entries;
+        state.shards.extend(self.machine.plan().parts.iter().map(|part| part.shard));
         let bound = state.end(clean);
         if result.is_ok() {
             // Shards that were written to let go of the locks by themselves.

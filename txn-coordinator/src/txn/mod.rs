@@ -71,6 +71,7 @@ impl Txn {
         let clock = self.0.coordinator.env.clock();
         let mut state = self.0.state.lock();
         state.guarantee = Guarantee::strongest(self.0.options.isolation, clock.commit_wait());
+        state.shards.clear();
         if self.0.read_committed() && !self.0.historical() {
             state.read_ts = clock.now().max(state.read_ts);
             state.uncertain_to =
@@ -186,6 +187,11 @@ impl Txn {
     /// What all attempts have cost so far.
     pub fn cost(&self) -> Cost {
         self.0.state.lock().cost
+    }
+
+    /// How many shards were read since the last [`Txn::begin_statement`]; after the commit, with those that took part in it.
+    pub fn shards(&self) -> usize {
+        self.0.state.lock().shards.len()
     }
 
     /// What the answers since the last [`Txn::begin_statement`] may be relied upon for.

@@ -168,6 +168,7 @@ impl Inner {
                 let mut state = self.state.lock();
                 state.cost += cost;
                 state.cost.waits += 1;
+                state.shards.insert(shard);
                 if lock.is_some() {
                     state.lock_shards.insert(shard);
                 }

@@ -54,6 +54,8 @@ pub(crate) struct State {
     /// A mistake that only the commit can report.
     pub(crate) refused: Option<KvError>,
     pub(crate) cost: Cost,
+    /// Shards asked since the statement began.
+    pub(crate) shards: BTreeSet<ShardId>,
     pub(crate) guarantee: Guarantee,
 }
 
@@ -135,6 +137,7 @@ impl Inner {
             savepoints: Vec::new(),
             refused: None,
             cost,
+            shards: BTreeSet::new(),
             guarantee,
         };
         Inner {
