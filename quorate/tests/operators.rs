@@ -55,6 +55,7 @@ async fn operators_tools() {
     leaders(&demo).await;
     a_new_node_takes_copies(&demo).await;
     a_node_is_restarted(&demo).await;
+    a_frozen_node(&demo).await;
     a_node_that_is_told_to_stop(&demo).await;
     demo.assert_healthy().await;
     the_end(&demo).await;
@@ -255,6 +256,20 @@ async fn a_node_is_restarted(demo: &Demo) {
     let rows: i64 = demo.client(3).await.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
     assert_eq!(rows, 90);
     demo.manage(&["restart", "9"]).await.fails(1, "no node 9");
+}
+
+async fn a_frozen_node(demo: &Demo) {
+    demo.freeze(2, true);
+    demo.ask(2, &["node", "ls"]).await.fails(1, &demo.rpc(2));
+    let status = demo.manage(&["status"]).await.done();
+    demo.freeze(2, false);
+    assert!(status.contains("n2  runs, does not answer SQL"), "{status}");
+    assert!(status.contains("n1  serves SQL"), "{status}");
+    eventually("node 2 answers again", async || {
+        let status = demo.manage(&["status"]).await.done();
+        status.contains("n2  serves SQL").then_some(())
+    })
+    .await;
 }
 
 /// What one client was told.

@@ -13,6 +13,9 @@ use std::time::Duration;
 use tokio_stream::StreamExt;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// A node that is frozen answers no pings either; one that works on a long request does.
+const PULSE: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(4);
 const CALL_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Sends `request` to the node at `host` and waits for its answer.
@@ -25,7 +28,10 @@ pub async fn call<R: Rpc>(host: &str, request: &R) -> Result<R::Answer> {
 async fn exchange(host: &str, service: u32, body: bytes::Bytes) -> Result<bytes::Bytes> {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{host}"))
         .with_context(|| format!("`{host}` is not HOST:PORT"))?
-        .connect_timeout(CONNECT_PATIENCE);
+        .connect_timeout(CONNECT_PATIENCE)
+        .http2_keep_alive_interval(PULSE)
+        .keep_alive_timeout(SILENCE)
+        .keep_alive_while_idle(true);
     let channel = endpoint.connect().await.map_err(|e| anyhow!("cannot reach {host}: {e}"))?;
     let mut client = LinkClient::new(channel).max_decoding_message_size(64 << 20);
     let hello = Hello { wire_version: WIRE_VERSION, ..Hello::default() };

@@ -8,7 +8,7 @@ use crate::{
     cli::{DemoArgs, DemoCommand, DemoDir, DemoUp, HostArgs, SqlArgs},
     progress, shell,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use cluster::{Cluster, Node};
 pub use process::pause;
 use std::{io::IsTerminal, path::Path, time::Duration};
@@ -16,6 +16,8 @@ use std::{io::IsTerminal, path::Path, time::Duration};
 /// A node that does not answer within this is reported with the end of its log.
 const START_PATIENCE: Duration = Duration::from_secs(90);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// For one question; a node that waits for a quorum gives no answer for a while.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 pub async fn run(args: DemoArgs) -> Result<()> {
     match args.command {
@@ -104,10 +106,15 @@ async fn patiently<F: Future<Output = Result<()>>>(
     Ok(())
 }
 
+/// Whether the node answers SQL, in bounded time: one that is frozen takes connections all the same.
+#[expect(clippy::disallowed_methods, reason = "a tool around the cluster, never simulated")]
 async fn answers(node: &Node) -> Result<()> {
-    let client = shell::connect(&node.url()).await?;
-    client.simple_query("SELECT 1").await?;
-    Ok(())
+    let ask = async {
+        let client = shell::connect(&node.url()).await?;
+        client.simple_query("SELECT 1").await?;
+        Ok(())
+    };
+    tokio::time::timeout(ANSWER_PATIENCE, ask).await.map_err(|_| anyhow!("{} does not answer", node.name))?
 }
 
 fn greet(cluster: &Cluster) {
@@ -119,14 +126,14 @@ fn greet(cluster: &Cluster) {
 
 async fn status(dir: &DemoDir, json: bool) -> Result<()> {
     let cluster = load(dir)?;
-    let mut rows = Vec::new();
-    for node in &cluster.nodes {
+    let rows = futures::future::join_all(cluster.nodes.iter().map(async |node| {
         let pid = process::running(&cluster, node);
         let sql = pid.is_some() && answers(node).await.is_ok();
-        rows.push(serde_json::json!({
+        serde_json::json!({
             "name": node.name, "id": node.id, "pid": pid, "running": pid.is_some(), "sql": sql, "url": node.url(),
-        }));
-    }
+        })
+    }))
+    .await;
     if json {
         println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "nodes": rows }))?);
         return Ok(());

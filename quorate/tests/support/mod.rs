@@ -99,6 +99,12 @@ impl Demo {
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
 
+    /// Its connections stay, and nobody answers: SIGSTOP, or SIGCONT.
+    pub fn freeze(&self, node: u16, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &self.pid(node).to_string()]).status().unwrap().success());
+    }
+
     /// As a supervisor asks: SIGTERM.
     pub fn terminate(&self, node: u16) {
         terminate(self.pid(node) as u32);
