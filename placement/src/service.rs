@@ -145,6 +145,7 @@ impl Placement {
             }
             Operation::Split { .. } | Operation::Scatter { .. } => Ok(()),
             Operation::MoveReplica { shard: id, from, to } => {
+                node(from)?;
                 node(to)?;
                 let shard = shard(id)?;
                 if shard.replica_on(*from).is_none() && shard.replica_on(*to).is_none() {

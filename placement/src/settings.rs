@@ -1,6 +1,6 @@
 //! Cluster settings: which there are, what they may hold, and their defaults.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// A setting that the driver knows.
 pub struct Setting {
@@ -34,10 +34,16 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
         let names: Vec<&str> = ALL.iter().map(|setting| setting.name).collect();
         return Err(format!("there is no cluster setting {name:?}; there are {}", names.join(", ")));
     }
-    duration(value)
-        .map(|_| ())
-        .ok_or_else(|| format!("{value:?} is no duration such as 500ms, 30s, 5min or 1h"))
+    let silence =
+        duration(value).ok_or_else(|| format!("{value:?} is no duration such as 500ms, 30s, 5min or 1h"))?;
+    if SILENCE.contains(&silence) {
+        return Ok(());
+    }
+    Err(format!("{value:?} is outside of the valid range of {name}, 1s to 720h"))
 }
+
+/// Below, a node would be given up between two heartbeats; above, never.
+const SILENCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 /// Reads `500ms`, `30s`, `5min`, `1h`; without a unit: seconds.
 pub fn duration(text: &str) -> Option<Duration> {
@@ -67,5 +73,8 @@ mod tests {
         assert_eq!(duration("1 week"), None);
         assert!(ALL.iter().all(|setting| check(setting.name, setting.default).is_ok()));
         assert!(check("nonsense", "1s").is_err());
+        for outside in ["0", "500ms", "100000000h"] {
+            assert!(check("placement.suspect_after", outside).is_err(), "{outside}");
+        }
     }
 }
