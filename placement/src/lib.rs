@@ -35,12 +35,25 @@ pub struct Placement {
     leading: parking_lot::Mutex<Option<Arc<leader::Session>>>,
 }
 
+/// Who founded the driver, and whether this node has done its part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// The same on all nodes.
+    pub members: Vec<Replica>,
+    /// This node has made its copy in an earlier life. If the copy is not there it is lost, with votes that it gave and
+    /// entries that it acknowledged; one made anew under its id could elect a leader that lacks what is committed.
+    pub done: bool,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("node {0} is none of the placement driver's members")]
     NotAMember(NodeId),
-    #[error("nothing is stored here, and the founding members were not given")]
-    NoFounders,
+    #[error(
+        "node {0} has lost its copy of the placement driver, which must not be made anew under its old id; start the node \
+         with an empty data directory under a new --node-id"
+    )]
+    Lost(NodeId),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -48,8 +61,7 @@ pub enum StartError {
 }
 
 impl Placement {
-    /// Opens this node's replica of the driver (founding it with `founders` if there is none yet) and serves requests. All
-    /// nodes must be given the same founders.
+    /// Opens this node's replica of the driver (making it if that has not been done yet) and serves requests.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -57,20 +69,26 @@ impl Placement {
         env: Env,
         consensus: Arc<Consensus>,
         engine: Arc<dyn Engine>,
-        founders: Option<Vec<Replica>>,
+        mut founding: Founding,
     ) -> Result<Arc<Placement>, StartError> {
+        let node = env.node();
+        // The state is durable before the log begins, and the log before the copy counts as made.
+        let has_log = consensus.has_log(ShardId::PLACEMENT);
+        if founding.done && !has_log {
+            return Err(StartError::Lost(node));
+        }
+        founding.done |= has_log;
         let machine = {
-            let (env, founders) = (env.clone(), founders.clone());
-            let node = env.node();
-            env.blocking("placement.open", move || Machine::open(engine, node, founders)).await?
+            let founding = founding.clone();
+            env.blocking("placement.open", move || Machine::open(engine, node, &founding)).await?
         };
         let replica = machine.replica();
-        let start = match (machine.fresh(), &founders) {
-            (true, Some(members)) => Start::Founding { members: members.clone() },
-            _ => Start::Existing,
+        let start = match machine.fresh() {
+            true => Start::Founding { members: founding.members.clone() },
+            false => Start::Existing,
         };
         let group = consensus.open(ShardId::PLACEMENT, replica, start, machine.clone()).await?;
-        let founders = founders.unwrap_or_default().iter().map(|member| member.node).collect();
+        let founders = founding.members.iter().map(|member| member.node).collect();
         let placement =
             Arc::new(Placement { env: env.clone(), group, machine, founders, leading: Default::default() });
         service::serve(&placement);

@@ -1,6 +1,7 @@
 //! The driver's state machine: the pure state, kept in the engine as it changes.
 
 use crate::{
+    Founding, StartError,
     command::{Command, Reply},
     state::{State, Touched},
     store,
@@ -51,27 +52,13 @@ pub struct Seen {
 
 impl Machine {
     /// Opens what the engine holds, or writes the founding state.
-    pub fn open(
-        engine: Arc<dyn Engine>,
-        node: NodeId,
-        founders: Option<Vec<Replica>>,
-    ) -> Result<Arc<Self>, crate::StartError> {
+    pub fn open(engine: Arc<dyn Engine>, node: NodeId, founding: &Founding) -> Result<Arc<Self>, StartError> {
         let known = store::replica(&*engine)?;
         let fresh = known.is_none();
-        let replica = match (known, founders) {
-            (Some(replica), _) => replica,
-            (None, None) => return Err(crate::StartError::NoFounders),
-            (None, Some(founders)) => {
-                let own = founders.iter().find(|member| member.node == node);
-                let own = own.ok_or(crate::StartError::NotAMember(node))?.id;
-                let membership = founding_membership(&founders);
-                let mut batch = WriteBatch::new();
-                store::put_replica(&mut batch, own);
-                put_position(&mut batch, FOUNDING_POSITION, Some(&membership));
-                engine.write(&batch)?;
-                engine.flush()?;
-                own
-            }
+        let replica = match known {
+            Some(replica) => replica,
+            None if founding.done => return Err(StartError::Lost(node)),
+            None => found(&*engine, node, &founding.members)?,
         };
         // What is found may have been written by an earlier life in this very process: then it is not durable yet.
         engine.flush()?;
@@ -107,6 +94,17 @@ impl Machine {
     pub fn changes(&self) -> watch::Receiver<Seen> {
         self.core.changes.subscribe()
     }
+}
+
+/// Writes what every founder begins with, durably.
+fn found(engine: &dyn Engine, node: NodeId, members: &[Replica]) -> Result<ReplicaId, StartError> {
+    let own = members.iter().find(|member| member.node == node).ok_or(StartError::NotAMember(node))?.id;
+    let mut batch = WriteBatch::new();
+    store::put_replica(&mut batch, own);
+    put_position(&mut batch, FOUNDING_POSITION, Some(&founding_membership(members)));
+    engine.write(&batch)?;
+    engine.flush()?;
+    Ok(own)
 }
 
 impl Core {

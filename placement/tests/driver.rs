@@ -2,11 +2,15 @@
 
 mod support;
 
+use quorate_env::sim::{SimConfig, SimWorld};
 use quorate_proto::{
     Key, NodeId, ShardId, Span,
     placement::{IdKind, NodeState, Operation, OperationState, PlacementReply, PlacementRequest},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use support::{Cluster, node, run, run_with};
 
 async fn split(cluster: &Cluster, at: &str) -> OperationState {
@@ -144,6 +148,51 @@ fn a_member_that_was_never_made_is_made() {
         let made = cluster.shards.lock().told.iter().filter(|told| told.contains("CreateLearner")).count();
         assert_eq!(made, 1, "{:?}", cluster.shards.lock().told);
     });
+}
+
+/// Two of three hold a change, and one of the two loses its disk. With the third, which lags, it must not elect a leader that
+/// has never heard of the change.
+#[test]
+fn a_founder_that_has_lost_its_disk_does_not_vote_again() {
+    run(7, 3, |cluster| async move {
+        let first = leader(&cluster).await;
+        let [lagging, wiped] = [1, 2].map(|n| node((first.0 + n - 1) % 3 + 1));
+        cluster.crash(lagging).await;
+        let (name, value) = ("placement.repair_after".to_owned(), "77min".to_owned());
+        cluster.ask(PlacementRequest::SetSetting { name: name.clone(), value: value.clone() }).await;
+        cluster.crash(first).await;
+        cluster.wipe(wiped).await;
+        cluster.up(wiped);
+        cluster.up(lagging);
+        for _ in 0..30 {
+            cluster.world.sleep(Duration::from_secs(1)).await;
+            assert!(cluster.leaders().is_empty(), "one that lacks the committed change");
+        }
+        let refused = cluster.refused.lock().get(&wiped).cloned().expect("it says so");
+        assert!(refused.contains("--node-id"), "{refused}");
+        // With a copy that is there, the driver goes on where it was.
+        cluster.up(first);
+        let PlacementReply::Settings(all) = cluster.ask(PlacementRequest::Settings).await else { panic!() };
+        assert!(all.contains(&(name, value)), "{all:?}");
+    });
+}
+
+/// Power fails while the founders write their first state; they go on with what is there.
+#[test]
+fn a_founding_that_was_interrupted_is_finished() {
+    for seed in 20..26 {
+        let world = SimWorld::run(SimConfig::new(seed), move |world| async move {
+            let cluster = Cluster::start(world, 3, vec![]).await;
+            for id in (1..=3).map(node) {
+                cluster.world.crash_after_polls(id, seed - 19, Duration::from_millis(1)).await;
+                cluster.crash(id).await;
+            }
+            (1..=3).for_each(|id| cluster.up(node(id)));
+            cluster.founded().await;
+            assert_eq!(*cluster.refused.lock(), BTreeMap::new());
+        });
+        world.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
 }
 
 #[test]

@@ -484,6 +484,17 @@ pub struct ReplicaAnswer {
     pub result: Result<ReplicaReply, KvError>,
 }
 
+/// A founding member of the placement driver's group.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Founder {
+    #[n(0)]
+    pub replica: Replica,
+    /// Names the data directory that was there at the founding. One that was lost and made anew has another name, and what
+    /// this replica has promised is not in it.
+    #[n(1)]
+    pub data_id: String,
+}
+
 /// What operators, `quorate init` and other nodes' SQL frontends ask of a node itself.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum NodeCommand {
@@ -499,7 +510,7 @@ pub enum NodeCommand {
         #[n(0)]
         cluster_id: String,
         #[n(1)]
-        placement: Vec<Replica>,
+        placement: Vec<Founder>,
         #[n(2)]
         nodes: Vec<NodeInfo>,
     },
@@ -523,10 +534,13 @@ pub enum NodeReply {
         cluster_id: String,
         /// Members of the placement driver's group; empty before `init`.
         #[n(2)]
-        placement: Vec<Replica>,
+        placement: Vec<Founder>,
         /// The nodes it knows.
         #[n(3)]
         nodes: Vec<NodeInfo>,
+        /// Of its data directory; see [`Founder`].
+        #[n(4)]
+        data_id: String,
     },
     #[n(1)]
     Done,

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use quorate_consensus::Consensus;
 use quorate_env::sim::SimWorld;
 use quorate_env::{Env, PlacementClient};
-use quorate_placement::Placement;
+use quorate_placement::{Founding, Placement};
 use quorate_proto::{
     Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardId,
     kv::{ShardOp, ShardReply},
@@ -138,7 +138,9 @@ async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Res
     let shards = ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, knobs.shard)
         .await
         .map_err(|error| error.to_string())?;
-    let placement = Placement::start(env.clone(), consensus, engine, Some(founders))
+    // No disk is lost here.
+    let founding = Founding { members: founders, done: false };
+    let placement = Placement::start(env.clone(), consensus, engine, founding)
         .await
         .map_err(|error| error.to_string())?;
     env.spawn("node.pulse", pulse(env.clone(), shards.clone(), driver.clone(), router.clone())).detach();

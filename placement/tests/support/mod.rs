@@ -6,7 +6,7 @@ use quorate_env::{
     Env, PlacementClient, rpc,
     sim::{SimConfig, SimWorld},
 };
-use quorate_placement::Placement;
+use quorate_placement::{Founding, Placement};
 use quorate_proto::{
     KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span,
     placement::{
@@ -216,6 +216,10 @@ pub struct Cluster {
     drivers: Vec<Replica>,
     /// The driver's replicas that are up.
     placements: Arc<Mutex<BTreeMap<NodeId, std::sync::Weak<Placement>>>>,
+    /// Nodes that have made their replica of the driver, once and for all.
+    made: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// Why nodes did not open theirs.
+    pub refused: Arc<Mutex<BTreeMap<NodeId, String>>>,
     /// The catalog version that each node says it uses.
     pub schema: Arc<Mutex<BTreeMap<NodeId, u64>>>,
     /// Nodes without SQL: they use no version, and say so for ever.
@@ -240,6 +244,8 @@ impl Cluster {
             disks: Arc::default(),
             drivers: drivers.collect(),
             placements: Arc::default(),
+            made: Arc::default(),
+            refused: Arc::default(),
             schema: Arc::default(),
             without_sql,
         };
@@ -273,6 +279,12 @@ impl Cluster {
         self.shards.lock().node_died(id);
     }
 
+    /// The disk is gone as well.
+    pub async fn wipe(&self, id: NodeId) {
+        self.crash(id).await;
+        self.disks.lock().remove(&id);
+    }
+
     async fn node(self, env: Env, disk: (Arc<MemEngine>, Arc<MemLog>)) {
         let shards = self.shards.clone();
         let answering = env.clone();
@@ -294,8 +306,16 @@ impl Cluster {
         });
         let consensus = Consensus::start(env.clone(), disk.1, ConsensusConfig::default());
         if self.drivers.iter().any(|r| r.node == env.node()) {
-            let drivers = Some(self.drivers.clone());
-            let placement = Placement::start(env.clone(), consensus, disk.0, drivers).await.expect("starts");
+            let done = self.made.lock().contains(&env.node());
+            let founding = Founding { members: self.drivers.clone(), done };
+            let placement = match Placement::start(env.clone(), consensus, disk.0, founding).await {
+                Ok(placement) => placement,
+                Err(error) => {
+                    self.refused.lock().insert(env.node(), error.to_string());
+                    return;
+                }
+            };
+            self.made.lock().insert(env.node());
             self.placements.lock().insert(env.node(), Arc::downgrade(&placement));
             // Lives as long as the node.
             env.spawn("test.hold", async move {
@@ -385,6 +405,15 @@ impl Cluster {
         let all = self.placements.lock();
         let up = all.values().filter_map(std::sync::Weak::upgrade);
         up.map(|placement| placement.group().frontiers().committed).max().unwrap_or_default()
+    }
+
+    /// Nodes that believe to lead the driver.
+    pub fn leaders(&self) -> Vec<NodeId> {
+        let all = self.placements.lock();
+        let up = all.iter().filter_map(|(node, placement)| Some((*node, placement.upgrade()?)));
+        up.filter(|(_, placement)| placement.group().leadership().borrow().is_leader)
+            .map(|(node, _)| node)
+            .collect()
     }
 
     /// The map as the driver has it.

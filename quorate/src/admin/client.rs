@@ -80,7 +80,7 @@ pub async fn placement(host: &str, request: PlacementRequest) -> Result<Placemen
         }
         nodes.iter().find(|n| n.id == id).map(|n| n.rpc_address.clone())
     };
-    let mut candidates: Vec<NodeId> = placement.iter().map(|r| r.node).rev().collect();
+    let mut candidates: Vec<NodeId> = placement.iter().map(|founder| founder.replica.node).rev().collect();
     let mut last = anyhow!("no node of the placement driver can be reached");
     for _ in 0..20 {
         let Some(next) = candidates.pop() else { break };

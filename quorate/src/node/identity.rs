@@ -1,7 +1,10 @@
 //! `DATA/node.json`: who the node is, kept across restarts; and the lock that keeps a second process out of `DATA`.
 
 use anyhow::{Context, Result, bail};
-use quorate_proto::{NodeId, Replica, ReplicaId, ReplicaRole, placement::NodeInfo};
+use quorate_proto::{
+    NodeId, Replica, ReplicaId, ReplicaRole,
+    placement::{Founder, NodeInfo},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, TryLockError},
@@ -16,17 +19,25 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Identity {
     pub node_id: u64,
+    /// Drawn when the directory was made; see [`Founder`].
+    #[serde(default)]
+    pub data_id: String,
     pub cluster_id: String,
     /// Founding members of the placement driver's group.
     pub placement: Vec<Member>,
+    /// This node has made its copy of the placement driver: if it is not there any more, it is lost.
+    #[serde(default)]
+    pub placement_made: bool,
     /// RPC addresses of the nodes that were last known.
     pub peers: Vec<Peer>,
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Member {
     pub replica: u64,
     pub node: u64,
+    #[serde(default)]
+    pub data_id: String,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -36,14 +47,44 @@ pub struct Peer {
 }
 
 impl Identity {
-    pub fn placement(&self) -> Vec<Replica> {
-        let replica =
-            |m: &Member| Replica { id: ReplicaId(m.replica), node: NodeId(m.node), role: ReplicaRole::Voter };
-        self.placement.iter().map(replica).collect()
+    pub fn founders(&self) -> Vec<Founder> {
+        let founder = |m: &Member| Founder {
+            replica: Replica { id: ReplicaId(m.replica), node: NodeId(m.node), role: ReplicaRole::Voter },
+            data_id: m.data_id.clone(),
+        };
+        self.placement.iter().map(founder).collect()
     }
 
-    pub fn set_placement(&mut self, members: &[Replica]) {
-        self.placement = members.iter().map(|r| Member { replica: r.id.0, node: r.node.0 }).collect();
+    pub fn set_founders(&mut self, founders: &[Founder]) {
+        let member = |f: &Founder| Member {
+            replica: f.replica.id.0,
+            node: f.replica.node.0,
+            data_id: f.data_id.clone(),
+        };
+        self.placement = founders.iter().map(member).collect();
+    }
+
+    pub fn is_founder(&self) -> bool {
+        self.placement.iter().any(|m| m.node == self.node_id)
+    }
+
+    /// Whether a directory that knows of no cluster yet may become part of one that was founded so. A founder makes its copy
+    /// of the placement driver in the directory that was there at the founding and in no other: under its replica id it may
+    /// have voted and acknowledged entries, and with the directory that is lost.
+    ///
+    /// # Errors
+    /// Says what the operator can do.
+    pub fn may_join(&self, founders: &[Founder]) -> Result<(), String> {
+        let own = founders.iter().find(|f| f.replica.node.0 == self.node_id);
+        match own {
+            Some(founder) if founder.data_id != self.data_id => Err(format!(
+                "node {} is a founder of this cluster, and its data directory is not the one that it was founded in: it may \
+                 have voted for changes of the placement driver that are not here, so it must not vote again; start it with \
+                 the directory that it had, or join with an empty one under a new --node-id",
+                self.node_id
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Remembers where nodes listen; tells whether anything is new.
@@ -128,10 +169,25 @@ mod tests {
         let data = DataDir::open(dir.path()).unwrap();
         let mut identity = data.identity(NodeId(3)).unwrap();
         identity.cluster_id = "c".into();
-        identity.placement.push(Member { replica: 1, node: 3 });
+        identity.placement.push(Member { replica: 1, node: 3, data_id: "d".into() });
         data.save(&identity).unwrap();
         assert_eq!(data.identity(NodeId(3)).unwrap(), identity);
         assert!(data.identity(NodeId(4)).is_err());
         assert!(DataDir::open(dir.path()).is_err(), "two processes in one directory");
+    }
+
+    #[test]
+    fn a_founder_joins_with_the_directory_of_its_founding_only() {
+        let replica = Replica { id: ReplicaId(1), node: NodeId(3), role: ReplicaRole::Voter };
+        let founders = [Founder { replica, data_id: "first".into() }];
+        let blank =
+            |node_id, data_id: &str| Identity { node_id, data_id: data_id.into(), ..Identity::default() };
+        // Told again after a crash, or by another node than the one that `init` was sent to.
+        assert_eq!(blank(3, "first").may_join(&founders), Ok(()));
+        assert!(blank(3, "second").may_join(&founders).unwrap_err().contains("--node-id"));
+        assert_eq!(blank(4, "second").may_join(&founders), Ok(()));
+        // Founded by a release that named no directories.
+        let unnamed = [Founder { data_id: String::new(), ..founders[0].clone() }];
+        assert!(blank(3, "second").may_join(&unnamed).is_err());
     }
 }

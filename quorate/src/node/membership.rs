@@ -4,12 +4,14 @@ use super::{
     gateway::Gateway,
     identity::{DataDir, Identity},
 };
-use crate::admin;
+use crate::{admin, cli::Role};
+use anyhow::{Result, bail};
 use parking_lot::Mutex;
 use quorate_env::{Env, rpc};
+use quorate_placement::Founding;
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole,
-    placement::{NodeAnswer, NodeCommand, NodeInfo, NodeReply},
+    placement::{Founder, NodeAnswer, NodeCommand, NodeInfo, NodeReply},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -31,17 +33,45 @@ pub struct Membership {
     join: Vec<String>,
     identity: Mutex<Identity>,
     /// Nodes met so far, by address.
-    met: Mutex<BTreeMap<String, NodeInfo>>,
-    joined: watch::Sender<bool>,
+    met: Mutex<BTreeMap<String, Met>>,
+    standing: watch::Sender<Standing>,
     founding: tokio::sync::Mutex<()>,
 }
 
+#[derive(Clone)]
+struct Met {
+    info: NodeInfo,
+    data_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Part of no cluster yet.
+    Outside,
+    Inside,
+    /// It must not become part of its cluster again, for this reason.
+    Refused(String),
+}
+
 impl Membership {
-    pub fn start(env: &Env, data: DataDir, identity: Identity, info: NodeInfo, join: &[String]) -> Arc<Self> {
+    /// # Errors
+    /// If the data directory cannot be given its name.
+    pub fn start(
+        env: &Env,
+        data: DataDir,
+        mut identity: Identity,
+        info: NodeInfo,
+        join: &[String],
+    ) -> Result<Arc<Self>> {
+        if identity.data_id.is_empty() {
+            identity.data_id = format!("{:032x}", env.random_u128());
+            data.save(&identity)?;
+        }
         for peer in &identity.peers {
             env.transport().set_address(NodeId(peer.node), peer.address.clone());
         }
-        let joined = watch::Sender::new(!identity.cluster_id.is_empty());
+        let inside = !identity.cluster_id.is_empty();
+        let standing = watch::Sender::new(if inside { Standing::Inside } else { Standing::Outside });
         let join = join.iter().filter(|a| **a != info.rpc_address).cloned().collect();
         let membership = Arc::new(Membership {
             env: env.clone(),
@@ -51,7 +81,7 @@ impl Membership {
             join,
             identity: Mutex::new(identity),
             met: Mutex::default(),
-            joined,
+            standing,
             founding: tokio::sync::Mutex::default(),
         });
         let answering = membership.clone();
@@ -61,7 +91,7 @@ impl Membership {
         });
         let looking = membership.clone();
         env.spawn("membership", async move { looking.look_for_nodes().await }).detach();
-        membership
+        Ok(membership)
     }
 
     pub fn gateway(&self) -> &Gateway {
@@ -72,8 +102,15 @@ impl Membership {
         self.identity.lock().clone()
     }
 
-    pub fn info(&self) -> &NodeInfo {
-        &self.info
+    /// What the node is, as others are told. Once there is a cluster, its founders carry the placement driver and nobody
+    /// else does, whatever a node was started with.
+    pub fn info(&self) -> NodeInfo {
+        let mut info = self.info.clone();
+        let identity = self.identity.lock();
+        if !identity.cluster_id.is_empty() && !identity.is_founder() {
+            info.roles &= !PLACEMENT_ROLE;
+        }
+        info
     }
 
     pub fn placement_nodes(&self) -> Vec<NodeId> {
@@ -81,9 +118,54 @@ impl Membership {
     }
 
     /// Returns once the node belongs to a cluster.
-    pub async fn in_cluster(&self) {
+    ///
+    /// # Errors
+    /// When it must not become part of the one that it has found.
+    pub async fn in_cluster(&self) -> Result<()> {
+        let mut standing = self.standing.subscribe();
         // The sender lives as long as `self`.
-        let _ = self.joined.subscribe().wait_for(|joined| *joined).await;
+        let _ = standing.wait_for(|standing| *standing != Standing::Outside).await;
+        match &*self.standing.borrow() {
+            Standing::Refused(why) => bail!("{why}"),
+            _ => Ok(()),
+        }
+    }
+
+    /// How this node carries the placement driver; `None` if it does not. Both must agree, the founding and the role.
+    pub fn placement(&self, roles: &[Role]) -> Option<Founding> {
+        let identity = self.identity();
+        let carries = Founding {
+            members: identity.founders().into_iter().map(|founder| founder.replica).collect(),
+            done: identity.placement_made,
+        };
+        match (roles.contains(&Role::Placement), identity.is_founder()) {
+            (true, true) => return Some(carries),
+            (true, false) => tracing::warn!(
+                "the role placement is left out: the placement driver's members are the nodes that founded the cluster, and \
+                 others cannot be added yet"
+            ),
+            (false, true) => tracing::warn!(
+                "this node is a member of the placement driver, and was started without the role placement: the driver runs \
+                 with one member less"
+            ),
+            (false, false) => {}
+        }
+        None
+    }
+
+    /// From now on this node's copy of the placement driver is either here or lost.
+    ///
+    /// # Errors
+    /// If that cannot be made durable.
+    pub fn note_placement_made(&self) -> Result<()> {
+        let mut identity = self.identity.lock();
+        if identity.placement_made {
+            return Ok(());
+        }
+        let next = Identity { placement_made: true, ..identity.clone() };
+        self.data.save(&next)?;
+        *identity = next;
+        Ok(())
     }
 
     /// Takes the addresses that the driver tells.
@@ -107,10 +189,11 @@ impl Membership {
             NodeCommand::Describe => {
                 let identity = self.identity();
                 Ok(NodeReply::Described {
-                    info: self.info.clone(),
-                    placement: identity.placement(),
+                    info: self.info(),
+                    placement: identity.founders(),
+                    data_id: identity.data_id,
                     cluster_id: identity.cluster_id,
-                    nodes: self.met.lock().values().cloned().collect(),
+                    nodes: self.met.lock().values().map(|met| met.info.clone()).collect(),
                 })
             }
             NodeCommand::Init => self.found().await.map(NodeReply::Initialized),
@@ -122,7 +205,7 @@ impl Membership {
     }
 
     /// Durable before it is answered, so that a founder that was told never forgets it.
-    fn adopt(&self, cluster_id: &str, placement: &[Replica], nodes: &[NodeInfo]) -> Result<(), String> {
+    fn adopt(&self, cluster_id: &str, founders: &[Founder], nodes: &[NodeInfo]) -> Result<(), String> {
         {
             let mut identity = self.identity.lock();
             if identity.cluster_id == cluster_id {
@@ -131,9 +214,13 @@ impl Membership {
             if !identity.cluster_id.is_empty() {
                 return Err(format!("node {} belongs to cluster {}", self.info.id, identity.cluster_id));
             }
+            if let Err(why) = identity.may_join(founders) {
+                self.standing.send_replace(Standing::Refused(why.clone()));
+                return Err(why);
+            }
             let mut next = identity.clone();
             next.cluster_id = cluster_id.to_owned();
-            next.set_placement(placement);
+            next.set_founders(founders);
             next.set_peers(nodes);
             self.data.save(&next).map_err(|error| format!("cannot save the identity: {error:#}"))?;
             *identity = next;
@@ -143,39 +230,28 @@ impl Membership {
         }
         self.env.transport().set_cluster(cluster_id.to_owned());
         tracing::info!(cluster_id, "joined the cluster");
-        self.joined.send_replace(true);
+        self.standing.send_replace(Standing::Inside);
         Ok(())
     }
 
     /// Founds the cluster of this node and all it was told to join; asked again, goes on where an earlier try broke off.
     async fn found(&self) -> Result<String, String> {
         let _one = self.founding.lock().await;
-        let nodes = self.everyone().await?;
+        let everyone = self.everyone().await?;
+        if let Standing::Refused(why) = &*self.standing.borrow() {
+            return Err(why.clone());
+        }
+        let nodes: Vec<NodeInfo> = everyone.iter().map(|met| met.info.clone()).collect();
         if self.identity().cluster_id.is_empty() {
-            let drivers = nodes.iter().filter(|n| n.roles & PLACEMENT_ROLE != 0).take(MAX_DRIVERS);
-            let mut placement: Vec<Replica> = drivers
-                .enumerate()
-                .map(|(n, node)| Replica {
-                    id: ReplicaId(n as u64 + 1),
-                    node: node.id,
-                    role: ReplicaRole::Voter,
-                })
-                .collect();
-            if placement.is_empty() {
-                return Err("no node carries the role placement".into());
-            }
-            // An even number tolerates no more failures than the odd one below it.
-            if placement.len() > 1 && placement.len().is_multiple_of(2) {
-                placement.pop();
-            }
+            let founders = founders(&everyone)?;
             let cluster_id = format!("{:032x}", self.env.random_u128());
-            self.adopt(&cluster_id, &placement, &nodes)?;
+            self.adopt(&cluster_id, &founders, &nodes)?;
         }
         let identity = self.identity();
         for node in nodes.iter().filter(|n| n.id != self.info.id) {
             let command = NodeCommand::Adopt {
                 cluster_id: identity.cluster_id.clone(),
-                placement: identity.placement(),
+                placement: identity.founders(),
                 nodes: nodes.clone(),
             };
             let answer = admin::ask_node(&node.rpc_address, command);
@@ -189,16 +265,16 @@ impl Membership {
     }
 
     /// This node and all it was told to join, by id.
-    async fn everyone(&self) -> Result<Vec<NodeInfo>, String> {
+    async fn everyone(&self) -> Result<Vec<Met>, String> {
         let deadline = self.env.boottime() + FOUNDING_PATIENCE;
         loop {
             let met = self.met.lock().clone();
             let missing: Vec<&String> = self.join.iter().filter(|a| !met.contains_key(*a)).collect();
             if missing.is_empty() {
-                let mut nodes: Vec<NodeInfo> = met.into_values().collect();
-                nodes.push(self.info.clone());
-                nodes.sort_by_key(|n| n.id);
-                if nodes.windows(2).any(|pair| pair[0].id == pair[1].id) {
+                let mut nodes: Vec<Met> = met.into_values().collect();
+                nodes.push(Met { info: self.info.clone(), data_id: self.identity().data_id });
+                nodes.sort_by_key(|met| met.info.id);
+                if nodes.windows(2).any(|pair| pair[0].info.id == pair[1].info.id) {
                     return Err("two nodes have the same --node-id".into());
                 }
                 return Ok(nodes);
@@ -217,7 +293,7 @@ impl Membership {
                 let met = self.met.lock();
                 self.join
                     .iter()
-                    .filter(|a| !met.contains_key(*a) || !*self.joined.borrow())
+                    .filter(|a| !met.contains_key(*a) || *self.standing.borrow() != Standing::Inside)
                     .cloned()
                     .collect()
             };
@@ -233,7 +309,7 @@ impl Membership {
 
     async fn meet(&self, address: &str) {
         let asked = admin::ask_node(address, NodeCommand::Describe);
-        let Ok(Ok(NodeReply::Described { info, cluster_id, placement, nodes })) =
+        let Ok(Ok(NodeReply::Described { info, cluster_id, placement, nodes, data_id })) =
             self.env.timeout(CALL_PATIENCE, asked).await
         else {
             return;
@@ -243,12 +319,31 @@ impl Membership {
             return;
         }
         self.env.transport().set_address(info.id, address.to_owned());
-        self.met.lock().insert(address.to_owned(), info.clone());
         if !cluster_id.is_empty() && self.identity().cluster_id.is_empty() {
-            let known: Vec<NodeInfo> = nodes.into_iter().chain([info]).collect();
+            let known: Vec<NodeInfo> = nodes.into_iter().chain([info.clone()]).collect();
             if let Err(why) = self.adopt(&cluster_id, &placement, &known) {
                 tracing::error!(why, "cannot join the cluster");
             }
         }
+        // After the cluster has been taken in: who has met all founds one of its own only if none of them has one.
+        self.met.lock().insert(address.to_owned(), Met { info, data_id });
     }
+}
+
+/// Who is to carry the placement driver: the first nodes with the role, an odd number.
+fn founders(nodes: &[Met]) -> Result<Vec<Founder>, String> {
+    let drivers = nodes.iter().filter(|met| met.info.roles & PLACEMENT_ROLE != 0).take(MAX_DRIVERS);
+    let founder = |(n, met): (usize, &Met)| Founder {
+        replica: Replica { id: ReplicaId(n as u64 + 1), node: met.info.id, role: ReplicaRole::Voter },
+        data_id: met.data_id.clone(),
+    };
+    let mut founders: Vec<Founder> = drivers.enumerate().map(founder).collect();
+    if founders.is_empty() {
+        return Err("no node carries the role placement".into());
+    }
+    // An even number tolerates no more failures than the odd one below it.
+    if founders.len() > 1 && founders.len().is_multiple_of(2) {
+        founders.pop();
+    }
+    Ok(founders)
 }

@@ -52,7 +52,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
     let sql_threads = SqlThreads::start()?;
 
     let storage = Storage::open(&env, &data).context("cannot open the data directory")?;
-    let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join);
+    let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join)?;
     let client = Arc::new(PlacementClient::new(env.clone(), membership.placement_nodes()));
     let router = Router::new(env.clone(), client.clone());
     let shards = storage.serve_shards(&env, &router).await?;
@@ -71,15 +71,16 @@ pub async fn run(args: StartArgs) -> Result<()> {
     tracing::info!(%node, rpc = args.rpc, sql = args.sql, http = args.http, "node serves");
 
     let serve = async {
-        membership.in_cluster().await;
+        membership.in_cluster().await?;
         client.set_nodes(membership.placement_nodes());
-        let founders = membership.identity().placement();
-        let carries = founders.iter().any(|r| r.node == node);
-        let _placement = if carries && args.roles.contains(&Role::Placement) {
-            let (consensus, engine) = (storage.consensus.clone(), storage.engine.clone());
-            Some(Placement::start(env.clone(), consensus, engine, Some(founders)).await?)
-        } else {
-            None
+        let _placement = match membership.placement(&args.roles) {
+            Some(founding) => {
+                let (consensus, engine) = (storage.consensus.clone(), storage.engine.clone());
+                let placement = Placement::start(env.clone(), consensus, engine, founding).await?;
+                membership.note_placement_made()?;
+                Some(placement)
+            }
+            None => None,
         };
         let heart = pulse.clone();
         env.spawn("pulse", async move { heart.beat().await }).detach();

@@ -95,7 +95,7 @@ impl Pulse {
     /// One heartbeat; `None` when the driver did not answer, else whether it wants all replicas next time.
     async fn send(&self, changed: Vec<ReplicaReport>, full: bool) -> Option<bool> {
         let request = PlacementRequest::Heartbeat {
-            node: self.membership.info().clone(),
+            node: self.membership.info(),
             clock_offset_micros: self.env.clock().offset_micros(),
             changed,
             full,

@@ -7,8 +7,11 @@ pub mod tools;
 use std::{
     net::TcpListener,
     path::PathBuf,
-    process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tokio_postgres::{Client, NoTls};
@@ -17,13 +20,19 @@ pub struct Demo {
     dir: tempfile::TempDir,
     offset: u16,
     nodes: u16,
+    /// Nodes started by hand.
+    children: Mutex<Vec<Child>>,
 }
+
+/// A demo may grow by so many nodes.
+const MORE: u16 = 1;
 
 impl Demo {
     /// On ports that nobody listens on, so that tests can run side by side.
     pub fn start() -> Demo {
         let nodes = 3;
-        let demo = Demo { dir: tempfile::tempdir().unwrap(), offset: free_offset(nodes), nodes };
+        let offset = free_offset(nodes + MORE);
+        let demo = Demo { dir: tempfile::tempdir().unwrap(), offset, nodes, children: Mutex::default() };
         demo.up();
         demo
     }
@@ -36,6 +45,49 @@ impl Demo {
 
     pub fn restart(&self, node: u16) {
         self.quorate(&["demo", "restart", &node.to_string(), "--data", self.data()]);
+    }
+
+    /// Starts a node by hand, with the default roles and its standard error in `n{node}.err`; it ends with the demo.
+    pub fn spawn(&self, node: u16) {
+        let join: Vec<String> = self.nodes().map(|node| self.rpc(node)).collect();
+        let sql = format!("127.0.0.1:{}", self.sql_port(node));
+        let [data, pid, log] = ["", ".pid", ".log"].map(|end| format!("n{node}{end}"));
+        let err = std::fs::File::create(self.dir.path().join(format!("n{node}.err"))).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["start", "--node-id", &node.to_string(), "--data", &data, "--clock-bound", "1ms"])
+            .args(["--rpc", &self.rpc(node), "--sql", &sql, "--http", &self.http(node)])
+            .args(["--join", &join.join(","), "--pid-file", &pid, "--log-file", &log])
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(err)
+            .spawn()
+            .unwrap();
+        self.children.lock().unwrap().push(child);
+    }
+
+    /// Waits until the node that was started last has ended by itself, and returns what it said.
+    pub async fn said_at_its_end(&self, node: u16) -> String {
+        for _ in 0..600 {
+            let ended = self.children.lock().unwrap().last_mut().unwrap().try_wait().unwrap();
+            if let Some(status) = ended {
+                assert!(!status.success());
+                return std::fs::read_to_string(self.dir.path().join(format!("n{node}.err"))).unwrap();
+            }
+            pause(Duration::from_millis(100)).await;
+        }
+        panic!("node {node} goes on");
+    }
+
+    /// All that the node has stored is gone.
+    pub fn wipe(&self, node: u16) {
+        let data = self.dir.path().join(format!("n{node}"));
+        // A process that was killed a moment ago may still be ending.
+        let removed = (0..50).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::remove_dir_all(&data).is_ok() || !data.exists()
+        });
+        assert!(removed, "{} stays", data.display());
     }
 
     pub fn data(&self) -> &str {
@@ -133,7 +185,7 @@ impl Demo {
 impl Drop for Demo {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for node in self.nodes() {
+            for node in 1..=self.nodes + MORE {
                 let log =
                     std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().rev().take(15).collect();
@@ -149,6 +201,11 @@ impl Drop for Demo {
             .status();
         if stopped.is_err() {
             eprintln!("the demo in {} was not stopped", self.data());
+        }
+        for child in self.children.lock().unwrap().iter_mut() {
+            // It may have ended before.
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
