@@ -63,8 +63,8 @@ impl Placement {
                     let changed = changes.wait_for(|seen| seen.map_version > after_version);
                     // No change in time is an answer too.
                     let _ = self.env.timeout(wait, changed).await;
-                    self.lead()?;
                 }
+                let session = self.lead()?;
                 let mut update = self.machine.state().map_after(after_version);
                 update.leaders = session.leaders(!update.changed.is_empty());
                 Ok(PlacementReply::Map(update))

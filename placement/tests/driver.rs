@@ -150,6 +150,34 @@ fn a_member_that_was_never_made_is_made() {
     });
 }
 
+#[test]
+fn a_watch_of_the_map_tells_of_a_change_when_it_happens() {
+    run(8, 3, |cluster| async move {
+        let ask = |after_version, wait_millis| PlacementRequest::WatchMap { after_version, wait_millis };
+        let PlacementReply::Map(now) = cluster.ask(ask(0, 0)).await else { panic!() };
+        let before = cluster.world.elapsed();
+        let PlacementReply::Map(same) = cluster.ask(ask(now.version, 20_000)).await else { panic!() };
+        assert!(same.version == now.version && same.changed.is_empty(), "{same:?}");
+        assert!(
+            cluster.world.elapsed() - before >= Duration::from_secs(20),
+            "it waits as long as it was asked to"
+        );
+
+        let (watching, watch) = (cluster.clone(), ask(now.version, 20_000));
+        let watch = cluster.world.spawn("test.watch", async move {
+            let reply = watching.ask(watch).await;
+            (reply, watching.world.elapsed())
+        });
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        let begun = cluster.world.elapsed();
+        assert_eq!(split(&cluster, "m").await, OperationState::Done);
+        let (reply, told) = watch.join().await.expect("not crashed");
+        let PlacementReply::Map(news) = reply else { panic!() };
+        assert!(news.version > now.version && !news.changed.is_empty(), "{news:?}");
+        assert!(told > begun && told - begun < Duration::from_secs(1), "{:?}", told - begun);
+    });
+}
+
 /// Two of three hold a change, and one of the two loses its disk. With the third, which lags, it must not elect a leader that
 /// has never heard of the change.
 #[test]

@@ -5,6 +5,7 @@ mod gateway;
 mod gauges;
 mod http;
 mod identity;
+mod map_watch;
 mod membership;
 mod parts;
 mod pulse;
@@ -84,6 +85,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
         };
         let heart = pulse.clone();
         env.spawn("pulse", async move { heart.beat().await }).detach();
+        env.spawn("map.watch", map_watch::follow(env.clone(), client.clone(), router.clone())).detach();
         if args.roles.contains(&Role::Sql) {
             let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default());
             let config =
