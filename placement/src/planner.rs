@@ -1,7 +1,7 @@
 //! What to do about what is seen. Pure: the same picture gives the same plan, and every plan says why.
 
 use quorate_proto::{
-    NodeId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
+    NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
     placement::{Operation, PlacementDecision},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +97,36 @@ pub fn repair(view: &View, at: Timestamp) -> Option<Planned> {
         return Some(Planned { operation, decision });
     }
     None
+}
+
+/// Replaces a copy that its node has lost; `held` are the replicas that nodes in reach hold.
+pub fn remake(
+    shard: &ShardDescriptor,
+    lost: &Replica,
+    held: &BTreeSet<ReplicaId>,
+    why: &str,
+    at: Timestamp,
+) -> Option<Planned> {
+    let left = shard.voters().filter(|voter| held.contains(&voter.id)).count();
+    if left * 2 <= shard.voters().count() {
+        // Without a quorum nothing can be repaired by changing members.
+        return None;
+    }
+    let (id, node) = (shard.id, lost.node);
+    let decision = PlacementDecision {
+        id: 0,
+        at,
+        scheduler: "repair".into(),
+        shard: Some(id),
+        seen: format!(
+            "node {node} does not hold its copy of shard {id}, and refuses to begin it anew: {why}"
+        ),
+        candidates: vec![(node, 0, "has a place to fill".into())],
+        chosen: format!("a new copy on node {node} in the place of replica {}", lost.id),
+        outcome: String::new(),
+        operation: None,
+    };
+    Some(Planned { operation: Operation::Remake { shard: id, lost: lost.clone() }, decision })
 }
 
 /// Where a further copy of a shard would go best.

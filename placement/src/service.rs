@@ -164,6 +164,9 @@ impl Placement {
                 node(dead)?;
                 shard(id).map(|_| ())
             }
+            Operation::Remake { .. } => {
+                Err("a lost copy is replaced when its node says that it is lost".into())
+            }
         }
     }
 

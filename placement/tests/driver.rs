@@ -4,7 +4,7 @@ mod support;
 
 use quorate_env::sim::{SimConfig, SimWorld};
 use quorate_proto::{
-    Key, NodeId, ShardId, Span,
+    Key, NodeId, ReplicaRole, ShardId, Span,
     placement::{IdKind, NodeState, Operation, OperationState, PlacementReply, PlacementRequest},
 };
 use std::{
@@ -176,6 +176,38 @@ fn a_watch_of_the_map_tells_of_a_change_when_it_happens() {
         assert!(news.version > now.version && !news.changed.is_empty(), "{news:?}");
         assert!(told > begun && told - begun < Duration::from_secs(1), "{:?}", told - begun);
     });
+}
+
+/// The id of a replica that is lost must not come back empty, so another takes its place.
+#[test]
+fn a_copy_that_is_lost_on_a_node_that_lives_is_replaced_under_a_new_id() {
+    for seed in 30..34 {
+        run(seed, 3, move |cluster| async move {
+            split(&cluster, "m").await;
+            let right = *cluster.map().await.keys().max().unwrap();
+            let holder = node(seed % 3 + 1);
+            let lost = cluster.lose(right, holder);
+            // A later leader of the driver goes on in the middle.
+            cluster.world.sleep(Duration::from_millis(3200 + seed * 37 % 1000)).await;
+            let first = leader(&cluster).await;
+            cluster.crash(first).await;
+            cluster.up(first);
+            cluster.world.sleep(Duration::from_secs(20)).await;
+            let map = cluster.map().await;
+            let made = map[&right].replica_on(holder).cloned().expect("a copy in its place");
+            assert!(made.id > lost && made.role == ReplicaRole::Voter, "{made:?} for {lost}");
+            assert_eq!(map[&right].voters().count(), 3);
+            assert_eq!(cluster.shards.lock().copies[&(right, holder)].0, made.id);
+            let PlacementReply::Decisions(all) = cluster.ask(PlacementRequest::Decisions { limit: 0 }).await
+            else {
+                panic!()
+            };
+            let repairs: Vec<_> = all.iter().filter(|d| d.scheduler == "repair").collect();
+            assert_eq!(repairs.len(), 1, "{repairs:?}");
+            assert!(repairs[0].seen.contains("may have promised"), "{repairs:?}");
+            assert_eq!((repairs[0].shard, repairs[0].outcome.as_str()), (Some(right), "done"));
+        });
+    }
 }
 
 /// Two of three hold a change, and one of the two loses its disk. With the third, which lags, it must not elect a leader that

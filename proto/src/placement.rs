@@ -241,6 +241,14 @@ pub enum Operation {
         #[n(1)]
         dead: NodeId,
     },
+    /// Replace a copy that its node, which lives, has lost, by one under a new replica id on the same node.
+    #[n(5)]
+    Remake {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        lost: Replica,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -269,7 +277,7 @@ pub struct OperationStatus {
     pub started: Timestamp,
     #[n(5)]
     pub updated: Timestamp,
-    /// Who asked: `operator`, `sql`, `repair`.
+    /// Who asked: `operator`, `repair`, `scatter N`.
     #[n(6)]
     pub origin: String,
 }

@@ -66,7 +66,7 @@ async fn add(job: &Job, shard: ShardDescriptor, new: &Replica) -> Result<ShardDe
     change(job, &shard, members).await
 }
 
-async fn caught_up(job: &Job, shard: &ShardDescriptor, new: &Replica) -> Result<(), Stop> {
+pub(super) async fn caught_up(job: &Job, shard: &ShardDescriptor, new: &Replica) -> Result<(), Stop> {
     job.at_step("copying data").await?;
     loop {
         let command = ReplicaCommand::Status { shard: shard.id };
@@ -115,7 +115,11 @@ async fn swap(job: &Job, shard: &ShardDescriptor, from: NodeId, new: &Replica) -
     change(job, shard, members.collect()).await.map(|_| ())
 }
 
-async fn change(job: &Job, shard: &ShardDescriptor, members: Vec<Replica>) -> Result<ShardDescriptor, Stop> {
+pub(super) async fn change(
+    job: &Job,
+    shard: &ShardDescriptor,
+    members: Vec<Replica>,
+) -> Result<ShardDescriptor, Stop> {
     let command =
         ReplicaCommand::ChangeMembers { shard: shard.id, config_epoch: shard.config_epoch, members };
     match tell_leader(&job.placement, &job.session, shard, &command).await? {

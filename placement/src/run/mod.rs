@@ -5,6 +5,7 @@ mod ask;
 mod found;
 mod member;
 mod operation;
+mod remake;
 mod scatter;
 mod split;
 mod tidy;
@@ -13,7 +14,7 @@ use crate::{
     Placement,
     command::Command,
     leader::Session,
-    planner::{self, NodeView, View},
+    planner::{self, NodeView, Planned, View},
     settings,
 };
 use operation::Job;
@@ -85,15 +86,23 @@ async fn watch_nodes(placement: &Placement, session: &Session) {
 }
 
 async fn repair(placement: &Placement, session: &Session) {
+    let at = placement.env.clock().physical();
+    if let Some(planned) = planner::repair(&view(placement, session), at) {
+        start_repair(placement, planned).await;
+    }
+}
+
+/// Starts it unless enough are under way: then it is planned anew when one of them is over.
+async fn start_repair(placement: &Placement, planned: Planned) {
     let repairing = {
         let state = placement.machine.state();
-        state.running().filter(|r| matches!(r.status.operation, Operation::Repair { .. })).count()
+        let repairs = |o: &Operation| matches!(o, Operation::Repair { .. } | Operation::Remake { .. });
+        state.running().filter(|r| repairs(&r.status.operation)).count()
     };
     if repairing >= REPAIRS {
         return;
     }
     let at = placement.env.clock().physical();
-    let Some(planned) = planner::repair(&view(placement, session), at) else { return };
     let command = Command::StartOperation {
         operation: planned.operation,
         origin: "repair".into(),
@@ -130,7 +139,8 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
             Operation::Split { at } => state.owner(at).map(|shard| shard.id),
             Operation::MoveReplica { shard, .. }
             | Operation::TransferLeader { shard, .. }
-            | Operation::Repair { shard, .. } => Some(*shard),
+            | Operation::Repair { shard, .. }
+            | Operation::Remake { shard, .. } => Some(*shard),
             Operation::Scatter { .. } => None,
         })
         .collect();

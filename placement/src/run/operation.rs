@@ -35,6 +35,7 @@ impl Job {
                     super::member::replace(&self, *shard, *from, Some(*to)).await
                 }
                 Operation::Repair { shard, dead } => super::member::replace(&self, *shard, *dead, None).await,
+                Operation::Remake { shard, lost } => super::remake::remake(&self, *shard, lost).await,
                 Operation::TransferLeader { shard, to } => super::member::transfer(&self, *shard, *to).await,
                 Operation::Scatter { span } => super::scatter::scatter(&self, span).await,
             };
@@ -62,9 +63,10 @@ impl Job {
     /// Data takes its time; everything else either works soon or is not worth waiting for.
     fn patience(&self) -> Duration {
         match self.operation {
-            Operation::MoveReplica { .. } | Operation::Repair { .. } | Operation::Scatter { .. } => {
-                Duration::from_secs(4 * 3600)
-            }
+            Operation::MoveReplica { .. }
+            | Operation::Repair { .. }
+            | Operation::Remake { .. }
+            | Operation::Scatter { .. } => Duration::from_secs(4 * 3600),
             Operation::Split { .. } | Operation::TransferLeader { .. } => Duration::from_secs(60),
         }
     }

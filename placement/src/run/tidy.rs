@@ -1,14 +1,14 @@
 //! Copies that belong to no shard any more: a node that was replaced while it was away still holds its own, and so does one
 //! that missed the end of a move. And copies that were never made: a replica that got a snapshot from after a split has
-//! not applied the split, which would have made its right half.
+//! not applied the split, which would have made its right half. And copies that are lost on a node that lives.
 
-use super::{ask::tell, view};
-use crate::{Placement, leader::Session};
+use super::{ask::tell, start_repair, view};
+use crate::{Placement, leader::Session, planner};
 use quorate_proto::{
-    NodeId, Replica, ReplicaId, ShardDescriptor, ShardId,
+    KvError, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId,
     placement::{ReplicaCommand, ReplicaReport},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// A member that does not show for so long is not just about to be opened or reported.
 const GRACE: Duration = Duration::from_secs(3);
@@ -26,10 +26,38 @@ pub(super) async fn tidy(placement: &Placement, session: &Session) {
         let (node, shard) = (replica.node, descriptor.id);
         tracing::info!(%node, %shard, replica = %replica.id, "a member that is not there is made");
         // Under its own id: the node refuses if it ever had it, for then it may have promised something.
-        let command = ReplicaCommand::CreateLearner { descriptor, replica };
-        if let Err(error) = tell(placement, node, &command).await {
-            tracing::info!(%node, %shard, %error, "it is not made");
+        let command =
+            ReplicaCommand::CreateLearner { descriptor: descriptor.clone(), replica: replica.clone() };
+        match tell(placement, node, &command).await {
+            Ok(_) => {}
+            Err(KvError::BadRequest { why }) => {
+                tracing::warn!(%node, %shard, why, "it is lost, and replaced by a new one");
+                remake(placement, session, &descriptor, &replica, &why).await;
+            }
+            Err(error) => tracing::info!(%node, %shard, %error, "it is not made"),
         }
+    }
+}
+
+async fn remake(
+    placement: &Placement,
+    session: &Session,
+    shard: &ShardDescriptor,
+    lost: &Replica,
+    why: &str,
+) {
+    let view = view(placement, session);
+    let held: BTreeSet<ReplicaId> = session
+        .replicas()
+        .into_iter()
+        .filter(|(node, report)| report.shard == shard.id && view.nodes.get(node).is_some_and(|n| n.usable))
+        .map(|(_, report)| report.replica)
+        .collect();
+    let at = placement.env.clock().physical();
+    if !view.busy.contains(&shard.id)
+        && let Some(planned) = planner::remake(shard, lost, &held, why, at)
+    {
+        start_repair(placement, planned).await;
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Shards {
     pub told: Vec<String>,
     /// The next command is carried out, but its answer gets lost.
     pub lose_answers: usize,
+    /// Replicas that were on a node and are lost: the node makes none under such an id.
+    pub lost: BTreeSet<ReplicaId>,
     down: BTreeSet<NodeId>,
 }
 
@@ -53,6 +55,11 @@ impl Shards {
                 self.copies.insert((id, node), (own, descriptor.clone()));
                 self.truth.entry(id).or_insert(Shard { descriptor, leader: node, term: 2, behind: 0 });
                 Ok(ReplicaReply::Done)
+            }
+            ReplicaCommand::CreateLearner { replica, .. } if self.lost.contains(&replica.id) => {
+                Err(KvError::BadRequest {
+                    why: format!("replica {} may have promised something", replica.id),
+                })
             }
             ReplicaCommand::CreateLearner { descriptor, replica } => {
                 self.copies.entry((descriptor.id, node)).or_insert((replica.id, descriptor));
@@ -98,11 +105,14 @@ impl Shards {
                 if truth.descriptor.config_epoch != config_epoch {
                     return Err(KvError::StaleRoute { shard, newer: vec![truth.descriptor.clone()] });
                 }
-                if members.len() > truth.descriptor.replicas.len() {
+                let known = |id| truth.descriptor.replicas.iter().any(|replica| replica.id == id);
+                if members.iter().any(|member| !known(member.id)) {
                     truth.behind = 3;
                 } else {
                     assert_eq!(truth.behind, 0, "a learner votes before it has caught up");
                 }
+                let two = |a: &&Replica| members.iter().filter(|b| b.node == a.node).count() > 1;
+                assert_eq!(members.iter().find(two), None, "two copies on one node");
                 assert!(members.iter().any(|m| m.node == node), "the leader was removed");
                 truth.descriptor.replicas = members;
                 truth.descriptor.config_epoch += 1;
@@ -172,10 +182,17 @@ impl Shards {
     /// The node's leaderships go to others, as elections would have it.
     pub fn node_died(&mut self, node: NodeId) {
         self.down.insert(node);
-        for shard in self.truth.values_mut().filter(|shard| shard.leader == node) {
-            shard.term += 1;
-            shard.leader = shard.descriptor.voters().map(|r| r.node).find(|n| *n != node).unwrap_or(node);
-        }
+        let led: Vec<ShardId> =
+            self.truth.iter().filter(|(_, s)| s.leader == node).map(|(id, _)| *id).collect();
+        led.into_iter().for_each(|shard| self.elect(shard, node));
+    }
+
+    /// Another voter leads than the one on `node`.
+    fn elect(&mut self, shard: ShardId, node: NodeId) {
+        let shard = self.truth.get_mut(&shard).expect("a shard");
+        let there = |r: &&Replica| r.node != node && !self.lost.contains(&r.id);
+        shard.term += 1;
+        shard.leader = shard.descriptor.voters().find(there).map_or(node, |r| r.node);
     }
 
     fn reports(&self, node: NodeId) -> Vec<ReplicaReport> {
@@ -277,6 +294,17 @@ impl Cluster {
             disk.log.crash(0);
         }
         self.shards.lock().node_died(id);
+    }
+
+    /// A node that lives has lost its copy of a shard.
+    pub fn lose(&self, shard: ShardId, id: NodeId) -> ReplicaId {
+        let mut shards = self.shards.lock();
+        let (replica, _) = shards.copies.remove(&(shard, id)).expect("a copy");
+        shards.lost.insert(replica);
+        if shards.truth[&shard].leader == id {
+            shards.elect(shard, id);
+        }
+        replica
     }
 
     /// The disk is gone as well.
