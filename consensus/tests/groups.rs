@@ -3,9 +3,9 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Cluster, SHARD, ms, replica, replicas, run};
+use common::{Cluster, SHARD, ms, replica, replicas, run, run_with};
 use quorate_consensus::{ConsensusConfig, ProposeError, ReadCertificate};
-use quorate_env::NodeId;
+use quorate_env::{NodeId, sim::SimConfig};
 use quorate_proto::placement::ShardMode;
 use quorate_proto::{KvError, Replica, ReplicaId, ReplicaRole};
 use std::time::Duration;
@@ -102,6 +102,43 @@ fn a_cut_off_leaders_lease_ends_before_its_successor_leads() {
             cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
             let late = cluster.group(old, SHARD).propose(term, bytes("late")).await.unwrap_err();
             assert!(late.is_definite());
+        });
+    }
+}
+
+/// PROTOCOL 2: a lease ends with whichever clock says so first. Its leader goes on to lead, and reads by a quorum's word.
+#[test]
+fn a_leader_without_a_lease_reads_by_the_word_of_a_quorum_or_not_at_all() {
+    for seed in 0..3 {
+        // The clock jumps past every promise and not past ε, so that nothing is fenced.
+        let config = SimConfig { clock_bound: 20 * SECOND, ..SimConfig::new(seed) };
+        run_with(config, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+            let written = cluster.write(SHARD, "a").await;
+            let group = cluster.group(leader, SHARD);
+            assert!(group.lease().is_some());
+            cluster.world.jump_clock(NodeId(leader), 1_500_000);
+            assert!(group.lease().is_none());
+            let certificate = group.confirm_read().await.unwrap();
+            assert!(
+                matches!(certificate, ReadCertificate::ReadIndex { term: t, applied } if t == term && applied >= written),
+                "{certificate:?}"
+            );
+
+            cluster.eventually("the promises are renewed", SECOND, || group.lease().is_some()).await;
+            let others: Vec<NodeId> = (1..=3).filter(|n| *n != leader).map(NodeId).collect();
+            cluster.world.partition(&[NodeId(leader)], &others);
+            cluster.world.jump_clock(NodeId(leader), 1_500_000);
+            assert!(group.lease().is_none());
+            let before = cluster.world.elapsed();
+            let refused = group.confirm_read().await;
+            assert!(
+                matches!(&refused, Err(KvError::QuorumUnavailable { missing, .. }) if *missing == others),
+                "{refused:?}"
+            );
+            assert!(cluster.world.elapsed() - before < 3 * SECOND);
         });
     }
 }
