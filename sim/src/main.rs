@@ -1,11 +1,18 @@
 //! `quorate-sim --seed S` runs one seed and prints its trace hash; `--seeds N --from S` runs N of them, each in a process
-//! of its own, and counts; with `--twice` each in two, whose outputs must not differ.
+//! of its own, and counts; with `--twice` each in two, whose outputs must not differ. How far it is stands on standard error.
 
 mod entropy;
+mod progress;
 
 use anyhow::{Result, bail};
+use progress::Progress;
 use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 const USAGE: &str =
     "usage: quorate-sim --seed S [--verbose]\n       quorate-sim --seeds N [--from S] [--jobs J] [--twice]";
@@ -47,22 +54,30 @@ fn parse() -> Result<Args> {
 fn main() -> Result<ExitCode> {
     let args = parse()?;
     match (args.seed, args.seeds) {
-        (Some(seed), _) => {
-            // Whatever used entropy before (reading arguments, setting up the log) must not change the run: a thread of its
-            // own draws afresh what std keeps per thread.
-            let errors = quorate_sim::collect_errors(args.verbose);
-            entropy::seed(seed);
-            let run =
-                std::thread::Builder::new().name("simulation".into()).spawn(move || one(seed, &errors))?;
-            run.join()
-                .map_err(|_| anyhow::anyhow!("seed {seed} panicked; replay: cargo xtask sim --seed {seed}"))
-        }
+        (Some(seed), _) => alone(seed, args.verbose),
         (_, seeds) => many(seeds.unwrap_or(1), &args),
     }
 }
 
-fn one(seed: u64, errors: &quorate_sim::Errors) -> ExitCode {
-    let report = quorate_sim::run(seed, errors);
+/// Runs one seed in this process.
+fn alone(seed: u64, verbose: bool) -> Result<ExitCode> {
+    let watched = std::io::stderr().is_terminal() && !verbose;
+    let progress = watched.then(|| Progress::show(move || format!("seed {seed}"))).transpose()?;
+    // Whatever used entropy before (reading arguments, setting up the log) must not change the run: a thread of its own
+    // draws afresh what std keeps per thread.
+    let errors = quorate_sim::collect_errors(verbose);
+    entropy::seed(seed);
+    let run = move || {
+        let report = quorate_sim::run(seed, &errors);
+        drop(progress);
+        tell(seed, &report)
+    };
+    #[expect(clippy::disallowed_methods, reason = "the one thread of the simulated world")]
+    let run = std::thread::Builder::new().name("simulation".into()).spawn(run)?;
+    run.join().map_err(|_| anyhow::anyhow!("seed {seed} panicked; replay: cargo xtask sim --seed {seed}"))
+}
+
+fn tell(seed: u64, report: &quorate_sim::Report) -> ExitCode {
     for line in &report.facts {
         println!("{line}");
     }
@@ -107,10 +122,26 @@ impl Run {
     }
 }
 
+/// How the seeds went that have ended.
+#[derive(Default)]
+struct Tally {
+    passed: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Tally {
+    fn of(&self, seeds: u64) -> String {
+        let (passed, failed) = (self.passed.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
+        format!("{} of {seeds} seeds, {failed} failed", passed + failed)
+    }
+}
+
 fn many(seeds: u64, args: &Args) -> Result<ExitCode> {
     let mut left = (args.from..args.from.saturating_add(seeds)).collect::<VecDeque<_>>();
     let mut running = VecDeque::new();
-    let (mut passed, mut failed) = (0u64, 0u64);
+    let tally = Arc::new(Tally::default());
+    let shown = tally.clone();
+    let progress = Progress::show(move || shown.of(seeds))?;
     while !left.is_empty() || !running.is_empty() {
         while running.len() < args.jobs
             && let Some(seed) = left.pop_front()
@@ -128,13 +159,16 @@ fn many(seeds: u64, args: &Args) -> Result<ExitCode> {
             problems.push(format!("two runs of it differ:\n{text}\n{other}"));
         }
         if problems.is_empty() {
-            passed += 1;
+            tally.passed.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        failed += 1;
+        tally.failed.fetch_add(1, Ordering::Relaxed);
+        progress.clear();
         println!("seed {seed} failed; replay: cargo xtask sim --seed {seed}");
         problems.iter().for_each(|line| println!("  {line}"));
     }
-    println!("{passed} passed, {failed} failed");
+    drop(progress);
+    let failed = tally.failed.load(Ordering::Relaxed);
+    println!("{} passed, {failed} failed", tally.passed.load(Ordering::Relaxed));
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -21,8 +21,12 @@ pub fn dist() -> Result<()> {
 
 pub fn sim(args: &[String]) -> Result<()> {
     packages::for_build()?;
-    let mut command = run::cargo(&["run", "--quiet", "-p", "quorate-sim", "--"]);
-    run::check(command.args(args))
+    run::check(&mut run::cargo(&["build", "--locked", "-p", "quorate-sim"]))?;
+    run::check(simulator().args(args))
+}
+
+fn simulator() -> Command {
+    Command::new(run::target_dir().join("debug/quorate-sim"))
 }
 
 pub fn build(profile: &str) -> Result<()> {
@@ -53,8 +57,7 @@ const SEEDS: [&str; 2] = ["6", "15"];
 
 /// Whole clusters under seeds, each twice in processes of their own: nothing may go wrong, and the two must not differ.
 fn simulation() -> Result<()> {
-    let mut command = Command::new(run::target_dir().join("debug/quorate-sim"));
-    run::check(command.args(["--seeds", SEEDS[0], "--from", SEEDS[1], "--twice", "--jobs", "2"]))
+    run::check(simulator().args(["--seeds", SEEDS[0], "--from", SEEDS[1], "--twice", "--jobs", "2"]))
 }
 
 /// Everything that CI runs. The first failing step ends it.
