@@ -1,7 +1,12 @@
 //! What the benchmarks take from the machine directly: they run in real time, outside of any simulation.
-#![expect(clippy::disallowed_methods, reason = "benchmarks measure real time")]
+#![expect(clippy::disallowed_methods, reason = "benchmarks measure real time, over real connections")]
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
 
 pub fn now() -> Instant {
     Instant::now()
@@ -16,6 +21,22 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     tokio::spawn(future)
+}
+
+/// `None` if it takes longer.
+pub async fn within<F: Future>(time: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(time, future).await.ok()
+}
+
+pub async fn connect(address: &str) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await
+}
+
+/// Ports of this machine that nobody listens on now.
+pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let held: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// A number below `bound` from a xorshift generator (Marsaglia, 2003): the same transfers on every side.

@@ -16,12 +16,12 @@ impl Latencies {
         self.0.len()
     }
 
-    /// The smallest value that at least `percent` of all do not exceed, in milliseconds; 0 when there are none.
-    pub fn percentile_ms(&self, percent: f64) -> f64 {
+    /// The smallest value that at least `percent` of all do not exceed, in milliseconds; `None` when there are none.
+    pub fn percentile_ms(&self, percent: f64) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.saturating_sub(1)).map_or(0.0, |&v| f64::from(v) / 1000.0)
+        sorted.get(rank.saturating_sub(1)).map(|&v| f64::from(v) / 1000.0)
     }
 }
 
@@ -33,7 +33,8 @@ mod tests {
     fn nearest_rank() {
         let mut all = Latencies::default();
         (1..=100).for_each(|n| all.add(n * 1000));
-        assert_eq!((all.percentile_ms(50.0), all.percentile_ms(99.0), all.count()), (50.0, 99.0, 100));
-        assert_eq!(Latencies::default().percentile_ms(50.0), 0.0);
+        assert_eq!((all.percentile_ms(50.0), all.percentile_ms(99.0)), (Some(50.0), Some(99.0)));
+        assert_eq!(all.count(), 100);
+        assert_eq!(Latencies::default().percentile_ms(50.0), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Benchmarks that a reader can repeat: `quorate bench transfer` runs the same transfers against this database and
 //! against PostgreSQL with one primary and two synchronous standbys, in turns on one machine.
 
+mod counters;
 mod cpu;
 mod host;
 mod latency;
@@ -27,7 +28,8 @@ pub enum BenchCommand {
 
 #[derive(Args, Debug, Clone)]
 pub struct TransferArgs {
-    /// A running cluster's nodes; without it a cluster is started and removed again
+    /// A running cluster's nodes; without it a cluster is started and removed again. Figures that the named cluster's nodes do
+    /// not tell stay unknown, and what others do there is counted too
     #[arg(long, value_delimiter = ',')]
     pub url: Vec<String>,
     /// `postgres`: one primary, two synchronous standbys (ANY 1); left out where it is not installed

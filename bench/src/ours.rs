@@ -1,43 +1,49 @@
 //! A cluster of ours: the one that was named, or a demo in a temporary directory that goes when the run ends.
 
+use crate::{counters::Counters, host};
 use anyhow::{Context, Result, bail};
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use std::{path::PathBuf, process::Command};
+use tokio_postgres::NoTls;
 
 pub struct Ours {
     pub urls: Vec<String>,
-    /// `host:port` of the nodes' HTTP, where known.
+    /// `host:port` of the nodes' HTTP; empty where it is not known.
     http: Vec<String>,
-    pub pids: Vec<u32>,
+    /// Known of a cluster that was started here: another one may run on any machine.
+    pub pids: Option<Vec<u32>>,
     demo: Option<(tempfile::TempDir, PathBuf)>,
 }
 
-/// Counters of all nodes, summed by name.
-pub type Counters = BTreeMap<String, f64>;
-
 impl Ours {
-    pub fn named(urls: &[String]) -> Self {
-        Ours { urls: urls.to_vec(), http: Vec::new(), pids: Vec::new(), demo: None }
+    /// A cluster that runs already. What its nodes count is read where they say that their HTTP listens.
+    pub async fn named(urls: &[String]) -> Self {
+        let http = match http_addresses(&urls[0]).await {
+            Ok(http) => http,
+            Err(why) => {
+                eprintln!("what the nodes count stays unknown: quorate.nodes: {why:#}");
+                Vec::new()
+            }
+        };
+        Ours { urls: urls.to_vec(), http, pids: None, demo: None }
     }
 
     pub fn start() -> Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         let dir = tempfile::Builder::new().prefix("quorate-bench").tempdir()?;
         let data = dir.path().join("demo");
-        let mut ours = Ours { urls: vec![], http: vec![], pids: vec![], demo: Some((dir, program)) };
+        let mut ours = Ours { urls: vec![], http: vec![], pids: None, demo: Some((dir, program)) };
         ours.demo_command(&["--background", "--base-port-offset", "700"])?;
         let text = std::fs::read_to_string(data.join("cluster.json"))?;
         let cluster: serde_json::Value = serde_json::from_str(&text)?;
+        let mut pids = Vec::new();
         for node in cluster["nodes"].as_array().context("no nodes in cluster.json")? {
             let (ip, ports) = (node["ip"].as_str().unwrap_or("127.0.0.1"), &node["ports"]);
             ours.urls.push(format!("postgresql://root@{ip}:{}/quorate", ports["sql"]));
             ours.http.push(format!("{ip}:{}", ports["http"]));
             let file = data.join(node["pid_file"].as_str().context("no pid file")?);
-            ours.pids.push(std::fs::read_to_string(file)?.trim().parse()?);
+            pids.push(std::fs::read_to_string(file)?.trim().parse()?);
         }
+        ours.pids = Some(pids);
         Ok(ours)
     }
 
@@ -51,18 +57,30 @@ impl Ours {
         Ok(())
     }
 
-    /// Empty for a cluster that was named by URL: its HTTP addresses are not known.
-    pub async fn counters(&self) -> Result<Counters> {
-        let mut sums = Counters::new();
-        for address in &self.http {
-            for line in metrics(address).await?.lines().filter(|l| !l.starts_with('#')) {
-                let Some((name, value)) = line.rsplit_once(' ') else { continue };
-                let name = name.split('{').next().unwrap_or(name);
-                *sums.entry(name.to_owned()).or_default() += value.parse::<f64>().unwrap_or(0.0);
-            }
+    /// What all nodes have counted so far.
+    ///
+    /// # Errors
+    /// When a node of the cluster that was started here does not tell. Of another cluster it stays unknown.
+    pub async fn counters(&self) -> Result<Option<Counters>> {
+        if self.http.is_empty() {
+            return Ok(None);
         }
-        Ok(sums)
+        match Counters::read(&self.http).await {
+            Ok(counters) => Ok(Some(counters)),
+            Err(why) if self.demo.is_none() => {
+                eprintln!("what the nodes count stays unknown: {why:#}");
+                Ok(None)
+            }
+            Err(why) => Err(why),
+        }
     }
+}
+
+async fn http_addresses(url: &str) -> Result<Vec<String>> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    host::spawn(connection);
+    let serving = "SELECT http_address FROM quorate.nodes WHERE state NOT IN ('dead', 'decommissioned') AND http_address <> ''";
+    Ok(client.query(serving, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 impl Drop for Ours {
@@ -71,13 +89,4 @@ impl Drop for Ours {
             eprintln!("{error:#}");
         }
     }
-}
-
-async fn metrics(address: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address).await.with_context(|| format!("no metrics at {address}"))?;
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
 }

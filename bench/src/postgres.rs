@@ -3,7 +3,6 @@
 use crate::host;
 use anyhow::{Context, Result, bail};
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -28,7 +27,7 @@ impl Postgres {
         let names = ["primary", "s1", "s2"];
         let nodes: Vec<PathBuf> = names.iter().map(|n| dir.path().join(n)).collect();
         give_away(dir.path())?;
-        let ports = free_ports(3)?;
+        let ports = host::free_ports(3)?;
         let mut peer = Postgres {
             url: format!("postgresql://postgres@127.0.0.1:{}/postgres", ports[0]),
             pids: vec![],
@@ -128,12 +127,6 @@ fn give_away(dir: &Path) -> Result<()> {
 fn is_root() -> bool {
     // SAFETY: geteuid(2) takes nothing and touches no memory of ours.
     unsafe { libc::geteuid() == 0 }
-}
-
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let held: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    held.iter().map(|l| Ok(l.local_addr()?.port())).collect()
 }
 
 fn text(path: &Path) -> Result<&str> {

@@ -1,31 +1,32 @@
-//! The table for people and the JSON for programs.
+//! The table for people and the JSON for programs. A figure that is not known is `-` in the one and null in the other.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::Path;
 
-/// One side's figures. The last five are counted by our nodes and absent for peers.
+/// One side's figures.
 #[derive(Serialize, Default, Clone, Debug)]
 pub struct Side {
     pub transactions: u64,
     pub retries: u64,
     pub tps: f64,
-    pub p50_ms: f64,
-    pub p95_ms: f64,
-    pub p99_ms: f64,
-    pub server_cpu_us_per_txn: f64,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub server_cpu_us_per_txn: Option<f64>,
+    /// Absent for peers, which do not count these things.
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub counted: Option<Counted>,
 }
 
-/// Per transaction, over all nodes.
-#[derive(Serialize, Clone, Copy, Debug)]
+/// What our nodes count, per transaction, over all nodes.
+#[derive(Serialize, Default, Clone, Copy, Debug, PartialEq)]
 pub struct Counted {
-    pub consensus_rounds_per_txn: f64,
-    pub raft_entries_per_txn: f64,
-    pub calls_per_txn: f64,
-    pub fsyncs_per_txn: f64,
-    pub bytes_per_txn: f64,
+    pub consensus_rounds_per_txn: Option<f64>,
+    pub raft_entries_per_txn: Option<f64>,
+    pub calls_per_txn: Option<f64>,
+    pub fsyncs_per_txn: Option<f64>,
+    pub bytes_per_txn: Option<f64>,
 }
 
 #[derive(Serialize, Default)]
@@ -48,32 +49,66 @@ impl Report {
             }
         };
         row("transactions/s", &|s| Some(s.tps));
-        row("p50 ms", &|s| Some(s.p50_ms));
-        row("p95 ms", &|s| Some(s.p95_ms));
-        row("p99 ms", &|s| Some(s.p99_ms));
-        row("server CPU µs per txn", &|s| Some(s.server_cpu_us_per_txn));
+        row("p50 ms", &|s| s.p50_ms);
+        row("p95 ms", &|s| s.p95_ms);
+        row("p99 ms", &|s| s.p99_ms);
+        row("server CPU µs per txn", &|s| s.server_cpu_us_per_txn);
         row("client retries", &|s| Some(s.retries as f64));
-        row("consensus rounds per txn", &|s| s.counted.map(|c| c.consensus_rounds_per_txn));
-        row("raft entries per txn", &|s| s.counted.map(|c| c.raft_entries_per_txn));
-        row("calls per txn", &|s| s.counted.map(|c| c.calls_per_txn));
-        row("fsyncs per txn", &|s| s.counted.map(|c| c.fsyncs_per_txn));
-        row("bytes sent per txn", &|s| s.counted.map(|c| c.bytes_per_txn));
-        if let Some(postgres) = &self.postgres {
-            out += &format!(
-                "\nthroughput, quorate / postgres: {:.2}",
-                self.quorate.tps / postgres.tps.max(0.01)
-            );
+        row("consensus rounds per txn", &|s| s.counted?.consensus_rounds_per_txn);
+        row("raft entries per txn", &|s| s.counted?.raft_entries_per_txn);
+        row("calls per txn", &|s| s.counted?.calls_per_txn);
+        row("fsyncs per txn", &|s| s.counted?.fsyncs_per_txn);
+        row("bytes sent per txn", &|s| s.counted?.bytes_per_txn);
+        if let Some(postgres) = self.postgres.as_ref().filter(|p| p.tps > 0.0) {
+            out += &format!("\nthroughput, quorate / postgres: {:.2}", self.quorate.tps / postgres.tps);
         }
         out + "\n"
     }
 
+    /// Writes the JSON into a file, or to standard output where that is `-`.
     pub fn write(&self, to: &Path) -> Result<()> {
         let json = serde_json::to_string_pretty(self)? + "\n";
         if to.as_os_str() == "-" {
             print!("{json}");
         } else {
-            std::fs::write(to, json)?;
+            std::fs::write(to, json).with_context(|| format!("cannot write {}", to.display()))?;
+            eprintln!("the figures are in {}", to.display());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let counted = Counted { consensus_rounds_per_txn: Some(1.5), ..Counted::default() };
+        let quorate = Side { tps: 50.0, p50_ms: Some(2.0), counted: Some(counted), ..Side::default() };
+        let postgres = Side { tps: 200.0, server_cpu_us_per_txn: Some(7.0), ..Side::default() };
+        Report { quorate, postgres: Some(postgres) }
+    }
+
+    #[test]
+    fn unknown_figures_are_dashes() {
+        let table = report().table();
+        let row = |name: &str| -> Vec<String> {
+            let line = table.lines().find(|line| line.starts_with(name)).unwrap();
+            line[name.len()..].split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(row("server CPU µs per txn"), ["-", "7.00"]);
+        assert_eq!(row("p50 ms"), ["2.00", "-"]);
+        assert_eq!(row("consensus rounds per txn"), ["1.50", "-"]);
+        assert_eq!(row("fsyncs per txn"), ["-", "-"]);
+        assert_eq!(row("throughput, quorate / postgres:"), ["0.25"]);
+    }
+
+    #[test]
+    fn unknown_figures_are_null() {
+        let json = serde_json::to_value(report()).unwrap();
+        assert!(json["quorate"].as_object().unwrap()["server_cpu_us_per_txn"].is_null());
+        assert!(json["quorate"].as_object().unwrap()["fsyncs_per_txn"].is_null());
+        assert_eq!(json["quorate"]["consensus_rounds_per_txn"], 1.5);
+        assert!(!json["postgres"].as_object().unwrap().contains_key("fsyncs_per_txn"));
     }
 }

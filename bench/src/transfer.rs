@@ -2,11 +2,13 @@
 //! Before and after, the sum of all balances must be the same.
 
 use crate::{
-    Progress, TransferArgs, cpu, host,
+    Progress, TransferArgs,
+    counters::Counters,
+    cpu, host,
     latency::Latencies,
-    ours::{Counters, Ours},
+    ours::Ours,
     postgres::{self, Postgres},
-    report::{Counted, Report, Side},
+    report::{Report, Side},
 };
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
@@ -21,7 +23,7 @@ pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
         bail!("unknown peer `{unknown}`; there is postgres");
     }
     eprintln!("starting …");
-    let ours = if args.url.is_empty() { Ours::start()? } else { Ours::named(&args.url) };
+    let ours = if args.url.is_empty() { Ours::start()? } else { Ours::named(&args.url).await };
     let waiting = progress(format!("quorate: loading {} accounts", args.accounts));
     load(&ours.urls[0], args.accounts).await.context("loading quorate")?;
     drop(waiting);
@@ -43,20 +45,20 @@ pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
     };
 
     let slice = args.duration / args.turns;
-    let (mut mine, mut theirs) = (Total::default(), Total::default());
-    let mut counted = Counters::new();
+    let (mut mine, mut theirs) = (Total::nothing(), Total::nothing());
+    let mut counted = Some(Counters::default());
     for turn in 0..args.turns {
         let now = |who: &str| progress(format!("turn {} of {}: {who}", turn + 1, args.turns));
         let before = ours.counters().await?;
         let waiting = now("quorate");
-        mine.add(measure(&ours.urls, &ours.pids, &args, slice, turn).await?);
+        mine.add(measure(&ours.urls, ours.pids.as_deref(), &args, slice, turn).await?);
         drop(waiting);
-        for (name, value) in ours.counters().await? {
-            *counted.entry(name.clone()).or_default() += value - before.get(&name).copied().unwrap_or(0.0);
-        }
+        let turns = ours.counters().await?.zip(before).map(|(after, before)| after.since(&before));
+        counted = counted.zip(turns).map(|(all, turn)| all.plus(&turn));
         if let Some(peer) = &peer {
             let _waiting = now("PostgreSQL");
-            theirs.add(measure(std::slice::from_ref(&peer.url), &peer.pids, &args, slice, turn).await?);
+            let url = std::slice::from_ref(&peer.url);
+            theirs.add(measure(url, Some(&peer.pids), &args, slice, turn).await?);
         }
         eprintln!("turn {} of {}", turn + 1, args.turns);
     }
@@ -68,7 +70,7 @@ pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
     drop(waiting);
 
     let mut report = Report { quorate: mine.side(), postgres: peer.as_ref().map(|_| theirs.side()) };
-    report.quorate.counted = per_transaction(&counted, mine.latencies.count());
+    report.quorate.counted = Some(counted.unwrap_or_default().per_transaction(mine.latencies.count()));
     eprint!("{}", report.table());
     if let Some(file) = &args.json {
         report.write(file)?;
@@ -117,20 +119,29 @@ async fn verify(url: &str, accounts: i64) -> Result<()> {
 }
 
 /// What one side did in one turn, or in all.
-#[derive(Default)]
 struct Total {
     latencies: Latencies,
     retries: u64,
     seconds: f64,
-    cpu_micros: u64,
+    /// `None` if it is not known.
+    cpu_micros: Option<u64>,
+}
+
+/// Less at the end than at the beginning: a process has gone, and what it used is not known.
+fn spent(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    after?.checked_sub(before?)
 }
 
 impl Total {
+    fn nothing() -> Self {
+        Total { latencies: Latencies::default(), retries: 0, seconds: 0.0, cpu_micros: Some(0) }
+    }
+
     fn add(&mut self, turn: Total) {
         self.latencies.merge(turn.latencies);
         self.retries += turn.retries;
         self.seconds += turn.seconds;
-        self.cpu_micros += turn.cpu_micros;
+        self.cpu_micros = self.cpu_micros.zip(turn.cpu_micros).map(|(all, turn)| all + turn);
     }
 
     fn side(&self) -> Side {
@@ -142,7 +153,7 @@ impl Total {
             p50_ms: self.latencies.percentile_ms(50.0),
             p95_ms: self.latencies.percentile_ms(95.0),
             p99_ms: self.latencies.percentile_ms(99.0),
-            server_cpu_us_per_txn: self.cpu_micros as f64 / count.max(1) as f64,
+            server_cpu_us_per_txn: self.cpu_micros.filter(|_| count > 0).map(|all| all as f64 / count as f64),
             counted: None,
         }
     }
@@ -150,7 +161,7 @@ impl Total {
 
 async fn measure(
     urls: &[String],
-    pids: &[u32],
+    pids: Option<&[u32]>,
     args: &TransferArgs,
     time: Duration,
     turn: u32,
@@ -159,7 +170,7 @@ async fn measure(
     for n in 0..args.clients {
         sessions.push(connect(&urls[n as usize % urls.len()]).await?);
     }
-    let (began, cpu) = (host::now(), cpu::of_trees(pids));
+    let (began, cpu) = (host::now(), pids.map(cpu::of_trees));
     let tasks: Vec<_> = sessions
         .into_iter()
         .enumerate()
@@ -168,14 +179,14 @@ async fn measure(
             host::spawn(client(session, args.accounts, seed, time))
         })
         .collect();
-    let mut total = Total::default();
+    let mut total = Total::nothing();
     for task in tasks {
         let (latencies, retries) = task.await??;
         total.latencies.merge(latencies);
         total.retries += retries;
     }
     total.seconds = began.elapsed().as_secs_f64();
-    total.cpu_micros = cpu::of_trees(pids) - cpu;
+    total.cpu_micros = spent(cpu, pids.map(cpu::of_trees));
     Ok(total)
 }
 
@@ -214,16 +225,30 @@ fn retryable(error: &tokio_postgres::Error) -> bool {
     matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
 }
 
-fn per_transaction(counted: &Counters, transactions: usize) -> Option<Counted> {
-    if counted.is_empty() {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(cpu_micros: Option<u64>) -> Total {
+        let mut latencies = Latencies::default();
+        [1000, 3000].into_iter().for_each(|micros| latencies.add(micros));
+        Total { latencies, retries: 1, seconds: 0.5, cpu_micros }
     }
-    let each = |name: &str| counted.get(name).copied().unwrap_or(0.0) / transactions.max(1) as f64;
-    Some(Counted {
-        consensus_rounds_per_txn: each("quorate_txn_rounds_total"),
-        raft_entries_per_txn: each("quorate_consensus_entries_total"),
-        calls_per_txn: each("quorate_env_calls_total"),
-        fsyncs_per_txn: each("quorate_storage_log_fsyncs_total"),
-        bytes_per_txn: each("quorate_env_sent_bytes_total"),
-    })
+
+    #[test]
+    fn turns_add_up() {
+        let mut all = Total::nothing();
+        [Some(10), Some(30)].into_iter().for_each(|cpu| all.add(turn(cpu)));
+        let side = all.side();
+        assert_eq!((side.transactions, side.retries, side.tps), (4, 2, 4.0));
+        assert_eq!((side.p50_ms, side.server_cpu_us_per_txn), (Some(1.0), Some(10.0)));
+    }
+
+    #[test]
+    fn what_one_turn_does_not_know_is_not_known_of_all() {
+        let mut all = Total::nothing();
+        [Some(10), spent(Some(7), Some(5)), Some(30)].into_iter().for_each(|cpu| all.add(turn(cpu)));
+        assert_eq!(all.side().server_cpu_us_per_txn, None);
+        assert_eq!(Total::nothing().side().server_cpu_us_per_txn, None, "of no transaction");
+    }
 }
