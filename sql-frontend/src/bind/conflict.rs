@@ -125,7 +125,9 @@ impl Binder<'_> {
             }
             ConflictTarget::OnConstraint(name) => {
                 let (_, name) = function_name(name)?;
-                let found = unique().find(|i| i.name == name).map(|i| vec![i.id]);
+                let found = unique()
+                    .find(|i| i.name == name && (i.is_constraint() || i.id == table.primary.id))
+                    .map(|i| vec![i.id]);
                 found.ok_or_else(|| {
                     SqlError::new(
                         SqlState::UNDEFINED_OBJECT,

@@ -86,6 +86,17 @@ pub struct IndexDescriptor {
     pub unique: bool,
     #[n(4)]
     pub state: IndexState,
+    /// Made by `CREATE UNIQUE INDEX`: no constraint of the table, though as unique as one.
+    #[n(5)]
+    #[cbor(default)]
+    pub plain: bool,
+}
+
+impl IndexDescriptor {
+    /// Whether it is what a key or a `UNIQUE` of the table rests on.
+    pub fn is_constraint(&self) -> bool {
+        self.unique && !self.plain
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -157,6 +157,7 @@ mod tests {
             columns: vec![],
             unique: true,
             state: IndexState::Public,
+            plain: false,
         };
         let table = TableDescriptor {
             id: 7,

@@ -103,7 +103,7 @@ async fn add_constraint(
                 Some(name) => fold(name),
                 None => create_table::index_name(&table, &columns, "key"),
             };
-            create_index::add(change, table, name, columns, true).await
+            create_index::add(change, table, name, columns, create_index::Kind::Constraint).await
         }
         TableConstraint::ForeignKey(_) => Err(create_table::no_foreign_keys()),
         TableConstraint::Check(_) => {
@@ -153,7 +153,7 @@ async fn drop_constraint(
         table.checks.remove(at);
         return replace(change, table).await;
     }
-    if let Some(index) = table.indexes.iter().find(|i| i.name == name && i.unique).map(|i| i.id) {
+    if let Some(index) = table.indexes.iter().find(|i| i.name == name && i.is_constraint()).map(|i| i.id) {
         return drop::remove_index(change, &table, index).await;
     }
     if table.has_declared_key() && table.primary.name == name {

@@ -38,7 +38,8 @@ pub async fn run(change: &mut Change, create: &CreateIndex) -> Result<Outcome, S
         }
         return Err(store::name_taken(&name));
     }
-    add(change, newest, name, columns, create.unique).await?;
+    let kind = if create.unique { Kind::Unique } else { Kind::Plain };
+    add(change, newest, name, columns, kind).await?;
     Ok(Outcome::done("CREATE INDEX"))
 }
 
@@ -56,13 +57,22 @@ fn refuse(create: &CreateIndex) -> Result<(), SqlError> {
     }
 }
 
+/// What an index is made as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    Unique,
+    /// For a `UNIQUE` of the table.
+    Constraint,
+}
+
 /// Adds an index to a locked table: in steps, or at once where nobody else can know the table.
 pub async fn add(
     change: &mut Change,
     mut table: TableDescriptor,
     name: String,
     columns: Vec<crate::catalog::IndexColumn>,
-    unique: bool,
+    kind: Kind,
 ) -> Result<(), SqlError> {
     let new = change.is_new(table.id)?;
     if !new {
@@ -72,7 +82,8 @@ pub async fn add(
     table.next_index_id += 1;
     let state = if new { IndexState::Public } else { IndexState::DeleteOnly };
     store::take_name(&change.txn, &table.schema, &name, table.id).await?;
-    table.indexes.push(IndexDescriptor { id, name, columns, unique, state });
+    let (unique, plain) = (kind != Kind::Plain, kind != Kind::Constraint);
+    table.indexes.push(IndexDescriptor { id, name, columns, unique, state, plain });
     if !new {
         let kind = job::Kind::CreateIndex { table: table.id, index: id };
         return change.begin_job(table, kind).await;

@@ -159,6 +159,7 @@ fn draft(
         columns: vec![],
         unique: true,
         state: IndexState::Public,
+        plain: false,
     };
     let table = TableDescriptor {
         id: first_id,
@@ -544,7 +545,14 @@ pub fn add_unique(table: &mut TableDescriptor, name: Option<String>, columns: Ve
     let name = name.unwrap_or_else(|| index_name(table, &columns, "key"));
     let id = table.next_index_id;
     table.next_index_id += 1;
-    table.indexes.push(IndexDescriptor { id, name, columns, unique: true, state: IndexState::Public });
+    table.indexes.push(IndexDescriptor {
+        id,
+        name,
+        columns,
+        unique: true,
+        state: IndexState::Public,
+        plain: false,
+    });
 }
 
 /// A condition over the table's columns, bound once.

@@ -209,11 +209,11 @@ async fn drop_index(change: &mut Change, name: &ObjectName, if_exists: bool) -> 
     };
     let table = change.now().tables.get(&table).cloned();
     let mut table = table.ok_or_else(|| SqlError::internal("an index without its table"))?;
-    if table.primary.id == index {
-        return Err(SqlError::new(
-            SqlState("2BP01"),
-            format!("cannot drop index {name} because constraint {name} on table {} requires it", table.name),
-        ));
+    if table.primary.id == index || table.indexes.iter().any(|i| i.id == index && i.is_constraint()) {
+        let (constraint, table) = (format!("constraint {name} on table {}", table.name), &table.name);
+        let text = format!("cannot drop index {name} because {constraint} requires it");
+        let hint = format!("You can drop constraint {name} on table {table} instead.");
+        return Err(SqlError::new(SqlState("2BP01"), text).hint(hint));
     }
     let full = [Ident::with_quote('"', &table.schema), Ident::with_quote('"', &table.name)];
     table = change.settled_table(&ObjectName::from(full.to_vec())).await?;

@@ -99,6 +99,7 @@ fn index(id: u32, columns: &[(u32, bool)], unique: bool) -> IndexDescriptor {
         columns: columns.iter().map(|&(column, descending)| IndexColumn { column, descending }).collect(),
         unique,
         state: IndexState::Public,
+        plain: false,
     }
 }
 

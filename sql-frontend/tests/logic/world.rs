@@ -286,6 +286,7 @@ impl World {
             columns,
             unique: create.unique,
             state: IndexState::Public,
+            plain: false,
         };
         let wanted: Vec<usize> = (0..changed.columns.len()).collect();
         let decoder = row::RowDecoder::for_rows(&changed, &wanted)?;
@@ -404,6 +405,7 @@ fn table_of(ctx: &BindContext<'_>, id: u64, create: &ast::CreateTable) -> Result
         columns,
         unique: true,
         state: IndexState::Public,
+        plain: false,
     };
     let indexes: Vec<IndexDescriptor> = uniques
         .iter()

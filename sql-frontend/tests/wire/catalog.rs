@@ -3,7 +3,7 @@
 //! The files in `testdata/catalog` hold the queries as psql sends them (`psql -E`, and a server's log while the tab key
 //! is pressed), separated by empty lines, with `@name` where psql puts the OID of that relation.
 
-use crate::session::{one, rows, run};
+use crate::session::{fails, one, rows, run};
 use crate::standin::Node;
 use tokio_postgres::Client;
 
@@ -99,4 +99,39 @@ fn shown(row: &[Option<String>]) -> String {
 
 fn shown_all(rows: &[Vec<Option<String>>]) -> Vec<String> {
     rows.iter().map(|r| shown(r)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unique_index_is_no_constraint() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (a int primary key, b int unique, c int, d int)").await;
+    run(&c, "create unique index t_c on t (c); ").await;
+    run(&c, "alter table t add constraint t_d unique (d)").await;
+    // As psql's \d asks.
+    let shown = "select c2.relname, i.indisunique, con.contype from pg_index i
+        join pg_class c2 on c2.oid = i.indexrelid
+        left join pg_constraint con on con.conrelid = i.indrelid and con.conindid = i.indexrelid and con.contype in ('p', 'u', 'x')
+        where i.indrelid = 't'::regclass order by 1";
+    let expected = [("t_b_key", Some("u")), ("t_c", None), ("t_d", Some("u")), ("t_pkey", Some("p"))];
+    let expected = expected.map(|(name, kind)| {
+        vec![Some(name.to_string()), Some("t".to_string()), kind.map(ToString::to_string)]
+    });
+    assert_eq!(rows(&c, shown).await, expected);
+    let counted = "select count(*) from information_schema.table_constraints where table_name = 't' and constraint_type = 'UNIQUE'";
+    assert_eq!(one(&c, counted).await, "2");
+    run(&c, "insert into t values (1, 1, 1, 1)").await;
+    assert_eq!(fails(&c, "insert into t values (2, 2, 1, 2)").await, "23505");
+    run(&c, "insert into t values (2, 2, 1, 2) on conflict (c) do nothing").await;
+    assert_eq!(
+        fails(&c, "insert into t values (2, 2, 1, 2) on conflict on constraint t_c do nothing").await,
+        "42704"
+    );
+    assert_eq!(fails(&c, "alter table t drop constraint t_c").await, "42704");
+    for constraint in ["t_b_key", "t_d", "t_pkey"] {
+        assert_eq!(fails(&c, &format!("drop index {constraint}")).await, "2BP01");
+    }
+    run(&c, "drop index t_c").await;
+    run(&c, "alter table t drop constraint t_b_key").await;
+    run(&c, "insert into t values (2, 1, 1, 2)").await;
 }

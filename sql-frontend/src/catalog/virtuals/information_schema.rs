@@ -186,7 +186,7 @@ fn table_constraints(view: &SessionView) -> Result<Rows, SqlError> {
                 yes(true),
             ]);
         };
-        for index in pg_catalog::shown_indexes(table).filter(|index| index.unique) {
+        for index in pg_catalog::shown_indexes(table).filter(|index| index.is_constraint()) {
             put(&index.name, if index.id == table.primary.id { "PRIMARY KEY" } else { "UNIQUE" });
         }
         for check in &table.checks {
@@ -199,7 +199,7 @@ fn table_constraints(view: &SessionView) -> Result<Rows, SqlError> {
 fn key_column_usage(view: &SessionView) -> Result<Rows, SqlError> {
     let mut rows = Vec::new();
     for table in view.snapshot().public_tables() {
-        for index in pg_catalog::shown_indexes(table).filter(|index| index.unique) {
+        for index in pg_catalog::shown_indexes(table).filter(|index| index.is_constraint()) {
             let columns = index.columns.iter().filter_map(|c| table.column(c.column));
             for (at, column) in columns.enumerate() {
                 rows.push(vec![

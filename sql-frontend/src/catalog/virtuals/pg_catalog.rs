@@ -373,7 +373,7 @@ fn constraints(view: &SessionView) -> Result<Rows, SqlError> {
                 condition,
             ]);
         };
-        for index in shown_indexes(table).filter(|index| index.unique) {
+        for index in shown_indexes(table).filter(|index| index.is_constraint()) {
             let kind = if index.id == table.primary.id { "p" } else { "u" };
             let key = vector(index.columns.iter().map(|c| int2(c.column)));
             put(index.id, &index.name, kind, oid::index(table.id, index.id), key, Null);
@@ -408,7 +408,7 @@ pub fn index_definition(table: &TableDescriptor, index: &IndexDescriptor) -> Str
 /// What `pg_get_constraintdef` says of a constraint by its OID.
 pub fn constraint_definition(snapshot: &Snapshot, number: u32) -> Option<String> {
     for table in snapshot.public_tables() {
-        for index in shown_indexes(table).filter(|index| index.unique) {
+        for index in shown_indexes(table).filter(|index| index.is_constraint()) {
             if oid::constraint(table.id, index.id) == number {
                 let names = index.columns.iter().filter_map(|c| Some(quote(&table.column(c.column)?.name)));
                 let names: Vec<String> = names.collect();
