@@ -5,7 +5,9 @@ use super::position::At;
 use super::typed::Typed;
 use super::{Binder, guard, row};
 use crate::error::{SqlError, SqlState};
-use crate::func::{key, resolve_binary_operator};
+use crate::func::{array, key, resolve_binary_operator};
+use crate::session::parse::SYMMETRIC;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Expr, Operator};
 use sqlparser::ast::{self, BinaryOperator};
@@ -19,12 +21,54 @@ impl Binder<'_> {
         high: &ast::Expr,
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
+        if let ast::Expr::Prefixed { prefix, value: low } = low
+            && prefix.value == SYMMETRIC
+        {
+            return self.between_either(expr, negated, low, high, pos);
+        }
         if let Some(row) = row::items(expr) {
             return self.between_rows(&row, negated, low, high, pos);
         }
         let at = self.positions.after(expr);
         let value = self.expr(expr)?;
         let (low, high) = (self.expr(low)?, self.expr(high)?);
+        self.between_bounds(value, negated, low, high, at, pos)
+    }
+
+    /// `BETWEEN SYMMETRIC`: whichever bound is the lower one.
+    fn between_either(
+        &mut self,
+        expr: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        if row::items(expr).is_some() {
+            return Err(SqlError::unsupported("BETWEEN SYMMETRIC of rows"));
+        }
+        let at = self.positions.after(expr);
+        let value = self.expr(expr)?;
+        let (low, high) = (self.expr(low)?, self.expr(high)?);
+        let again = |b: &mut Self, side: &Typed| {
+            Ok::<_, SqlError>(Typed { expr: b.copy(&side.expr)?, ..side.clone() })
+        };
+        let (value2, low2, high2) = (again(self, &value)?, again(self, &low)?, again(self, &high)?);
+        let one = self.between_bounds(value, negated, low, high, at, pos)?;
+        let other = self.between_bounds(value2, negated, high2, low2, at, pos)?;
+        let op = if negated { Operator::And } else { Operator::Or };
+        Ok(Typed::bool(self.chain(op, vec![one.expr, other.expr])?, pos))
+    }
+
+    fn between_bounds(
+        &mut self,
+        value: Typed,
+        negated: bool,
+        low: Typed,
+        high: Typed,
+        at: Option<u32>,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
         let (from, to) = if negated { ("<", ">") } else { (">=", "<=") };
         let again = Typed { expr: self.copy(&value.expr)?, ..value.clone() };
         let lower = self.apply_operator(from, again, low, at)?;
@@ -56,13 +100,17 @@ impl Binder<'_> {
         for item in list {
             items.push(self.expr(item)?);
         }
-        if self.common("IN", &items).is_ok() {
+        if self.common("IN", &items).is_ok() && items.iter().skip(1).all(|item| is_listable(&item.expr)) {
             let (mut items, ty) = self.unify("IN", items)?;
             // The operator must exist (and says 42883 if it does not).
             resolve_binary_operator("=", ty, ty).at(at)?;
             let value = key(ty, items.remove(0).expr);
             let list = items.into_iter().map(|i| key(ty, i.expr)).collect();
             return Ok(Typed::bool(Expr::InList(InList::new(Box::new(value), list, negated)), pos));
+        }
+        if items.len() > 2 && items[0].expr.is_volatile() {
+            let any = self.equals_any(items, at)?;
+            return Ok(Typed::bool(if negated { guard::negate(any) } else { any }, pos));
         }
         let value = items.remove(0);
         let mut tests = Vec::with_capacity(items.len());
@@ -72,6 +120,17 @@ impl Binder<'_> {
         }
         let any = self.chain(Operator::Or, tests)?;
         Ok(Typed::bool(if negated { guard::negate(any) } else { any }, pos))
+    }
+
+    /// The first is among the others, each of them evaluated once.
+    fn equals_any(&mut self, items: Vec<Typed>, at: Option<u32>) -> Result<Expr, SqlError> {
+        let (items, ty) = self.unify("IN", items)?;
+        let array = ty.array().ok_or_else(|| SqlError::unsupported(format!("an array of {ty}"))).at(at)?;
+        let found = array::resolve_any("=", ty, array, false).at(at)?;
+        let mut exprs: Vec<Expr> = items.into_iter().map(|i| i.expr).collect();
+        let list = exprs.split_off(1);
+        exprs.push(array::constructor(ty, array, list.len()).call(list));
+        Ok(found.call(exprs))
     }
 
     pub(super) fn like(
@@ -156,4 +215,11 @@ impl Binder<'_> {
         let result = result.ok_or_else(|| SqlError::unsupported("an empty row"))?;
         Ok(Typed::bool(result, pos))
     }
+}
+
+/// Whether DataFusion's list of `IN` may hold it. It evaluates a list on no rows at all to see whether it is constant, and
+/// takes a `CASE` for constant whose branches are.
+fn is_listable(item: &Expr) -> bool {
+    let cases = item.exists(|e| Ok(matches!(e, Expr::Case(_) | Expr::BinaryExpr(_)))).unwrap_or(true);
+    !cases && (item.column_refs().is_empty() || matches!(item, Expr::Column(_))) && !item.is_volatile()
 }

@@ -1,9 +1,12 @@
-//! The dialect: sqlparser's of PostgreSQL, but for what would make parsing exponential.
+//! The dialect: sqlparser's of PostgreSQL, but for what would make parsing exponential, and for what PostgreSQL reads
+//! otherwise (see `grammar`).
 //!
 //! sqlparser reads each argument of a function twice when names of arguments may be expressions, so calls nested `n` deep
 //! take 2^n steps. PostgreSQL's names of arguments are identifiers.
 
+use super::grammar;
 use sqlparser::{
+    ast::Expr,
     dialect::{self, PostgreSqlDialect, Precedence},
     keywords::Keyword,
     parser::{Parser, ParserError},
@@ -90,8 +93,23 @@ impl dialect::Dialect for Dialect {
         POSTGRES.is_reserved_for_identifier(kw)
     }
 
+    /// Behind the first character of an operator. `a>-1` is `a > -1`, and `a>/*…*/b` has a comment: what an operator may have
+    /// of these signs, the tokenizer knows by itself.
     fn is_custom_operator_part(&self, ch: char) -> bool {
-        POSTGRES.is_custom_operator_part(ch)
+        !matches!(ch, '+' | '-' | '*' | '/') && POSTGRES.is_custom_operator_part(ch)
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        grammar::prefix(self, parser)
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        grammar::infix(self, parser, left)
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {

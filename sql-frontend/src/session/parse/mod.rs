@@ -5,7 +5,9 @@ mod command;
 mod copy;
 mod cursor;
 mod dialect;
+mod grammar;
 mod limits;
+mod locking;
 mod names;
 mod place;
 mod reader;
@@ -20,6 +22,7 @@ pub use command::{
 };
 
 pub use dialect::Dialect;
+pub use grammar::SYMMETRIC;
 
 use crate::{
     error::{SqlError, SqlState},
@@ -48,7 +51,8 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
         SqlError::new(SqlState::SYNTAX_ERROR, lower_first(&error.message)).at(position)
     })?;
     limits::limit_chains(&tokens, &lines)?;
-    let tokens = tokens::rewrite(tokens, notices);
+    let mut tokens = tokens::rewrite(tokens, notices);
+    locking::limits_first(&mut tokens);
     let mut parser =
         Parser::new(&dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
     let mut all = Vec::new();
@@ -139,6 +143,64 @@ mod tests {
     }
 
     #[test]
+    fn limits_may_stand_behind_locks() {
+        let same = |sql: &str| match one(sql) {
+            Command::Statement(statement) => statement.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let plain = same("select a from t, u order by a limit 1 offset 2 for update of t skip locked");
+        assert_eq!(
+            same("select a from t, u order by a for no key update of t skip locked limit 1 offset 2;"),
+            plain
+        );
+        let inner = same("select (select 1 from t for share limit (1)) for update");
+        assert_eq!(inner, same("select (select 1 from t limit (1) for share) for update"));
+    }
+
+    #[test]
+    fn operators_bind_as_in_postgresql() {
+        let expr = |sql: &str| parse_expression(sql).unwrap().to_string();
+        for (sql, same) in [
+            ("-2 ^ 2", "(-2) ^ 2"),
+            ("- a::int", "-(a::int)"),
+            ("a - -b", "a - (-b)"),
+            ("-a * b", "(-a) * b"),
+            ("not exists (select 1) is null", "not (exists (select 1) is null)"),
+            ("a>-1", "a > -1"),
+            ("a<>-1", "a <> -1"),
+            ("1-+1", "1 - +1"),
+            ("a->-1", "a -> -1"),
+            ("a>/* x */1", "a > 1"),
+        ] {
+            let plain = |text: String| text.replace(['(', ')'], "");
+            assert_eq!(plain(expr(sql)), plain(expr(same)), "{sql}");
+        }
+        let negated = parse_expression("not exists (select 1) is null").unwrap();
+        assert!(matches!(negated, Expr::UnaryOp { .. }));
+        let power = parse_expression("-2 ^ 2").unwrap();
+        assert!(matches!(power, Expr::BinaryOp { .. }));
+        for wrong in ["1 < 2 = true", "a = b = c"] {
+            assert!(parse(&format!("select {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_means_nothing_without_inheritance() {
+        for (with, without) in [
+            ("update only p set a = 1", "update p set a = 1"),
+            ("delete from only p", "delete from p"),
+            ("select 1 from a join only p on true, only q", "select 1 from a join p on true, q"),
+        ] {
+            let (Command::Statement(with), Command::Statement(without)) = (one(with), one(without)) else {
+                panic!()
+            };
+            assert_eq!(with, without);
+        }
+        assert!(parse("select 1 from p fetch first row only").is_ok());
+        assert!(matches!(one("begin read only"), Command::Begin(_)));
+    }
+
+    #[test]
     fn what_is_not_carried_out_is_not_wrong() {
         let refused = |sql: &str| matches!(one(sql), Command::Refused(_));
         assert!(refused("create operator === (leftarg = int, function = f)"));
@@ -147,6 +209,14 @@ mod tests {
         assert!(refused("update t set a = 1 where current of c returning a"));
         assert!(refused("create table if not exists t of x (primary key (a))"));
         assert!(refused("create table t (a int, constraint e exclude (a with =)); "));
+        assert!(refused("create table t (like p including all)"));
+        assert!(refused("create table t (a int unique nulls not distinct)"));
+        assert!(refused("create table t (a int, unique nulls not distinct (a))"));
+        assert!(refused("insert into t (a) overriding system value values (1)"));
+        assert!(refused("update t set a = 1, i[2] = 3"));
+        assert!(refused(
+            "select sum(a) over (order by a rows between 1 preceding and 1 following exclude current row) from t"
+        ));
         for fine in [
             "select 1 from \"where\"",
             "select 1 from s.where",

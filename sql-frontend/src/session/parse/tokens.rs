@@ -53,6 +53,9 @@ impl Rewriter {
                     self.out.push(tokens[0].clone());
                     self.one_row(span);
                 }
+                Keyword::ONLY if word.quote_style.is_none() && self.before_relation(&tokens[1..]) => {
+                    return taken;
+                }
                 Keyword::FOR => {
                     self.out.push(tokens[0].clone());
                     taken += lock_words(&tokens[1..]);
@@ -96,6 +99,20 @@ impl Rewriter {
             },
             _ => false,
         }
+    }
+
+    /// `ONLY` before a relation: without inheritance it means nothing. It is no name, so that it can stand nowhere else
+    /// behind these.
+    fn before_relation(&self, rest: &[TokenWithSpan]) -> bool {
+        let relation = matches!(follow(rest, 0), Some(Token::Word(_) | Token::LParen));
+        relation
+            && match &self.last {
+                Some(Token::Comma) => true,
+                Some(Token::Word(before)) => {
+                    matches!(before.keyword, Keyword::UPDATE | Keyword::FROM | Keyword::JOIN)
+                }
+                _ => false,
+            }
     }
 
     /// `SELECT` without columns and without `FROM`: of one row that has a name no statement uses.
