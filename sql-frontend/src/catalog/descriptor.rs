@@ -166,6 +166,10 @@ pub struct SequenceDescriptor {
     /// The table and column that own it, and take it with them when dropped.
     #[n(7)]
     pub owner: Option<(u64, u32)>,
+    /// Behind its last number it begins anew, from the other bound.
+    #[n(8)]
+    #[cbor(default)]
+    pub cycle: bool,
 }
 
 impl TableDescriptor {

@@ -95,20 +95,19 @@ impl Sequences {
     /// Moves the counter by up to `size` numbers; first and how many.
     async fn take(&self, sequence: &SequenceDescriptor, size: u64) -> Result<(i64, u64), SqlError> {
         self.change(sequence, |now| {
-            let first = now.unwrap_or(sequence.start);
-            if first > sequence.max || first < sequence.min {
-                return Err(exhausted(sequence));
-            }
+            let first = match now.unwrap_or(sequence.start) {
+                beyond if beyond > sequence.max || beyond < sequence.min => {
+                    restarted(sequence).ok_or_else(|| exhausted(sequence))?
+                }
+                first => first,
+            };
             let room = if sequence.increment > 0 {
                 (i128::from(sequence.max) - i128::from(first)) / i128::from(sequence.increment)
             } else {
                 (i128::from(first) - i128::from(sequence.min)) / -i128::from(sequence.increment)
             };
             let count = u64::try_from(room + 1).unwrap_or(u64::MAX).min(size);
-            let next = i128::from(first) + i128::from(sequence.increment) * i128::from(count);
-            // One step past the bound says that there are no more; at the ends of i64 that step is cut short.
-            let next = next.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
-            Ok((next, (first, count)))
+            Ok((after(sequence, first, count), (first, count)))
         })
         .await
     }
@@ -124,7 +123,7 @@ impl Sequences {
                 ),
             ));
         }
-        let next = if called { value.saturating_add(sequence.increment) } else { value };
+        let next = if called { after(sequence, value, 1) } else { value };
         self.change(sequence, |_| Ok((next, ()))).await?;
         self.blocks.lock().remove(&sequence.id);
         Ok(())
@@ -172,6 +171,19 @@ impl Sequences {
             }
         }
     }
+}
+
+/// Where the counter stands `count` numbers after `first`. Outside of the bounds it says that there are no more; where that
+/// step would leave i64, it goes beyond the other bound.
+fn after(sequence: &SequenceDescriptor, first: i64, count: u64) -> i64 {
+    let next = i128::from(first) + i128::from(sequence.increment) * i128::from(count);
+    i64::try_from(next).unwrap_or(if sequence.increment > 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Where a sequence goes on behind its last number.
+fn restarted(sequence: &SequenceDescriptor) -> Option<i64> {
+    let first = if sequence.increment > 0 { sequence.min } else { sequence.max };
+    sequence.cycle.then_some(first)
 }
 
 fn exhausted(sequence: &SequenceDescriptor) -> SqlError {

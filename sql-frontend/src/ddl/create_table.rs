@@ -1,4 +1,4 @@
-//! `CREATE TABLE`, `CREATE SCHEMA`, `CREATE SEQUENCE`.
+//! `CREATE TABLE`, `CREATE SCHEMA`.
 
 use super::{Change, allocate_ids};
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
     types::PgType,
 };
 use sqlparser::ast::{
-    self, ColumnOption, CreateTable, CreateTableOptions, DataType, Expr, GeneratedAs, SchemaName,
-    SequenceOptions, SqlOption, Statement, TableConstraint,
+    self, ColumnOption, CreateTable, CreateTableOptions, DataType, Expr, GeneratedAs, SchemaName, SqlOption,
+    Statement, TableConstraint,
 };
 use std::sync::Arc;
 
@@ -334,6 +334,7 @@ fn owned_sequence(table: &TableDescriptor, column: &ColumnDescriptor, id: u64) -
         min: 1,
         max,
         owner: Some((table.id, column.id)),
+        cycle: false,
     }
 }
 
@@ -611,80 +612,4 @@ pub async fn create_schema(change: &mut Change, statement: &Statement) -> Result
         snapshot.schemas.insert(name, id);
     });
     Ok(Outcome::done("CREATE SCHEMA"))
-}
-
-/// `CREATE SEQUENCE`.
-pub async fn create_sequence(change: &mut Change, statement: &Statement) -> Result<Outcome, SqlError> {
-    let Statement::CreateSequence { temporary, if_not_exists, name, data_type, sequence_options, owned_by } =
-        statement
-    else {
-        return Err(SqlError::internal("not CREATE SEQUENCE"));
-    };
-    if *temporary || owned_by.is_some() || data_type.is_some() {
-        return Err(SqlError::unsupported("this form of CREATE SEQUENCE"));
-    }
-    let (schema, name) = Names::split(name)?;
-    let schema = change.view()?.names.creation_schema(schema)?;
-    check_name(&name)?;
-    if *if_not_exists && store::is_name_taken(&change.txn, &schema, &name).await? {
-        change.notice(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
-        return Ok(Outcome::done("CREATE SEQUENCE"));
-    }
-    let shared = change.shared()?;
-    let mut sequence = SequenceDescriptor {
-        id: allocate_ids(&shared, 1).await?,
-        schema,
-        name,
-        start: 1,
-        increment: 1,
-        min: 1,
-        max: i64::MAX,
-        owner: None,
-    };
-    sequence_options_into(&mut sequence, sequence_options)?;
-    store::take_name(&change.txn, &sequence.schema, &sequence.name, sequence.id).await?;
-    store::put_sequence(&change.txn, &sequence);
-    store::raise_generation(&change.txn).await?;
-    change.overlay(|snapshot| {
-        snapshot.sequences.insert(sequence.id, Arc::new(sequence));
-    });
-    Ok(Outcome::done("CREATE SEQUENCE"))
-}
-
-fn sequence_options_into(
-    sequence: &mut SequenceDescriptor,
-    options: &[SequenceOptions],
-) -> Result<(), SqlError> {
-    let number = |expr: &Expr| {
-        expr.to_string().replace(' ', "").parse::<i64>().map_err(|_| {
-            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid number of a sequence: {expr}"))
-        })
-    };
-    let (mut start, mut min, mut max) = (None, None, None);
-    for option in options {
-        match option {
-            SequenceOptions::IncrementBy(expr, _) => sequence.increment = number(expr)?,
-            SequenceOptions::MinValue(value) => min = value.as_ref().map(number).transpose()?,
-            SequenceOptions::MaxValue(value) => max = value.as_ref().map(number).transpose()?,
-            SequenceOptions::StartWith(expr, _) => start = Some(number(expr)?),
-            // Numbers are taken in blocks in any case.
-            SequenceOptions::Cache(_) | SequenceOptions::Cycle(false) => {}
-            SequenceOptions::Cycle(true) => return Err(SqlError::unsupported("a cycling sequence")),
-        }
-    }
-    let bad = |text: &str| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, text));
-    if sequence.increment == 0 {
-        return bad("INCREMENT must not be zero");
-    }
-    let up = sequence.increment > 0;
-    sequence.min = min.unwrap_or(if up { 1 } else { i64::MIN });
-    sequence.max = max.unwrap_or(if up { i64::MAX } else { -1 });
-    sequence.start = start.unwrap_or(if up { sequence.min } else { sequence.max });
-    if sequence.min >= sequence.max {
-        return bad("MINVALUE must be less than MAXVALUE");
-    }
-    if sequence.start < sequence.min || sequence.start > sequence.max {
-        return bad("START value lies outside of the sequence's bounds");
-    }
-    Ok(())
 }

@@ -200,7 +200,7 @@ async fn run_statement(change: &mut Change, statement: &Statement) -> Result<Out
         Statement::Truncate(truncate) => truncate::run(change, truncate).await,
         Statement::Drop { .. } => drop::run(change, statement).await,
         Statement::CreateSchema { .. } => create_table::create_schema(change, statement).await,
-        Statement::CreateSequence { .. } => create_table::create_sequence(change, statement).await,
+        Statement::CreateSequence { .. } => sequence::create(change, statement).await,
         Statement::Merge(_) => {
             Err(SqlError::unsupported("MERGE")
                 .hint("INSERT … ON CONFLICT DO UPDATE does much of what it does."))

@@ -128,6 +128,7 @@ impl Session {
                 self.note(out, text);
                 Ok(Outcome::done("CHECKPOINT"))
             }
+            Command::Unlisten => Ok(Outcome::done("UNLISTEN")),
             Command::ShowEvidence(id) => self.evidence(id),
             Command::Refused(what) => Err(SqlError::unsupported(what)),
             Command::ShowShards(_)

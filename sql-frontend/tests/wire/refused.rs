@@ -24,7 +24,6 @@ create rule r as on insert to t do instead nothing
 merge into t using t u on t.a = u.a when matched then do nothing
 listen x
 notify x, 'payload'
-unlisten *
 grant select on t to root
 grant all on all tables in schema public to root with grant option
 revoke all on t from root

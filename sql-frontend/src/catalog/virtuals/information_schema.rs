@@ -2,6 +2,7 @@
 
 use super::{Make, Rows, Spec, int4, pg_catalog, text};
 use crate::{
+    catalog::SequenceDescriptor,
     error::SqlError,
     session::view::SessionView,
     types::{Datum, PgType},
@@ -49,6 +50,27 @@ pub static TABLES: &[Spec] = &[
         "constraint_catalog:name constraint_schema:name constraint_name:name table_catalog:name table_schema:name \
          table_name:name column_name:name ordinal_position:int4 position_in_unique_constraint:int4",
         Make::Now(key_column_usage),
+    ),
+    Spec(
+        IS,
+        "constraint_column_usage",
+        "table_catalog:name table_schema:name table_name:name column_name:name constraint_catalog:name \
+         constraint_schema:name constraint_name:name",
+        Make::Now(constraint_column_usage),
+    ),
+    Spec(
+        IS,
+        "check_constraints",
+        "constraint_catalog:name constraint_schema:name constraint_name:name check_clause:text",
+        Make::Now(check_constraints),
+    ),
+    Spec(
+        IS,
+        "sequences",
+        "sequence_catalog:name sequence_schema:name sequence_name:name data_type:text numeric_precision:int4 \
+         numeric_precision_radix:int4 numeric_scale:int4 start_value:text minimum_value:text maximum_value:text \
+         increment:text cycle_option:text",
+        Make::Now(sequences),
     ),
     Spec(
         IS,
@@ -217,4 +239,62 @@ fn key_column_usage(view: &SessionView) -> Result<Rows, SqlError> {
         }
     }
     Ok(rows)
+}
+
+/// The columns of keys. Those that a check mentions are not kept apart from its text.
+fn constraint_column_usage(view: &SessionView) -> Result<Rows, SqlError> {
+    let mut rows = Vec::new();
+    for table in view.snapshot().public_tables() {
+        for index in pg_catalog::shown_indexes(table).filter(|index| index.unique) {
+            for column in index.columns.iter().filter_map(|c| table.column(c.column)) {
+                rows.push(vec![
+                    text(&view.database),
+                    text(&table.schema),
+                    text(&table.name),
+                    text(&column.name),
+                    text(&view.database),
+                    text(&table.schema),
+                    text(&index.name),
+                ]);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn check_constraints(view: &SessionView) -> Result<Rows, SqlError> {
+    let mut rows = Vec::new();
+    for table in view.snapshot().public_tables() {
+        for check in &table.checks {
+            rows.push(vec![
+                text(&view.database),
+                text(&table.schema),
+                text(&check.name),
+                text(format!("(({}))", check.condition)),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+fn sequences(view: &SessionView) -> Result<Rows, SqlError> {
+    let row = |sequence: &std::sync::Arc<SequenceDescriptor>| {
+        let ty = pg_catalog::sequence_type(sequence);
+        let [precision, radix, scale] = numeric_facts(ty, -1);
+        vec![
+            text(&view.database),
+            text(&sequence.schema),
+            text(&sequence.name),
+            text(ty.sql_name()),
+            precision,
+            radix,
+            scale,
+            text(sequence.start.to_string()),
+            text(sequence.min.to_string()),
+            text(sequence.max.to_string()),
+            text(sequence.increment.to_string()),
+            yes(sequence.cycle),
+        ]
+    };
+    Ok(view.snapshot().sequences.values().map(row).collect())
 }

@@ -432,8 +432,10 @@ pub fn quote(name: &str) -> String {
     if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-fn sequence_type(sequence: &SequenceDescriptor) -> PgType {
-    match sequence.max {
+/// The type whose bounds it has, as far as they tell.
+pub fn sequence_type(sequence: &SequenceDescriptor) -> PgType {
+    let bound = if sequence.increment > 0 { sequence.max } else { -(sequence.min + 1) };
+    match bound {
         max if max == i64::from(i16::MAX) => PgType::Int2,
         max if max == i64::from(i32::MAX) => PgType::Int4,
         _ => PgType::Int8,
@@ -450,7 +452,7 @@ fn sequences(view: &SessionView) -> Result<Rows, SqlError> {
             Datum::Int8(sequence.max),
             Datum::Int8(sequence.min),
             Datum::Int8(1),
-            Bool(false),
+            Bool(sequence.cycle),
         ]
     };
     Ok(view.snapshot().sequences.values().map(row).collect())
@@ -467,7 +469,7 @@ fn sequence_list(view: &SessionView) -> Result<Rows, SqlError> {
             Datum::Int8(sequence.min),
             Datum::Int8(sequence.max),
             Datum::Int8(sequence.increment),
-            Bool(false),
+            Bool(sequence.cycle),
             Datum::Int8(1),
             Null,
         ]

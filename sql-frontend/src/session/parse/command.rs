@@ -92,6 +92,8 @@ pub enum Command {
     /// None: all of them.
     Close(Option<String>),
     AlterSequence(AlterSequence),
+    /// Nothing can be listened to, so there is nothing to end.
+    Unlisten,
     /// A statement of PostgreSQL's, by its name, that is not carried out.
     Refused(String),
 }

@@ -106,11 +106,19 @@ impl Reader<'_, '_> {
                 Ok(Command::Execute { name, arguments })
             }
             "vacuum" | "analyze" | "analyse" => self.maintenance(word.value.eq_ignore_ascii_case("vacuum")),
+            "unlisten" => {
+                self.skip();
+                if !self.parser.consume_token(&Token::Mul) {
+                    self.name()?;
+                }
+                Ok(Command::Unlisten)
+            }
             "checkpoint" => {
                 self.skip();
                 Ok(Command::Checkpoint)
             }
             "alter" => self.alter(),
+            "create" if self.creates_sequence() => self.create_sequence(),
             "copy" => self.copy(),
             "declare" => self.declare(),
             "fetch" => self.fetch(false),

@@ -63,7 +63,6 @@ const STATEMENTS: &[&str] = &[
     "cluster",
     "comment on",
     "commit prepared",
-    "create sequence",
     "create unlogged table",
     "do",
     "explain (",
@@ -83,7 +82,6 @@ const STATEMENTS: &[&str] = &[
     "security label",
     "set constraints",
     "set session authorization",
-    "unlisten",
 ];
 
 /// Behind `ALTER TABLE name`.
@@ -141,6 +139,13 @@ pub(super) fn clause(parser: &Parser<'_>, start: usize) -> Option<&'static str> 
             ("where", "current", "of") => Some("WHERE CURRENT OF"),
             (_, "exclude", "using" | "(") if matches!(first.as_str(), "create" | "alter") => Some("EXCLUDE"),
             ("table" | "exists" | ".", _, "of") if first == "create" => Some("CREATE TABLE … OF"),
+            (_, "including" | "excluding", _) if first == "create" => Some("CREATE TABLE … LIKE"),
+            ("exclude", "current", "row")
+            | ("exclude", "no", "others")
+            | (_, "exclude", "ties" | "group") => Some("EXCLUDE in the frame of a window"),
+            ("nulls", "not", "distinct") => Some("NULLS NOT DISTINCT"),
+            ("overriding", "system" | "user", "value") => Some("OVERRIDING"),
+            ("set" | ",", _, "[") if first == "update" => Some("assigning an element of an array"),
             _ => None,
         };
         found = found.or(clause);
