@@ -7,8 +7,9 @@ use super::{Binder, guard, row};
 use crate::error::{SqlError, SqlState};
 use crate::func::{CastContext, resolve_binary_operator, resolve_function, resolve_unary_operator};
 use crate::types::PgType;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::Case;
-use datafusion::logical_expr::{Expr, Operator};
+use datafusion::logical_expr::{Expr, Operator, not};
 use sqlparser::ast::{
     self, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Interval, TrimWhereField, UnaryOperator,
     Value,
@@ -70,12 +71,14 @@ impl Binder<'_> {
             ast::Expr::UnaryOp { op, expr } => self.unary_op(op, expr, pos),
             ast::Expr::IsNull(e) => self.null_test(e, Expr::IsNull, pos),
             ast::Expr::IsNotNull(e) => self.null_test(e, Expr::IsNotNull, pos),
-            ast::Expr::IsTrue(e) => self.test(e, "IS TRUE", Expr::IsTrue, pos),
-            ast::Expr::IsNotTrue(e) => self.test(e, "IS NOT TRUE", Expr::IsNotTrue, pos),
-            ast::Expr::IsFalse(e) => self.test(e, "IS FALSE", Expr::IsFalse, pos),
-            ast::Expr::IsNotFalse(e) => self.test(e, "IS NOT FALSE", Expr::IsNotFalse, pos),
-            ast::Expr::IsUnknown(e) => self.test(e, "IS UNKNOWN", Expr::IsUnknown, pos),
-            ast::Expr::IsNotUnknown(e) => self.test(e, "IS NOT UNKNOWN", Expr::IsNotUnknown, pos),
+            ast::Expr::IsTrue(e) => self.test(e, "IS TRUE", |e| truth(e, true), pos),
+            ast::Expr::IsNotTrue(e) => self.test(e, "IS NOT TRUE", |e| truth(e, false), pos),
+            ast::Expr::IsFalse(e) => self.test(e, "IS FALSE", |e| truth(Box::new(not(*e)), true), pos),
+            ast::Expr::IsNotFalse(e) => {
+                self.test(e, "IS NOT FALSE", |e| truth(Box::new(not(*e)), false), pos)
+            }
+            ast::Expr::IsUnknown(e) => self.test(e, "IS UNKNOWN", Expr::IsNull, pos),
+            ast::Expr::IsNotUnknown(e) => self.test(e, "IS NOT UNKNOWN", Expr::IsNotNull, pos),
             ast::Expr::IsDistinctFrom(l, r) => self.distinct_test(l, r, false, pos),
             ast::Expr::IsNotDistinctFrom(l, r) => self.distinct_test(l, r, true, pos),
             ast::Expr::Between { expr, negated, low, high } => self.between(expr, *negated, low, high, pos),
@@ -403,6 +406,17 @@ impl Binder<'_> {
         }
         Ok(Typed::new(resolved.call(exprs), resolved.result, pos))
     }
+}
+
+/// Whether a condition is true (or is not), which is never unknown. DataFusion's own test says so of itself but becomes a
+/// comparison that does not, and where the two must agree (under `DISTINCT`, `UNION`, `GROUP BY`) it cannot be planned.
+fn truth(condition: Box<Expr>, is: bool) -> Expr {
+    let constant = |value| Box::new(Expr::Literal(ScalarValue::Boolean(Some(value)), None));
+    Expr::Case(Case {
+        expr: None,
+        when_then_expr: vec![(condition, constant(is))],
+        else_expr: Some(constant(!is)),
+    })
 }
 
 /// Reserved words that are functions without parentheses; the parser knows the others of their kind.

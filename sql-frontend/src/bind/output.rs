@@ -121,6 +121,7 @@ impl Binder<'_> {
     pub(super) fn group_by(
         &mut self,
         group_by: &GroupByExpr,
+        select: &[SelectItem],
         outputs: &[Output],
     ) -> Result<Groups, SqlError> {
         let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
@@ -132,8 +133,9 @@ impl Binder<'_> {
         if exprs.is_empty() {
             return Ok(None);
         }
-        // Subqueries in the select list were met before; those found from here on belong below the aggregate.
-        let before = self.take_pending();
+        // Subqueries in the select list were met before; those found from here on belong below the aggregate, and so do
+        // those of outputs that are grouped by.
+        let mut before = self.take_pending();
         let mut groups = Vec::with_capacity(exprs.len());
         // A list in parentheses is one of items.
         let items = exprs.iter().flat_map(|expr| match expr {
@@ -145,7 +147,10 @@ impl Binder<'_> {
             if matches!(expr, ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_)) {
                 return Err(SqlError::unsupported("grouping sets")).at(pos);
             }
-            let typed = self.group_item(expr, outputs, pos)?;
+            let typed = match selected(expr, select) {
+                Some(at) => outputs[at].typed.clone(),
+                None => self.group_item(expr, outputs, pos)?,
+            };
             if has_aggregate(&typed.expr) {
                 return Err(SqlError::new(
                     SqlState::GROUPING_ERROR,
@@ -155,7 +160,12 @@ impl Binder<'_> {
             }
             groups.push(typed);
         }
-        let below = self.take_pending();
+        let grouped = |p: &mut PendingApply| {
+            let result = Column::from_name(p.name.clone());
+            groups.iter().any(|group| group.expr.column_refs().contains(&result))
+        };
+        let mut below: Vec<PendingApply> = before.extract_if(.., grouped).collect();
+        below.append(&mut self.take_pending());
         self.level().pending = before;
         Ok(Some((groups, below)))
     }
@@ -378,4 +388,26 @@ fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
         },
         _ => None,
     }
+}
+
+/// The place in a select list of an expression with a subquery: bound once more, it would be another one.
+fn selected(expr: &ast::Expr, select: &[SelectItem]) -> Option<usize> {
+    let subquery = ast::visit_expressions(expr, |e| {
+        use ast::Expr::{AllOp, AnyOp, Exists, InSubquery, Subquery};
+        match e {
+            Subquery(_) | Exists { .. } | InSubquery { .. } | AnyOp { .. } | AllOp { .. } => {
+                std::ops::ControlFlow::Break(())
+            }
+            _ => std::ops::ControlFlow::Continue(()),
+        }
+    });
+    if subquery.is_continue() {
+        return None;
+    }
+    // Behind a `*`, outputs have other places.
+    let single = select.iter().map_while(|item| match item {
+        SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. } => Some(one),
+        _ => None,
+    });
+    single.into_iter().position(|one| one == expr)
 }

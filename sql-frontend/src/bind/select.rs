@@ -239,7 +239,7 @@ impl Binder<'_> {
                 output.typed = self.settle(output.typed.clone())?;
             }
         }
-        let groups = self.group_by(&select.group_by, &outputs)?;
+        let groups = self.group_by(&select.group_by, &select.projection, &outputs)?;
         let select_applies = self.take_pending();
         let having = match &select.having {
             None => None,

@@ -179,3 +179,66 @@ SELECT a.id FROM cu a WHERE a.id = (SELECT max(b.id) FROM cu b WHERE b.id <= a.i
 ----
 1
 2
+
+create table fb (id int primary key, g bool, c int)
+----
+
+insert into fb values (1, true, 1), (2, false, 1), (3, null, 2), (4, true, 2)
+----
+
+select (select max(id) from fb) k, count(*) from fb x group by 1
+----
+4|4
+
+select exists (select 1 from fb s where s.g), count(*) from fb x group by 1
+----
+t|4
+
+select (select max(s.id) from fb s where s.c = x.c) k, count(*) from fb x group by 1 order by 1
+----
+2|2
+4|2
+
+select x.id in (select s.id from fb s where s.g) k, count(*) from fb x group by 1 order by 1
+----
+f|2
+t|2
+
+select x.id in (select s.id from fb s where s.g), count(*) from fb x group by x.id in (select s.id from fb s where s.g) order by 1
+----
+f|2
+t|2
+
+select x.id not in (select s.id from fb s where s.g) k, min(id) from fb x group by k order by k
+----
+f|1
+t|2
+
+select (select max(s.id) from fb s where s.c = x.c) + 1 k, count(*) from fb x group by (select max(s.id) from fb s where s.c = x.c) + 1 order by 1
+----
+3|2
+5|2
+
+select exists (select 1 from fb s where s.c = x.id) k, count(*) from fb x group by 1 having count(*) > 1 order by 1
+----
+f|2
+t|2
+
+select case when exists (select 1 from fb s where s.c = x.id) then 'some' else 'none' end k, sum(id) from fb x group by 1 order by 1
+----
+none|7
+some|3
+
+select x.c, x.id = any (select s.c from fb s) k, count(*) from fb x group by 1, 2 order by 1, 2
+----
+1|t|2
+2|f|2
+
+select (select max(s.id) from fb s where s.c = x.c), x.id, count(*) from fb x group by x.c
+----
+ERROR 42803 54: column "x.id" must appear in the GROUP BY clause or be used in an aggregate function
+
+select 1 from fb x group by (select max(s.id) from fb s where s.c = x.c) order by (select max(s.id) from fb s)
+----
+1
+1
