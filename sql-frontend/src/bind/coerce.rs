@@ -50,6 +50,13 @@ impl Binder<'_> {
                 return self.cast(text, ty, typmod, context);
             }
         }
+        if ty == PgType::Regclass
+            && from.ty.is_string()
+            && context == CastContext::Explicit
+            && let Some(relation) = self.ctx.catalog.function(None, "regclassin", &[PgType::Text])
+        {
+            return self.finish_call(&relation, vec![from], pos);
+        }
         let Some(plan) = cast(from.ty, ty, typmod, context) else {
             return Err(SqlError::new(
                 SqlState::CANNOT_COERCE,

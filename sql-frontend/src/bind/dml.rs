@@ -87,7 +87,11 @@ pub struct BoundDelete {
     pub param_types: Vec<PgType>,
 }
 
-pub(super) fn bind_insert(ctx: &BindContext<'_>, insert: &ast::Insert) -> Result<BoundInsert, SqlError> {
+pub(super) fn bind_insert(
+    ctx: &BindContext<'_>,
+    with: Option<&ast::With>,
+    insert: &ast::Insert,
+) -> Result<BoundInsert, SqlError> {
     let extra = insert.or.is_some()
         || insert.ignore
         || insert.overwrite
@@ -106,6 +110,9 @@ pub(super) fn bind_insert(ctx: &BindContext<'_>, insert: &ast::Insert) -> Result
         return Err(SqlError::unsupported("this form of INSERT"));
     }
     let mut binder = Binder::new(ctx);
+    if let Some(with) = with {
+        binder.with(with)?;
+    }
     let ast::TableObject::TableName(name) = &insert.table else {
         return Err(SqlError::unsupported("INSERT into anything but a table"));
     };
@@ -140,7 +147,11 @@ pub(super) fn bind_insert(ctx: &BindContext<'_>, insert: &ast::Insert) -> Result
     Ok(bound)
 }
 
-pub(super) fn bind_update(ctx: &BindContext<'_>, update: &ast::Update) -> Result<BoundUpdate, SqlError> {
+pub(super) fn bind_update(
+    ctx: &BindContext<'_>,
+    with: Option<&ast::With>,
+    update: &ast::Update,
+) -> Result<BoundUpdate, SqlError> {
     if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() || update.output.is_some()
     {
         return Err(SqlError::unsupported("this form of UPDATE"));
@@ -154,6 +165,9 @@ pub(super) fn bind_update(ctx: &BindContext<'_>, update: &ast::Update) -> Result
         Some(_) => return Err(SqlError::unsupported("FROM before SET")),
     };
     let mut binder = Binder::new(ctx);
+    if let Some(with) = with {
+        binder.with(with)?;
+    }
     let scan = binder.target_scan(&update.table.relation)?;
     let assigned = binder.assignments(&scan.table, &update.assignments)?;
     let bound =
@@ -165,7 +179,11 @@ pub(super) fn bind_update(ctx: &BindContext<'_>, update: &ast::Update) -> Result
     Ok(BoundUpdate { table: bound.table, scan, joined, assigned, extra, returning, param_types })
 }
 
-pub(super) fn bind_delete(ctx: &BindContext<'_>, delete: &ast::Delete) -> Result<BoundDelete, SqlError> {
+pub(super) fn bind_delete(
+    ctx: &BindContext<'_>,
+    with: Option<&ast::With>,
+    delete: &ast::Delete,
+) -> Result<BoundDelete, SqlError> {
     if !delete.tables.is_empty()
         || !delete.order_by.is_empty()
         || delete.limit.is_some()
@@ -184,6 +202,9 @@ pub(super) fn bind_delete(ctx: &BindContext<'_>, delete: &ast::Delete) -> Result
         return Err(SqlError::unsupported("a join as the target of DELETE"));
     }
     let mut binder = Binder::new(ctx);
+    if let Some(with) = with {
+        binder.with(with)?;
+    }
     let scan = binder.target_scan(&target.relation)?;
     let using = delete.using.as_deref().unwrap_or(&[]);
     let bound = binder.modify(scan, using, delete.selection.as_ref(), &[], delete.returning.as_deref())?;

@@ -170,21 +170,33 @@ pub fn bind_query(ctx: &BindContext<'_>, query: &ast::Query) -> Result<BoundQuer
     select::bind_query(ctx, query)
 }
 
-/// Binds `INSERT`. The source's columns are the table's, all of them and in its order, with defaults filled in and cast by
+/// Binds `INSERT`, behind the `WITH` before it. The source's columns are the table's, all of them and in its order, with defaults filled in and cast by
 /// the rules of assignment.
-pub fn bind_insert(ctx: &BindContext<'_>, insert: &ast::Insert) -> Result<BoundInsert, SqlError> {
-    dml::bind_insert(ctx, insert)
+pub fn bind_insert(
+    ctx: &BindContext<'_>,
+    with: Option<&ast::With>,
+    insert: &ast::Insert,
+) -> Result<BoundInsert, SqlError> {
+    dml::bind_insert(ctx, with, insert)
 }
 
 /// Binds `UPDATE`. The scan locks the rows it yields: all columns of the old row, then the new values, then what else
 /// `RETURNING` needs.
-pub fn bind_update(ctx: &BindContext<'_>, update: &ast::Update) -> Result<BoundUpdate, SqlError> {
-    dml::bind_update(ctx, update)
+pub fn bind_update(
+    ctx: &BindContext<'_>,
+    with: Option<&ast::With>,
+    update: &ast::Update,
+) -> Result<BoundUpdate, SqlError> {
+    dml::bind_update(ctx, with, update)
 }
 
 /// Binds `DELETE`, like [`bind_update`].
-pub fn bind_delete(ctx: &BindContext<'_>, delete: &ast::Delete) -> Result<BoundDelete, SqlError> {
-    dml::bind_delete(ctx, delete)
+pub fn bind_delete(
+    ctx: &BindContext<'_>,
+    with: Option<&ast::With>,
+    delete: &ast::Delete,
+) -> Result<BoundDelete, SqlError> {
+    dml::bind_delete(ctx, with, delete)
 }
 
 /// Binds one expression over the columns of `table` (a `CHECK` condition), or over nothing (a `DEFAULT`), and casts it to

@@ -12,7 +12,7 @@ use crate::exec::rows_from::{RowsFrom, SetFunction};
 use crate::func::CastContext;
 use crate::types::PgType;
 use datafusion::common::Column;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection};
 use sqlparser::ast;
 use std::sync::Arc;
 
@@ -44,11 +44,7 @@ impl Binder<'_> {
             bound.push(self.in_clause(Clause::From, |b| b.expr(arg))?);
         }
         if !is_set_function(name) {
-            let types: Vec<PgType> = bound.iter().map(|a| a.ty).collect();
-            if crate::func::function_exists(name) || self.ctx.catalog.function(None, name, &types).is_some() {
-                return Err(SqlError::unsupported(format!("the function {name} in FROM"))).at(pos);
-            }
-            return Err(self.no_function(None, name, &types)).at(pos);
+            return self.scalar_factor(name, bound, ordinality, alias, pos);
         }
         let mut calls = Vec::new();
         if name == "unnest" && bound.len() > 1 {
@@ -81,6 +77,38 @@ impl Binder<'_> {
         let names: Vec<String> = columns.iter().map(|c| c.column.name.clone()).collect();
         let plan = self.rows_from(calls, &names)?;
         Ok(Rel { plan, columns })
+    }
+
+    /// A function in `FROM` that returns one value: one row of it.
+    fn scalar_factor(
+        &mut self,
+        name: &str,
+        args: Vec<Typed>,
+        ordinality: bool,
+        alias: Option<&ast::TableAlias>,
+        pos: Option<u32>,
+    ) -> Result<Rel, SqlError> {
+        let types: Vec<PgType> = args.iter().map(|a| a.ty).collect();
+        let value = match self.ctx.catalog.function(None, name, &types) {
+            Some(resolved) => self.finish_call(&resolved, args, pos)?,
+            None if crate::func::function_exists(name) => self.call(name, args, pos)?,
+            None => return Err(self.no_function(None, name, &types)).at(pos),
+        };
+        if ordinality {
+            return Err(SqlError::unsupported(format!("the function {name} WITH ORDINALITY"))).at(pos);
+        }
+        let column = RelColumn {
+            name: alias.map_or_else(|| name.to_string(), |a| fold(&a.name)),
+            column: Column::from_name(self.fresh("c")),
+            ty: value.ty,
+            typmod: -1,
+            origin: None,
+            pending: None,
+            pos: None,
+        };
+        let exprs = vec![value.expr.alias(column.column.name.clone())];
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(super::from::one_row()))?);
+        Ok(Rel { plan, columns: vec![column] })
     }
 
     fn rows_from(

@@ -1,7 +1,7 @@
 //! Constructs that look like functions: COALESCE, NULLIF, GREATEST, LEAST; and three-valued logic on single values.
 
 use super::catalog::{CATALOG, Catalog, Options};
-use super::kind::Body;
+use super::kind::{Body, Int4, Kind};
 use super::resolve::{Form, Logic, Resolved, common_type, key};
 use super::scalar::{Function, Variadic};
 use super::{StatementContext, eval, resolve_binary_operator};
@@ -131,6 +131,7 @@ fn extreme(greatest: bool, values: impl Iterator<Item = Datum>, ty: PgType) -> D
 }
 
 pub(super) fn register(c: &mut Catalog) {
+    register_counts(c);
     for (greatest, name) in [(true, "greatest"), (false, "least")] {
         for ty in PgType::all().chain(PgType::arrays()) {
             let options = Options { variadic: Variadic::Any, ..Options::lenient() };
@@ -145,6 +146,18 @@ pub(super) fn register(c: &mut Catalog) {
             let made = c.make(name, &[], ty, options, body);
             c.extremes.insert((greatest, ty), made);
         }
+    }
+}
+
+/// How many arguments are null, or are not.
+fn register_counts(c: &mut Catalog) {
+    for (name, nulls) in [("num_nonnulls", false), ("num_nulls", true)] {
+        let options = Options { variadic: Variadic::Any, ..Options::lenient() };
+        let body: Body = Arc::new(move |args, rows| {
+            let count = |row| args.iter().filter(|arg| arg.is_null(row) == nulls).count() as i32;
+            Int4::build((0..rows).map(|row| Some(count(row))).collect())
+        });
+        c.function(name, &[], PgType::Int4, options, body);
     }
 }
 

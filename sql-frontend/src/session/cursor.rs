@@ -6,6 +6,7 @@
 use super::{
     Session,
     extended::{Portal, State},
+    functions::relation_text,
     guard::guarded,
     parse::{Command, Declare, Direction, Fetch},
     plan::Planned,
@@ -96,8 +97,8 @@ impl Session {
         io: &mut Io,
     ) -> Result<(), SqlError> {
         let name = &fetch.name;
-        let portal = self.portals.get_mut(name).ok_or_else(|| no_cursor(name))?;
-        let step = portal.step.clone().ok_or_else(|| no_cursor(name))?;
+        let step = self.portals.get(name).and_then(|portal| portal.step.clone());
+        let step = step.ok_or_else(|| no_cursor(name))?;
         let max = match fetch.direction {
             Direction::All => usize::MAX,
             Direction::Forward(count) if count > 0 => usize::try_from(count).unwrap_or(usize::MAX),
@@ -114,8 +115,11 @@ impl Session {
         let limit = self.settings.statement_timeout();
         let zone = self.settings.zone().clone();
         let types = step.planned.types();
-        let format = RowFormat { types: &types, formats: &formats, zone: &zone };
+        let names = self.relation_names(&types);
+        let relation = |oid| relation_text(names.as_ref(), oid);
+        let format = RowFormat { types: &types, formats: &formats, zone: &zone, relation: &relation };
         let mut count = 0;
+        let portal = self.portals.get_mut(name).ok_or_else(|| no_cursor(name))?;
         if let State::Running(Outcome { rows: Some(rows), .. }) = &mut portal.state {
             let Io { inbox, outbox } = &mut *io;
             let read = async {

@@ -4,6 +4,7 @@
 
 use super::{
     Session,
+    functions::relation_text,
     plan::{Body, Planned},
     replay::Step,
     run::Outcome,
@@ -98,7 +99,8 @@ impl Session {
         let took = self.shared.env.boottime().saturating_sub(start);
         let types = step.planned.types();
         let zone = self.settings.zone().clone();
-        let format = RowFormat { types: &types, formats: &step.formats, zone: &zone };
+        let relation = |oid| relation_text(None, oid);
+        let format = RowFormat { types: &types, formats: &step.formats, zone: &zone, relation: &relation };
         let mut scratch = Scratch::default();
         for line in told(&self.spent, took, false) {
             put_row(&mut out.buffer, &[Datum::Text(line)], &format, &mut scratch);

@@ -3,6 +3,7 @@
 use super::{
     Session,
     cursor::Declared,
+    functions::relation_text,
     guard::{catch, guarded},
     parse::{self, Command},
     plan::{Body, Planned, Prepared},
@@ -309,10 +310,12 @@ impl Session {
         let limit = self.settings.statement_timeout();
         let zone = self.settings.zone().clone();
         let max = if max_rows <= 0 { usize::MAX } else { max_rows as usize };
+        let types = step.planned.types();
+        let names = self.relation_names(&types);
+        let relation = |oid| relation_text(names.as_ref(), oid);
         let Some(portal) = self.portals.get_mut(name) else { return Err(no_portal(name)) };
         let State::Running(outcome) = &mut portal.state else { return Err(no_portal(name)) };
-        let types = step.planned.types();
-        let format = RowFormat { types: &types, formats: &step.formats, zone: &zone };
+        let format = RowFormat { types: &types, formats: &step.formats, zone: &zone, relation: &relation };
         let (sent, more) = match &mut outcome.rows {
             Some(rows) => {
                 let Io { inbox, outbox } = &mut *io;

@@ -136,6 +136,7 @@ static FUNCTIONS: &[Function] = &[
     function("pg_is_in_recovery", &[], Bool, |_, _| Ok(Datum::Bool(false))),
     function("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))),
     function("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))),
+    function("regclassin", &[Text], Regclass, relation_by_name),
     function("regclassout", &[Regclass], Text, relation_name),
     function("to_regclass", &[Text], Regclass, |view, args| {
         let (schema, name) = split_name(&string(&args[0]))?;
@@ -154,7 +155,8 @@ pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgTyp
             && f.args.len() == args.len()
             && f.args.iter().zip(args).all(|(want, have)| {
                 want == have
-                    || *have == PgType::Unknown
+                    // A literal is a string first.
+                    || (*have == PgType::Unknown && (!exact || want.is_string()))
                     || (!exact && cast(*have, *want, -1, CastContext::Implicit).is_some())
             })
     };
@@ -400,10 +402,14 @@ fn table_is_visible(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlErro
     Ok(sequence.map_or(Datum::Null, |s| Datum::Bool(visible(&s.name))))
 }
 
-/// A relation's name as the search path allows it; the number of what is not there.
 fn relation_name(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
-    let wanted = number(&args[0]);
-    let snapshot = view.snapshot();
+    Ok(Datum::Text(relation_text(Some(&view.names), number(&args[0]))))
+}
+
+/// A relation's name as the search path allows it; the number of what is not there.
+pub(super) fn relation_text(names: Option<&Names>, wanted: u32) -> String {
+    let Some(names) = names else { return wanted.to_string() };
+    let snapshot = names.snapshot();
     let tables = snapshot.public_tables().flat_map(|table| {
         let own = (oid::table(table.id), table.schema.as_str(), table.name.as_str());
         let indexes = pg_catalog::shown_indexes(table);
@@ -415,18 +421,29 @@ fn relation_name(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> 
         snapshot.sequences.values().map(|s| (oid::object(s.id), s.schema.as_str(), s.name.as_str()));
     let found = tables.chain(sequences).find(|(number, _, _)| *number == wanted);
     if let Some((_, schema, name)) = found {
-        let visible = relation_oid(&view.names, None, name) == Some(wanted);
+        let visible = relation_oid(names, None, name) == Some(wanted);
         let name = pg_catalog::quote(name);
-        return Ok(Datum::Text(if visible { name } else { format!("{}.{name}", pg_catalog::quote(schema)) }));
+        return if visible { name } else { format!("{}.{name}", pg_catalog::quote(schema)) };
     }
     use crate::exec::VirtualTable;
     let system = crate::catalog::virtuals::all().find(|(number, _)| *number == wanted);
-    Ok(Datum::Text(match system {
+    match system {
         Some((_, table)) if table.schema_name() == "pg_catalog" => table.name().to_string(),
         Some((_, table)) => format!("{}.{}", table.schema_name(), table.name()),
         None if wanted == 0 => "-".into(),
         None => wanted.to_string(),
-    }))
+    }
+}
+
+/// The relation of a name, or of a number, in a text.
+fn relation_by_name(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
+    let text = string(&args[0]);
+    if text == "-" || text.parse::<u32>().is_ok() {
+        return Datum::from_text(Regclass, &text, -1, &crate::types::TimeZone::UTC);
+    }
+    let (schema, name) = split_name(&text)?;
+    let found = relation_oid(&view.names, schema.as_deref(), &name);
+    found.map(Datum::Oid).ok_or_else(|| super::names::no_relation(schema.as_deref(), &name))
 }
 
 /// The type of a name as a statement would write it; null for one that is not here.

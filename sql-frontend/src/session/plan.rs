@@ -15,7 +15,7 @@ use crate::{
     fast::{self, PointScan},
     types::PgType,
 };
-use sqlparser::ast::Statement;
+use sqlparser::ast::{SetExpr, Statement, With};
 use std::sync::Arc;
 
 /// A statement as the client prepared it.
@@ -103,6 +103,17 @@ fn is_missing(error: &SqlError) -> bool {
             | SqlState::UNDEFINED_FUNCTION
             | SqlState::INVALID_COLUMN_REFERENCE
     )
+}
+
+/// `WITH … INSERT …` (`UPDATE`, `DELETE`), which the parser takes for a query, apart: the statement is the one behind.
+pub(super) fn modification(statement: &Statement) -> (Option<&With>, &Statement) {
+    let Statement::Query(query) = statement else { return (None, statement) };
+    match &*query.body {
+        SetExpr::Insert(inner) | SetExpr::Update(inner) | SetExpr::Delete(inner) => {
+            (query.with.as_ref(), inner)
+        }
+        _ => (None, statement),
+    }
 }
 
 impl Session {
@@ -199,6 +210,7 @@ impl Session {
             tables,
             ..request.utility(columns, writes)
         };
+        let (with, statement) = modification(statement);
         Ok(match statement {
             Statement::Query(query) => {
                 let bound = match bind::bind_query(&ctx, query) {
@@ -214,7 +226,7 @@ impl Session {
                 make(Body::Query(bound), fast, &params, Some(columns), tables, locks)
             }
             Statement::Insert(insert) => {
-                let bound = bind::bind_insert(&ctx, insert)?;
+                let bound = bind::bind_insert(&ctx, with, insert)?;
                 let fast = None;
                 let columns = bound.returning.as_ref().map(|r| r.columns().to_vec());
                 let mut tables = bound.source.tables.clone();
@@ -223,7 +235,7 @@ impl Session {
                 make(Body::Insert(bound), fast, &params, columns, tables, true)
             }
             Statement::Update(update) => {
-                let bound = bind::bind_update(&ctx, update)?;
+                let bound = bind::bind_update(&ctx, with, update)?;
                 let fast = fast::of_query(&bound.scan);
                 let columns = bound.returning.as_ref().map(|r| r.columns().to_vec());
                 let mut tables = bound.scan.tables.clone();
@@ -232,7 +244,7 @@ impl Session {
                 make(Body::Update(bound), fast, &params, columns, tables, true)
             }
             Statement::Delete(delete) => {
-                let bound = bind::bind_delete(&ctx, delete)?;
+                let bound = bind::bind_delete(&ctx, with, delete)?;
                 let fast = fast::of_query(&bound.scan);
                 let columns = bound.returning.as_ref().map(|r| r.columns().to_vec());
                 let mut tables = bound.scan.tables.clone();

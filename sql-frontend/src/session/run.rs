@@ -2,8 +2,10 @@
 
 use super::{
     Session,
+    functions::relation_text,
+    names::Names,
     parse::Command,
-    plan::{Body, Planned},
+    plan::{Body, Planned, modification},
     replay::Step,
 };
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     dml,
     error::{SqlError, SqlState},
     exec::{self, ExecContext, Held},
-    types::{Datum, PgType, write_binary_at, write_text_at},
+    types::{Datum, PgType, datum_at, write_binary_at, write_text_at},
     wire::{
         backend::{self, Field},
         connection::gone,
@@ -21,7 +23,7 @@ use crate::{
     },
 };
 use bytes::BufMut;
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::{array::ArrayRef, record_batch::RecordBatch};
 use futures::{StreamExt, stream::BoxStream};
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -148,6 +150,8 @@ fn put_batch_row(
             scratch.clear();
             let written = if format.code(i) == 1 {
                 write_binary_at(column, row, ty, &mut scratch.binary)
+            } else if ty == PgType::Regclass {
+                write_relation_at(column, row, format, &mut scratch.text)
             } else {
                 write_text_at(column, row, ty, format.zone, &mut scratch.text)
             };
@@ -168,7 +172,24 @@ fn put_batch_row(
     result
 }
 
+/// The name of a relation; whether there is one.
+fn write_relation_at(
+    column: &ArrayRef,
+    row: usize,
+    format: &RowFormat<'_>,
+    out: &mut String,
+) -> Result<bool, SqlError> {
+    let Datum::Oid(oid) = datum_at(column, row, PgType::Regclass)? else { return Ok(false) };
+    out.push_str(&(format.relation)(oid));
+    Ok(true)
+}
+
 impl Session {
+    /// By which relations are named in rows of these types; None: nothing in them names one.
+    pub(super) fn relation_names(&self, types: &[PgType]) -> Option<Names> {
+        types.contains(&PgType::Regclass).then(|| self.names(self.snapshot()))
+    }
+
     /// Runs a statement to its end, sending rows and tag. The description of rows goes ahead if the step says so.
     pub(super) async fn execute_step(&mut self, step: &Step, out: &mut Outbox) -> Result<(), SqlError> {
         let planned = self.ready_plan(&step.planned).await?;
@@ -183,7 +204,10 @@ impl Session {
         if let Some(rows) = &mut outcome.rows {
             let types = planned.types();
             let zone = self.settings.zone().clone();
-            let format = RowFormat { types: &types, formats: &step.formats, zone: &zone };
+            let names = self.relation_names(&types);
+            let relation = |oid| relation_text(names.as_ref(), oid);
+            let format =
+                RowFormat { types: &types, formats: &step.formats, zone: &zone, relation: &relation };
             (sent, _) = send_rows(rows, usize::MAX, &format, out).await?;
         }
         self.take_over_settings(out)?;
@@ -372,6 +396,7 @@ async fn point_outcome(
 fn read_only(command: &Command) -> SqlError {
     let what = match command {
         Command::Statement(statement) => {
+            let (_, statement) = modification(statement);
             let text = statement.to_string();
             let mut words = text.split_whitespace();
             let first = words.next().unwrap_or_default().to_uppercase();

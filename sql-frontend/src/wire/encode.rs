@@ -10,6 +10,8 @@ pub struct RowFormat<'a> {
     /// None: all text; one: for all; else one each.
     pub formats: &'a [i16],
     pub zone: &'a TimeZone,
+    /// The name of a relation by its OID, as a regclass is written.
+    pub relation: &'a (dyn Fn(u32) -> String + Sync),
 }
 
 impl RowFormat<'_> {
@@ -59,7 +61,10 @@ pub fn put_row(out: &mut BytesMut, row: &[Datum], format: &RowFormat<'_>, scratc
                 out.put_slice(&scratch.binary);
             } else {
                 scratch.text.clear();
-                datum.write_text(format.types[i], format.zone, &mut scratch.text);
+                match (format.types[i], datum) {
+                    (PgType::Regclass, Datum::Oid(oid)) => scratch.text.push_str(&(format.relation)(*oid)),
+                    (ty, datum) => datum.write_text(ty, format.zone, &mut scratch.text),
+                }
                 out.put_u32(scratch.text.len() as u32);
                 out.put_slice(scratch.text.as_bytes());
             }

@@ -72,7 +72,46 @@ select json_build_object('n', count(*)) from generate_series(1, 4)
 ----
 {"n" : 4}
 
-# ours
-select * from pg_sleep(0)
+select count(*) from pg_sleep(0)
 ----
-ERROR 0A000 15: the function pg_sleep in FROM is not supported
+1
+
+select * from current_schema()
+----
+public
+
+select f, x, y.y from current_schema() f, upper('a') as g (x), lateral lower(g.x) y
+----
+public|A|a
+
+select t.n, l from generate_series(1, 2) t (n), lateral to_hex(t.n + 9) l
+----
+1|a
+2|b
+
+select * from nosuch(1)
+----
+ERROR 42883 15: function nosuch(integer) does not exist
+
+select num_nonnulls(1, null, 'a', null::int), num_nulls(1, null, 'a', null::int), num_nulls(null)
+----
+2|2|1
+
+select num_nulls()
+----
+ERROR 42883 8: function num_nulls() does not exist
+
+select pg_get_userbyid(10) in (nullif(a, 'x'), lower('A')), upper(current_schema()) not in (coalesce(a, 'PUBLIC'), 'x') from (values (null), ('PUBLIC')) t (a)
+----
+NULL|f
+f|f
+
+select current_setting('default_table_access_method')
+----
+heap
+
+unlisten *
+----
+
+unlisten x
+----

@@ -56,9 +56,6 @@ explain table nothing
 ----
 ERROR 42P01 15: relation "nothing" does not exist
 
-
-
-
 select where false
 ----
 
@@ -167,3 +164,93 @@ update t set (b, c) = row(6, 'r') where a = 1 returning a, b, c
 select row(1, 'a')
 ----
 ERROR 0A000 8: a row value outside of a comparison is not supported
+
+create table w (a int primary key, b int)
+----
+
+insert into w values (1, 10), (2, 20), (3, 30), (4, 40)
+----
+
+with x as (select max(a) m from w) update w set b = b + m from x where a = m returning a, b
+----
+4|44
+
+with x as (select 1 a union all select 2), y (k) as (select a from x where a > 1) update w set b = 0 where a in (select k from y) returning *
+----
+2|0
+
+with x as (select 1 as one) delete from w using x where a = one returning w.*
+----
+1|10
+
+with x as (values (7, 70), (8, 80)) insert into w select * from x where column1 > 7 returning a, b
+----
+8|80
+
+with x as (select 5) insert into w (a) values ((select * from x)) returning a, b
+----
+5|NULL
+
+with x as (select 5 a) insert into w with x as (select 6 a) select a, a from x returning a
+----
+6
+
+with recursive r (n) as (select 100 union all select n + 1 from r where n < 102) insert into w select n, n from r returning a
+----
+100
+101
+102
+
+with x as (select 1) update w set b = nosuch where a = 4
+----
+ERROR 42703 39: column "nosuch" does not exist
+
+with x as (select 3) delete from w where a = (table x)
+----
+
+select * from w order by a
+----
+2|0
+4|44
+5|NULL
+6|6
+8|80
+100|100
+101|101
+102|102
+
+# ours
+with x as (delete from w returning a) select * from x
+----
+ERROR 0A000 -: a data-modifying statement inside a query is not supported
+
+select a from w order by a for update limit 1
+----
+2
+
+select a from w order by a for update skip locked limit 1 offset 1
+----
+4
+
+select a from w order by a for no key update of w nowait offset 1 fetch first 2 rows only
+----
+4
+5
+
+select x.* from (select a from w order by a for update limit 1) x
+----
+2
+
+select a from w union select a from w for update
+----
+ERROR 0A000 -: FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT
+
+begin read only
+----
+
+with x as (select 1) update w set b = 1
+----
+ERROR 25006 -: cannot execute UPDATE in a read-only transaction
+
+rollback
+----

@@ -189,7 +189,7 @@ impl World {
 
     async fn insert(&mut self, sql: &str, insert: &ast::Insert) -> Result<Vec<String>, SqlError> {
         let engine = Arc::clone(&self.engine);
-        let bound = bind::bind_insert(&bind_context(&self.tables, &engine, sql), insert)?;
+        let bound = bind::bind_insert(&bind_context(&self.tables, &engine, sql), None, insert)?;
         let ctx = self.context();
         let rows = match &bound.values {
             Some(programs) => {
@@ -216,7 +216,7 @@ impl World {
 
     async fn update(&mut self, sql: &str, update: &ast::Update) -> Result<Vec<String>, SqlError> {
         let engine = Arc::clone(&self.engine);
-        let bound = bind::bind_update(&bind_context(&self.tables, &engine, sql), update)?;
+        let bound = bind::bind_update(&bind_context(&self.tables, &engine, sql), None, update)?;
         let ctx = self.context();
         let width = bound.table.columns.len();
         let rows = self.rows(&bound.scan, &[]).await?;
@@ -253,7 +253,7 @@ impl World {
 
     async fn delete(&mut self, sql: &str, delete: &ast::Delete) -> Result<Vec<String>, SqlError> {
         let engine = Arc::clone(&self.engine);
-        let bound = bind::bind_delete(&bind_context(&self.tables, &engine, sql), delete)?;
+        let bound = bind::bind_delete(&bind_context(&self.tables, &engine, sql), None, delete)?;
         let ctx = self.context();
         let width = bound.table.columns.len();
         let mut out = Vec::new();

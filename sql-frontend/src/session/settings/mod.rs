@@ -86,6 +86,12 @@ static SPECS: &[Spec] = &[
         "ISO, MDY",
         "Output form of dates, and the order of ambiguous input.",
     ),
+    spec(
+        "default_table_access_method",
+        Kind::Only { supported: &["heap"], known: &[] },
+        "heap",
+        "Rows are kept in one way only, under PostgreSQL's name for its own.",
+    ),
     spec("default_tablespace", Kind::Only { supported: &[""], known: &[] }, "", "There are no tablespaces."),
     spec(
         "default_transaction_isolation",
