@@ -7,7 +7,6 @@ use super::{Binder, guard, row};
 use crate::error::{SqlError, SqlState};
 use crate::func::{array, key, resolve_binary_operator};
 use crate::session::parse::SYMMETRIC;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Expr, Operator};
 use sqlparser::ast::{self, BinaryOperator};
@@ -100,7 +99,9 @@ impl Binder<'_> {
         for item in list {
             items.push(self.expr(item)?);
         }
-        if self.common("IN", &items).is_ok() && items.iter().skip(1).all(|item| is_listable(&item.expr)) {
+        if self.common("IN", &items).is_ok()
+            && items.iter().skip(1).all(|item| array::is_listable(&item.expr))
+        {
             let (mut items, ty) = self.unify("IN", items)?;
             // The operator must exist (and says 42883 if it does not).
             resolve_binary_operator("=", ty, ty).at(at)?;
@@ -215,11 +216,4 @@ impl Binder<'_> {
         let result = result.ok_or_else(|| SqlError::unsupported("an empty row"))?;
         Ok(Typed::bool(result, pos))
     }
-}
-
-/// Whether DataFusion's list of `IN` may hold it. It evaluates a list on no rows at all to see whether it is constant, and
-/// takes a `CASE` for constant whose branches are.
-fn is_listable(item: &Expr) -> bool {
-    let cases = item.exists(|e| Ok(matches!(e, Expr::Case(_) | Expr::BinaryExpr(_)))).unwrap_or(true);
-    !cases && (item.column_refs().is_empty() || matches!(item, Expr::Column(_))) && !item.is_volatile()
 }

@@ -140,3 +140,6 @@ t|f|2
 select array_agg(g is true order by a) from t
 ----
 {t,f,f}
+
+select a = any (array[nullif(b, 0), 1, -2]), a <> all (array[nullif(b, 0), 1, -2]), a = any (array[b, a]) from t order by a
+----

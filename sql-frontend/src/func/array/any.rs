@@ -7,6 +7,7 @@ use super::super::{Resolved, StatementContext, catalog::Options, resolve_binary_
 use super::{by_row, called, items, made};
 use crate::types::{Datum, PgType, from_scalar, to_scalar};
 use crate::{Result, SqlError, SqlState};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use std::any::Any;
@@ -87,10 +88,21 @@ pub fn as_list(call: &ScalarFunction) -> Option<Expr> {
     };
     let ([_, array], [value, items]) = (&function.params[..], &call.args[..]) else { return None };
     let element = array.element()?;
-    let list: Vec<Expr> = elements(items, *array)?.into_iter().map(|item| key(element, item)).collect();
+    let list = elements(items, *array)?;
+    if !list.iter().all(is_listable) {
+        return None;
+    }
+    let list: Vec<Expr> = list.into_iter().map(|item| key(element, item)).collect();
     // Without elements it is false, whatever the value is; a list must have some.
     (!list.is_empty())
         .then(|| Expr::InList(InList::new(Box::new(key(function.params[0], value.clone())), list, negated)))
+}
+
+/// Whether DataFusion's list of `IN` may hold it. It evaluates a list on no rows at all to see whether it is constant, and
+/// takes a `CASE` for constant whose branches are.
+pub fn is_listable(item: &Expr) -> bool {
+    let cases = item.exists(|e| Ok(matches!(e, Expr::Case(_) | Expr::BinaryExpr(_)))).unwrap_or(true);
+    !cases && (item.column_refs().is_empty() || matches!(item, Expr::Column(_))) && !item.is_volatile()
 }
 
 fn function_of(call: &ScalarFunction) -> Option<&Arc<Function>> {

@@ -7,7 +7,7 @@ mod casts;
 mod functions;
 mod operators;
 
-pub use any::{as_list, resolve_any};
+pub use any::{as_list, is_listable, resolve_any};
 pub(crate) use casts::step;
 pub(crate) use functions::{exists, resolve};
 pub(crate) use operators::operator;
