@@ -98,6 +98,7 @@ async fn add_constraint(
         }
         TableConstraint::Unique(unique) => {
             create_table::refuse_deferrable(unique.characteristics.is_some())?;
+            create_table::refuse_not_distinct(unique)?;
             let columns = create_table::index_columns(&table, &unique.columns)?;
             let name = match &unique.name {
                 Some(name) => fold(name),

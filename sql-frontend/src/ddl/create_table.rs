@@ -412,6 +412,7 @@ fn table_constraint(
         }
         TableConstraint::Unique(unique) => {
             refuse_deferrable(unique.characteristics.is_some())?;
+            refuse_not_distinct(unique)?;
             let columns = index_columns(&draft.table, &unique.columns)?;
             add_unique(&mut draft.table, unique.name.as_ref().map(fold), columns);
             Ok(())
@@ -427,6 +428,14 @@ fn table_constraint(
 
 pub fn refuse_deferrable(characteristics: bool) -> Result<(), SqlError> {
     if characteristics { Err(SqlError::unsupported("a deferrable constraint")) } else { Ok(()) }
+}
+
+/// Nulls are never alike in a unique key.
+pub fn refuse_not_distinct(unique: &ast::UniqueConstraint) -> Result<(), SqlError> {
+    match unique.nulls_distinct {
+        ast::NullsDistinctOption::NotDistinct => Err(SqlError::unsupported("NULLS NOT DISTINCT")),
+        ast::NullsDistinctOption::Distinct | ast::NullsDistinctOption::None => Ok(()),
+    }
 }
 
 /// Columns of a key as written: plain names with a direction.

@@ -143,3 +143,6 @@ select array_agg(g is true order by a) from t
 
 select a = any (array[nullif(b, 0), 1, -2]), a <> all (array[nullif(b, 0), 1, -2]), a = any (array[b, a]) from t order by a
 ----
+t|f|t
+t|f|t
+NULL|NULL|t

@@ -99,6 +99,14 @@ create table u of x
 create table u (a int, exclude using gist (a with =))
 create table u (a int, constraint e exclude (a with =))
 alter table t add constraint e exclude using gist (a with =)
+create table u (a int unique nulls not distinct)
+create table u (a int, unique nulls not distinct (a))
+alter table t add unique nulls not distinct (b)
+create table u (like t including all)
+insert into t (a) overriding system value values (1)
+update t set b[2] = 3
+select a from t union select a from t for update
+select sum(a) over (order by a rows between 1 preceding and 1 following exclude current row) from t
 explain (costs off) select 1
 ";
 
