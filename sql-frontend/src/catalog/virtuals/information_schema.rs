@@ -245,7 +245,7 @@ fn key_column_usage(view: &SessionView) -> Result<Rows, SqlError> {
 fn constraint_column_usage(view: &SessionView) -> Result<Rows, SqlError> {
     let mut rows = Vec::new();
     for table in view.snapshot().public_tables() {
-        for index in pg_catalog::shown_indexes(table).filter(|index| index.unique) {
+        for index in pg_catalog::shown_indexes(table).filter(|index| index.is_constraint()) {
             for column in index.columns.iter().filter_map(|c| table.column(c.column)) {
                 rows.push(vec![
                     text(&view.database),
