@@ -295,6 +295,7 @@ impl Session {
                 last_heartbeat: heard.map_or(Timestamp::ZERO, |heard| heard.stamp),
                 clock_offset_micros: heard.map_or(0, |heard| heard.clock_offset_micros),
                 replicas: memory.reports.keys().filter(|(_, node)| *node == id).count() as u64,
+                schema_version: heard.map_or(0, |heard| heard.schema),
                 leaders: memory.leaders.values().filter(|led| led.node == id).count() as u64,
                 info: record.info,
             }

@@ -54,6 +54,16 @@ pub struct NodeStatus {
     pub replicas: u64,
     #[n(5)]
     pub leaders: u64,
+    /// The catalog version that all its statements use, at least; 0 while it has not said.
+    #[n(6)]
+    #[cbor(default)]
+    pub schema_version: u64,
+}
+
+impl NodeStatus {
+    pub fn serves_sql(&self) -> bool {
+        self.info.roles & 4 != 0
+    }
 }
 
 /// What a node says of one of its replicas.

@@ -13,12 +13,20 @@ use crate::{
 use futures::TryStreamExt;
 use parking_lot::Mutex;
 use quorate_env::Env;
-use quorate_proto::placement::{PlacementError, PlacementReply, PlacementRequest};
+use quorate_proto::placement::{NodeState, NodeStatus, PlacementError, PlacementReply, PlacementRequest};
 use quorate_txn::{Coordinator, ScanOptions, TxnOptions};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 /// How often the catalog is read while old transactions hold its version back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// For asking who holds a schema change up.
+const ASK: Duration = Duration::from_secs(2);
 
 pub struct Catalog {
     env: Env,
@@ -30,6 +38,24 @@ pub struct Catalog {
     reading: tokio::sync::Mutex<()>,
     /// How long a schema change waits for all nodes to use it.
     patience: Duration,
+    /// Schema changes that wait here for other nodes.
+    settling: AtomicUsize,
+}
+
+/// One of them.
+struct Settling<'a>(&'a AtomicUsize);
+
+impl<'a> Settling<'a> {
+    fn begin(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::AcqRel);
+        Settling(all)
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Catalog {
@@ -49,6 +75,7 @@ impl Catalog {
             pins,
             reading: Default::default(),
             patience,
+            settling: AtomicUsize::new(0),
         })
     }
 
@@ -141,6 +168,7 @@ impl Catalog {
     /// Returns when all nodes use the catalog as it is now: two rounds, since a node that reports a version has read the
     /// catalog after it learned of that version, and a round ends when all have reported the version before it.
     pub async fn settle(&self) -> Result<(), SqlError> {
+        let _settling = Settling::begin(&self.settling);
         let deadline = self.env.boottime() + self.patience;
         let mut known = self.cluster.schema().borrow().version;
         let mut rounds = 0;
@@ -177,6 +205,41 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// Whom the schema changes of this node wait for, in words; `None` if none waits.
+    pub async fn held_up_by(&self) -> Option<String> {
+        if self.settling.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let present = self.cluster.schema().borrow().version;
+        let nodes = match self.placement.request(PlacementRequest::Nodes, ASK).await {
+            Ok(PlacementReply::Nodes(nodes)) => nodes,
+            _ => vec![],
+        };
+        Some(held_up(&nodes, present))
+    }
+}
+
+/// Whom a change waits for until everybody uses this version.
+fn held_up(nodes: &[NodeStatus], version: u64) -> String {
+    let behind = |node: &&NodeStatus| {
+        node.serves_sql() && node.state != NodeState::Decommissioned && node.schema_version < version
+    };
+    let name = |live: bool| {
+        let which = nodes.iter().filter(behind).filter(move |node| (node.state == NodeState::Live) == live);
+        which.map(|node| node.info.id.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    match (name(true), name(false)) {
+        (busy, _) if !busy.is_empty() => {
+            format!("waiting for transactions on node {busy} that use the schema as it was before the change")
+        }
+        (_, silent) if !silent.is_empty() => {
+            format!(
+                "waiting until node {silent}, which is silent, may not use the schema before the change any more"
+            )
+        }
+        _ => "waiting until all nodes use the changed schema".into(),
     }
 }
 
@@ -224,5 +287,42 @@ impl Drop for Pinned {
             pins.report()
         };
         self.catalog.report(report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_proto::{NodeId, Timestamp, placement::NodeInfo};
+
+    fn node(id: u64, state: NodeState, schema_version: u64, roles: u8) -> NodeStatus {
+        let info = NodeInfo {
+            id: NodeId(id),
+            incarnation: 1,
+            rpc_address: String::new(),
+            sql_address: String::new(),
+            http_address: String::new(),
+            locality: vec![],
+            roles,
+        };
+        NodeStatus {
+            info,
+            state,
+            last_heartbeat: Timestamp::ZERO,
+            clock_offset_micros: 0,
+            replicas: 0,
+            leaders: 0,
+            schema_version,
+        }
+    }
+
+    #[test]
+    fn who_is_in_the_way_is_named() {
+        use NodeState::{Live, Suspect};
+        let mut nodes = vec![node(1, Live, 7, 7), node(2, Live, 6, 3), node(3, Suspect, 6, 7)];
+        assert!(held_up(&nodes, 7).contains("node 3, which is silent"), "node 2 serves no SQL");
+        nodes.extend([node(4, Live, 6, 4), node(5, Live, 0, 4)]);
+        assert!(held_up(&nodes, 7).contains("transactions on node 4, 5 that"));
+        assert!(held_up(&nodes[..1], 7).contains("all nodes"));
     }
 }

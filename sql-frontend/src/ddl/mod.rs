@@ -142,6 +142,7 @@ impl Change {
         loop {
             let table = self.view()?.names.within(self.now().clone()).table(name)?;
             if !table.is_changing() {
+                self.view()?.notes.clear();
                 return Ok(table);
             }
             if self.shared_tx || shared.env.boottime() > deadline {
@@ -151,6 +152,7 @@ impl Change {
                 )
                 .hint("quorate.jobs shows it."));
             }
+            self.view()?.notes.now(format!("waiting for another schema change on table \"{}\"", table.name));
             shared.env.sleep(Duration::from_millis(50)).await;
             self.snapshot = shared.catalog.refresh().await?;
         }

@@ -6,7 +6,6 @@ use crate::{
     catalog::TableDescriptor,
     error::{SqlError, SqlState},
     row::{column_from_key, column_to_key, index_prefix, index_span, key::split_prefix, table_span},
-    server::Shared,
     session::run::Outcome,
     types::{Datum, PgType, TimeZone},
 };
@@ -19,6 +18,8 @@ use std::time::Duration;
 
 /// Longest wait for one operation of the placement driver.
 const OPERATION: Duration = Duration::from_secs(120);
+/// How often its step is asked for (milliseconds).
+const LOOK_AGAIN: u64 = 500;
 
 pub fn show_columns() -> Vec<OutColumn> {
     let column = |name: &str, ty| OutColumn { name: name.into(), ty, typmod: -1, origin: None };
@@ -83,10 +84,10 @@ pub async fn split_at(
     rows: &[Vec<Expr>],
 ) -> Result<Outcome, SqlError> {
     let table = change.view()?.names.table(name)?;
-    let shared = change.shared()?;
-    for row in rows {
+    for (done, row) in rows.iter().enumerate() {
         let key = split_key(change, &table, row)?;
-        operate(&shared, Operation::Split { at: key }).await?;
+        let what = format!("{done} of {} splits done", rows.len());
+        operate(change, &what, Operation::Split { at: key }).await?;
     }
     Ok(Outcome::done("ALTER TABLE"))
 }
@@ -117,14 +118,15 @@ fn split_key(change: &Change, table: &TableDescriptor, values: &[Expr]) -> Resul
 
 pub async fn scatter(change: &mut Change, name: &ObjectName) -> Result<Outcome, SqlError> {
     let table = change.view()?.names.table(name)?;
-    let shared = change.shared()?;
     let span = index_span(table.id, table.primary.id);
-    operate(&shared, Operation::Scatter { span }).await?;
+    operate(change, "scattering", Operation::Scatter { span }).await?;
     Ok(Outcome::done("ALTER TABLE"))
 }
 
-/// Starts an operation of the placement driver and waits for its end.
-async fn operate(shared: &Shared, operation: Operation) -> Result<(), SqlError> {
+/// Starts an operation of the placement driver and waits for its end, noting `what` with the step it is at.
+async fn operate(change: &Change, what: &str, operation: Operation) -> Result<(), SqlError> {
+    let (shared, notes) = (change.shared()?, &change.view()?.notes);
+    notes.now(format!("{what}; waiting for the placement driver"));
     let failed = |why: String| SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, why);
     let unavailable = |error| SqlError::new(SqlState("57Q01"), format!("placement driver: {error}"));
     let request = PlacementRequest::Start(operation);
@@ -134,7 +136,7 @@ async fn operate(shared: &Shared, operation: Operation) -> Result<(), SqlError> 
     };
     let deadline = shared.env.boottime() + OPERATION;
     loop {
-        let request = PlacementRequest::Operation { id, wait_millis: 2000 };
+        let request = PlacementRequest::Operation { id, wait_millis: LOOK_AGAIN };
         let reply = shared.placement.request(request, PLACEMENT_TIMEOUT).await.map_err(unavailable)?;
         let PlacementReply::Operations(found) = reply else {
             return Err(SqlError::internal(format!("placement answered {reply:?}")));
@@ -143,7 +145,10 @@ async fn operate(shared: &Shared, operation: Operation) -> Result<(), SqlError> 
             Some(status) => match status.state {
                 OperationState::Done => return Ok(()),
                 OperationState::Failed(why) => return Err(failed(format!("the operation failed: {why}"))),
-                OperationState::Running => status.step,
+                OperationState::Running => {
+                    notes.now(format!("{what}; operation {id}: {}", status.step));
+                    status.step
+                }
             },
             None => return Err(failed("the placement driver has forgotten the operation".into())),
         };

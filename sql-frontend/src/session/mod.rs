@@ -13,6 +13,7 @@ mod inquiry;
 mod keys;
 pub mod kv;
 pub mod names;
+pub mod notes;
 mod nothing;
 pub mod parse;
 pub mod plan;
@@ -59,6 +60,8 @@ pub struct Session {
     /// Last numbers taken from sequences, for `currval` and `lastval`.
     sequences: Arc<view::SequenceState>,
     link: Arc<functions::Link>,
+    /// What the statement under way says it waits for.
+    notes: Arc<notes::Notes>,
     /// Guarantee of the last statement that read or wrote.
     guarantee: String,
     /// Where the tag of the text's last statement begins among the output.
@@ -83,6 +86,7 @@ impl Session {
             shapes: BTreeMap::new(),
             sequences: Arc::default(),
             link: Arc::default(),
+            notes: Arc::default(),
             guarantee: String::new(),
             completed: None,
             spent: explain::Spent::default(),

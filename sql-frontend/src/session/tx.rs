@@ -198,11 +198,11 @@ impl Session {
         if overlay.is_none() {
             return Ok(());
         }
-        self.follow_up(after_commit).await
+        self.follow_up(after_commit, out).await
     }
 
     /// What follows the commit of a schema change. It goes on when the client waits no longer.
-    async fn follow_up(&self, work: Vec<AfterCommit>) -> Result<(), SqlError> {
+    async fn follow_up(&self, work: Vec<AfterCommit>, out: &mut Outbox) -> Result<(), SqlError> {
         let shared = self.shared.clone();
         let (tell, told) = oneshot::channel();
         let follow = async move { drop(tell.send(ddl::after_commit(&shared, work).await)) };
@@ -211,7 +211,9 @@ impl Session {
         let entry = &self.admission.entry;
         let behind = "The schema change is committed; it goes on to take effect on the other nodes.";
         self.shared.sessions.leaves_behind(entry.pid, behind.into());
-        guarded(&self.shared.env, &entry.cancel, None, self.settings.statement_timeout(), done).await
+        let limit = self.settings.statement_timeout();
+        let done = guarded(&self.shared.env, &entry.cancel, None, limit, done);
+        self.in_company(out, done).await
     }
 
     /// Gives the transaction up, whatever state it is in.

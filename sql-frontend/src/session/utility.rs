@@ -160,7 +160,7 @@ impl Session {
             // The steps of the change wait for everybody to let go of the old catalog, this session included.
             open.pinned.end_statement();
         }
-        let outcome = ddl::run(&mut change, command).await;
+        let outcome = self.in_company(out, ddl::run(&mut change, command)).await;
         let ddl::Change { overlay, after_commit, notices, committed, txn, .. } = change;
         for notice in notices {
             self.notice(out, Severity::Notice, &notice);

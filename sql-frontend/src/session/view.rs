@@ -1,6 +1,6 @@
 //! The session as running statements see it: for virtual tables and for functions that need the session.
 
-use super::{Session, config::Live, cursor::Declared, names::Names, sleep::Stop};
+use super::{Session, config::Live, cursor::Declared, names::Names, notes::Notes, sleep::Stop};
 use crate::{catalog::Snapshot, error::SqlError, exec::ExecContext, func::StatementContext, server::Shared};
 use parking_lot::Mutex;
 use quorate_txn::Txn;
@@ -44,6 +44,7 @@ pub struct SessionView {
     pub pid: u32,
     pub txn: Txn,
     pub sequences: Arc<SequenceState>,
+    pub notes: Arc<Notes>,
     pub cursors: Vec<Declared>,
 }
 
@@ -75,6 +76,7 @@ impl Session {
             pid: self.admission.entry.pid,
             txn: open.txn.clone(),
             sequences: self.sequences.clone(),
+            notes: self.notes.clone(),
             cursors: self.declared_cursors(),
         };
         let view = Arc::new(view);

@@ -7,8 +7,8 @@ use quorate_env::{Env, EnvConfig, PlacementClient};
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, Span, Timestamp,
     placement::{
-        MapUpdate, NodeInfo, OperationState, OperationStatus, PlacementError, PlacementReply,
-        PlacementRequest,
+        MapUpdate, NodeInfo, NodeState, NodeStatus, OperationState, OperationStatus, PlacementError,
+        PlacementReply, PlacementRequest,
     },
 };
 use quorate_sql::server::{ClusterInfo, Placement, SchemaLease, SqlConfig, SqlServer};
@@ -17,7 +17,7 @@ use shard::{SHARD, Shard};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub struct World {
     schema: watch::Sender<SchemaLease>,
     reported: watch::Sender<u64>,
     ids: AtomicU64,
+    /// Operations of the driver go on until this falls.
+    held: AtomicBool,
 }
 
 impl ClusterInfo for World {
@@ -81,16 +83,47 @@ impl Placement for World {
             PlacementRequest::Operation { id, .. } => Ok(PlacementReply::Operations(vec![OperationStatus {
                 id,
                 operation: quorate_proto::placement::Operation::Scatter { span: Span::ALL },
-                state: OperationState::Done,
-                step: String::new(),
+                state: self.operation(),
+                step: "moving house".into(),
                 started: Timestamp::ZERO,
                 updated: Timestamp::ZERO,
                 origin: "sql".into(),
             }])),
-            PlacementRequest::Nodes => Ok(PlacementReply::Nodes(vec![])),
+            PlacementRequest::Nodes => Ok(PlacementReply::Nodes(vec![self.status()])),
             PlacementRequest::Replicas => Ok(PlacementReply::Replicas(vec![])),
             PlacementRequest::Settings => Ok(PlacementReply::Settings(vec![("a".into(), "b".into())])),
             other => Err(PlacementError::Refused(format!("{other:?}"))),
+        }
+    }
+}
+
+impl World {
+    pub fn hold_operations(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
+    }
+
+    fn operation(&self) -> OperationState {
+        if self.held.load(Ordering::SeqCst) { OperationState::Running } else { OperationState::Done }
+    }
+
+    fn status(&self) -> NodeStatus {
+        let info = NodeInfo {
+            id: self.env.node(),
+            incarnation: self.env.incarnation(),
+            rpc_address: String::new(),
+            sql_address: String::new(),
+            http_address: String::new(),
+            locality: vec![],
+            roles: 7,
+        };
+        NodeStatus {
+            info,
+            state: NodeState::Live,
+            last_heartbeat: Timestamp::ZERO,
+            clock_offset_micros: 0,
+            replicas: 1,
+            leaders: 1,
+            schema_version: *self.reported.borrow(),
         }
     }
 }
@@ -109,6 +142,7 @@ pub struct Node {
     pub env: Env,
     pub server: Arc<SqlServer>,
     pub shard: Arc<Shard>,
+    pub world: Arc<World>,
 }
 
 impl Node {
@@ -134,10 +168,12 @@ impl Node {
             schema: watch::Sender::new(SchemaLease { version: 1, until: Timestamp::MAX }),
             reported: watch::Sender::new(0),
             ids: AtomicU64::new(100),
+            held: AtomicBool::new(false),
         });
-        let server =
-            SqlServer::start_with(env.clone(), coordinator, world.clone(), world, config).await.unwrap();
-        Node { env, server, shard }
+        let server = SqlServer::start_with(env.clone(), coordinator, world.clone(), world.clone(), config)
+            .await
+            .unwrap();
+        Node { env, server, shard, world }
     }
 
     pub async fn connect(&self) -> Client {
