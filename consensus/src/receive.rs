@@ -16,7 +16,7 @@ use quorate_proto::rpc::{decode, encode};
 use quorate_proto::{LogPosition, NodeId, ReplicaId};
 use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 /// Streams of appends that one replica keeps in mind.
 const INBOUND_STREAMS: usize = 4;
@@ -114,7 +114,7 @@ impl RaftService {
         // in a task. (Without tokio's budget, which may turn a poll away.)
         let mut answering = Box::pin(tokio::task::coop::unconstrained(answering));
         let waker = noop_waker();
-        if let Poll::Pending = answering.as_mut().poll(&mut Context::from_waker(&waker)) {
+        if answering.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
             self.0.env.spawn("consensus.append", answering).detach();
         }
     }

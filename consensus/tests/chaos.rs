@@ -1,6 +1,8 @@
 //! Random crashes, partitions and lossy networks over one group, then peace: no two leases at once, no acknowledged value
 //! lost or doubled, reads that miss nothing acknowledged before them, replicas that agree, and a group that works again.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use bytes::Bytes;

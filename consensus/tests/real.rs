@@ -1,5 +1,7 @@
 //! Groups on real sockets, real disks and real time, three nodes in one process.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use bytes::Bytes;

@@ -171,6 +171,7 @@ impl Env {
         if self.is_simulated() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "no threads under simulation"));
         }
+        #[expect(clippy::disallowed_methods, reason = "the real one")]
         std::thread::Builder::new().name(name.to_owned()).spawn(body)
     }
 
@@ -183,7 +184,7 @@ impl Env {
         if self.is_simulated() {
             return body();
         }
-        #[allow(clippy::disallowed_methods)]
+        #[expect(clippy::disallowed_methods, reason = "the real one")]
         match tokio::task::spawn_blocking(body).await {
             Ok(value) => value,
             Err(error) if error.is_panic() => {

@@ -56,6 +56,7 @@ struct Sleeper {
 }
 
 /// `None` if the thread cannot be started; then tokio's timers must do.
+#[expect(clippy::disallowed_methods, reason = "one thread of the process, which virtual time never asks for")]
 fn timers() -> Option<&'static Timers> {
     static TIMERS: OnceLock<Option<&'static Timers>> = OnceLock::new();
     *TIMERS.get_or_init(|| {

@@ -8,6 +8,7 @@ use std::ops::Range;
 pub struct Random(Mutex<StdRng>);
 
 impl Random {
+    #[expect(clippy::disallowed_methods, reason = "the real entropy")]
     pub(crate) fn from_os() -> Self {
         Random(Mutex::new(StdRng::from_os_rng()))
     }

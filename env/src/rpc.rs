@@ -8,14 +8,14 @@ use quorate_proto::rpc::{Rpc, decode, encode};
 use std::{any::Any, future::Future, sync::Arc, task::Poll, time::Duration};
 
 /// Sends a request and waits for its answer. To the own node it goes straight to the handler.
-pub async fn call<R: Rpc>(
+pub async fn call<R>(
     env: &Env,
     to: NodeId,
     request: &R,
     timeout: Duration,
 ) -> Result<R::Answer, TransportError>
 where
-    R: Clone + Sync,
+    R: Rpc + Clone + Sync,
     R::Answer: 'static,
 {
     if to == env.node()

@@ -49,7 +49,7 @@ where
 {
     match current() {
         Some(scope) => scope.spawn(name, future),
-        #[allow(clippy::disallowed_methods)]
+        #[expect(clippy::disallowed_methods, reason = "the real one")]
         None => tokio::spawn(future),
     }
 }
@@ -142,7 +142,7 @@ impl Scope {
         let place = self.tasks.lock().reserve(name);
         let membership = Membership { scope: Some(self.clone()), place, name };
         let task = Scoped { future: Some(future), membership };
-        #[allow(clippy::disallowed_methods)]
+        #[expect(clippy::disallowed_methods, reason = "the real one; a simulated world has one thread")]
         let handle = tokio::spawn(task);
         let abort = handle.abort_handle();
         if let Some(sim) = &self.sim {

@@ -1,5 +1,7 @@
 //! Typed requests, and the placement client that follows the driver's leader.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use parking_lot::Mutex;
 use quorate_env::{
     Env, NodeId, PlacementClient, call, serve,

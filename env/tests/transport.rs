@@ -1,5 +1,7 @@
 //! What every transport promises, run against the real one over loopback and the simulated one.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -307,6 +309,7 @@ async fn asked_by_nobody_in_particular() {
 }
 
 /// Hands everything on to `to` until the sender says `true`: then it keeps the connection and hands on nothing more.
+#[expect(clippy::disallowed_methods, reason = "it stands for the network, outside of any node")]
 async fn proxy(to: String, silent: tokio::sync::watch::Receiver<bool>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -334,7 +337,8 @@ async fn a_silent_connection_ends_its_calls() {
     let one = site.start(1).await;
     echo(&one);
     let (silent, watch) = tokio::sync::watch::channel(false);
-    let address = proxy(site.0.lock()[&1].1.clone(), watch).await;
+    let address = site.0.lock()[&1].1.clone();
+    let address = proxy(address, watch).await;
     let two = Env::real(EnvConfig { cluster_id: "test".into(), ..EnvConfig::new(NodeId(2)) }).unwrap();
     two.transport().set_address(NodeId(1), address);
     assert_eq!(ask(&two, 1, "hello", 10 * SECOND).await.unwrap(), "hello");

@@ -1,5 +1,7 @@
 //! The simulated world itself: virtual time, crashes at await points, cuts, clocks, and the same run for the same seed.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;

@@ -321,8 +321,7 @@ impl Session {
                 to.saturating_sub(1)
             )));
         }
-        loop {
-            let Some(until) = self.raise_unless_used(placement, present) else { break };
+        while let Some(until) = self.raise_unless_used(placement, present) {
             placement.lead()?;
             // A lease is over when every clock says so.
             let clock = placement.env.clock();

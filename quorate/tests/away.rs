@@ -1,5 +1,7 @@
 //! A node that was away for longer than the log is kept comes back by snapshot, and its copy counts again.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};

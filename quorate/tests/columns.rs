@@ -1,5 +1,7 @@
 //! Columns that are added and dropped while all gateways write, and when the gateway that changes them dies.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Waits for locks end: by the holder, by a timeout, by a cancel request; the SQLSTATE says which.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::time::Duration;

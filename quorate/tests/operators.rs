@@ -1,6 +1,8 @@
 //! The operators' tools on one cluster, in the order in which an operator meets them: each command's effect, exit code and
 //! errors, the nodes' pages, and what becomes of the clients of a node that is told to stop.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use serde_json::Value;

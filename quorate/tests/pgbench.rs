@@ -1,5 +1,7 @@
 //! pgbench's TPC-B in each of its modes: no failed transaction, and the four sums agree.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::process::Command;

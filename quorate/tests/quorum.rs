@@ -1,5 +1,7 @@
 //! Without a quorum a write is refused, soon and with what is missing; nothing of it is left when the quorum is back.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::time::Duration;

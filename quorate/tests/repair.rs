@@ -1,5 +1,7 @@
 //! Copies that are gone with a node or its disk are made anew, by real processes.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::{collections::BTreeSet, time::Duration};

@@ -1,6 +1,8 @@
 //! Schema changes and transactions on other nodes: no change is acknowledged while somebody may still write by the old
 //! state, and none waits for those who are through (PROTOCOL 20).
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Money moves through all three gateways between eight shards while nodes are killed: no sum is ever wrong, no
 //! acknowledged transfer is lost, none happens twice.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
 mod support;
 
 use std::{

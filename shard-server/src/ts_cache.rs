@@ -6,7 +6,7 @@
 
 use quorate_proto::{Key, Span, Timestamp, TxnId};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::{BuildHasherDefault, DefaultHasher},
 };
 
@@ -33,8 +33,8 @@ impl Noted {
     }
 }
 
-/// `DefaultHasher` with fixed keys; the map is never iterated.
-type Points = HashMap<Key, Noted, BuildHasherDefault<DefaultHasher>>;
+#[expect(clippy::disallowed_types, reason = "`DefaultHasher` with fixed keys, and the map is never iterated")]
+type Points = std::collections::HashMap<Key, Noted, BuildHasherDefault<DefaultHasher>>;
 
 #[derive(Debug, Default)]
 struct Generation {

@@ -1,5 +1,7 @@
 //! What the shortest paths cost inside one process, in memory: run by hand with `--ignored --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use async_trait::async_trait;
 use quorate_consensus::{Consensus, ConsensusConfig};
 use quorate_env::{Env, EnvConfig, NodeId};

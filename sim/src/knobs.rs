@@ -47,7 +47,7 @@ impl Draw {
 
 /// The world and the knobs of a seed.
 pub fn draw(seed: u64) -> (SimConfig, Knobs) {
-    let mut draw = Draw(StdRng::seed_from_u64(seed ^ 0x6b6e_6f62_73));
+    let mut draw = Draw(StdRng::seed_from_u64(seed ^ 0x6b_6e6f_6273));
     let mut world = SimConfig::new(seed);
     draw.vary(&mut world.shake, |rng| rng.random_range(0.0..0.4));
     draw.millis(&mut world.clock_bound, 10..100);

@@ -167,6 +167,7 @@ impl SqlServer {
             let why = format!("a node that serves SQL has an id of at most {MAX_NODE}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
+        #[expect(clippy::disallowed_methods, reason = "clients connect here, no nodes")]
         let listener = TcpListener::bind(&config.listen).await?;
         let address = listener.local_addr()?;
         let engine = Engine::new(EngineConfig { memory: config.query_memory })

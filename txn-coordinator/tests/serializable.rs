@@ -164,7 +164,7 @@ struct Chaos {
 fn history(seed: u64, chaos: Chaos) {
     // Clocks that stray are other tests' business: these would end in a fence.
     let config = SimConfig { network: chaos.network.clone(), clock_drift_ppm: 0, ..SimConfig::new(seed) };
-    run_with(config, seed % 2 == 0, move |shards| async move {
+    run_with(config, seed.is_multiple_of(2), move |shards| async move {
         shards.faults.lock().lose_answers = chaos.lose_answers;
         let known: Arc<Mutex<Known>> = Arc::default();
         let start = |node: u64| {

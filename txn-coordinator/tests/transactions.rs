@@ -1,5 +1,7 @@
 //! Transactions over fake shards: what they read, what they cost, and what becomes of them when things go wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use futures::TryStreamExt;

@@ -1,5 +1,7 @@
 //! One-command developer tasks: `cargo xtask demo | test | sim | bench | dist`.
 
+#![expect(clippy::disallowed_methods, reason = "tools for developers, in real time")]
+
 mod bench;
 mod edges;
 mod packages;

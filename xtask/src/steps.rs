@@ -46,10 +46,18 @@ const STEPS: &[Step] = &[
     ("packages", packages::for_tests),
     ("format", || run::check(&mut run::cargo(&["fmt", "--all", "--check"]))),
     ("edges", edges::check),
+    ("lints", lints),
     ("build", || run::check(&mut run::cargo(&["build", "--workspace", "--all-targets", "--locked"]))),
     ("tests", || run::check(&mut run::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))),
     ("simulation", simulation),
 ];
+
+/// No warning, of the compiler or of clippy: `clippy.toml` says what the code must not call. Its artefacts are cargo's for
+/// checking, which no other step makes.
+fn lints() -> Result<()> {
+    let (what, strictly) = (["clippy", "--workspace", "--all-targets", "--locked"], ["--", "-D", "warnings"]);
+    run::check(run::cargo(&what).args(strictly))
+}
 
 /// The seeds of the simulation that every test run tries, a minute or two: how many, from which. Those that are known to
 /// fail stand in docs/simulation.md.

@@ -1,6 +1,7 @@
 //! A cluster of simulated nodes whose groups replicate a list of byte strings.
 
 #![allow(dead_code)]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use bytes::Bytes;
 use parking_lot::Mutex;

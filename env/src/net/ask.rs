@@ -1,6 +1,6 @@
 //! One question to whoever answers at an address, for those who are no node or do not know yet which node lives there.
 
-use super::{MAX_MESSAGE, endpoint, lane::deepest};
+use super::{MAX_MESSAGE, connect};
 use crate::{Clock, TransportError, time};
 use quorate_proto::{
     WIRE_VERSION,
@@ -24,8 +24,7 @@ pub async fn ask<R: Rpc>(address: &str, request: &R, timeout: Duration) -> Resul
 
 async fn exchange<R: Rpc>(address: &str, request: &R, sent: &mut bool) -> Result<R::Answer, TransportError> {
     let not_sent = |why: String| TransportError::NotSent(format!("{address}: {why}"));
-    let channel = endpoint(address).map_err(not_sent)?.connect().await.map_err(|e| not_sent(deepest(&e)))?;
-    let mut client = LinkClient::new(channel)
+    let mut client = LinkClient::new(connect(address).await.map_err(not_sent)?)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     let hello = Hello { wire_version: WIRE_VERSION, ..Hello::default() };

@@ -1,6 +1,6 @@
 //! One stream that this node dials to a peer, with the calls that wait on it; dialled again whenever it breaks.
 
-use super::{Identity, NetConfig, endpoint, greeting_error, outbox::Outbox};
+use super::{Identity, NetConfig, connect, greeting_error, outbox::Outbox};
 use crate::{TransportError, time};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -203,8 +203,7 @@ impl Lane {
     /// One connection from dialling to its end; says why it ended.
     async fn session(&self, address: &str) -> String {
         let dial = async {
-            let channel = endpoint(address)?.connect().await.map_err(|error| deepest(&error))?;
-            let mut client = LinkClient::new(channel)
+            let mut client = LinkClient::new(connect(address).await?)
                 .max_decoding_message_size(super::MAX_MESSAGE)
                 .max_encoding_message_size(super::MAX_MESSAGE);
             let hello = self.identity.hello(self.peer, self.number);

@@ -17,7 +17,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use lane::Lane;
+use lane::{Lane, deepest};
 use parking_lot::Mutex;
 use quorate_proto::{
     NodeId, Timestamp, WIRE_VERSION,
@@ -26,7 +26,7 @@ use quorate_proto::{
 };
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
-use tonic::transport::{Endpoint, Server, server::TcpIncoming};
+use tonic::transport::{Channel, Endpoint, Server, server::TcpIncoming};
 
 /// The largest body of a frame.
 pub const MAX_BODY: usize = 64 << 20;
@@ -107,6 +107,12 @@ fn endpoint(address: &str) -> Result<Endpoint, String> {
         .keep_alive_while_idle(true))
 }
 
+/// A connection to the node at `address`, or why there is none.
+#[expect(clippy::disallowed_methods, reason = "the real transport")]
+async fn connect(address: &str) -> Result<Channel, String> {
+    endpoint(address)?.connect().await.map_err(|error| deepest(&error))
+}
+
 type Lanes = [Arc<Lane>; 2];
 
 pub(crate) struct RealTransport {
@@ -136,6 +142,7 @@ impl RealTransport {
     }
 
     pub(crate) async fn listen(&self, address: &str) -> io::Result<SocketAddr> {
+        #[expect(clippy::disallowed_methods, reason = "the real transport")]
         let listener = tokio::net::TcpListener::bind(address).await?;
         let bound = listener.local_addr()?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -90,8 +90,7 @@ pub fn log_tail(dir: &Path, node: &Node) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// The tools around the cluster run in real time only.
-#[expect(clippy::disallowed_methods)]
+#[expect(clippy::disallowed_methods, reason = "a tool around the cluster, never simulated")]
 pub async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }

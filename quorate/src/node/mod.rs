@@ -59,6 +59,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
     let shards = storage.serve_shards(&env, &router).await?;
     let pulse = Pulse::new(&env, client.clone(), router.clone(), shards.clone(), membership.clone());
 
+    #[expect(clippy::disallowed_methods, reason = "browsers connect here, no nodes")]
     let http =
         TcpListener::bind(&args.http).await.with_context(|| format!("cannot listen on {}", args.http))?;
     let pages = http::serve(http, pulse.clone(), env.shutdown().clone(), metrics);

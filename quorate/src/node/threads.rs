@@ -38,6 +38,7 @@ impl SqlThreads {
     }
 
     /// Runs `future` there, with whatever it spawns.
+    #[expect(clippy::disallowed_methods, reason = "what runs there spawns through env")]
     pub async fn run<F>(&self, future: F) -> io::Result<F::Output>
     where
         F: Future + Send + 'static,

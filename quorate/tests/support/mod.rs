@@ -1,5 +1,10 @@
 //! A demo of real processes for one test, with ports of its own.
-#![allow(dead_code, clippy::disallowed_methods, reason = "real processes live in real time")]
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "real processes live in real time"
+)]
 
 pub mod raw;
 pub mod tools;

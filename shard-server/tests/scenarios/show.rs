@@ -1,5 +1,7 @@
 //! Replies and state, printed so that a reader of a script knows what happened.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use parking_lot::Mutex;
 use quorate_proto::kv::*;
 use quorate_proto::placement::ReplicaReply;
@@ -41,7 +43,7 @@ impl Show {
         }
         let micros = ts.since(self.base).as_micros();
         let mut text = format!("{}", micros / 1000);
-        if micros % 1000 != 0 {
+        if !micros.is_multiple_of(1000) {
             let _ = write!(text, ".{:03}", micros % 1000);
         }
         if ts.logical() != 0 {

@@ -31,7 +31,7 @@ impl Binder<'_> {
             if cte.from.is_some() {
                 return Err(SqlError::unsupported("this form of WITH"));
             }
-            let _: Option<CteAsMaterialized> = cte.materialized.clone();
+            let _: Option<CteAsMaterialized> = cte.materialized;
             let name = fold(&cte.alias.name);
             let pos = self.positions.of_span(cte.alias.name.span);
             let twice = with.cte_tables[..at].iter().any(|c| fold(&c.alias.name) == name);

@@ -10,11 +10,10 @@ use super::select::{Rel, RelColumn, Unknowns};
 use super::typed::field;
 use crate::catalog::TableDescriptor;
 use crate::error::{SqlError, SqlState};
-use crate::exec::RowProgram;
+use crate::exec::{RowProgram, schema};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Values};
 use sqlparser::ast::{self, SetExpr};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Binder<'_> {
@@ -125,7 +124,7 @@ impl Binder<'_> {
     ) -> Result<(Rel, Option<Vec<Vec<Expr>>>), SqlError> {
         let columns = self.row_columns(table);
         let fields = columns.iter().map(|c| (None, field(&c.column.name, c.ty))).collect();
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+        let schema = Arc::new(schema::of_fields(fields)?);
         let plan = LogicalPlan::Values(Values { schema, values: rows.clone() });
         Ok((Rel { plan, columns }, Some(rows)))
     }

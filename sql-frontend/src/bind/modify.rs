@@ -11,7 +11,7 @@ use super::typed::{Typed, field};
 use super::{Binder, BoundQuery, OutColumn, Positions};
 use crate::catalog::{ColumnDescriptor, TableDescriptor};
 use crate::error::{SqlError, SqlState};
-use crate::exec::RowProgram;
+use crate::exec::{RowProgram, schema};
 use crate::session::parse::Dialect;
 use crate::types::PgType;
 use datafusion::common::{Column, DFSchema, TableReference};
@@ -19,7 +19,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use quorate_proto::kv::{LockMode, LockRequest, WaitPolicy};
 use sqlparser::ast::{self, AssignmentTarget, TableFactor};
 use sqlparser::parser::Parser;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A row that expressions are evaluated on, as a relation of that name.
@@ -160,7 +159,7 @@ impl Binder<'_> {
             level.items.push(input.item);
         }
         self.levels.push(level);
-        Ok((Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?), types))
+        Ok((Arc::new(schema::of_fields(fields)?), types))
     }
 
     /// `RETURNING` over the written row and more relations (of `FROM`), whose columns follow it.

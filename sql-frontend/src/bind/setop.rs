@@ -6,12 +6,12 @@ use super::scope::{Clause, Level};
 use super::select::{Rel, RelColumn, Unknowns};
 use super::typed::{Typed, field};
 use crate::error::{SqlError, SqlState};
+use crate::exec::schema;
 use crate::func::{CastContext, common_type, key};
 use crate::types::PgType;
-use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
+use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection, Values};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Binder<'_> {
@@ -62,7 +62,7 @@ impl Binder<'_> {
             }
             rows.push(row);
         }
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+        let schema = Arc::new(schema::of_fields(fields)?);
         Ok(Rel { plan: LogicalPlan::Values(Values { schema, values: rows }), columns: out })
     }
 

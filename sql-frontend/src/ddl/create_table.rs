@@ -314,7 +314,7 @@ fn bind_context(change: &Change) -> Result<BindContext<'_>, SqlError> {
         catalog: &change.view()?.names,
         sql: &change.sql,
         engine: &change.ctx.engine,
-        zone: change.ctx.session.timezone.clone(),
+        zone: change.ctx.session.timezone,
         param_types: &[],
     })
 }

@@ -33,7 +33,7 @@ impl Writer {
                 catalog: &view.names,
                 sql: &check.condition,
                 engine: &self.ctx.engine,
-                zone: self.ctx.session.timezone.clone(),
+                zone: self.ctx.session.timezone,
                 param_types: &[],
             };
             let expr = parse_expression(&check.condition)?;

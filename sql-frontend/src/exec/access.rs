@@ -197,30 +197,30 @@ pub(super) fn restrict(
     for (depth, key) in index.columns.iter().enumerate() {
         let Some(at) = table.position(key.column) else { break };
         let (allowed, ty, name) = (&columns[at], table.columns[at].ty, &table.columns[at].name);
-        if let Some((points, filters)) = &allowed.points {
-            if prefixes.len() * points.len() <= MAX_SPANS {
-                let mut next = Vec::with_capacity(prefixes.len() * points.len());
-                for prefix in &prefixes {
-                    for point in points {
-                        let mut longer = prefix.clone();
-                        column_to_key(&mut longer, ty, point, key.descending)?;
-                        next.push(longer);
-                        nulls |= point.is_null();
-                    }
+        if let Some((points, filters)) = &allowed.points
+            && prefixes.len() * points.len() <= MAX_SPANS
+        {
+            let mut next = Vec::with_capacity(prefixes.len() * points.len());
+            for prefix in &prefixes {
+                for point in points {
+                    let mut longer = prefix.clone();
+                    column_to_key(&mut longer, ty, point, key.descending)?;
+                    next.push(longer);
+                    nulls |= point.is_null();
                 }
-                next.sort_unstable();
-                next.dedup();
-                prefixes = next;
-                if prefixes.len() == 1 && access.constant_columns == depth {
-                    access.constant_columns += 1;
-                }
-                access.settled.extend(filters);
-                access.shown.push(format!("{name} = {}", shown_points(points, ty)));
-                if depth + 1 == index.columns.len() && index.unique && !nulls {
-                    access.points = true;
-                }
-                continue;
             }
+            next.sort_unstable();
+            next.dedup();
+            prefixes = next;
+            if prefixes.len() == 1 && access.constant_columns == depth {
+                access.constant_columns += 1;
+            }
+            access.settled.extend(filters);
+            access.shown.push(format!("{name} = {}", shown_points(points, ty)));
+            if depth + 1 == index.columns.len() && index.unique && !nulls {
+                access.points = true;
+            }
+            continue;
         }
         if allowed.lower.is_some() || allowed.upper.is_some() {
             for prefix in &prefixes {

@@ -8,13 +8,13 @@
 //! (The operator is that of Galindo-Legaria and Joshi, "Orthogonal Optimization of Subqueries and Aggregation", 2001,
 //! without its rewrites; the binder makes semi and anti joins of the common forms of `EXISTS` before it comes to this.)
 
+use super::schema;
 use crate::types::PgType;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{DFSchema, DFSchemaRef, Result, TableReference};
+use datafusion::common::{DFSchemaRef, Result, TableReference};
 use datafusion::logical_expr::{Expr, InvariantLevel, LogicalPlan, UserDefinedLogicalNode};
 use std::any::Any;
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Apply {
         for (name, ty) in names.iter().zip(types) {
             fields.push((None, Arc::new(Field::new(name, ty, true))));
         }
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+        let schema = Arc::new(schema::of_fields(fields)?);
         Ok(Apply { id, input, inner, params, probe, kind, names, schema })
     }
 
@@ -120,7 +120,8 @@ impl UserDefinedLogicalNode for Apply {
         self.params.iter().map(|(_, e)| e.clone()).chain(self.probe.clone()).collect()
     }
 
-    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+    #[expect(clippy::disallowed_types, reason = "DataFusion asks for it")]
+    fn prevent_predicate_push_down_columns(&self) -> std::collections::HashSet<String> {
         self.names.iter().cloned().collect()
     }
 

@@ -29,7 +29,6 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -134,7 +133,9 @@ impl Engine {
     }
 
     /// A task of this engine that carries the statement.
+    #[expect(clippy::disallowed_types, reason = "DataFusion asks for them, and they stay empty")]
     pub(crate) fn task(&self, ctx: &ExecContext) -> Arc<TaskContext> {
+        use std::collections::HashMap;
         let config = self.state.config().clone().with_extension(Arc::new(ctx.clone()));
         Arc::new(TaskContext::new(
             None,

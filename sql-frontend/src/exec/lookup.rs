@@ -41,7 +41,7 @@ pub(super) fn estimate(access: &Access, filtered: bool, fetch: Option<usize>) ->
 pub(super) fn join_columns(filter: &Arc<dyn PhysicalExpr>) -> Option<Vec<usize>> {
     let any: &dyn std::any::Any = filter.as_ref();
     any.downcast_ref::<DynamicFilterPhysicalExpr>()?;
-    filter.children().into_iter().map(|c| column(c)).collect()
+    filter.children().into_iter().map(column).collect()
 }
 
 /// A column, or one that is widened to be compared.

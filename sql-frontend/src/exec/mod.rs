@@ -18,6 +18,7 @@ pub mod read;
 mod reading;
 pub mod rows_from;
 mod scan;
+pub(crate) mod schema;
 mod series;
 mod shown;
 pub mod source;

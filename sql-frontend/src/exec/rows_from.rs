@@ -2,19 +2,19 @@
 
 use super::leaf::LeafExec;
 use super::program::constant;
+use super::schema;
 use super::series::Steps;
 use crate::error::SqlError;
 use crate::types::{Datum, PgType, from_scalar, to_array};
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::{DFSchema, DFSchemaRef, Result};
+use datafusion::common::{DFSchemaRef, Result};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, InvariantLevel, LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use std::any::Any;
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl RowsFrom {
         let types = functions.iter().map(|(f, _)| f.result()).chain([PgType::Int8]);
         let fields =
             names.iter().zip(types).map(|(name, ty)| (None, Arc::new(Field::new(name, ty.arrow(), true))));
-        let schema = Arc::new(DFSchema::new_with_metadata(fields.collect(), HashMap::new())?);
+        let schema = Arc::new(schema::of_fields(fields.collect())?);
         let counts = functions.iter().map(|(_, args)| args.len()).collect();
         let (functions, args): (Vec<SetFunction>, Vec<Vec<Expr>>) = functions.into_iter().unzip();
         Ok(RowsFrom { id, functions, args: args.concat(), counts, ordinality, schema })

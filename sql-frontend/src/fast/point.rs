@@ -5,7 +5,7 @@ use crate::{
     catalog::TableDescriptor,
     error::SqlError,
     exec::{
-        ExecContext, RowProgram,
+        ExecContext, RowProgram, schema,
         source::StoredTable,
         widened::{Fit, Operand, fit},
     },
@@ -26,7 +26,7 @@ use quorate_proto::{
     kv::{LockRequest, WaitPolicy},
 };
 use quorate_txn::Txn;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// Where a key column's value comes from.
 #[derive(Clone, Debug)]
@@ -236,8 +236,7 @@ fn param_schema(
     for (i, ty) in params.iter().enumerate() {
         fields.push((None, Arc::new(Field::new(format!("${}", i + 1), ty.arrow(), true))));
     }
-    #[allow(clippy::disallowed_types)]
-    DFSchema::new_with_metadata(fields, HashMap::new()).map_err(|error| SqlError::internal(error.to_string()))
+    schema::of_fields(fields).map_err(|error| SqlError::internal(error.to_string()))
 }
 
 /// `None` for expressions that have to be bound anew for each execution.

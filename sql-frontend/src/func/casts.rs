@@ -56,7 +56,7 @@ fn integers(c: &mut Catalog) {
 fn rounded<T: TryFrom<i64>>(v: f64, ty: PgType) -> Result<Option<T>> {
     let v = v.round_ties_even();
     // 2^63 is the first float beyond i64.
-    let inside = v >= -9_223_372_036_854_775_808.0 && v < 9_223_372_036_854_775_808.0;
+    let inside = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&v);
     range(if inside { T::try_from(v as i64).ok() } else { None }, ty)
 }
 

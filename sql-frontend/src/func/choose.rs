@@ -53,7 +53,7 @@ pub(crate) fn choose<'a>(entries: &'a [Entry], args: &[PgType], operator: bool) 
 }
 
 /// Keeps the candidates that score highest.
-fn keep_best<'a>(candidates: Vec<&'a Entry>, score: impl Fn(&Entry) -> usize) -> Vec<&'a Entry> {
+fn keep_best(candidates: Vec<&Entry>, score: impl Fn(&Entry) -> usize) -> Vec<&Entry> {
     let top = candidates.iter().map(|e| score(e)).max().unwrap_or(0);
     candidates.into_iter().filter(|e| score(e) == top).collect()
 }

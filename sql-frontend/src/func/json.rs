@@ -82,7 +82,7 @@ fn array(args: &[(Datum, PgType)], zone: &TimeZone) -> Result<String> {
 }
 
 fn object(args: &[(Datum, PgType)], zone: &TimeZone) -> Result<String> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(wrong("argument list must have even number of elements")
             .hint("The arguments of json_build_object() must consist of alternating keys and values."));
     }

@@ -76,7 +76,7 @@ impl Session {
         open.txn.begin_statement();
         let writer =
             Writer::new(self.shared.clone(), self.open()?.txn.clone(), ctx, self.settings.lock_timeout());
-        let mut target = Target::new(&writer, table, columns, self.settings.zone().clone())?;
+        let mut target = Target::new(&writer, table, columns, *self.settings.zone())?;
         backend::copy_in_response(&mut out.buffer, target.columns.len());
         out.flush().await.map_err(|_| gone())?;
         let mut splitter = Splitter::new(copy.options.clone());
@@ -104,7 +104,7 @@ impl Session {
             return Err(SqlError::internal("COPY TO of something that is no query"));
         };
         let types = planned.types();
-        let zone = self.settings.zone().clone();
+        let zone = *self.settings.zone();
         backend::copy_out_response(&mut out.buffer, types.len());
         let mut line = String::new();
         if copy.options.header {
@@ -203,7 +203,7 @@ impl<'a> Target<'a> {
                 catalog: &view.names,
                 sql: default,
                 engine: &writer.ctx.engine,
-                zone: zone.clone(),
+                zone,
                 param_types: &[],
             };
             let expr = parse::parse_expression(default)?;

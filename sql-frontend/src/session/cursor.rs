@@ -113,7 +113,7 @@ impl Session {
         }
         let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());
         let limit = self.settings.statement_timeout();
-        let zone = self.settings.zone().clone();
+        let zone = *self.settings.zone();
         let types = step.planned.types();
         let names = self.relation_names(&types);
         let relation = |oid| relation_text(names.as_ref(), oid);

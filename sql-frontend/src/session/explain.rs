@@ -98,7 +98,7 @@ impl Session {
         self.commit(out).await?;
         let took = self.shared.env.boottime().saturating_sub(start);
         let types = step.planned.types();
-        let zone = self.settings.zone().clone();
+        let zone = *self.settings.zone();
         let relation = |oid| relation_text(None, oid);
         let format = RowFormat { types: &types, formats: &step.formats, zone: &zone, relation: &relation };
         let mut scratch = Scratch::default();

@@ -308,7 +308,7 @@ impl Session {
         self.check_failed()?;
         let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());
         let limit = self.settings.statement_timeout();
-        let zone = self.settings.zone().clone();
+        let zone = *self.settings.zone();
         let max = if max_rows <= 0 { usize::MAX } else { max_rows as usize };
         let types = step.planned.types();
         let names = self.relation_names(&types);
@@ -467,7 +467,7 @@ impl Session {
             catalog: &names,
             sql,
             engine: &self.shared.engine,
-            zone: self.settings.zone().clone(),
+            zone: *self.settings.zone(),
             param_types: &[],
         };
         let program = crate::bind::bind_expr_over_table(&bind, None, expr, ty, typmod)?;

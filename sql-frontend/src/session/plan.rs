@@ -200,7 +200,7 @@ impl Session {
             catalog: request.names,
             sql: request.sql,
             engine: &self.shared.engine,
-            zone: self.settings.zone().clone(),
+            zone: *self.settings.zone(),
             param_types: request.declared,
         };
         let make = |body, fast, params: &[PgType], columns, tables, writes| Planned {

@@ -203,7 +203,7 @@ impl Session {
         let mut sent = 0;
         if let Some(rows) = &mut outcome.rows {
             let types = planned.types();
-            let zone = self.settings.zone().clone();
+            let zone = *self.settings.zone();
             let names = self.relation_names(&types);
             let relation = |oid| relation_text(names.as_ref(), oid);
             let format =

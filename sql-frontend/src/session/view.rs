@@ -102,7 +102,7 @@ impl Session {
         StatementContext {
             transaction_time: started,
             statement_time: self.shared.env.clock().physical().unix_micros() as i64,
-            timezone: self.settings.zone().clone(),
+            timezone: *self.settings.zone(),
             current_user: self.user().to_string(),
             session_user: self.user().to_string(),
             database: self.database().to_string(),

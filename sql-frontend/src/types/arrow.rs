@@ -9,7 +9,7 @@ use datafusion::scalar::ScalarValue;
 use std::fmt::Write;
 use std::sync::Arc;
 
-fn of<'a, A: Array + 'static>(array: &'a dyn Array, ty: PgType) -> Result<&'a A> {
+fn of<A: Array + 'static>(array: &dyn Array, ty: PgType) -> Result<&A> {
     array.as_any().downcast_ref::<A>().ok_or_else(|| {
         SqlError::internal(format!("a column of type {ty} came as Arrow {}", array.data_type()))
     })

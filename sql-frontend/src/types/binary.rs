@@ -167,7 +167,7 @@ fn receive_numeric(bytes: &[u8]) -> Result<Numeric> {
     };
     let words: Vec<u16> = bytes.chunks_exact(2).map(|c| u16::from_be_bytes([c[0], c[1]])).collect();
     let [count, weight, sign, scale, groups @ ..] = &words[..] else { return Err(malformed()) };
-    if bytes.len() % 2 != 0 || groups.len() != usize::from(*count) {
+    if !bytes.len().is_multiple_of(2) || groups.len() != usize::from(*count) {
         return Err(malformed());
     }
     match *sign {

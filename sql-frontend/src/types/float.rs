@@ -56,7 +56,7 @@ fn digits_of(text: &str) -> usize {
 /// Whether the decimal lies exactly half way to a neighbouring float. It still reads back right (ties go to even), so Rust prints
 /// it; PostgreSQL's Ryu does not rely on the reader and prints one digit more.
 fn on_boundary(text: &str, mantissa: u64, exponent: i32, power_of_two: bool) -> bool {
-    if mantissa % 2 != 0 {
+    if !mantissa.is_multiple_of(2) {
         return false;
     }
     let Some((decimal, e10)) = text.split_once('e') else { return false };

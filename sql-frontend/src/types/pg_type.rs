@@ -79,6 +79,7 @@ struct Facts {
     preferred: bool,
 }
 
+#[expect(clippy::too_many_arguments, reason = "one line of the table for each type")]
 const fn facts(
     ty: PgType,
     oid: u32,
@@ -258,6 +259,7 @@ impl PgType {
     }
 
     /// `pg_type.typlen`: bytes, −1 for variable length, −2 for a C string.
+    #[expect(clippy::len_without_is_empty, reason = "no type is empty")]
     pub fn len(self) -> i16 {
         self.facts().len
     }

@@ -135,10 +135,7 @@ fn parse_int<T: TryFrom<i64>>(text: &str, ty: PgType) -> Result<T> {
 }
 
 fn parse_oid(text: &str, ty: PgType) -> Result<u32> {
-    let value: i64 = match parse_int::<i64>(text, ty) {
-        Ok(v) => v,
-        Err(e) => return Err(e),
-    };
+    let value: i64 = parse_int(text, ty)?;
     // PostgreSQL lets a negative int4 pass as its unsigned reading.
     u32::try_from(value).or_else(|_| i32::try_from(value).map(|v| v as u32)).map_err(|_| {
         SqlError::new(

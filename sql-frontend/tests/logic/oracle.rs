@@ -1,4 +1,5 @@
 //! PostgreSQL's answers.
+#![expect(clippy::disallowed_methods, reason = "a real server, outside of any node")]
 
 use crate::script::Script;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, error::ErrorPosition};

@@ -1,6 +1,7 @@
 //! Conformance: each suite runs against every implementation of its trait.
 
 #![allow(clippy::unwrap_used)]
+#![expect(clippy::disallowed_methods, reason = "real threads against real files")]
 
 mod codecs;
 mod crash;

@@ -41,7 +41,7 @@ impl Distinct {
 impl State for Distinct {
     fn add(&mut self, row: &[Datum]) -> Result<()> {
         let identity = self.identity(row)?;
-        let size = 2 * identity.len() + row.len() * size_of::<Datum>();
+        let size = 2 * identity.len() + size_of_val(row);
         if let Entry::Vacant(vacant) = self.rows.entry(identity) {
             vacant.insert(row.to_vec());
             self.bytes += size;

@@ -424,7 +424,7 @@ impl Parser<'_> {
         if !(1..=12).contains(&month) {
             return Err(self.order_range());
         }
-        if day < 1 || day > 31 {
+        if !(1..=31).contains(&day) {
             return Err(self.order_range());
         }
         if day > days_in_month(year, month) {

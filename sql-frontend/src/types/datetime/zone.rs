@@ -145,18 +145,17 @@ pub(crate) fn parse_offset(text: &str) -> Option<i32> {
     };
     let mut parts = [0i32; 3];
     if rest.contains(':') {
-        let mut n = 0;
-        for piece in rest.split(':') {
+        for (n, piece) in rest.split(':').enumerate() {
             if n == 3 || piece.is_empty() || piece.len() > 2 || !piece.bytes().all(|b| b.is_ascii_digit()) {
                 return None;
             }
             parts[n] = i32::from_str(piece).ok()?;
-            n += 1;
         }
     } else {
         if !rest.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
+        #[expect(clippy::single_range_in_vec_init, reason = "one part is meant")]
         let cuts: &[std::ops::Range<usize>] = match rest.len() {
             1 => &[0..1],
             2 => &[0..2],

@@ -196,7 +196,7 @@ impl Numeric {
     }
 
     pub fn ceil(&self) -> Numeric {
-        self.rescale(0, |digits, divisor| Integer::div_ceil(digits, divisor)).without_scale()
+        self.rescale(0, Integer::div_ceil).without_scale()
     }
 
     fn without_scale(self) -> Numeric {

@@ -42,7 +42,7 @@ pub(super) fn queue<T>() -> (Jobs<T>, Work<T>) {
     (Jobs { queue: sender, bell: bell.clone() }, Work { queue: receiver, bell })
 }
 
-#[allow(clippy::disallowed_methods, reason = "a thread that no simulation runs")]
+#[expect(clippy::disallowed_methods, reason = "a thread that no simulation runs")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -73,6 +73,7 @@ impl<T> Work<T> {
     }
 
     /// The next job, waited for as long as it takes, or for `limit`. For one thread only.
+    #[expect(clippy::disallowed_methods, reason = "a thread that no simulation runs")]
     pub fn wait(&self, limit: Option<Duration>) -> Wake<T> {
         self.bell.writer.get_or_init(thread::current);
         let deadline = limit.map(|limit| now() + limit);
@@ -113,6 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "real threads are what is tested")]
     fn no_job_is_slept_through() {
         let (jobs, work) = queue();
         let count = 4 * 20_000;

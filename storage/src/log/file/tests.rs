@@ -1,4 +1,5 @@
 //! What only the file log can get wrong: group commit, failed fsyncs, torn tails, corruption, recycling.
+#![expect(clippy::disallowed_methods, reason = "real threads against real files")]
 
 use super::*;
 use crate::log::file::frame::{self, FRAME_HEADER};

@@ -1,5 +1,7 @@
 //! What is proven before anything is written, and the writes: at once in one shard, or as intents.
 
+#![expect(clippy::result_large_err, reason = "a test")]
+
 use super::Step::{Done, Wait};
 use super::{Intent, Noted, Record, Step, Store, Version, done, range, refuse};
 use quorate_proto::{
