@@ -11,6 +11,13 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Expr, Operator};
 use sqlparser::ast::{self, BinaryOperator};
 
+/// A bound of `BETWEEN`.
+#[derive(Clone, Copy)]
+enum Side {
+    Low,
+    High,
+}
+
 impl Binder<'_> {
     pub(super) fn between(
         &mut self,
@@ -30,8 +37,12 @@ impl Binder<'_> {
         }
         let at = self.positions.after(expr);
         let value = self.expr(expr)?;
-        let (low, high) = (self.expr(low)?, self.expr(high)?);
-        self.between_bounds(value, negated, low, high, at, pos)
+        let low = self.expr(low)?;
+        // A parameter in the lower bound has its type before the upper one is read.
+        let lower = self.beyond(Side::Low, negated, &value, low, at)?;
+        let high = self.expr(high)?;
+        let upper = self.beyond(Side::High, negated, &value, high, at)?;
+        self.within(negated, lower, upper, pos)
     }
 
     /// `BETWEEN SYMMETRIC`: whichever bound is the lower one.
@@ -53,25 +64,52 @@ impl Binder<'_> {
             Ok::<_, SqlError>(Typed { expr: b.copy(&side.expr)?, ..side.clone() })
         };
         let (value2, low2, high2) = (again(self, &value)?, again(self, &low)?, again(self, &high)?);
-        let one = self.between_bounds(value, negated, low, high, at, pos)?;
-        let other = self.between_bounds(value2, negated, high2, low2, at, pos)?;
+        let one = self.between_bounds(&value, negated, low, high, at, pos)?;
+        let other = self.between_bounds(&value2, negated, high2, low2, at, pos)?;
         let op = if negated { Operator::And } else { Operator::Or };
         Ok(Typed::bool(self.chain(op, vec![one.expr, other.expr])?, pos))
     }
 
     fn between_bounds(
         &mut self,
-        value: Typed,
+        value: &Typed,
         negated: bool,
         low: Typed,
         high: Typed,
         at: Option<u32>,
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
-        let (from, to) = if negated { ("<", ">") } else { (">=", "<=") };
-        let again = Typed { expr: self.copy(&value.expr)?, ..value.clone() };
-        let lower = self.apply_operator(from, again, low, at)?;
-        let upper = self.apply_operator(to, value, high, at)?;
+        let lower = self.beyond(Side::Low, negated, value, low, at)?;
+        let upper = self.beyond(Side::High, negated, value, high, at)?;
+        self.within(negated, lower, upper, pos)
+    }
+
+    /// On which side of a bound the value is.
+    fn beyond(
+        &mut self,
+        side: Side,
+        negated: bool,
+        value: &Typed,
+        bound: Typed,
+        at: Option<u32>,
+    ) -> Result<Typed, SqlError> {
+        let operator = match (side, negated) {
+            (Side::Low, false) => ">=",
+            (Side::Low, true) => "<",
+            (Side::High, false) => "<=",
+            (Side::High, true) => ">",
+        };
+        let value = Typed { expr: self.copy(&value.expr)?, ..value.clone() };
+        self.apply_operator(operator, value, bound, at)
+    }
+
+    fn within(
+        &mut self,
+        negated: bool,
+        lower: Typed,
+        upper: Typed,
+        pos: Option<u32>,
+    ) -> Result<Typed, SqlError> {
         let op = if negated { Operator::Or } else { Operator::And };
         Ok(Typed::bool(self.chain(op, vec![lower.expr, upper.expr])?, pos))
     }

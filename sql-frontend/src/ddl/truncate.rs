@@ -3,6 +3,7 @@
 use super::{AfterCommit, Change, rewrite};
 use crate::{
     catalog::{TableDescriptor, keys, store},
+    dml::check_room,
     error::SqlError,
     row::table_span,
     session::{errors::from_txn, run::Outcome},
@@ -72,6 +73,7 @@ async fn empty(change: &Change, table: &TableDescriptor) -> Result<(), SqlError>
         for (key, _) in page {
             change.txn.delete(key);
         }
+        check_room(&change.txn)?;
     }
     Ok(())
 }

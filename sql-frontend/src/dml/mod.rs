@@ -14,7 +14,7 @@ mod write;
 pub use checks::Checks;
 pub use once::Once;
 pub use violation::{not_null_violation, unique_violation};
-pub use write::{Change, Writer, check_key_size};
+pub use write::{Change, Writer, check_key_size, check_room};
 
 use crate::{
     bind::ReturningClause,

@@ -69,8 +69,16 @@ impl Writer {
         for (key, put) in plan.puts {
             self.txn.put(key, put.value);
         }
-        Ok(())
+        check_room(&self.txn)
     }
+}
+
+/// 54000 for a transaction that has changed more than one may.
+pub fn check_room(txn: &Txn) -> Result<(), SqlError> {
+    let Some(most) = txn.overfull() else { return Ok(()) };
+    Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the transaction changes too much")
+        .detail(format!("A transaction holds at most {most} bytes of changes."))
+        .hint("Change fewer rows at a time, and commit in between."))
 }
 
 pub(super) fn index_by_id(table: &TableDescriptor, id: u32) -> Result<&IndexDescriptor, SqlError> {

@@ -330,7 +330,7 @@ impl Session {
             }
         }
         if vacuum {
-            self.note(out, "VACUUM is not needed: old versions are collected by the system");
+            self.note(out, "VACUUM has no effect: old versions are not collected yet");
         } else {
             self.note(out, "ANALYZE has no effect: the planner uses no statistics yet");
         }

@@ -5,6 +5,8 @@ use crate::{
     standin::Node,
 };
 use futures::TryStreamExt;
+use quorate_sql::server::SqlConfig;
+use quorate_txn::TxnConfig;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
@@ -84,4 +86,23 @@ async fn a_failed_transaction_lets_go_of_its_locks() {
     assert_eq!(fails(&b, "update t set v = 3").await, "55P03");
     run(&a, "rollback to s; commit").await;
     assert_eq!(one(&b, "select v from t").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_changes_too_much_is_told_so_at_once() {
+    let txns = TxnConfig { max_buffer_bytes: 64 << 10, ..TxnConfig::default() };
+    let node = Node::start_under(SqlConfig::default(), txns).await;
+    let c = node.connect().await;
+    run(&c, "create table t (a int primary key, b text)").await;
+    assert_eq!(fails(&c, "insert into t select g, 'x' from generate_series(1, 100000) g").await, "54000");
+    assert_eq!(one(&c, "select count(*) from t").await, "0");
+    for first in [1, 501, 1001, 1501] {
+        run(&c, &format!("insert into t select g, 'x' from generate_series({first}, {first} + 499) g")).await;
+    }
+    run(&c, "begin").await;
+    assert_eq!(fails(&c, "update t set b = repeat('y', 100)").await, "54000");
+    run(&c, "rollback; begin; insert into t values (0, 'x')").await;
+    assert_eq!(fails(&c, "truncate t; truncate t").await, "54000");
+    run(&c, "rollback").await;
+    assert_eq!(one(&c, "select count(*) from t where b = 'x'").await, "2000");
 }

@@ -4,7 +4,7 @@ use crate::{
     session::{one, rows, run},
     standin::Node,
 };
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, Statement, types::Type};
 
 /// Statements planned while `work` runs.
 async fn planned<T>(node: &Node, work: impl Future<Output = T>) -> u64 {
@@ -78,4 +78,19 @@ async fn texts_that_differ_in_their_literals_share_a_plan() {
     // A text that needs the relational engine is known as a whole.
     run(&c, "select count(*) from t where v > w").await;
     assert_eq!(planned(&node, run(&c, "select count(*) from t where v > w")).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parameter_has_its_type_from_where_it_stands_first() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int8 primary key)").await;
+    for sql in [
+        "select 1 from t where id between $1 and $1 + 999999",
+        "select 1 from t where id not between symmetric $1 and 7",
+        "select 1 from t where id between 7 and $1",
+    ] {
+        let statement = c.prepare(sql).await.unwrap();
+        assert_eq!(statement.params(), [Type::INT8], "{sql}");
+    }
 }

@@ -131,6 +131,12 @@ impl Txn {
         (state.buffer.len(), state.buffer.bytes())
     }
 
+    /// How many bytes of changes a transaction may hold, once it holds more: with another write its commit is refused.
+    pub fn overfull(&self) -> Option<usize> {
+        let most = self.0.coordinator.config.max_buffer_bytes;
+        (self.buffered().1 > most).then_some(most)
+    }
+
     pub fn savepoint(&self) -> Savepoint {
         let mut state = self.0.state.lock();
         let mark = state.buffer.mark();

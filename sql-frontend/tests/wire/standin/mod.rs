@@ -151,6 +151,10 @@ impl Node {
     }
 
     pub async fn start_with(config: SqlConfig) -> Node {
+        Self::start_under(config, TxnConfig::default()).await
+    }
+
+    pub async fn start_under(config: SqlConfig, txns: TxnConfig) -> Node {
         let env = Env::real(EnvConfig::new(NodeId(1))).unwrap();
         let shard = Shard::start(&env);
         let client = Arc::new(PlacementClient::new(env.clone(), vec![NodeId(1)]));
@@ -162,7 +166,7 @@ impl Node {
             full: true,
             leaders: vec![(SHARD, NodeId(1))],
         });
-        let coordinator = Coordinator::new(env.clone(), router, TxnConfig::default());
+        let coordinator = Coordinator::new(env.clone(), router, txns);
         let world = Arc::new(World {
             env: env.clone(),
             schema: watch::Sender::new(SchemaLease { version: 1, until: Timestamp::MAX }),
