@@ -30,3 +30,20 @@ impl std::ops::AddAssign for Cost {
         self.attempts += other.attempts;
     }
 }
+
+/// What came on top of `before`, an earlier count of the same transaction.
+impl std::ops::Sub for Cost {
+    type Output = Cost;
+
+    fn sub(self, before: Cost) -> Cost {
+        Cost {
+            calls: self.calls - before.calls,
+            waits: self.waits - before.waits,
+            rounds: self.rounds - before.rounds,
+            entries: self.entries - before.entries,
+            bytes: self.bytes - before.bytes,
+            reroutes: self.reroutes - before.reroutes,
+            attempts: self.attempts - before.attempts,
+        }
+    }
+}

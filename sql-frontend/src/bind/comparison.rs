@@ -38,10 +38,11 @@ impl Binder<'_> {
         let at = self.positions.after(expr);
         let value = self.expr(expr)?;
         let low = self.expr(low)?;
+        let again = self.again(&value)?;
         // A parameter in the lower bound has its type before the upper one is read.
-        let lower = self.beyond(Side::Low, negated, &value, low, at)?;
+        let lower = self.beyond(Side::Low, negated, again, low, at)?;
         let high = self.expr(high)?;
-        let upper = self.beyond(Side::High, negated, &value, high, at)?;
+        let upper = self.beyond(Side::High, negated, value, high, at)?;
         self.within(negated, lower, upper, pos)
     }
 
@@ -60,26 +61,24 @@ impl Binder<'_> {
         let at = self.positions.after(expr);
         let value = self.expr(expr)?;
         let (low, high) = (self.expr(low)?, self.expr(high)?);
-        let again = |b: &mut Self, side: &Typed| {
-            Ok::<_, SqlError>(Typed { expr: b.copy(&side.expr)?, ..side.clone() })
-        };
-        let (value2, low2, high2) = (again(self, &value)?, again(self, &low)?, again(self, &high)?);
-        let one = self.between_bounds(&value, negated, low, high, at, pos)?;
-        let other = self.between_bounds(&value2, negated, high2, low2, at, pos)?;
+        let (value2, low2, high2) = (self.again(&value)?, self.again(&low)?, self.again(&high)?);
+        let one = self.between_bounds(value, negated, low, high, at, pos)?;
+        let other = self.between_bounds(value2, negated, high2, low2, at, pos)?;
         let op = if negated { Operator::And } else { Operator::Or };
         Ok(Typed::bool(self.chain(op, vec![one.expr, other.expr])?, pos))
     }
 
     fn between_bounds(
         &mut self,
-        value: &Typed,
+        value: Typed,
         negated: bool,
         low: Typed,
         high: Typed,
         at: Option<u32>,
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
-        let lower = self.beyond(Side::Low, negated, value, low, at)?;
+        let again = self.again(&value)?;
+        let lower = self.beyond(Side::Low, negated, again, low, at)?;
         let upper = self.beyond(Side::High, negated, value, high, at)?;
         self.within(negated, lower, upper, pos)
     }
@@ -89,7 +88,7 @@ impl Binder<'_> {
         &mut self,
         side: Side,
         negated: bool,
-        value: &Typed,
+        value: Typed,
         bound: Typed,
         at: Option<u32>,
     ) -> Result<Typed, SqlError> {
@@ -99,8 +98,12 @@ impl Binder<'_> {
             (Side::High, false) => "<=",
             (Side::High, true) => ">",
         };
-        let value = Typed { expr: self.copy(&value.expr)?, ..value.clone() };
         self.apply_operator(operator, value, bound, at)
+    }
+
+    /// A second use of a side.
+    fn again(&mut self, side: &Typed) -> Result<Typed, SqlError> {
+        Ok(Typed { expr: self.copy(&side.expr)?, ..side.clone() })
     }
 
     fn within(

@@ -79,7 +79,7 @@ impl Session {
             }
             if !measured {
                 let txn = &self.open()?.txn;
-                let spent = Spent { cost: since(txn.cost(), before), shards: txn.shards() };
+                let spent = Spent { cost: txn.cost() - before, shards: txn.shards() };
                 let took = self.shared.env.boottime().saturating_sub(start);
                 lines.extend(told(&spent, took, inner.writes));
             }
@@ -107,17 +107,6 @@ impl Session {
         }
         backend::command_complete(&mut out.buffer, "EXPLAIN");
         Ok(())
-    }
-}
-
-/// What came on top of `before`.
-fn since(cost: Cost, before: Cost) -> Cost {
-    Cost {
-        calls: cost.calls - before.calls,
-        waits: cost.waits - before.waits,
-        rounds: cost.rounds - before.rounds,
-        bytes: cost.bytes - before.bytes,
-        ..cost
     }
 }
 
