@@ -5,11 +5,11 @@ use crate::shared::Shared;
 use crate::{Leadership, Lease, Membership, ReadCertificate};
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
+use quorate_env::watch;
 use quorate_proto::placement::{Frontiers, MemberProgress, ShardMode};
 use quorate_proto::{KvError, LogPosition, NodeId, ReplicaId, ShardId};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Entries that a member may lack and still count as caught up.
 const CAUGHT_UP: u64 = 64;

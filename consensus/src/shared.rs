@@ -8,14 +8,14 @@ use crate::raft::types::{StoredMembership, Types};
 use crate::{Leadership, Lease, Membership, StateMachine};
 use openraft::Raft;
 use parking_lot::Mutex;
-use quorate_env::Env;
+use quorate_env::{Env, watch};
 use quorate_proto::{LogPosition, NodeId, ReplicaId, ShardId, Timestamp};
 use quorate_storage::{GroupKey, LogStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 pub(crate) type RaftHandle = Raft<Types, Machine>;
 

@@ -6,7 +6,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Cluster, SHARD, ms, replica, run_with};
+use common::{Cluster, SHARD, ms, outcome_of, replica};
 use parking_lot::Mutex;
 use quorate_consensus::{ConsensusConfig, ProposeError};
 use quorate_env::NodeId;
@@ -107,13 +107,14 @@ async fn nemesis(cluster: Cluster, until: Duration) {
     }
 }
 
-fn storm(seed: u64) {
+/// Returns the hash of all that happened.
+fn storm(seed: u64) -> u64 {
     let mut config = SimConfig::new(seed);
     if seed % 2 == 1 {
         config.network =
             NetworkFaults { late: 0.002, loss: 0.01, duplicate: 0.01, reorder: 0.02, ..config.network };
     }
-    run_with(config, move |world| async move {
+    let outcome = outcome_of(config, move |world| async move {
         let config = ConsensusConfig { keep_entries: 50, ..ConsensusConfig::default() };
         let cluster = Cluster::with_config(world, 1..=3, config);
         cluster.found(SHARD, 1..=3).await;
@@ -163,6 +164,13 @@ fn storm(seed: u64) {
         );
         assert!(history.acknowledged.len() > 50 && history.reads > 50);
     });
+    outcome.trace_hash
+}
+
+/// Beside the other tests of this process, whose runs it must not notice.
+#[test]
+fn the_same_seed_is_the_same_storm() {
+    assert_eq!(storm(1), storm(1));
 }
 
 #[test]

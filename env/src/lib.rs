@@ -22,6 +22,7 @@ pub mod sim;
 mod task;
 pub mod time;
 mod transport;
+pub mod watch;
 
 pub use clock::{Clock, ClockAhead};
 pub use env::{Env, EnvConfig};

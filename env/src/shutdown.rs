@@ -1,7 +1,7 @@
 //! One flag per node that says: finish what you do and take nothing new.
 
+use crate::watch;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 #[derive(Clone)]
 pub struct Shutdown(Arc<watch::Sender<bool>>);

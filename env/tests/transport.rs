@@ -310,7 +310,7 @@ async fn asked_by_nobody_in_particular() {
 
 /// Hands everything on to `to` until the sender says `true`: then it keeps the connection and hands on nothing more.
 #[expect(clippy::disallowed_methods, reason = "it stands for the network, outside of any node")]
-async fn proxy(to: String, silent: tokio::sync::watch::Receiver<bool>) -> String {
+async fn proxy(to: String, silent: quorate_env::watch::Receiver<bool>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -336,7 +336,7 @@ async fn a_silent_connection_ends_its_calls() {
     let site = Loopback::default();
     let one = site.start(1).await;
     echo(&one);
-    let (silent, watch) = tokio::sync::watch::channel(false);
+    let (silent, watch) = quorate_env::watch::channel(false);
     let address = site.0.lock()[&1].1.clone();
     let address = proxy(address, watch).await;
     let two = Env::real(EnvConfig { cluster_id: "test".into(), ..EnvConfig::new(NodeId(2)) }).unwrap();

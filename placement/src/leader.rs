@@ -3,6 +3,7 @@
 
 use crate::{Placement, command::Command, run, settings};
 use parking_lot::Mutex;
+use quorate_env::watch;
 use quorate_proto::{
     NodeId, Replica, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
@@ -12,7 +13,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
 
 /// For how long a node may use a catalog version after its heartbeat (PROTOCOL 20). A version change waits this long for a
 /// node that has gone silent.

@@ -12,11 +12,10 @@ use quorate_consensus::{
     Applied, Entry, FOUNDING_POSITION, Fatal, Leadership, Membership, SnapshotSink, SnapshotSource,
     StateMachine, founding_membership,
 };
-use quorate_env::Env;
+use quorate_env::{Env, watch};
 use quorate_proto::{LogPosition, NodeId, Replica, ReplicaId, ShardId, rpc};
 use quorate_storage::{Engine, Family, Snapshot, StorageError, WriteBatch, meta};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
 
 const SELF: ShardId = ShardId::PLACEMENT;
 /// Pairs of a snapshot chunk take about this many bytes.

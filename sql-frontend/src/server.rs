@@ -10,7 +10,7 @@ use crate::{
     wire,
 };
 use async_trait::async_trait;
-use quorate_env::{Env, PlacementClient};
+use quorate_env::{Env, PlacementClient, watch};
 use quorate_proto::{
     NodeId, ShardDescriptor, Timestamp,
     placement::{NodeInfo, PlacementError, PlacementReply, PlacementRequest},
@@ -25,7 +25,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 /// What placement last said about the catalog (PROTOCOL 20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

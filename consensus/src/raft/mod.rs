@@ -7,3 +7,4 @@ pub(crate) mod payload;
 pub(crate) mod runtime;
 pub(crate) mod stream;
 pub(crate) mod types;
+pub(crate) mod watch;

@@ -9,7 +9,7 @@ use quorate_consensus::{
     Applied, Consensus, ConsensusConfig, Entry, FOUNDING_POSITION, Fatal, Group, Leadership, Membership,
     ProposeError, SnapshotSink, SnapshotSource, Start, StateMachine, founding_membership,
 };
-use quorate_env::sim::{SimConfig, SimWorld};
+use quorate_env::sim::{SimConfig, SimOutcome, SimWorld};
 use quorate_env::{Env, NodeId};
 use quorate_proto::{LogPosition, Replica, ReplicaId, ReplicaRole, ShardId};
 use quorate_storage::log::mem::{Later, MemLog};
@@ -47,8 +47,16 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
+    outcome_of(config, scenario).value
+}
+
+pub fn outcome_of<T, F>(config: SimConfig, scenario: impl FnOnce(SimWorld) -> F) -> SimOutcome<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
     match SimWorld::run(config, scenario) {
-        Ok(outcome) => outcome.value,
+        Ok(outcome) => outcome,
         Err(error) => panic!("{error}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Answers the streams that peers have dialled.
 
 use super::{Identity, greeting_error, outbox::Outbox};
-use crate::transport::Handlers;
+use crate::{transport::Handlers, watch};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use quorate_proto::{
@@ -10,7 +10,7 @@ use quorate_proto::{
     rpc::Service,
 };
 use std::{pin::Pin, sync::Arc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) struct Acceptor {

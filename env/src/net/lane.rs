@@ -1,7 +1,7 @@
 //! One stream that this node dials to a peer, with the calls that wait on it; dialled again whenever it breaks.
 
 use super::{Identity, NetConfig, connect, greeting_error, outbox::Outbox};
-use crate::{TransportError, time};
+use crate::{TransportError, time, watch};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_proto::{
@@ -17,7 +17,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);

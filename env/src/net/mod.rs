@@ -13,7 +13,7 @@ pub use ask::ask;
 
 use crate::{
     Clock, Handler, PeerStatus, Transport, TransportError, rpc::in_process, scope::Scope, time,
-    transport::Handlers,
+    transport::Handlers, watch,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,7 +25,6 @@ use quorate_proto::{
     rpc::Service,
 };
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint, Server, server::TcpIncoming};
 
 /// The largest body of a frame.

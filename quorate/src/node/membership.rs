@@ -7,14 +7,13 @@ use super::{
 use crate::{admin, cli::Role};
 use anyhow::{Result, bail};
 use parking_lot::Mutex;
-use quorate_env::{Env, rpc};
+use quorate_env::{Env, rpc, watch};
 use quorate_placement::Founding;
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole,
     placement::{Founder, NodeAnswer, NodeCommand, NodeInfo, NodeReply},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::watch;
 
 /// How long `init` waits for the nodes that it was told of.
 const FOUNDING_PATIENCE: Duration = Duration::from_secs(60);

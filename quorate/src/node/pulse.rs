@@ -3,7 +3,7 @@
 
 use super::{http::Health, membership::Membership};
 use parking_lot::RwLock;
-use quorate_env::{Env, PlacementClient};
+use quorate_env::{Env, PlacementClient, watch};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
@@ -19,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 pub mod shard;
 
 use async_trait::async_trait;
-use quorate_env::{Env, EnvConfig, PlacementClient};
+use quorate_env::{Env, EnvConfig, PlacementClient, watch};
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, Span, Timestamp,
     placement::{
@@ -21,7 +21,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
 
 /// Placement and cluster in one.
