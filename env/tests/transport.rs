@@ -319,10 +319,10 @@ async fn proxy(to: String, silent: quorate_env::watch::Receiver<bool>) -> String
             let (to, mut silent) = (to.clone(), silent.clone());
             held.push(tokio::spawn(async move {
                 let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
-                let stop = async { drop(silent.wait_for(|silent| *silent).await) };
+                let stop = silent.wait_for(|silent| *silent);
                 tokio::select! {
                     _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
-                    () = stop => {}
+                    _ = stop => {}
                 }
                 std::future::pending::<()>().await;
             }));
@@ -344,7 +344,7 @@ async fn a_silent_connection_ends_its_calls() {
     assert_eq!(ask(&two, 1, "hello", 10 * SECOND).await.unwrap(), "hello");
     let (answer, _) = tokio::join!(ask(&two, 1, "never", 600 * SECOND), async {
         time::sleep(SECOND / 10).await;
-        silent.send(true)
+        silent.send_replace(true)
     });
     assert!(matches!(&answer, Err(TransportError::Lost(why)) if !why.contains("within")), "{answer:?}");
 }
