@@ -9,7 +9,8 @@ pub enum Isolation {
     /// Reads are proven unchanged up to the commit timestamp.
     #[default]
     Serializable,
-    /// One snapshot; only keys written or locked are proven.
+    /// One snapshot; only keys written or locked are proven, and whoever wants to change or lock a row that has changed
+    /// since gets a conflict: the first to commit wins.
     RepeatableRead,
     /// One snapshot a statement ([`crate::Txn::begin_statement`]); only keys written or locked are proven.
     ReadCommitted,
@@ -46,7 +47,8 @@ pub struct ScanOptions {
     pub reverse: bool,
     /// At most this many rows.
     pub limit: Option<u64>,
-    /// Lock every row found. The gaps between them are protected by proof at commit, under `Serializable` only.
+    /// Lock every row found: under `Serializable` the newest, otherwise those that the snapshot shows, as [`crate::Txn::get`]
+    /// does. The gaps between them are protected by proof at commit, under `Serializable` only.
     pub lock: Option<LockRequest>,
 }
 

@@ -144,7 +144,7 @@ impl Sequences {
         loop {
             let txn = self.coordinator.begin(TxnOptions::default());
             let result = async {
-                let now = txn.get(&key, exclusive()).await?;
+                let now = txn.get(&key, Some(exclusive())).await?;
                 let now = now.as_ref().and_then(|raw| decode_u64(raw)).map(|raw| raw as i64);
                 let (next, result) = match step(now) {
                     Ok(step) => step,

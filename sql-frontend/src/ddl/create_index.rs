@@ -129,7 +129,7 @@ async fn fill(
         keys.push(entry.key.clone());
         entries.insert(entry.key, entry.value);
     }
-    let found = txn.get_many(&keys, store::exclusive()).await.map_err(from_txn)?;
+    let found = txn.claim(&keys, store::exclusive()).await.map_err(from_txn)?;
     for (key, found) in keys.iter().zip(found) {
         let Some(value) = entries.get(key) else { continue };
         match found {
@@ -234,7 +234,7 @@ async fn backfill(shared: &Arc<Shared>, table: u64, index: u32) -> Result<(), Sq
     loop {
         let here = &span;
         let last = job::transact_with(shared, options, |txn, attempt| async move {
-            let lock = if attempt < PATIENCE { None } else { store::exclusive() };
+            let lock = if attempt < PATIENCE { None } else { Some(store::exclusive()) };
             let options = ScanOptions { limit: Some(PAGE), lock, ..Default::default() };
             let pages: Vec<_> = txn.scan(here.clone(), options).try_collect().await.map_err(from_txn)?;
             let rows = pages.concat();

@@ -602,7 +602,7 @@ pub async fn create_schema(change: &mut Change, statement: &Statement) -> Result
             .detail("The prefix \"pg_\" is reserved for system schemas."));
     }
     let key = keys::schema(&name);
-    let found = change.txn.get(&key, store::exclusive()).await.map_err(crate::session::errors::from_txn)?;
+    let found = store::claim(&change.txn, &key).await?;
     let taken = found.is_some()
         || change.now().has_schema(&name)
         || crate::catalog::virtuals::is_system_schema(&name);

@@ -189,7 +189,7 @@ async fn drop_schema(
         remove_sequence(change, &sequence).await?;
     }
     let key = keys::schema(&name);
-    change.txn.get(&key, store::exclusive()).await.map_err(from_txn)?;
+    store::claim(&change.txn, &key).await?;
     change.txn.delete(key);
     store::raise_generation(&change.txn).await?;
     change.overlay(|snapshot| {

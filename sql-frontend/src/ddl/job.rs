@@ -6,7 +6,7 @@
 
 use super::{add_column, create_index, drop, drop_column, rewrite};
 use crate::{
-    catalog::{TableDescriptor, keys, store::exclusive},
+    catalog::{TableDescriptor, keys, store},
     error::{SqlError, SqlState},
     server::Shared,
     session::errors::from_txn,
@@ -125,7 +125,7 @@ pub fn put(shared: &Shared, txn: &Txn, id: u64, kind: Kind) {
 /// The end of a job, in the transaction of its last step.
 pub async fn finish(txn: &Txn, id: u64) -> Result<(), SqlError> {
     let key = keys::job(id);
-    txn.get(&key, exclusive()).await.map_err(from_txn)?;
+    store::claim(txn, &key).await?;
     txn.delete(key);
     Ok(())
 }
@@ -153,7 +153,7 @@ fn taken_over() -> SqlError {
 }
 
 async fn lock(txn: &Txn, id: u64) -> Result<Option<Job>, SqlError> {
-    let raw = txn.get(&keys::job(id), exclusive()).await.map_err(from_txn)?;
+    let raw = store::claim(txn, &keys::job(id)).await?;
     raw.map(|raw| decode(id, &raw)).transpose()
 }
 

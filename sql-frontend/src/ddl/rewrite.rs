@@ -153,7 +153,7 @@ async fn move_page(
         moved.push(row);
     }
     let keys: Vec<Key> = entries.keys().cloned().collect();
-    let found = txn.get_many(&keys, store::exclusive()).await.map_err(from_txn)?;
+    let found = txn.claim(&keys, store::exclusive()).await.map_err(from_txn)?;
     for ((key, (value, row_entry, number)), found) in entries.into_iter().zip(found) {
         match found {
             // From an attempt before.

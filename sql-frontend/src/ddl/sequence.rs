@@ -5,7 +5,7 @@ use crate::{
     bind::bind_type,
     catalog::{SequenceDescriptor, keys, snapshot::encode_u64, store},
     error::{SqlError, SqlState},
-    session::{errors::from_txn, names::Names, parse::AlterSequence, run::Outcome},
+    session::{names::Names, parse::AlterSequence, run::Outcome},
     types::PgType,
 };
 use sqlparser::ast::{Expr, SequenceOptions, Statement};
@@ -35,7 +35,7 @@ pub async fn restart(change: &mut Change, alter: &AlterSequence) -> Result<Outco
         return beyond("greater than MAXVALUE", sequence.max);
     }
     let key = keys::counter(sequence.id);
-    change.txn.get(&key, store::exclusive()).await.map_err(from_txn)?;
+    store::claim(&change.txn, &key).await?;
     change.txn.put(key, encode_u64(next as u64));
     // This node forgets its block at once; others' last numbers are used up from theirs.
     change.after_commit.push(AfterCommit::ForgetSequence(sequence.id));

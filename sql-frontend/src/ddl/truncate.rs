@@ -10,7 +10,7 @@ use crate::{
 };
 use futures::TryStreamExt;
 use quorate_proto::Key;
-use quorate_txn::ScanOptions;
+use quorate_txn::{Isolation, ScanOptions};
 use sqlparser::ast::{CascadeOption, Truncate, TruncateIdentityOption};
 use std::sync::Arc;
 
@@ -40,6 +40,11 @@ pub async fn run(change: &mut Change, truncate: &Truncate) -> Result<Outcome, Sq
 async fn one(change: &mut Change, table: &Arc<TableDescriptor>) -> Result<(), SqlError> {
     // In a transaction with others there is no other way than entry by entry.
     if change.shared_tx {
+        // Rows that come meanwhile are kept out by proof at commit.
+        if change.txn.isolation() != Isolation::Serializable && !change.is_new(table.id)? {
+            return Err(SqlError::unsupported("TRUNCATE in a transaction block that is not SERIALIZABLE")
+                .hint("Run it by itself, or begin the block with BEGIN ISOLATION LEVEL SERIALIZABLE."));
+        }
         return empty(change, table).await;
     }
     if let Some(keys) = few(change, table).await? {
@@ -81,7 +86,7 @@ async fn empty(change: &Change, table: &TableDescriptor) -> Result<(), SqlError>
 async fn restart_identity(change: &mut Change, table: &TableDescriptor) -> Result<(), SqlError> {
     for id in table.columns.iter().filter_map(|column| column.sequence) {
         let key = keys::counter(id);
-        change.txn.get(&key, store::exclusive()).await.map_err(from_txn)?;
+        store::claim(&change.txn, &key).await?;
         change.txn.delete(key);
         // This node forgets its block at once; others' last numbers are used up from theirs.
         change.after_commit.push(AfterCommit::ForgetSequence(id));

@@ -101,12 +101,10 @@ impl<'a> Resolver<'a> {
             if !entry.exclusive {
                 return Ok(None);
             }
-            let found = self.writer.lock(std::slice::from_ref(&entry.key)).await?;
-            let Some(Some(value)) = found.into_iter().next() else { return Ok(None) };
+            let Some(value) = self.writer.claim_to_act(&entry.key).await? else { return Ok(None) };
             key = row_key_of_entry(self.table, descriptor, &entry.key, &value)?;
         }
-        let found = self.writer.lock(std::slice::from_ref(&key)).await?;
-        let Some(Some(value)) = found.into_iter().next() else { return Ok(None) };
+        let Some(value) = self.writer.claim_to_act(&key).await? else { return Ok(None) };
         let mut existing = Row::new();
         self.decoder.decode(&key, &value, &mut existing)?;
         Ok(Some(existing))

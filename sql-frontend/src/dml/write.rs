@@ -32,12 +32,19 @@ impl Writer {
         Writer { shared, txn, ctx, lock_timeout }
     }
 
-    /// Reads keys under the lock of a writer.
-    pub async fn lock(&self, keys: &[Key]) -> Result<Vec<Option<Value>>, SqlError> {
+    /// Locks the keys that are about to be written, and says what is there now.
+    async fn claim(&self, keys: &[Key]) -> Result<Vec<Option<Value>>, SqlError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        self.txn.get_many(keys, write_lock(self.lock_timeout)).await.map_err(from_txn)
+        self.txn.claim(keys, write_lock(self.lock_timeout)).await.map_err(from_txn)
+    }
+
+    /// Locks what may be in the way of a new row, to leave it or to act upon it.
+    pub async fn claim_to_act(&self, key: &Key) -> Result<Option<Value>, SqlError> {
+        let keys = std::slice::from_ref(key);
+        let found = self.txn.claim_to_act(keys, write_lock(self.lock_timeout)).await.map_err(from_txn)?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// Writes changes of rows whose old keys are locked already. New keys are locked and must be free: 23505.
@@ -47,7 +54,7 @@ impl Writer {
             plan.add(table, change)?;
         }
         let touched: Vec<Key> = plan.touched.iter().cloned().collect();
-        let found = self.lock(&touched).await?;
+        let found = self.claim(&touched).await?;
         for key in &plan.deletes {
             self.txn.delete(key.clone());
         }

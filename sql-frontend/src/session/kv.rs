@@ -34,8 +34,8 @@ impl TxnRead {
 }
 
 /// The lock that writing a row takes.
-pub fn write_lock(timeout: Duration) -> Option<LockRequest> {
-    Some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(timeout.as_millis() as u64) })
+pub fn write_lock(timeout: Duration) -> LockRequest {
+    LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(timeout.as_millis() as u64) }
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@ pub(crate) mod state;
 use crate::{Coordinator, Cost, Guarantee, Isolation, ScanOptions, TxnError, TxnOptions, commit};
 use futures::stream::BoxStream;
 use quorate_proto::{Key, KvError, Span, Timestamp, TxnId, Value, kv::LockRequest};
+use read::{Locking, Purpose};
 use state::{Inner, Phase};
 use std::sync::Arc;
 
@@ -65,14 +66,14 @@ impl Txn {
         self.0.started
     }
 
-    /// Begins the next statement: under `ReadCommitted` it reads at the present time, otherwise nothing changes. Running
-    /// streams of the statement before must have ended.
+    /// Begins the next statement: under `ReadCommitted`, and as long as nothing has been read, it reads at the present time.
+    /// Under `ReadCommitted` running streams of the statement before must have ended.
     pub fn begin_statement(&self) {
         let clock = self.0.coordinator.env.clock();
         let mut state = self.0.state.lock();
         state.guarantee = Guarantee::strongest(self.0.options.isolation, clock.commit_wait());
         state.shards.clear();
-        if self.0.read_committed() && !self.0.historical() {
+        if !self.0.historical() && (self.0.read_committed() || !state.fixed) {
             state.read_ts = clock.now().max(state.read_ts);
             state.uncertain_to =
                 if clock.commit_wait() { state.read_ts } else { state.read_ts.plus(clock.bound()) };
@@ -83,8 +84,13 @@ impl Txn {
 
     /// Reads one key through the own writes. With `lock` the key is locked first, whether it exists or not, and the newest
     /// version is returned; with `WaitPolicy::SkipLocked` a locked key reads as absent.
+    ///
+    /// Where that is newer than what the transaction has read before: under `Serializable` the transaction moves there, if
+    /// nothing that it has read has changed. Under the other levels the snapshot stays. A row that it does not show reads as
+    /// absent; one that has changed since is a conflict under `RepeatableRead`, and is read as it is now under
+    /// `ReadCommitted`, so that the statement can look at its condition again.
     pub async fn get(&self, key: &Key, lock: Option<LockRequest>) -> Result<Option<Value>, TxnError> {
-        let values = self.0.read_keys(std::slice::from_ref(key), lock).await?;
+        let values = self.get_many(std::slice::from_ref(key), lock).await?;
         Ok(values.into_iter().next().flatten())
     }
 
@@ -94,7 +100,24 @@ impl Txn {
         keys: &[Key],
         lock: Option<LockRequest>,
     ) -> Result<Vec<Option<Value>>, TxnError> {
+        let lock = lock.map(|request| Locking { request, purpose: Purpose::Row });
         self.0.read_keys(keys, lock).await
+    }
+
+    /// Locks keys that something is to be written to and returns what is there now, at every level and whatever the snapshot
+    /// shows: uniqueness is a matter of the newest state.
+    pub async fn claim(&self, keys: &[Key], lock: LockRequest) -> Result<Vec<Option<Value>>, TxnError> {
+        self.0.read_keys(keys, Some(Locking { request: lock, purpose: Purpose::Place })).await
+    }
+
+    /// The same for rows that are to be acted upon if they are there (`ON CONFLICT`): under `RepeatableRead` one that is newer
+    /// than the snapshot is a conflict.
+    pub async fn claim_to_act(
+        &self,
+        keys: &[Key],
+        lock: LockRequest,
+    ) -> Result<Vec<Option<Value>>, TxnError> {
+        self.0.read_keys(keys, Some(Locking { request: lock, purpose: Purpose::Arbiter })).await
     }
 
     /// Reads the rows of a span page by page, in key order or its reverse, through the own writes as they are now: what is

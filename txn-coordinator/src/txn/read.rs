@@ -2,15 +2,22 @@
 
 use super::state::Inner;
 use crate::{
-    TxnError,
+    Isolation, TxnError,
     route::{SendError, Sent},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use quorate_proto::{
     Key, KvError, ShardId, Span, Timestamp, Value,
-    kv::{LockRequest, ReadOp, ReadReply, ReadRequest, ReadResult, Refresh, ShardOp, ShardReply, WaitPolicy},
+    kv::{
+        LockRequest, ReadOp, ReadReply, ReadRequest, ReadResult, Refresh, Row, ShardOp, ShardReply,
+        WaitPolicy,
+    },
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Longest single wait in a shard's queue; longer waits are several requests, so that a silent leader is noticed.
 const WAIT_SLICE: Duration = Duration::from_secs(10);
@@ -22,7 +29,7 @@ impl Inner {
     pub(super) async fn read_keys(
         self: &Arc<Self>,
         keys: &[Key],
-        lock: Option<LockRequest>,
+        lock: Option<Locking>,
     ) -> Result<Vec<Option<Value>>, TxnError> {
         self.check_open()?;
         let mut out: Vec<Option<Value>> = vec![None; keys.len()];
@@ -53,7 +60,7 @@ impl Inner {
         self: &Arc<Self>,
         keys: &[Key],
         todo: Vec<usize>,
-        lock: Option<LockRequest>,
+        lock: Option<Locking>,
         out: &mut [Option<Value>],
     ) -> Result<Vec<usize>, TxnError> {
         let mut groups: BTreeMap<(ShardId, usize), Vec<usize>> = BTreeMap::new();
@@ -89,7 +96,7 @@ impl Inner {
     async fn read_group(
         self: &Arc<Self>,
         keys: Vec<Key>,
-        lock: Option<LockRequest>,
+        lock: Option<Locking>,
     ) -> Result<Vec<Option<Value>>, TxnError> {
         loop {
             if let Some(values) = self.read_group_once(keys.clone(), lock.clone(), Company::Alone).await? {
@@ -102,17 +109,101 @@ impl Inner {
     async fn read_group_once(
         self: &Arc<Self>,
         keys: Vec<Key>,
-        lock: Option<LockRequest>,
+        lock: Option<Locking>,
         company: Company,
     ) -> Result<Option<Vec<Option<Value>>>, TxnError> {
         let ops = keys.iter().cloned().map(ReadOp::Get).collect();
         let noted = Noted::Points(&keys, company);
-        let Some(reply) = self.read(ops, &keys[0], lock.as_ref(), noted).await? else { return Ok(None) };
-        let values = reply.results.into_iter().map(|result| match result {
-            ReadResult::Get(row) => Ok(row.map(|row| row.value)),
+        let before = match lock {
+            Some(_) if self.keeps_snapshot() => self.locked_of(&keys),
+            _ => BTreeSet::new(),
+        };
+        let request = lock.as_ref().map(|lock| &lock.request);
+        let Some(reply) = self.read(ops, &keys[0], request, noted).await? else { return Ok(None) };
+        let ReadReply { results, read_ts, .. } = reply;
+        let rows = results.into_iter().map(|result| match result {
+            ReadResult::Get(row) => Ok(row),
             ReadResult::Scan(_) => Err(self.error(KvError::Internal { why: "a scan answered a get".into() })),
         });
-        values.collect::<Result<Vec<_>, _>>().map(Some)
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        if let Some(lock) = lock
+            && self.keeps_snapshot()
+        {
+            let unseen = self.face(&keys, &mut rows, read_ts, &lock).await?;
+            // Whoever writes there all the same must not pass for one who has found what was there.
+            let mut state = self.state.lock();
+            unseen.iter().filter(|key| !before.contains(*key)).for_each(|key| {
+                state.locks.remove(key);
+            });
+        }
+        Ok(Some(rows.into_iter().map(|row| row.map(|row| row.value)).collect()))
+    }
+
+    fn locked_of(&self, keys: &[Key]) -> BTreeSet<Key> {
+        let state = self.state.lock();
+        keys.iter().filter(|key| state.locks.contains_key(*key)).cloned().collect()
+    }
+
+    /// Locked rows are the newest, and the snapshot that a weaker level keeps may be older: what the statement makes of that.
+    /// `as_of`: nothing newer than this was met. Returns the keys of rows that it does not see.
+    async fn face(
+        self: &Arc<Self>,
+        keys: &[Key],
+        rows: &mut [Option<Row>],
+        as_of: Timestamp,
+        lock: &Locking,
+    ) -> Result<Vec<Key>, TxnError> {
+        let snapshot = || {
+            let state = self.state.lock();
+            state.fixed.then_some(state.read_ts)
+        };
+        // Nothing was read before: the snapshot is that of the locks.
+        let Some(read_ts) = snapshot() else { return Ok(Vec::new()) };
+        let newer = |row: &Option<Row>, read_ts| row.as_ref().map_or(as_of, |row| row.ts) > read_ts;
+        let conflict = |key: &Key, row: &Option<Row>, our_ts| {
+            let their_ts = row.as_ref().map_or(as_of, |row| row.ts);
+            self.error(KvError::Conflict { key: key.clone(), other: None, their_ts, our_ts })
+        };
+        let repeatable = self.options.isolation == Isolation::RepeatableRead;
+        match lock.purpose {
+            Purpose::Place => Ok(Vec::new()),
+            Purpose::Arbiter => {
+                let found = keys.iter().zip(rows).find(|(_, row)| row.is_some() && newer(row, read_ts));
+                match found.filter(|_| repeatable) {
+                    Some((key, row)) => Err(conflict(key, row, read_ts)),
+                    None => Ok(Vec::new()),
+                }
+            }
+            Purpose::Row => {
+                // One that is skipped cannot be told from one that is gone.
+                let skips = lock.request.wait == WaitPolicy::SkipLocked;
+                let doubtful: Vec<usize> = (0..keys.len())
+                    .filter(|at| newer(&rows[*at], read_ts) && !(skips && rows[*at].is_none()))
+                    .collect();
+                if doubtful.is_empty() {
+                    return Ok(Vec::new());
+                }
+                quorate_env::probe!("txn.locked_newer");
+                let these: Vec<Key> = doubtful.iter().map(|at| keys[*at].clone()).collect();
+                let shown = Box::pin(self.read_keys(&these, None)).await?;
+                let Some(read_ts) = snapshot() else { return Ok(Vec::new()) };
+                let mut unseen = Vec::new();
+                for (at, shown) in doubtful.into_iter().zip(shown) {
+                    match shown {
+                        // Inserted since: this statement does not see it.
+                        None => {
+                            rows[at] = None;
+                            unseen.push(keys[at].clone());
+                        }
+                        Some(_) if repeatable && newer(&rows[at], read_ts) => {
+                            return Err(conflict(&keys[at], &rows[at], read_ts));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                Ok(unseen)
+            }
+        }
     }
 
     /// One request to one shard, with all that may follow from it: locks are waited for, the read timestamp moves. What was
@@ -141,8 +232,8 @@ impl Inner {
                 (state.read_ts, state.fixed)
             };
             let free = !fixed && (guard.alone() || lock.is_some());
-            // Under READ COMMITTED a lock shows the newest version, as PostgreSQL does, whatever the statement's snapshot.
-            let may_forward = !self.historical() && (free || (lock.is_some() && self.read_committed()));
+            // Where the snapshot stays, a lock shows the newest version all the same; see `face`.
+            let may_forward = !self.historical() && (free || (lock.is_some() && self.keeps_snapshot()));
             let sent = match self.ask(ops.clone(), first, lock, read_ts, may_forward, began).await {
                 Ok(sent) => sent,
                 Err(error) if error.regroup => {
@@ -175,14 +266,14 @@ impl Inner {
                 let age = self.coordinator.env.clock().physical().since(reply.read_ts);
                 state.guarantee.met(reply.certificate, age);
             }
-            let adopt = newest > read_ts && !(self.read_committed() && fixed);
+            let adopt = newest > read_ts && !(lock.is_some() && self.keeps_snapshot() && fixed);
             let guard = if adopt && guard.alone() {
                 self.advance(newest).await?;
                 Some(guard)
             } else if adopt {
                 drop(guard);
                 // Only keys locked by this very request are noted below, and they cannot change.
-                self.move_read_ts(newest).await?;
+                self.adopt(newest).await?;
                 None
             } else {
                 Some(guard)
@@ -292,6 +383,15 @@ impl Inner {
         self.advance(to).await
     }
 
+    /// The same after locks, unless a snapshot that stays has been read from meanwhile.
+    async fn adopt(&self, to: Timestamp) -> Result<(), TxnError> {
+        let _alone = self.moving.write().await;
+        if self.keeps_snapshot() && self.state.lock().fixed {
+            return Ok(());
+        }
+        self.advance(to).await
+    }
+
     /// The same, by whoever holds `moving` alone.
     async fn advance(&self, to: Timestamp) -> Result<(), TxnError> {
         let (from, spans) = {
@@ -347,6 +447,24 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// A lock, and what it is for.
+#[derive(Clone)]
+pub(super) struct Locking {
+    pub request: LockRequest,
+    pub purpose: Purpose,
+}
+
+/// What a locking read is for. It matters where versions are newer than a snapshot that stays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A row that the statement sees: it is in the snapshot, or it is none of this statement's business.
+    Row,
+    /// A place that something is to be written to: what is there now is in the way, whatever the snapshot shows.
+    Place,
+    /// A row in the way that is to be acted upon.
+    Arbiter,
 }
 
 enum Guard<'a> {

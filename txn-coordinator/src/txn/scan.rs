@@ -1,7 +1,7 @@
 //! Streams of rows.
 
 use super::{
-    read::{Noted, covered},
+    read::{Locking, Noted, Purpose, covered},
     state::Inner,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 use futures::stream::{self, BoxStream, StreamExt};
 use quorate_proto::{
     Key, KvError, Span, Value,
-    kv::{ReadOp, ReadResult, Scan},
+    kv::{LockRequest, ReadOp, ReadResult, Scan},
 };
 use std::sync::Arc;
 
@@ -78,7 +78,12 @@ impl Cursor {
             max_bytes: txn.coordinator.config.page_bytes,
         });
         let noted = Noted::Scan(&part, reverse);
-        let read = txn.read(vec![op], &part.start, self.options.lock.as_ref(), noted).await?;
+        // Where a snapshot stays, it says which rows there are; these are then locked.
+        let (now, late) = match self.options.lock.clone() {
+            Some(lock) if txn.keeps_snapshot() => (None, Some(lock)),
+            lock => (lock, None),
+        };
+        let read = txn.read(vec![op], &part.start, now.as_ref(), noted).await?;
         // The shard was split meanwhile: the next turn finds the right one.
         let Some(reply) = read else { return Ok(Some(Vec::new())) };
         let Some(ReadResult::Scan(found)) = reply.results.into_iter().next() else {
@@ -87,12 +92,37 @@ impl Cursor {
         let Some(covered) = covered(&part, found.resume.as_ref(), reverse) else {
             return Err(txn.error(KvError::Internal { why: "a scan made no progress".into() }));
         };
-        let rows = found.rows.into_iter().map(|row| (row.key, row.value));
+        let mut rows: Vec<(Key, Value)> = found.rows.into_iter().map(|row| (row.key, row.value)).collect();
+        if let Some(lock) = late {
+            rows = self.lock_rows(rows, lock).await?;
+        }
         let mut page = overlay(rows, &txn.state.lock().buffer, &covered, self.as_of, reverse);
         page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= page.len() as u64;
         self.rest = if self.left == 0 { None } else { after(rest, &covered, reverse) };
         Ok(Some(page))
+    }
+
+    /// The rows as they are under the lock. Own writes are locked already, and come from the buffer.
+    async fn lock_rows(
+        &self,
+        rows: Vec<(Key, Value)>,
+        lock: LockRequest,
+    ) -> Result<Vec<(Key, Value)>, TxnError> {
+        let (own, others): (Vec<_>, Vec<_>) = {
+            let state = self.txn.state.lock();
+            rows.into_iter().partition(|(key, _)| state.buffer.get(key).is_some())
+        };
+        let keys: Vec<Key> = others.into_iter().map(|(key, _)| key).collect();
+        let locking = Locking { request: lock, purpose: Purpose::Row };
+        let found = self.txn.read_keys(&keys, Some(locking)).await?;
+        let locked = keys.into_iter().zip(found).filter_map(|(key, value)| Some((key, value?)));
+        let mut rows: Vec<(Key, Value)> = own.into_iter().chain(locked).collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        if self.options.reverse {
+            rows.reverse();
+        }
+        Ok(rows)
     }
 
     /// Own deletions hide rows, so that as many more are asked for.

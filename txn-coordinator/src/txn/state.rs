@@ -160,6 +160,11 @@ impl Inner {
         self.options.isolation == Isolation::ReadCommitted
     }
 
+    /// Reads stay at their snapshot, and what is locked may be newer.
+    pub(crate) fn keeps_snapshot(&self) -> bool {
+        self.options.isolation != Isolation::Serializable
+    }
+
     /// What shards are told; `key` stands in for the anchor as long as there is none.
     pub(crate) fn meta(&self, anchor: Key, deadline: Timestamp) -> TxnMeta {
         let env = &self.coordinator.env;

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod graph;
+pub mod history;
 pub mod store;
 
 use async_trait::async_trait;
