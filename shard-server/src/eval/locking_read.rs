@@ -60,8 +60,9 @@ impl Replica {
             self.check_deadline(&txn)?;
             let leader = self.leader()?;
             match self.try_locking(&leader, version, &request, read_ts, lock, &txn).await? {
-                // Once more as of the newest version met, so that the whole answer is noted as read there.
-                Try::Done { met, .. } if request.may_forward && met > read_ts => read_ts = met,
+                // Once more as of the newest version met, so that the whole answer is noted as read there: the coordinator
+                // moves its transaction to that time, and nothing may slip in below it.
+                Try::Done { met, .. } if met > read_ts => read_ts = met,
                 Try::Done { results, met } => {
                     let certificate = self.certify(&leader).await?;
                     self.reveal(met).await;
