@@ -9,7 +9,7 @@ use crate::error::SqlError;
 use crate::row::{RowDecoder, entry};
 use crate::types::{Datum, PgType, to_array};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result as DfResult;
@@ -19,6 +19,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use quorate_proto::kv::LockRequest;
 use quorate_proto::{Key, Span, Value};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Rows of the first batch; each further one may be four times as large.
@@ -135,7 +136,8 @@ impl Run {
         self.lock.is_some() && self.filter.is_some() && !self.points
     }
 
-    /// Locks those of the rows that match, and keeps those that still do: a locking read gives the newest state.
+    /// Locks those of the rows that match, and keeps those that still do: a locking read gives the newest state. No more
+    /// are locked than are wanted, unless some are skipped or match no more.
     async fn lock_matching(&mut self, rows: Page) -> DfResult<RecordBatch> {
         let batch = self.decode(&rows)?;
         let keep = self.mask(&batch)?;
@@ -143,16 +145,17 @@ impl Run {
             .into_iter()
             .enumerate()
             .filter(|(at, _)| keep.as_ref().is_none_or(|k| k.is_valid(*at) && k.value(*at)));
-        let keys: Vec<Key> = keys.map(|(_, (key, _))| key).collect();
-        let mut found = Page::new();
-        // No more locks than rows are wanted, unless some are skipped.
-        for chunk in keys.chunks(self.left.unwrap_or(MAX_BATCH_ROWS).clamp(1, MAX_BATCH_ROWS)) {
-            found.extend(rows_of(&self.read, chunk.to_vec(), self.lock.clone()).await?);
-            if self.left.is_some_and(|left| found.len() >= left) {
-                break;
-            }
+        let mut keys: VecDeque<Key> = keys.map(|(_, (key, _))| key).collect();
+        let mut wanted = self.left.unwrap_or(usize::MAX);
+        let mut locked = Vec::new();
+        while wanted > 0 && !keys.is_empty() {
+            let next = keys.drain(..wanted.min(MAX_BATCH_ROWS).min(keys.len())).collect();
+            let found = rows_of(&self.read, next, self.lock.clone()).await?;
+            let batch = self.matching(&found)?;
+            wanted -= batch.num_rows().min(wanted);
+            locked.push(batch);
         }
-        self.matching(&found)
+        Ok(concat_batches(&self.decoded_schema, &locked)?)
     }
 
     /// The next entries of the index.

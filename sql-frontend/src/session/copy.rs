@@ -73,7 +73,7 @@ impl Session {
         let open = self.open_mut()?;
         open.used = true;
         open.pinned.used(&[(table.id, table.version)]);
-        open.txn.begin_statement();
+        self.begin_statement(true).await?;
         let writer =
             Writer::new(self.shared.clone(), self.open()?.txn.clone(), ctx, self.settings.lock_timeout());
         let mut target = Target::new(&writer, table, columns, *self.settings.zone())?;
@@ -98,7 +98,7 @@ impl Session {
         let open = self.open_mut()?;
         open.used = true;
         open.pinned.used(&planned.tables);
-        open.txn.begin_statement();
+        self.begin_statement(false).await?;
         let ctx = self.exec_context(self.snapshot())?;
         let Body::Query(query) = &planned.body else {
             return Err(SqlError::internal("COPY TO of something that is no query"));

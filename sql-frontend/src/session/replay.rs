@@ -4,13 +4,20 @@
 //! again the output is taken back, the statements run in a fresh attempt, and what stood between their outputs (answers to
 //! Parse, Bind, BEGIN) is put back around the new ones.
 
-use super::{Session, Tx, errors::is_retryable, plan::Planned};
+use super::{
+    Session, Tx,
+    errors::is_retryable,
+    plan::{Body, Planned},
+};
 use crate::{error::SqlError, error::SqlState, types::Datum, wire::io::Outbox};
 use bytes::BytesMut;
+use quorate_txn::{Isolation, Txn};
 use std::{ops::Range, sync::Arc, time::Duration};
 
 /// Attempts of one transaction.
 const ATTEMPTS: u32 = 50;
+/// Attempts of one statement before the whole transaction is tried again.
+const STATEMENT_ATTEMPTS: u32 = 20;
 /// Statements that are worth remembering.
 const LOGGED: usize = 1000;
 
@@ -68,6 +75,41 @@ impl Log {
 }
 
 impl Session {
+    /// Executes a step. Under READ COMMITTED one that meets a conflict runs again by itself on a new snapshot, with the locks
+    /// that it has, as long as the client has seen nothing of it: what the transaction has done before stands. Each time
+    /// somebody else has got through.
+    pub(super) async fn execute_until_settled(
+        &mut self,
+        step: &Step,
+        start: u64,
+        out: &mut Outbox,
+    ) -> Result<(), SqlError> {
+        for _ in 0..STATEMENT_ATTEMPTS {
+            let Some(txn) = self.moving_txn(step) else { break };
+            let mark = txn.savepoint();
+            let result = self.execute_step(step, out).await;
+            let same = matches!(&self.tx, Tx::Open(open) if open.txn.id() == txn.id());
+            let conflict = matches!(&result, Err(e) if e.sqlstate == SqlState::SERIALIZATION_FAILURE);
+            if !(conflict && same && txn.is_open() && out.holds(start)) {
+                txn.release(mark);
+                return result;
+            }
+            quorate_env::count!("quorate_sql_statement_retries_total");
+            txn.rollback_to(mark);
+            txn.release(mark);
+            out.take_back(start);
+            self.finish_statement();
+        }
+        self.execute_step(step, out).await
+    }
+
+    /// The transaction, if each of its statements has a snapshot of its own and the step is one that has.
+    fn moving_txn(&self, step: &Step) -> Option<Txn> {
+        let Tx::Open(open) = &self.tx else { return None };
+        let moves = open.txn.isolation() == Isolation::ReadCommitted;
+        (moves && !matches!(step.planned.body, Body::Utility | Body::Declare(_))).then(|| open.txn.clone())
+    }
+
     /// After an error of the transaction, or of `failed` whose output began where it says: either everything has run
     /// again (with `failed`, too) and the caller may go on, or the error stands.
     pub(super) async fn retry(
@@ -94,7 +136,7 @@ impl Session {
             if error.sqlstate == SqlState::DEADLOCK_DETECTED {
                 // The locks must go, or the same cycle closes again.
                 open.txn.rollback();
-                let options = quorate_txn::TxnOptions { read_only: open.read_only, ..Default::default() };
+                let options = super::tx::options(open.txn.isolation(), open.read_only);
                 open.txn = self.shared.coordinator.begin(options);
             } else {
                 open.txn = open.txn.restart();

@@ -26,6 +26,7 @@ use bytes::BufMut;
 use datafusion::arrow::{array::ArrayRef, record_batch::RecordBatch};
 use futures::{StreamExt, stream::BoxStream};
 use parking_lot::Mutex;
+use quorate_txn::Isolation;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// Longest wait for a table that is being rewritten.
@@ -296,10 +297,10 @@ impl Session {
         }
         open.used = true;
         open.pinned.used(&planned.tables);
-        open.txn.begin_statement();
         quorate_env::count!("quorate_sql_statements_total");
-        if planned.writes {
-            self.keep_cursors().await?;
+        let queries = is_query(planned);
+        if queries {
+            self.begin_statement(planned.writes).await?;
         }
         let outcome = match &planned.body {
             Body::Declare(inner) => {
@@ -318,10 +319,25 @@ impl Session {
                 self.run_data(planned, params, &ctx).await?
             }
         };
-        if let super::tx::Tx::Open(open) = &self.tx {
+        if let super::tx::Tx::Open(open) = &self.tx
+            && queries
+        {
             self.guarantee = open.txn.guarantee().to_string();
         }
         Ok(outcome)
+    }
+
+    /// The snapshot of the statement that begins. What open cursors are still to give is kept before a write, and before they
+    /// would give what has been committed since.
+    pub(super) async fn begin_statement(&mut self, writes: bool) -> Result<(), SqlError> {
+        let open = self.open_mut()?;
+        open.queried = true;
+        let moves = open.txn.isolation() == Isolation::ReadCommitted;
+        if writes || moves {
+            self.keep_cursors().await?;
+        }
+        self.open()?.txn.begin_statement();
+        Ok(())
     }
 
     pub(super) async fn run_data(
@@ -363,6 +379,20 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether the statement sees the data; the others leave the isolation level open.
+fn is_query(planned: &Planned) -> bool {
+    let schema = matches!(
+        &*planned.command,
+        Command::Statement(_)
+            | Command::ShowShards(_)
+            | Command::AlterSequence(_)
+            | Command::SplitAt { .. }
+            | Command::Scatter(_)
+            | Command::Maintenance { .. }
+    );
+    schema || !matches!(planned.body, Body::Utility)
 }
 
 /// What a statement on one row does with it.

@@ -230,7 +230,7 @@ impl Session {
 
     async fn attempt(&mut self, step: &Step, out: &mut Outbox) -> Result<(), SqlError> {
         let start = out.position();
-        match self.execute_step(step, out).await {
+        match self.execute_until_settled(step, start, out).await {
             Ok(()) => {
                 let end = out.position();
                 if let Tx::Open(open) = &mut self.tx {
@@ -274,9 +274,11 @@ impl Session {
 
     async fn end(&mut self, commit: bool, chain: bool, out: &mut Outbox) -> Result<&'static str, SqlError> {
         let modes = match &self.tx {
-            Tx::Open(open) if open.explicit => {
-                parse::Modes { isolation: None, read_only: Some(open.read_only) }
-            }
+            Tx::Open(open) if open.explicit => parse::Modes {
+                isolation: Some(open.level),
+                read_only: Some(open.read_only),
+                deferrable: Some(open.deferrable),
+            },
             _ if chain => {
                 let what = if commit { "COMMIT" } else { "ROLLBACK" };
                 return Err(SqlError::new(

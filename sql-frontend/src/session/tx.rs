@@ -1,7 +1,13 @@
 //! The session's transaction: begun by a statement or by `BEGIN`, ended with the batch or by `COMMIT` and `ROLLBACK`.
 
 use super::{
-    Session, errors::from_txn, explain::Spent, guard::guarded, parse::Modes, replay::Log, settings::Settings,
+    Session,
+    errors::from_txn,
+    explain::Spent,
+    guard::guarded,
+    parse::{Level, Modes},
+    replay::Log,
+    settings::Settings,
 };
 use crate::{
     catalog::{Catalog, Pinned, Snapshot},
@@ -9,7 +15,7 @@ use crate::{
     error::{SqlError, SqlState},
     wire::{backend, io::Outbox},
 };
-use quorate_txn::{Savepoint, Txn, TxnOptions};
+use quorate_txn::{Isolation, Savepoint, Txn, TxnOptions};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::oneshot;
 
@@ -41,9 +47,14 @@ pub struct OpenTx {
     /// Begun by `BEGIN`.
     pub explicit: bool,
     pub failed: bool,
+    pub level: Level,
     pub read_only: bool,
-    /// Some statement has run: the isolation level is settled.
+    /// Without effect: what only reads never has to give way.
+    pub deferrable: bool,
+    /// Some statement has run.
     pub used: bool,
+    /// Some query has run: the isolation level is settled.
+    pub queried: bool,
     pub savepoints: Vec<Mark>,
     /// Microseconds since 1970: `now()`.
     pub started: i64,
@@ -69,9 +80,38 @@ pub struct Mark {
     portals: BTreeSet<String>,
 }
 
+/// How a transaction of a session begins.
+pub(super) fn options(isolation: Isolation, read_only: bool) -> TxnOptions {
+    TxnOptions { isolation, read_only, ..TxnOptions::default() }
+}
+
 impl Session {
-    fn txn_options(&self, read_only: bool) -> TxnOptions {
-        TxnOptions { read_only, ..TxnOptions::default() }
+    fn default_level(&self) -> Level {
+        let default = self.settings.get("default_transaction_isolation");
+        default.ok().and_then(Level::of_name).unwrap_or(Level::Serializable)
+    }
+
+    /// Level, read-only and deferrable, of the present transaction or else of the next.
+    pub(super) fn present_modes(&self) -> (Level, bool, bool) {
+        let flag = |name| self.settings.flag(name);
+        match &self.tx {
+            Tx::Open(open) => (open.level, open.read_only, open.deferrable),
+            Tx::Idle => (
+                self.default_level(),
+                flag("default_transaction_read_only"),
+                flag("default_transaction_deferrable"),
+            ),
+        }
+    }
+
+    /// The settings, with those that tell of the present transaction.
+    pub(super) fn present_settings(&self) -> Arc<Settings> {
+        let (level, read_only, deferrable) = self.present_modes();
+        let mut settings = self.settings.clone();
+        if (level, read_only, deferrable) != (Level::Serializable, false, false) {
+            Arc::make_mut(&mut settings).tell_transaction(level.name(), read_only, deferrable);
+        }
+        settings
     }
 
     /// Opens a transaction unless one is open.
@@ -82,17 +122,22 @@ impl Session {
     }
 
     fn begin(&mut self, explicit: bool, modes: &Modes) {
-        let read_only =
-            modes.read_only.unwrap_or_else(|| self.settings.flag("default_transaction_read_only"));
+        let flag = |given: Option<bool>, name| given.unwrap_or_else(|| self.settings.flag(name));
+        let level = modes.isolation.unwrap_or_else(|| self.default_level());
+        let read_only = flag(modes.read_only, "default_transaction_read_only");
+        let deferrable = flag(modes.deferrable, "default_transaction_deferrable");
         let started = self.shared.env.clock().physical().unix_micros() as i64;
         self.tx = Tx::Open(Box::new(OpenTx {
-            txn: self.shared.coordinator.begin(self.txn_options(read_only)),
+            txn: self.shared.coordinator.begin(options(level.isolation(), read_only)),
             pinned: Arc::new(self.shared.catalog.pin()),
             overlay: None,
             explicit,
             failed: false,
+            level,
             read_only,
+            deferrable,
             used: false,
+            queried: false,
             savepoints: Vec::new(),
             started,
             settings_before: self.settings.clone(),
@@ -119,29 +164,37 @@ impl Session {
 
     /// `SET TRANSACTION`.
     pub(super) fn set_modes(&mut self, modes: &Modes) -> Result<(), SqlError> {
-        let options = |read_only| TxnOptions { read_only, ..TxnOptions::default() };
         let coordinator = self.shared.coordinator.clone();
         let open = self.open_mut()?;
-        if modes.isolation.is_some() && open.used {
-            return Err(SqlError::new(
-                SqlState::ACTIVE_TRANSACTION,
-                "SET TRANSACTION ISOLATION LEVEL must be called before any query",
-            ));
+        let settled = |what: &str| {
+            Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, format!("{what} must be set before any query")))
+        };
+        let level = modes.isolation.unwrap_or(open.level);
+        if level != open.level {
+            let called = |how: &str| {
+                let text = format!("SET TRANSACTION ISOLATION LEVEL must {how}");
+                Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text))
+            };
+            if open.queried {
+                return called("be called before any query");
+            }
+            if !open.savepoints.is_empty() {
+                return called("not be called in a subtransaction");
+            }
         }
-        match modes.read_only {
-            Some(false) if open.used && open.read_only => {
-                return Err(SqlError::new(
-                    SqlState::ACTIVE_TRANSACTION,
-                    "transaction read-write mode must be set before any query",
-                ));
-            }
-            Some(read_only) => {
-                open.read_only = read_only;
-                if !open.used {
-                    open.txn = coordinator.begin(options(read_only));
-                }
-            }
-            None => {}
+        let read_only = modes.read_only.unwrap_or(open.read_only);
+        if open.read_only && !read_only && (open.queried || !open.savepoints.is_empty()) {
+            return settled("transaction read-write mode");
+        }
+        if modes.deferrable.is_some_and(|deferrable| deferrable != open.deferrable) && open.queried {
+            return settled("whether the transaction is deferrable");
+        }
+        let anew = (level, read_only) != (open.level, open.read_only);
+        open.level = level;
+        open.read_only = read_only;
+        open.deferrable = modes.deferrable.unwrap_or(open.deferrable);
+        if anew && !open.queried && open.savepoints.is_empty() {
+            open.txn = coordinator.begin(options(level.isolation(), read_only));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::{
     names::Names,
     parse::{Command, Discard, Level, Modes},
     run::Outcome,
-    tx::Tx,
+    tx::{Tx, options},
 };
 use crate::{
     bind::OutColumn,
@@ -14,6 +14,7 @@ use crate::{
     types::{Datum, PgType},
     wire::{backend::Severity, io::Outbox},
 };
+use quorate_txn::Isolation;
 use sqlparser::ast::ObjectName;
 use std::sync::Arc;
 
@@ -61,9 +62,6 @@ impl Session {
                     let text = "SET TRANSACTION can only be used in transaction blocks";
                     self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
                 }
-                let used = std::mem::take(&mut self.open_mut()?.used);
-                // This very statement has marked the transaction as used.
-                self.open_mut()?.used = used && !self.open()?.log.is_empty();
                 self.set_modes(modes)?;
                 Ok(Outcome::done("SET"))
             }
@@ -83,7 +81,7 @@ impl Session {
                 self.show(name).map(|value| Outcome::rows(vec![vec![Datum::Text(value)]], "SHOW"))
             }
             Command::ShowAll => Ok(Outcome::rows(
-                self.settings
+                self.present_settings()
                     .all()
                     .into_iter()
                     .map(|shown| {
@@ -151,11 +149,18 @@ impl Session {
         out: &mut Outbox,
     ) -> Result<Outcome, SqlError> {
         let snapshot = self.snapshot();
-        let ctx = self.exec_context(snapshot.clone())?;
+        let coordinator = self.shared.coordinator.clone();
         let open = self.open_mut()?;
         // Whatever ran before in the same transaction would be committed or held back together with this.
         let shared = open.explicit || !open.log.is_empty();
-        let mut change = ddl::Change::new(ctx, snapshot, open.txn.clone(), shared, sql.clone());
+        // What is alone in its transaction also proves what it has only read.
+        if !shared && open.txn.isolation() != Isolation::Serializable {
+            open.txn = coordinator.begin(options(Isolation::Serializable, open.read_only));
+        }
+        let txn = open.txn.clone();
+        let ctx = self.exec_context(snapshot.clone())?;
+        let mut change = ddl::Change::new(ctx, snapshot, txn, shared, sql.clone());
+        let open = self.open_mut()?;
         if !shared {
             // The steps of the change wait for everybody to let go of the old catalog, this session included.
             open.pinned.end_statement();
@@ -207,35 +212,33 @@ impl Session {
             let text = "SET LOCAL can only be used in transaction blocks";
             self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
         }
-        let level = |value: Option<&[String]>| match value {
-            Some([one]) => match one.to_lowercase().as_str() {
-                "serializable" => Some(Level::Serializable),
-                "repeatable read" => Some(Level::RepeatableRead),
-                "read committed" => Some(Level::ReadCommitted),
-                "read uncommitted" => Some(Level::ReadUncommitted),
-                _ => None,
-            },
+        let one = match value {
+            Some([one]) => Some(one.to_lowercase()),
             _ => None,
         };
-        if name == "transaction_isolation" {
-            let isolation = level(value);
-            if isolation.is_none() {
-                return self.change_settings(local, out, |settings| {
-                    settings.set(name, value.unwrap_or(&[])).map(drop)
-                });
+        let flag = |modes: fn(bool) -> Modes| match one.as_deref() {
+            Some("on" | "true" | "yes" | "1" | "t" | "y") => Ok(modes(true)),
+            Some("off" | "false" | "no" | "0" | "f" | "n") => Ok(modes(false)),
+            _ => Err(SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("parameter \"{name}\" requires a Boolean value"),
+            )),
+        };
+        match name {
+            "transaction_isolation" => {
+                if let Some(level) = one.as_deref().and_then(Level::of_name) {
+                    return self.set_modes(&Modes { isolation: Some(level), ..Modes::default() });
+                }
             }
-            return self.set_modes(&Modes { isolation, read_only: None });
-        }
-        if name == "transaction_read_only" {
-            let on = value.is_some_and(
-                |v| matches!(v, [one] if matches!(one.to_lowercase().as_str(), "on" | "true" | "1" | "yes")),
-            );
-            return self.set_modes(&Modes { isolation: None, read_only: Some(on) });
-        }
-        if name == "default_transaction_isolation"
-            && level(value).is_some_and(|level| level != Level::Serializable)
-        {
-            self.note(out, "transactions of every isolation level run as serializable");
+            "transaction_read_only" => {
+                let modes = flag(|on| Modes { read_only: Some(on), ..Modes::default() })?;
+                return self.set_modes(&modes);
+            }
+            "transaction_deferrable" => {
+                let modes = flag(|on| Modes { deferrable: Some(on), ..Modes::default() })?;
+                return self.set_modes(&modes);
+            }
+            _ => {}
         }
         self.change_settings(local, out, |settings| match value {
             Some(values) => settings.set(name, values).map(drop),
@@ -245,33 +248,27 @@ impl Session {
 
     fn set_characteristics(&mut self, modes: &Modes, out: &mut Outbox) -> Result<(), SqlError> {
         if let Some(level) = modes.isolation {
-            let name = match level {
-                Level::Serializable => "serializable",
-                Level::RepeatableRead => "repeatable read",
-                Level::ReadCommitted => "read committed",
-                Level::ReadUncommitted => "read uncommitted",
-            };
-            self.set(false, "default_transaction_isolation", Some(&[name.to_string()]), out)?;
+            let name = level.name().to_string();
+            self.set(false, "default_transaction_isolation", Some(&[name]), out)?;
         }
-        if let Some(read_only) = modes.read_only {
-            let value = if read_only { "on" } else { "off" };
-            self.set(false, "default_transaction_read_only", Some(&[value.to_string()]), out)?;
+        let flags = [
+            ("default_transaction_read_only", modes.read_only),
+            ("default_transaction_deferrable", modes.deferrable),
+        ];
+        for (name, on) in flags {
+            let Some(on) = on else { continue };
+            self.set(false, name, Some(&[if on { "on" } else { "off" }.to_string()]), out)?;
         }
         Ok(())
     }
 
     fn show(&self, name: &str) -> Result<String, SqlError> {
         Ok(match name {
-            "transaction_isolation" => "serializable".into(),
-            "transaction_read_only" => match &self.tx {
-                Tx::Open(open) => if open.read_only { "on" } else { "off" }.into(),
-                Tx::Idle => self.settings.get("default_transaction_read_only")?.into(),
-            },
             "session_authorization" => self.user().into(),
             "max_connections" => self.shared.config.max_connections.to_string(),
             "guarantee" => format!("⟨{}⟩", self.full_guarantee()),
             "role" => "none".into(),
-            name => self.settings.get(name)?.into(),
+            name => self.present_settings().get(name)?.into(),
         })
     }
 

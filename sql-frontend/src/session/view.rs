@@ -69,7 +69,7 @@ impl Session {
         let view = SessionView {
             shared: self.shared.clone(),
             names,
-            settings: Live::new(self.settings.clone()),
+            settings: Live::new(self.present_settings()),
             stop: self.stop(),
             user: self.user().to_string(),
             database: self.database().to_string(),

@@ -10,6 +10,7 @@ mod dropping;
 mod ending;
 mod explain;
 mod hostile;
+mod isolation;
 mod memory;
 #[path = "../logic/oracle.rs"]
 mod oracle;
@@ -19,6 +20,7 @@ mod refused;
 mod script;
 mod scripts;
 mod session;
+mod sessions;
 mod standin;
 mod waiting;
 mod widths;

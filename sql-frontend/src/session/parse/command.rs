@@ -1,5 +1,6 @@
 //! What a text says, sorted by who carries it out.
 
+use quorate_txn::Isolation;
 use sqlparser::ast::{self, Expr, ObjectName};
 use std::ops::Range;
 
@@ -15,6 +16,7 @@ pub struct Parsed {
 pub struct Modes {
     pub isolation: Option<Level>,
     pub read_only: Option<bool>,
+    pub deferrable: Option<bool>,
 }
 
 /// Isolation levels as asked for.
@@ -24,6 +26,34 @@ pub enum Level {
     ReadCommitted,
     RepeatableRead,
     Serializable,
+}
+
+impl Level {
+    const ALL: [Level; 4] =
+        [Level::ReadUncommitted, Level::ReadCommitted, Level::RepeatableRead, Level::Serializable];
+
+    /// As settings have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::ReadUncommitted => "read uncommitted",
+            Level::ReadCommitted => "read committed",
+            Level::RepeatableRead => "repeatable read",
+            Level::Serializable => "serializable",
+        }
+    }
+
+    pub fn of_name(name: &str) -> Option<Level> {
+        Self::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
+    }
+
+    /// As the transaction runs: nothing uncommitted is ever shown.
+    pub fn isolation(self) -> Isolation {
+        match self {
+            Level::ReadUncommitted | Level::ReadCommitted => Isolation::ReadCommitted,
+            Level::RepeatableRead => Isolation::RepeatableRead,
+            Level::Serializable => Isolation::Serializable,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

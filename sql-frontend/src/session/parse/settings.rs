@@ -31,7 +31,10 @@ impl Reader<'_, '_> {
                 }
             } else if self.eat("not") {
                 self.expect("deferrable")?;
-            } else if !self.eat("deferrable") {
+                modes.deferrable = Some(false);
+            } else if self.eat("deferrable") {
+                modes.deferrable = Some(true);
+            } else {
                 return Ok(modes);
             }
             let _ = self.parser.consume_token(&Token::Comma);

@@ -97,7 +97,13 @@ static SPECS: &[Spec] = &[
         "default_transaction_isolation",
         Kind::Choice(LEVELS),
         "serializable",
-        "Isolation of new transactions; every level runs as serializable.",
+        "Isolation of new transactions.",
+    ),
+    spec(
+        "default_transaction_deferrable",
+        Kind::Bool,
+        "off",
+        "Whether new transactions are deferrable; no effect: what only reads never has to give way.",
     ),
     reported("default_transaction_read_only", Kind::Bool, "off", "Whether new transactions may write."),
     spec(
@@ -178,7 +184,12 @@ static SPECS: &[Spec] = &[
     ),
     spec("synchronize_seqscans", Kind::Bool, "on", "No effect: every scan begins at its start."),
     reported("TimeZone", Kind::TimeZone, "UTC", "Time zone of timestamps with time zone."),
-    spec("transaction_deferrable", Kind::ReadOnly, "off", "No effect on serializable transactions here."),
+    spec(
+        "transaction_deferrable",
+        Kind::ReadOnly,
+        "off",
+        "Whether the present transaction is deferrable; no effect.",
+    ),
     spec("transaction_isolation", Kind::ReadOnly, "serializable", "Isolation of the present transaction."),
     spec("transaction_read_only", Kind::Bool, "off", "Whether the present transaction may write."),
     spec("work_mem", Kind::Kilobytes(64), "4MB", "No effect: memory is granted to all statements together."),
@@ -262,6 +273,14 @@ impl Settings {
         self.values.insert(spec.name, value);
         self.derive()?;
         Ok(spec.reported.then(|| (spec.name, self.of(spec).to_string())))
+    }
+
+    /// What the present transaction is, in place of the defaults.
+    pub fn tell_transaction(&mut self, level: &str, read_only: bool, deferrable: bool) {
+        let flag = |on| if on { "on" } else { "off" };
+        self.values.insert("transaction_isolation", level.to_string());
+        self.values.insert("transaction_read_only", flag(read_only).to_string());
+        self.values.insert("transaction_deferrable", flag(deferrable).to_string());
     }
 
     /// Sets a value that is one text, lists included.

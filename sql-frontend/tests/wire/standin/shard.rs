@@ -38,6 +38,8 @@ pub struct Shard {
     /// Commits are refused.
     pub refuses: AtomicBool,
     scanned: AtomicU64,
+    /// Requests that wait for a lock now.
+    waiting: AtomicU64,
 }
 
 /// Rows of one page, whatever was asked for.
@@ -51,6 +53,7 @@ impl Shard {
             released: Notify::new(),
             refuses: AtomicBool::new(false),
             scanned: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
         });
         let serving = shard.clone();
         serve(env, move |_, request: ShardRequest| {
@@ -63,6 +66,10 @@ impl Shard {
     /// Rows given to scans so far.
     pub fn scanned(&self) -> u64 {
         self.scanned.load(Ordering::SeqCst)
+    }
+
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     async fn answer(&self, op: ShardOp) -> Result<ShardReply, KvError> {
@@ -106,20 +113,23 @@ impl Shard {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, KvError> {
-        let mut results = Vec::new();
+        let (mut results, mut read_ts) = (Vec::new(), request.read_ts);
         for op in &request.ops {
             results.push(match op {
                 ReadOp::Get(key) => {
-                    self.lock(&request, key).await?;
+                    let locked = self.lock(&request, key).await?;
                     let state = self.state.lock();
-                    ReadResult::Get(
-                        state.get(key, request.lock.as_ref().map_or(Some(request.read_ts), |_| None)),
-                    )
+                    let at = request.lock.as_ref().map_or(Some(request.read_ts), |_| None);
+                    ReadResult::Get(locked.then(|| state.get(key, at)).flatten())
                 }
                 ReadOp::Scan(scan) => ReadResult::Scan(self.scan(&request, scan).await?),
             });
         }
-        Ok(ReadReply { results, read_ts: request.read_ts, certificate: ReadCertificate::Lease(1) })
+        if request.lock.is_some() {
+            let state = self.state.lock();
+            read_ts = request.ops.iter().map(|op| state.newest(op)).fold(read_ts, Timestamp::max);
+        }
+        Ok(ReadReply { results, read_ts, certificate: ReadCertificate::Lease(1) })
     }
 
     async fn scan(&self, request: &ReadRequest, scan: &Scan) -> Result<ScanResult, KvError> {
@@ -128,8 +138,9 @@ impl Shard {
         let found = self.state.lock().rows(&scan.span, scan.reverse, at, most);
         let mut rows = Vec::new();
         for row in &found {
-            self.lock(request, &row.key).await?;
-            rows.extend(self.state.lock().get(&row.key, at));
+            if self.lock(request, &row.key).await? {
+                rows.extend(self.state.lock().get(&row.key, at));
+            }
         }
         let resume = (found.len() == most).then(|| found.last()).flatten().map(|last| {
             if scan.reverse {
@@ -142,9 +153,10 @@ impl Shard {
         Ok(ScanResult { rows, resume })
     }
 
-    async fn lock(&self, request: &ReadRequest, key: &Key) -> Result<(), KvError> {
+    /// Whether the key may be read: not if it is to be skipped.
+    async fn lock(&self, request: &ReadRequest, key: &Key) -> Result<bool, KvError> {
         let (Some(LockRequest { mode, wait }), Some(txn)) = (&request.lock, &request.txn) else {
-            return Ok(());
+            return Ok(true);
         };
         assert_eq!(*mode, LockMode::Exclusive, "the stand-in knows exclusive locks only");
         let patience = match wait {
@@ -162,11 +174,19 @@ impl Shard {
                 }
                 let holder = *state.locks.entry(key.clone()).or_insert(txn.id);
                 if holder == txn.id {
-                    return Ok(());
+                    return Ok(true);
                 }
                 holder
             };
+            match wait {
+                WaitPolicy::SkipLocked => return Ok(false),
+                WaitPolicy::NoWait => {
+                    return Err(KvError::LockNotAvailable { key: key.clone(), holder: Some(holder) });
+                }
+                WaitPolicy::Block(_) => {}
+            }
             let left = deadline.saturating_sub(self.env.boottime());
+            let _counted = Counted::new(&self.waiting);
             if left.is_zero() || self.env.timeout(left, released).await.is_err() {
                 return Err(KvError::LockTimeout { key: key.clone(), holder: Some(holder) });
             }
@@ -191,7 +211,38 @@ impl Shard {
     }
 }
 
+/// One more, as long as it lives.
+struct Counted<'a>(&'a AtomicU64);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl State {
+    /// When what an operation looks at was last changed.
+    fn newest(&self, op: &ReadOp) -> Timestamp {
+        let last = |versions: &Vec<(Timestamp, _)>| versions.last().map(|(ts, _)| *ts);
+        match op {
+            ReadOp::Get(key) => self.data.get(key).and_then(last),
+            ReadOp::Scan(Scan { span, .. }) if span.is_empty() => None,
+            ReadOp::Scan(Scan { span, .. }) => {
+                let end = span.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
+                let inside = self.data.range((Bound::Included(span.start.clone()), end));
+                inside.filter_map(|(_, versions)| last(versions)).max()
+            }
+        }
+        .unwrap_or_default()
+    }
+
     /// The version at a timestamp, or the newest.
     fn get(&self, key: &Key, at: Option<Timestamp>) -> Option<Row> {
         let versions = self.data.get(key)?;

@@ -1,0 +1,72 @@
+//! The scripts of several sessions over a real cluster, each session at another gateway.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
+#[path = "../../sql-frontend/tests/wire/sessions.rs"]
+mod sessions;
+mod support;
+
+use sessions::{Stage, play};
+use std::{path::PathBuf, time::Duration};
+use support::{Demo, pause};
+use tokio_postgres::Client;
+
+impl Stage for Demo {
+    async fn connect(&self, session: usize) -> Client {
+        self.client((session as u16 - 1) % 3 + 1).await
+    }
+
+    /// Nobody tells who waits. What does not wait yet would see more than the script says, and fail it.
+    async fn until_waiting(&self, _: usize) {
+        pause(Duration::from_millis(400)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_level_shows_what_it_may_at_mixed_gateways() {
+    let demo = Demo::start();
+    let only = std::env::var("QUORATE_SCRIPT").ok();
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sql-frontend/testdata/isolation");
+    let mut all: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    let mut wrong = Vec::new();
+    for path in all.iter().filter(|p| only.as_ref().is_none_or(|o| p.to_string_lossy().contains(o))) {
+        wrong.extend(play(path, &demo, false).await);
+    }
+    assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));
+    contention_is_no_error_under_read_committed(&demo).await;
+    demo.assert_healthy().await;
+}
+
+/// Everybody changes the same rows, in transactions whose results the client sees on the way, so that the server can run
+/// none of them again: nobody gets an error, and nothing is lost.
+async fn contention_is_no_error_under_read_committed(demo: &Demo) {
+    const CLIENTS: i64 = 6;
+    const ROUNDS: i64 = 20;
+    let client = demo.client(1).await;
+    let tables = "CREATE TABLE hot (id int PRIMARY KEY, k int, v bigint);
+        CREATE INDEX ON hot (k);
+        INSERT INTO hot SELECT i, 1, 0 FROM generate_series(1, 4) i;
+        ALTER TABLE hot SPLIT AT VALUES (2), (3)";
+    client.batch_execute(tables).await.unwrap();
+    let clients = (0..CLIENTS).map(|i| async move {
+        let client = demo.client(i as u16 % 3 + 1).await;
+        for _ in 0..ROUNDS {
+            for sql in [
+                "BEGIN ISOLATION LEVEL READ COMMITTED",
+                "SELECT sum(v) FROM hot",
+                "UPDATE hot SET v = v + 1 WHERE id = 1",
+                "UPDATE hot SET v = v + 1 WHERE k = 1 AND id = 2",
+                "SELECT v FROM hot WHERE id = 3 FOR UPDATE",
+                "UPDATE hot SET v = v + 1 WHERE id IN (3, 4)",
+                "COMMIT",
+            ] {
+                client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            }
+        }
+    });
+    futures::future::join_all(clients).await;
+    for row in client.query("SELECT v FROM hot", &[]).await.unwrap() {
+        assert_eq!(row.get::<_, i64>(0), CLIENTS * ROUNDS);
+    }
+}
