@@ -22,12 +22,15 @@ pub enum Service {
     Node = 7,
     /// Clock readings (`env`).
     Time = 8,
+    /// Closed timestamps of all shards that a node leads (`shard-server`).
+    Closing = 9,
 }
 
 impl Service {
     pub fn from_u32(raw: u32) -> Option<Self> {
         use Service::*;
-        [Raft, Snapshot, Liveness, Kv, Replica, Placement, Node, Time].into_iter().find(|s| *s as u32 == raw)
+        let all = [Raft, Snapshot, Liveness, Kv, Replica, Placement, Node, Time, Closing];
+        all.into_iter().find(|s| *s as u32 == raw)
     }
 }
 

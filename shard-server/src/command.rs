@@ -61,6 +61,9 @@ pub struct Split {
     /// Above everything that was read in the right half before the split.
     #[n(2)]
     pub low_water: Timestamp,
+    /// K of the shard, for both halves.
+    #[n(3)]
+    pub closed: Timestamp,
 }
 
 impl Extras {

@@ -32,6 +32,8 @@ pub struct ShardConfig {
     pub max_waiters: usize,
     /// Unreplicated locks of one shard; beyond it locks are not kept, and only the check at commit excludes.
     pub max_locks: usize,
+    /// The distance at which closed timestamps follow the clock; at least four times the clock's bound counts (PROTOCOL 22).
+    pub closing_target: Duration,
     /// Memory of one shard's timestamp cache.
     pub ts_cache_bytes: usize,
     /// The engine is flushed when this much was applied since the last time,
@@ -59,6 +61,7 @@ impl Default for ShardConfig {
             max_scan_bytes: 1 << 20,
             max_waiters: 10_000,
             max_locks: 200_000,
+            closing_target: Duration::from_millis(200),
             ts_cache_bytes: 1 << 20,
             flush_bytes: 32 << 20,
             flush_interval: Duration::from_secs(5),

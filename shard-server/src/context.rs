@@ -1,6 +1,6 @@
 //! What all replicas of a node share, and which replicas there are. [`crate::registry`] alone adds and removes them.
 
-use crate::{Peers, ShardConfig, flusher::Flush, replica::Replica};
+use crate::{Peers, ShardConfig, closed::Closing, flusher::Flush, replica::Replica};
 use parking_lot::{Mutex, RwLock};
 use quorate_consensus::Consensus;
 use quorate_env::Env;
@@ -15,6 +15,7 @@ pub(crate) struct Context {
     pub peers: Arc<dyn Peers>,
     pub config: ShardConfig,
     pub flush: Flush,
+    pub closing: Closing,
     pub(crate) replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     /// One creation or destruction at a time.
     pub(crate) registry: tokio::sync::Mutex<()>,
@@ -31,11 +32,12 @@ impl Context {
         config: ShardConfig,
     ) -> Arc<Context> {
         Arc::new(Context {
-            env,
             engine,
             consensus,
             peers,
             flush: Flush::new(config.flush_bytes),
+            closing: Closing::new(&env, config.closing_target),
+            env,
             config,
             replicas: RwLock::default(),
             registry: tokio::sync::Mutex::new(()),

@@ -3,6 +3,7 @@
 
 use crate::{
     ShardConfig,
+    closed::evaluations::Evaluations,
     detector::Detector,
     group_commit::GroupCommit,
     latch::{LatchId, LatchSet, Latches},
@@ -37,6 +38,7 @@ pub struct Leader {
 pub struct Core {
     pub latches: Latches,
     pub cache: TsCache,
+    pub evaluations: Evaluations,
     pub locks: LockTable,
     /// Used in the one shard that keeps it for all.
     pub detector: Detector,
@@ -103,6 +105,7 @@ impl Leader {
             core: Mutex::new(Core {
                 latches: Latches::default(),
                 cache: TsCache::new(low_water, config.ts_cache_bytes),
+                evaluations: Evaluations::default(),
                 locks,
                 detector: Detector::default(),
                 asked: BTreeMap::new(),
@@ -276,13 +279,19 @@ impl Drop for Borrowed {
     }
 }
 
-/// Latches, given back when dropped.
+/// Latches, given back when dropped; and with them the place among the evaluations under way (PROTOCOL 22).
 pub struct LatchGuard {
     leader: Arc<Leader>,
     id: LatchId,
 }
 
 impl LatchGuard {
+    /// From now on, while the latches are held, nothing is closed at or above the timestamp returned: the evaluation may write
+    /// there, which is not below `floor`.
+    pub fn evaluating(&self, core: &mut Core, floor: Timestamp) -> Timestamp {
+        core.evaluations.begin(self.id, floor)
+    }
+
     /// Gives back what was latched for reading only.
     pub fn release_reads(&self) {
         let mut core = self.leader.core();
@@ -295,6 +304,7 @@ impl Drop for LatchGuard {
     fn drop(&mut self) {
         let mut core = self.leader.core();
         core.latch_waiters.remove(&self.id);
+        core.evaluations.end(self.id);
         let ready = core.latches.release(self.id);
         core.wake_latches(ready);
     }

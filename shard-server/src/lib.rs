@@ -8,6 +8,7 @@
 //! and no Raft beyond `quorate-consensus`' groups.
 
 mod admin;
+mod closed;
 mod command;
 mod config;
 mod context;

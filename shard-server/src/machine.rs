@@ -13,8 +13,8 @@ use bytes::Bytes;
 use quorate_consensus::{
     Applied, Entry, Fatal, Leadership, Membership, SnapshotSink, SnapshotSource, StateMachine,
 };
-use quorate_proto::LogPosition;
-use quorate_storage::{StorageError, WriteBatch, meta};
+use quorate_proto::{LogPosition, Timestamp};
+use quorate_storage::{Family, StorageError, WriteBatch, WriteOp, meta, mvcc};
 use std::sync::Arc;
 
 pub(crate) fn fatal(error: StorageError) -> Fatal {
@@ -38,6 +38,7 @@ impl StateMachine for Machine {
         let mut splits = Vec::new();
         let mut ended = Vec::new();
         let mut membership = None;
+        let closed = replica.closed();
         for entry in entries {
             if let Some(new) = &entry.membership {
                 membership = Some(new);
@@ -46,6 +47,7 @@ impl StateMachine for Machine {
             if let Some(raw) = &entry.command {
                 let mut command = Command::decode(raw)
                     .map_err(|error| Fatal(format!("entry {}: {error}", entry.position)))?;
+                self.check_closed(closed, entry.position, &command)?;
                 batch.extend(command.batch);
                 if let Some(split) = command.extras.split.take() {
                     splits.push(self.split(split, &mut state, &mut batch)?);
@@ -99,6 +101,23 @@ impl StateMachine for Machine {
 }
 
 impl Machine {
+    /// Nothing is written at or below K, but what an intent held that was there before (PROTOCOL 22).
+    fn check_closed(&self, closed: Timestamp, at: LogPosition, command: &Command) -> Result<(), Fatal> {
+        let shard = self.0.shard;
+        let broken = |ts| Fatal(format!("shard {shard}: entry {at} writes at {ts}, and {closed} is closed"));
+        if let Some((_, intent)) = command.extras.intents.iter().find(|(_, intent)| intent.ts <= closed) {
+            return Err(broken(intent.ts));
+        }
+        for op in &command.batch.ops {
+            let WriteOp::Put(Family::Data, key, _) = op else { continue };
+            let (user_key, ts) = mvcc::split_raw(key).map_err(fatal)?;
+            if ts <= closed && self.0.context.engine.get(Family::Intent, user_key).map_err(fatal)?.is_none() {
+                return Err(broken(ts));
+            }
+        }
+        Ok(())
+    }
+
     fn put_metadata(&self, position: LogPosition, membership: Option<&Membership>, batch: &mut WriteBatch) {
         let shard = self.0.shard;
         meta::put(batch, shard, &meta::APPLIED, &meta::Applied { position, leader: None });

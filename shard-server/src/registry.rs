@@ -53,6 +53,7 @@ impl Context {
             descriptor: meta::get(engine, shard, &meta::DESCRIPTOR)?.ok_or_else(missing)?,
             gc_threshold: meta::get(engine, shard, &meta::GC_THRESHOLD)?.unwrap_or_default(),
             low_water: meta::get(engine, shard, &meta::LOW_WATER)?.unwrap_or_default(),
+            closed: meta::get(engine, shard, &meta::CLOSED)?.unwrap_or_default(),
         };
         let applied = Applied {
             position: meta::get(engine, shard, &meta::APPLIED)?.unwrap_or_default().position,
@@ -171,7 +172,7 @@ impl Context {
     ) -> Result<Arc<Replica>, KvError> {
         let shard = descriptor.id;
         let zero = Timestamp::ZERO;
-        let state = RangeState { descriptor, gc_threshold: zero, low_water: zero };
+        let state = RangeState { descriptor, gc_threshold: zero, low_water: zero, closed: zero };
         let replica = Replica::new(self.clone(), shard, id, state, applied);
         match self.replicas.write().entry(shard) {
             Entry::Vacant(place) => Ok(place.insert(replica).clone()),
@@ -186,11 +187,10 @@ impl Context {
     /// it was destroyed here since. Its log and vote are never touched here; [`Context::open`] finds them as they are.
     pub(crate) fn add_right(
         self: &Arc<Self>,
-        descriptor: &ShardDescriptor,
-        gc_threshold: Timestamp,
-        low_water: Timestamp,
+        state: RangeState,
         batch: &mut WriteBatch,
     ) -> Result<bool, StorageError> {
+        let descriptor = state.descriptor.clone();
         let shard = descriptor.id;
         if self.replica(shard).is_some() {
             return Ok(true);
@@ -206,11 +206,11 @@ impl Context {
             }
             return Ok(false);
         }
-        put_founded(batch, descriptor, id);
-        meta::put(batch, shard, &meta::GC_THRESHOLD, &gc_threshold);
-        meta::put(batch, shard, &meta::LOW_WATER, &low_water);
-        let state = RangeState { descriptor: descriptor.clone(), gc_threshold, low_water };
-        let replica = Replica::new(self.clone(), shard, id, state, founded(descriptor));
+        put_founded(batch, &descriptor, id);
+        meta::put(batch, shard, &meta::GC_THRESHOLD, &state.gc_threshold);
+        meta::put(batch, shard, &meta::LOW_WATER, &state.low_water);
+        meta::put(batch, shard, &meta::CLOSED, &state.closed);
+        let replica = Replica::new(self.clone(), shard, id, state, founded(&descriptor));
         self.replicas.write().insert(shard, replica);
         Ok(true)
     }

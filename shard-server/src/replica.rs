@@ -1,6 +1,11 @@
 //! One copy of a shard on this node, and what requests need of it.
 
-use crate::{Context, leader::Leader, lock_table::LockTable};
+use crate::{
+    Context,
+    closed::{evaluations::Evaluations, frontier::Frontier},
+    leader::Leader,
+    lock_table::LockTable,
+};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use quorate_consensus::{Applied, Group, Leadership};
@@ -18,6 +23,8 @@ pub struct RangeState {
     pub gc_threshold: Timestamp,
     /// Inherited from the shard this one was split from: nothing is written at or below (PROTOCOL 25).
     pub low_water: Timestamp,
+    /// Came with a split or a snapshot: all versions at or below are here (PROTOCOL 22).
+    pub closed: Timestamp,
 }
 
 pub struct Replica {
@@ -30,6 +37,7 @@ pub struct Replica {
     leader: ArcSwapOption<Leader>,
     pub(crate) applied: Mutex<Applied>,
     pub(crate) flushed: Mutex<LogPosition>,
+    pub(crate) frontier: Mutex<Frontier>,
     /// Locks that came with the keys in a split, for the first leader if that is here.
     pub(crate) inherited: Mutex<Option<LockTable>>,
     size: Mutex<SizeEstimate>,
@@ -57,6 +65,7 @@ impl Replica {
             shard,
             id,
             context,
+            frontier: Mutex::new(Frontier::inherited(state.closed)),
             state: ArcSwap::from_pointee(state),
             group: ArcSwapOption::empty(),
             leader: ArcSwapOption::empty(),
@@ -101,12 +110,21 @@ impl Replica {
     /// To be asked after the engine snapshot was taken (PROTOCOL 9): does this term still run, and does the shard still
     /// have the range under which the request was routed?
     pub(crate) fn still(&self, leader: &Leader, version: u64) -> Result<Arc<RangeState>, KvError> {
+        let state = self.same_range(version)?;
+        if leader.is_over() {
+            return Err(leader.not_leader());
+        }
+        Ok(state)
+    }
+
+    /// The same without a leader's part: is this the range that was asked for, of a replica that has not been destroyed?
+    pub(crate) fn same_range(&self, version: u64) -> Result<Arc<RangeState>, KvError> {
         let state = self.state.load_full();
         if state.descriptor.version != version {
             return Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() });
         }
-        if leader.is_over() {
-            return Err(leader.not_leader());
+        if self.group.load().is_none() {
+            return Err(self.not_ready("the replica is starting or stopped"));
         }
         if self.context.env.clock().is_fenced() {
             return Err(self.fenced());
@@ -143,12 +161,16 @@ impl Replica {
     fn start_term(&self, now: &Leadership) -> Leader {
         let clock = self.context.env.clock();
         let state = self.state.load();
-        let low_water =
-            clock.physical().plus(2 * clock.bound()).max(now.predecessors_until).max(state.low_water);
+        let closed = self.closed();
+        let low_water = clock.physical().plus(2 * clock.bound()).max(now.predecessors_until);
+        let low_water = low_water.max(state.low_water).max(closed);
         // Unreplicated locks outlive a split only if nobody else led the new group before.
         let first = now.ready_at.index == quorate_consensus::FOUNDING_POSITION.index + 1;
         let locks = self.inherited.lock().take().filter(|_| first).unwrap_or_default();
-        Leader::new(self.shard, now.term, low_water, locks, &self.context.config, &self.context.env)
+        let (config, env) = (&self.context.config, &self.context.env);
+        let leader = Leader::new(self.shard, now.term, low_water, locks, config, env);
+        leader.core().evaluations = Evaluations::above(closed);
+        leader
     }
 
     /// The term's memory without asking who leads, for the state machine.

@@ -1,17 +1,18 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, flusher};
+use crate::{Context, Peers, ShardConfig, admin, closed, flusher};
 use quorate_consensus::Consensus;
 use quorate_env::{Env, NodeId, Task};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
 use quorate_proto::placement::{ReplicaAnswer, ReplicaCommand, ReplicaReport};
-use quorate_proto::{KvError, ShardDescriptor};
+use quorate_proto::{KvError, ShardDescriptor, ShardId, Timestamp, rpc::Service};
 use quorate_storage::{Engine, StorageError};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub struct ShardServer {
     context: Arc<Context>,
     flusher: Task<()>,
+    closing: Task<()>,
 }
 
 impl ShardServer {
@@ -35,7 +36,10 @@ impl ShardServer {
         quorate_env::serve(&env, move |_: NodeId, command: ReplicaCommand| {
             execute(replicas.clone(), command)
         });
-        Ok(Arc::new(ShardServer { context, flusher }))
+        let service = closed::ClosingService(Arc::downgrade(&context));
+        env.transport().serve(Service::Closing, Arc::new(service));
+        let closing = env.spawn("shard.closing", closed::run(context.clone()));
+        Ok(Arc::new(ShardServer { context, flusher, closing }))
     }
 
     /// One request, as if it had come over the network.
@@ -58,6 +62,16 @@ impl ShardServer {
         self.context.all().iter().filter(|r| !r.is_empty()).map(|r| r.descriptor()).collect()
     }
 
+    /// Up to when each replica here can answer alone (PROTOCOL 23).
+    pub fn closed(&self) -> Vec<(ShardId, Timestamp)> {
+        closed::all(&self.context)
+    }
+
+    /// Changes [`ShardConfig::closing_target`]; K does not fall.
+    pub fn set_closing_target(&self, target: Duration) {
+        self.context.closing.set_target(target);
+    }
+
     /// Makes everything applied durable now, for an orderly stop.
     ///
     /// # Errors
@@ -70,6 +84,7 @@ impl ShardServer {
 impl Drop for ShardServer {
     fn drop(&mut self) {
         self.flusher.abort();
+        self.closing.abort();
         // Replicas hold the context that holds them.
         self.context.replicas.write().clear();
     }

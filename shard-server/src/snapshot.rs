@@ -22,6 +22,9 @@ struct Header {
     gc_threshold: Timestamp,
     #[n(2)]
     low_water: Timestamp,
+    /// Read before the state: all versions at or below are in it.
+    #[n(3)]
+    closed: Timestamp,
 }
 
 pub struct Source {
@@ -36,6 +39,7 @@ pub struct Source {
 
 impl Source {
     pub(crate) fn open(replica: &Replica) -> Result<Source, Fatal> {
+        let closed = replica.closed();
         let snapshot = replica.context.engine.snapshot();
         let shard = replica.shard;
         let missing = |what: &str| Fatal(format!("shard {shard}: {what} is missing"));
@@ -56,6 +60,7 @@ impl Source {
                 descriptor,
                 gc_threshold: gc_threshold.unwrap_or_default(),
                 low_water: low_water.unwrap_or_default(),
+                closed,
             },
             header_sent: false,
             ranges,
@@ -167,17 +172,21 @@ impl SnapshotSink for Sink {
         meta::put(&mut batch, shard, &meta::DESCRIPTOR, &header.descriptor);
         meta::put(&mut batch, shard, &meta::GC_THRESHOLD, &header.gc_threshold);
         meta::put(&mut batch, shard, &meta::LOW_WATER, &header.low_water);
+        meta::put(&mut batch, shard, &meta::CLOSED, &header.closed);
         meta::put(&mut batch, shard, &meta::REPLICA, &meta::ReplicaState::Active(replica.id));
         let stored = meta::Membership { position: membership.position, encoded: membership.encoded.to_vec() };
         meta::put(&mut batch, shard, &meta::MEMBERSHIP, &stored);
+        let closed = header.closed;
         let state = RangeState {
             descriptor: header.descriptor,
             gc_threshold: header.gc_threshold,
             low_water: header.low_water,
+            closed: header.closed,
         };
         replica.state.store(Arc::new(state));
         self.ingest.commit(&replace, &batch).map_err(fatal)?;
         let membership = Some((membership.position, membership.encoded));
+        replica.frontier.lock().raise(closed);
         *replica.applied.lock() = Applied { position, membership };
         *replica.flushed.lock() = position;
         quorate_env::probe!("shard.snapshot_ingested");

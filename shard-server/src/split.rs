@@ -8,7 +8,12 @@
 //! *A crash* before the batch is flushed leaves neither half's metadata; the split is applied again, and a right group's log
 //! and vote from before the crash are opened as they are. After the flush both halves are found at start.
 
-use crate::{Context, command::Command, command::Split, latch::Access, latch::LatchSet, replica::Replica};
+use crate::{
+    Context,
+    command::{Command, Split},
+    latch::{Access, LatchSet},
+    replica::{RangeState, Replica},
+};
 use quorate_consensus::Start;
 use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor, ShardId, Span, Timestamp};
 use quorate_storage::{StorageError, WriteBatch};
@@ -73,6 +78,7 @@ fn already(
 }
 
 fn plan(replica: &Replica, left: ShardDescriptor, id: ShardId, span: Span, ids: &[ReplicaId]) -> Split {
+    let closed = replica.closed();
     let clock = replica.context.env.clock();
     let version = left.version + 1;
     let replicas = left.replicas.iter().zip(ids);
@@ -89,7 +95,8 @@ fn plan(replica: &Replica, left: ShardDescriptor, id: ShardId, span: Span, ids: 
         ..left
     };
     // Nothing that was read lies beyond the clock + ε (PROTOCOL 11), and nothing is read there any more.
-    Split { left, right, low_water: clock.physical().plus(clock.bound()) }
+    let low_water = clock.physical().plus(clock.bound()).max(closed);
+    Split { left, right, low_water, closed }
 }
 
 /// While the split is applied: the right half's metadata and its place in the registry.
@@ -100,12 +107,15 @@ pub(crate) fn found_right(
     batch: &mut WriteBatch,
 ) -> Result<bool, StorageError> {
     let low_water = split.low_water.max(replica.state.load().low_water);
-    replica.context.add_right(&split.right, gc_threshold, low_water, batch)
+    let descriptor = split.right.clone();
+    let state = RangeState { descriptor, gc_threshold, low_water, closed: split.closed };
+    replica.context.add_right(state, batch)
 }
 
 /// After the batch is written: hands the locks over and opens the right half's group.
 pub(crate) fn after_apply(replica: &Arc<Replica>, split: Split) {
     let context = replica.context.clone();
+    replica.frontier.lock().raise(split.closed);
     let Some(right) = context.replica(split.right.id) else { return };
     let leader = replica.leader_now();
     if let Some(leader) = &leader {

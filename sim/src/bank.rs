@@ -10,8 +10,9 @@ use crate::{
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
+use quorate_env::sim::SimWorld;
 use quorate_proto::{
-    ErrorClass, Key, KvError, Span, Value,
+    ErrorClass, Key, KvError, Span, Timestamp, Value,
     kv::{LockMode, LockRequest, WaitPolicy},
 };
 use quorate_txn::{Isolation, ScanOptions, Txn, TxnError, TxnOptions};
@@ -138,7 +139,8 @@ impl Bank {
             world.sleep(Duration::from_micros(world.random().range(0..60_000))).await;
             let Some(node) = self.cluster.running.any(&world) else { continue };
             if world.random().chance(0.15) {
-                self.audit(&node).await;
+                let past = world.random().chance(0.3).then(|| past(&world, &node));
+                self.audit(&node, past).await;
             } else {
                 self.transfer(&node).await;
             }
@@ -160,15 +162,22 @@ impl Bank {
         self.record(id, begun, true, outcome.await);
     }
 
-    async fn audit(&self, node: &Node) {
+    /// As of the present, or of a time in the past: then it is answered by whatever replicas have closed it.
+    async fn audit(&self, node: &Node, past: Option<Timestamp>) {
         let scanning = self.cluster.world.random().chance(0.3);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let begun = self.cluster.world.elapsed();
         let outcome = on_node(node, move |node| async move {
-            let options =
-                TxnOptions { isolation: Isolation::Serializable, read_only: true, ..TxnOptions::default() };
+            let options = TxnOptions {
+                isolation: Isolation::Serializable,
+                read_only: true,
+                read_ts: past,
+                ..TxnOptions::default()
+            };
             node.coordinator.run(options, move |txn| audit(txn, scanning)).await
         });
+        // What it reads may be older than all that ended before it began.
+        let begun = if past.is_some() { Duration::ZERO } else { begun };
         self.record(id, begun, false, outcome.await);
     }
 
@@ -240,6 +249,14 @@ impl Bank {
         }
         Ok(history)
     }
+}
+
+/// What the node's replicas have closed, or some moment of the last seconds.
+fn past(world: &SimWorld, node: &Node) -> Timestamp {
+    let clock = node.env.clock().physical();
+    let closed = node.shards.closed().into_iter().map(|(_, at)| at).min();
+    let some = clock.minus(Duration::from_millis(world.random().range(1..3000)));
+    closed.filter(|_| world.random().chance(0.5)).unwrap_or(some)
 }
 
 type Outcome = Result<(BTreeMap<u64, u64>, quorate_txn::Committed), TxnError>;

@@ -73,7 +73,7 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
     txn.parallel_commit = true;
     draw.vary(&mut txn.parallel_commit, |_| false);
     let clock_jumps = seed % 5 == 4;
-    let knobs = Knobs {
+    let mut knobs = Knobs {
         nodes: if draw.chance(0.3) { draw.0.random_range(4..6) } else { 3 },
         consensus,
         shard,
@@ -83,5 +83,6 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
         clock_jumps,
         real_time: !clock_jumps && world.clock_bound <= COMMIT_WAIT,
     };
+    draw.millis(&mut knobs.shard.closing_target, 20..2000);
     (world, knobs)
 }

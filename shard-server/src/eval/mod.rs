@@ -2,6 +2,7 @@
 
 mod commit;
 mod decide;
+mod follower_read;
 mod locking_read;
 mod prepare;
 mod prevent;

@@ -132,7 +132,7 @@ impl Replica {
             self.check_deadline(claims.txn)?;
             let blocked = match claims.blocked_write(&leader) {
                 Some(key) => (key, None),
-                None => match self.prove(&leader, &state, &*snapshot, &claims)? {
+                None => match self.prove(&leader, &latched, &state, &*snapshot, &claims)? {
                     Proof::Holds(ts) => {
                         latched.release_reads();
                         return Ok(Established::Proven(Proven { leader, latched, snapshot, ts, borrowed }));
@@ -174,13 +174,15 @@ impl Replica {
     fn prove(
         &self,
         leader: &Leader,
+        latched: &LatchGuard,
         state: &RangeState,
         snapshot: &dyn Snapshot,
         claims: &Claims<'_>,
     ) -> Result<Proof, KvError> {
         let (mut ts, mut late) = (claims.floor, Late::default());
-        {
-            let core = leader.core();
+        if !claims.writes.is_empty() {
+            let mut core = leader.core();
+            ts = latched.evaluating(&mut core, ts);
             for write in claims.writes {
                 ts = ts.max(core.cache.get(&write.key).floor_for(claims.txn.id));
             }

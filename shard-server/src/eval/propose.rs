@@ -54,10 +54,12 @@ impl Replica {
             while !leader.is_over() {
                 let Ok(group) = replica.group() else { return };
                 match group.propose(leader.term, Command::default().encode()).await {
-                    Ok(_)
-                    | Err(
+                    Ok(_) => return,
+                    Err(
                         ProposeError::NotLeader { .. } | ProposeError::TermChanged | ProposeError::Stopped,
                     ) => {
+                        // The next leader may still commit it; nothing is closed over it here.
+                        leader.core().evaluations.stop();
                         return;
                     }
                     Err(ProposeError::NoQuorum { .. } | ProposeError::Ambiguous(_)) => {

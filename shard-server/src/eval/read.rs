@@ -78,6 +78,11 @@ impl Replica {
         if request.lock.is_some() {
             return self.locking_read(version, request).await;
         }
+        if request.follower
+            && let Some(reply) = self.follower_read(version, &request).await?
+        {
+            return Ok(reply);
+        }
         let env = &self.context.env;
         let mut read_ts = request.read_ts;
         let mut give_up = None;
@@ -121,7 +126,7 @@ impl Replica {
         }
     }
 
-    fn look(&self, view: &mut View<'_>, ops: &[ReadOp]) -> Result<Vec<ReadResult>, KvError> {
+    pub(super) fn look(&self, view: &mut View<'_>, ops: &[ReadOp]) -> Result<Vec<ReadResult>, KvError> {
         let one = |op: &ReadOp| match op {
             ReadOp::Get(key) => view.get(key).map(ReadResult::Get),
             ReadOp::Scan(scan) => view.scan(scan, &self.context.config).map(ReadResult::Scan),

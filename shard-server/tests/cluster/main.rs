@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"]
 
+mod closing;
 mod grouping;
 mod harness;
 mod leaders;

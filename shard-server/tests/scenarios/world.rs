@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! begin t1 [ts=5] [anchor=a] [gateway=9] [incarnation=1] [deadline=5000] [attempt=0]
-//! get t1|- k … [ts=] [upto=] [forward] [lock=x|s] [nowait|skip|wait=ms]      scan … a b [limit=] [reverse]
+//! get t1|- k … [ts=] [upto=] [forward] [follower] [lock=x|s] [nowait|skip|wait=ms]      scan … a b [limit=] [reverse]
 //! commit|prepare t1 [put=k:v …] [del=k …] [check=k@5 …] [absent=k …] [refresh=a..b …] [ts=] [before=]
 //! decide t1 commit=20|abort [keys=a,b]        resolve t1 commit=20|abort keys=a,b
 //! refresh t1 from=5 to=9 [spans=a..b …] [check=… …]
 //! query t1 [silent] [now]        heartbeat t1        release t1
-//! sleep 100        split m        crash        dump        stall on|off        flush
+//! sleep 100        split m        crash        dump        stall on|off        flush        closing 200        closed
 //! ```
 //! Times are milliseconds; the node's clock stands at 1000 when a script begins. `name: command` runs in the background
 //! and prints when it is done. A crash loses what was not flushed or synced; the node then starts again.
@@ -116,7 +116,9 @@ impl World {
             let config = ConsensusConfig { never_quiet: false, ..ConsensusConfig::default() };
             let consensus = Consensus::start(env.clone(), log, config);
             let peers = Arc::new(router);
-            ShardServer::start(env, engine, consensus, peers, ShardConfig::default()).await
+            // Times in scripts are far in the past; what is closed is told with `closing`.
+            let config = ShardConfig { closing_target: Duration::from_secs(3600), ..ShardConfig::default() };
+            ShardServer::start(env, engine, consensus, peers, config).await
         });
         *self.router.0.lock() = Some(server.await.expect("the server starts"));
     }
@@ -196,6 +198,15 @@ impl World {
             "flush" => {
                 self.router.server().flush().await.expect("the engine flushes");
                 "ok".into()
+            }
+            "closing" => {
+                let target = Duration::from_millis(args.words[1].parse().expect("milliseconds"));
+                self.router.server().set_closing_target(target);
+                "ok".into()
+            }
+            "closed" => {
+                let closed = self.router.server().closed().into_iter();
+                closed.map(|(shard, at)| format!("shard {shard} {}\n", self.show.ts(at))).collect()
             }
             "crash" => self.crash().await,
             "dump" => self.show.dump(&self.engine),
@@ -387,7 +398,7 @@ impl World {
             may_forward: args.has("forward"),
             lock,
             ops,
-            follower: false,
+            follower: args.has("follower"),
         };
         (keys[0].clone(), ShardOp::Read(request))
     }
@@ -397,7 +408,7 @@ struct Args<'a> {
     words: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 7] = ["nowait", "skip", "reverse", "forward", "silent", "now", "abort"];
+const FLAGS: [&str; 8] = ["follower", "nowait", "skip", "reverse", "forward", "silent", "now", "abort"];
 
 impl<'a> Args<'a> {
     fn new(line: &'a str) -> Self {

@@ -50,8 +50,8 @@ pub fn split_data_key(raw: &[u8]) -> Result<(Key, Timestamp)> {
     Ok((key.into(), ts))
 }
 
-/// Encoded user key and timestamp, without decoding the former.
-fn split_raw(raw: &[u8]) -> Result<(&[u8], Timestamp)> {
+/// Encoded user key (an intent's raw key) and timestamp, without decoding the former.
+pub fn split_raw(raw: &[u8]) -> Result<(&[u8], Timestamp)> {
     let (prefix, suffix) =
         raw.split_last_chunk::<SUFFIX>().ok_or_else(|| StorageError::corrupt("data key cut short"))?;
     Ok((prefix, Timestamp(!u64::from_be_bytes(*suffix))))
