@@ -47,6 +47,8 @@ pub trait ClusterInfo: Send + Sync + 'static {
     /// The shard map as the node has it, with the last known leaders.
     fn shards(&self) -> Vec<(ShardDescriptor, Option<NodeId>)>;
     fn nodes(&self) -> Vec<NodeInfo>;
+    /// Up to when each replica on this node can answer alone.
+    fn closed(&self) -> Vec<Timestamp>;
 }
 
 /// What the frontend asks of the placement driver; behind a trait so that tests can answer it.

@@ -37,8 +37,9 @@ pub enum Recency {
     FreshLease,
     /// Nothing committed before the question is missed; a quorum confirmed it.
     FreshReadIndex,
-    /// As of so long before the question.
-    Bounded(Duration),
+    /// As of so long before the question, from replicas that have closed it; or, with `leader`, from a leader at least in part,
+    /// because no replica near was that far, or an intent was in its way.
+    Bounded { age: Duration, leader: bool },
 }
 
 /// `idempotence` and `auth` belong to the session and are added there.
@@ -76,14 +77,24 @@ impl Guarantee {
         }
     }
 
-    pub(crate) fn met(&mut self, certificate: ReadCertificate, age: Duration) {
+    /// Of a transaction that reads the past.
+    pub fn of_past(isolation: Isolation, age: Duration) -> Self {
+        let recency = Recency::Bounded { age, leader: false };
+        Guarantee { order: Order::Serial, recency, ..Guarantee::strongest(isolation, false) }
+    }
+
+    /// An answer as of the past, of this age now. Who gave it makes it no younger.
+    pub(crate) fn met_past(&mut self, certificate: ReadCertificate, age: Duration) {
+        let leader = !matches!(certificate, ReadCertificate::Closed(_));
+        self.recency = self.recency.weaker(Recency::Bounded { age, leader });
+    }
+
+    pub(crate) fn met(&mut self, certificate: ReadCertificate) {
         let recency = match certificate {
             ReadCertificate::Lease(_) => Recency::FreshLease,
             ReadCertificate::ReadIndex(_) => Recency::FreshReadIndex,
-            ReadCertificate::Closed(_) => {
-                self.order = Order::Serial;
-                Recency::Bounded(age)
-            }
+            // Only asked for by transactions of the past.
+            ReadCertificate::Closed(_) => return,
         };
         self.recency = self.recency.weaker(recency);
     }
@@ -93,8 +104,10 @@ impl Recency {
     fn weaker(self, other: Recency) -> Recency {
         use Recency::*;
         match (self, other) {
-            (Bounded(a), Bounded(b)) => Bounded(a.max(b)),
-            (Bounded(a), _) | (_, Bounded(a)) => Bounded(a),
+            (Bounded { age: a, leader: x }, Bounded { age: b, leader: y }) => {
+                Bounded { age: a.max(b), leader: x || y }
+            }
+            (bounded @ Bounded { .. }, _) | (_, bounded @ Bounded { .. }) => bounded,
             (FreshReadIndex, _) | (_, FreshReadIndex) => FreshReadIndex,
             (FreshLease, FreshLease) => FreshLease,
         }
@@ -120,7 +133,10 @@ impl fmt::Display for Guarantee {
         match self.recency {
             Recency::FreshLease => f.write_str("fresh(lease)"),
             Recency::FreshReadIndex => f.write_str("fresh(read-index)"),
-            Recency::Bounded(age) => write!(f, "bounded({:.1}s)", age.as_secs_f64()),
+            Recency::Bounded { age, leader } => {
+                let by = if leader { ", leader" } else { "" };
+                write!(f, "bounded({:.1}s{by})", age.as_secs_f64())
+            }
         }
     }
 }
@@ -132,10 +148,12 @@ mod tests {
     #[test]
     fn composition_takes_the_weakest() {
         let strong = Guarantee::strongest(Isolation::Serializable, true);
-        let mut weak = Guarantee::strongest(Isolation::ReadCommitted, true);
-        weak.met(ReadCertificate::Closed(Default::default()), Duration::from_millis(1200));
+        let mut weak = Guarantee::of_past(Isolation::ReadCommitted, Duration::from_millis(1000));
+        weak.met_past(ReadCertificate::Closed(Default::default()), Duration::from_millis(1200));
         let both = strong.and(weak);
         assert_eq!(both.to_string(), "global, serial, RC, bounded(1.2s)");
+        weak.met_past(ReadCertificate::Lease(1), Duration::from_millis(1300));
+        assert_eq!(weak.to_string(), "global, serial, RC, bounded(1.3s, leader)");
         assert_eq!(strong.to_string(), "global, strict-serial, SER, fresh(lease)");
     }
 }

@@ -152,6 +152,10 @@ impl ClusterInfo for Pulse {
     fn nodes(&self) -> Vec<NodeInfo> {
         self.nodes.read().clone()
     }
+
+    fn closed(&self) -> Vec<Timestamp> {
+        self.shards.closed().into_iter().map(|(_, closed)| closed).collect()
+    }
 }
 
 impl Health for Pulse {

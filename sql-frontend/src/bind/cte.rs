@@ -228,7 +228,8 @@ fn mentions(query: &ast::Query, name: &str) -> bool {
     found.is_break()
 }
 
-fn is_volatile(plan: &LogicalPlan) -> Result<bool, SqlError> {
+/// Whether it calls a function that may do or say something else each time.
+pub(super) fn is_volatile(plan: &LogicalPlan) -> Result<bool, SqlError> {
     let mut found = false;
     plan.apply(|node| {
         if let Some(apply) = apply_of(node) {

@@ -94,6 +94,13 @@ pub struct BoundQuery {
     pub locks: bool,
 }
 
+impl BoundQuery {
+    /// Whether it calls functions that may do or say something else each time, as `nextval` does.
+    pub fn is_volatile(&self) -> bool {
+        cte::is_volatile(&self.plan).unwrap_or(true)
+    }
+}
+
 /// The state of binding one statement.
 pub(crate) struct Binder<'a> {
     ctx: &'a BindContext<'a>,

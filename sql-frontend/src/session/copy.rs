@@ -95,6 +95,7 @@ impl Session {
 
     async fn copy_to(&mut self, copy: &Copy, out: &mut Outbox) -> Result<u64, SqlError> {
         let planned = self.plan_copy(copy).await?;
+        self.settle_time(&planned, &[]).await?;
         let open = self.open_mut()?;
         open.used = true;
         open.pinned.used(&planned.tables);

@@ -16,6 +16,7 @@ pub mod names;
 pub mod notes;
 mod nothing;
 pub mod parse;
+mod past;
 pub mod plan;
 mod replay;
 pub mod run;
@@ -64,6 +65,7 @@ pub struct Session {
     notes: Arc<notes::Notes>,
     /// Guarantee of the last statement that read or wrote.
     guarantee: String,
+    past_reads: past::PastReads,
     /// Where the tag of the text's last statement begins among the output.
     completed: Option<u64>,
     /// What the last commit took.
@@ -88,6 +90,7 @@ impl Session {
             link: Arc::default(),
             notes: Arc::default(),
             guarantee: String::new(),
+            past_reads: past::PastReads::default(),
             completed: None,
             spent: explain::Spent::default(),
             over: false,

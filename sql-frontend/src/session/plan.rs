@@ -5,7 +5,7 @@ use super::{
     guard::catch,
     names::Names,
     nothing,
-    parse::Command,
+    parse::{AsOf, Command},
     stack::{is_deep, on_large_stack},
 };
 use crate::{
@@ -60,6 +60,8 @@ pub struct Planned {
     pub tables: Vec<(u64, u64)>,
     /// It changes data.
     pub writes: bool,
+    /// At which it reads, if it says so.
+    pub as_of: Option<AsOf>,
 }
 
 /// What a plan is made from.
@@ -82,6 +84,7 @@ impl Request<'_> {
             columns,
             tables: Vec::new(),
             writes,
+            as_of: None,
         }
     }
 }
@@ -177,11 +180,23 @@ impl Session {
     fn plan_command(&self, request: &Request) -> Result<Planned, SqlError> {
         match &**request.command {
             Command::Statement(statement) => self.plan_statement(request, statement),
+            Command::Past(statement, as_of) => self.plan_past(request, statement, as_of),
             Command::Declare(declare) => self.plan_declare(request, &declare.statement),
             Command::Fetch(fetch) => Ok(request.utility(self.fetched_columns(fetch), false)),
             Command::AlterSequence(_) => Ok(request.utility(None, true)),
             command => Ok(request.utility(super::utility::columns_of(command), false)),
         }
+    }
+
+    fn plan_past(&self, request: &Request, statement: &Statement, as_of: &AsOf) -> Result<Planned, SqlError> {
+        let mut declared = request.declared.to_vec();
+        if let AsOf::Parameter(n) = as_of {
+            declared.resize(declared.len().max(*n), None);
+            // Any of the forms that it may take can be said in text.
+            declared[n - 1].get_or_insert(PgType::Text);
+        }
+        let planned = self.plan_statement(&Request { declared: &declared, ..*request }, statement)?;
+        Ok(Planned { as_of: Some(as_of.clone()), ..planned })
     }
 
     fn plan_declare(&self, request: &Request, inner: &Statement) -> Result<Planned, SqlError> {

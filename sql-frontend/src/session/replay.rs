@@ -136,7 +136,10 @@ impl Session {
             if error.sqlstate == SqlState::DEADLOCK_DETECTED {
                 // The locks must go, or the same cycle closes again.
                 open.txn.rollback();
-                let options = super::tx::options(open.txn.isolation(), open.read_only);
+                let options = quorate_txn::TxnOptions {
+                    read_ts: open.past.map(|past| past.at),
+                    ..super::tx::options(open.txn.isolation(), open.read_only)
+                };
                 open.txn = self.shared.coordinator.begin(options);
             } else {
                 open.txn = open.txn.restart();

@@ -290,6 +290,7 @@ impl Session {
         measured: bool,
         out: &mut Outbox,
     ) -> Result<Outcome, SqlError> {
+        self.settle_time(planned, params).await?;
         let snapshot = self.snapshot();
         let open = self.open_mut()?;
         if open.read_only && planned.writes {

@@ -141,7 +141,8 @@ impl Session {
             let _ = missing;
             return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
         }
-        if let Some(shape) = shape.filter(|_| alone) {
+        let past = matches!(*command, Command::Past(..));
+        if let Some(shape) = shape.filter(|_| alone && !past) {
             self.learn_shape(shape, &planned).await;
         } else if alone && sql.len() <= CACHED_TEXT && !matches!(planned.body, Body::Utility) {
             if self.plans.len() >= super::CACHED_PLANS {
@@ -278,6 +279,7 @@ impl Session {
                 isolation: Some(open.level),
                 read_only: Some(open.read_only),
                 deferrable: Some(open.deferrable),
+                as_of: None,
             },
             _ if chain => {
                 let what = if commit { "COMMIT" } else { "ROLLBACK" };

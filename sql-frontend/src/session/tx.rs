@@ -6,6 +6,7 @@ use super::{
     explain::Spent,
     guard::guarded,
     parse::{Level, Modes},
+    past::Past,
     replay::Log,
     settings::Settings,
 };
@@ -49,6 +50,8 @@ pub struct OpenTx {
     pub failed: bool,
     pub level: Level,
     pub read_only: bool,
+    /// It reads the past.
+    pub past: Option<Past>,
     /// Without effect: what only reads never has to give way.
     pub deferrable: bool,
     /// Some statement has run.
@@ -135,6 +138,7 @@ impl Session {
             failed: false,
             level,
             read_only,
+            past: None,
             deferrable,
             used: false,
             queried: false,
@@ -156,7 +160,11 @@ impl Session {
             Tx::Open(open) if open.used => open.explicit = true,
             _ => {
                 self.begin(true, modes);
-                return Ok(());
+                let past = modes.as_of.as_ref().map_or(Ok(()), |as_of| self.begin_past(as_of));
+                if past.is_err() {
+                    self.tx = Tx::Idle;
+                }
+                return past;
             }
         }
         self.set_modes(modes)
@@ -182,7 +190,14 @@ impl Session {
                 return called("not be called in a subtransaction");
             }
         }
+        if modes.as_of.is_some() && (open.queried || !open.savepoints.is_empty()) {
+            return settled("the time of the transaction");
+        }
         let read_only = modes.read_only.unwrap_or(open.read_only);
+        if !read_only && (open.past.is_some() || modes.as_of.is_some()) && modes.read_only.is_some() {
+            let text = "a transaction AS OF SYSTEM TIME cannot be read-write";
+            return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text));
+        }
         if open.read_only && !read_only && (open.queried || !open.savepoints.is_empty()) {
             return settled("transaction read-write mode");
         }
@@ -194,9 +209,11 @@ impl Session {
         open.read_only = read_only;
         open.deferrable = modes.deferrable.unwrap_or(open.deferrable);
         if anew && !open.queried && open.savepoints.is_empty() {
-            open.txn = coordinator.begin(options(level.isolation(), read_only));
+            let read_ts = open.past.map(|past| past.at);
+            let options = options(level.isolation(), read_only);
+            open.txn = coordinator.begin(TxnOptions { read_ts, ..options });
         }
-        Ok(())
+        modes.as_of.as_ref().map_or(Ok(()), |as_of| self.begin_past(as_of))
     }
 
     /// Commits; the settings that were local to it fall back. Cannot be cancelled.

@@ -247,6 +247,10 @@ impl Session {
     }
 
     fn set_characteristics(&mut self, modes: &Modes, out: &mut Outbox) -> Result<(), SqlError> {
+        if modes.as_of.is_some() {
+            return Err(SqlError::unsupported("AS OF SYSTEM TIME for all transactions of a session")
+                .hint("SET read_staleness lets read-only transactions read the past."));
+        }
         if let Some(level) = modes.isolation {
             let name = level.name().to_string();
             self.set(false, "default_transaction_isolation", Some(&[name]), out)?;

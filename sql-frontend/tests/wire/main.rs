@@ -14,6 +14,7 @@ mod isolation;
 mod memory;
 #[path = "../logic/oracle.rs"]
 mod oracle;
+mod past;
 mod plans;
 mod refused;
 #[path = "../logic/script.rs"]

@@ -71,7 +71,7 @@ impl Txn {
     pub fn begin_statement(&self) {
         let clock = self.0.coordinator.env.clock();
         let mut state = self.0.state.lock();
-        state.guarantee = Guarantee::strongest(self.0.options.isolation, clock.commit_wait());
+        state.guarantee = state::first_guarantee(&self.0.options, clock);
         state.shards.clear();
         if !self.0.historical() && (self.0.read_committed() || !state.fixed) {
             state.read_ts = clock.now().max(state.read_ts);

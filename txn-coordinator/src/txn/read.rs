@@ -263,8 +263,12 @@ impl Inner {
                 if lock.is_some() {
                     state.lock_shards.insert(shard);
                 }
-                let age = self.coordinator.env.clock().physical().since(reply.read_ts);
-                state.guarantee.met(reply.certificate, age);
+                if self.historical() {
+                    let age = self.coordinator.env.clock().physical().since(reply.read_ts);
+                    state.guarantee.met_past(reply.certificate, age);
+                } else {
+                    state.guarantee.met(reply.certificate);
+                }
             }
             let adopt = newest > read_ts && !(lock.is_some() && self.keeps_snapshot() && fixed);
             let guard = if adopt && guard.alone() {

@@ -7,6 +7,7 @@ use crate::{
     spans::SpanSet,
 };
 use parking_lot::Mutex;
+use quorate_env::Clock;
 use quorate_proto::{Key, KvError, ShardId, Span, Timestamp, TxnId, kv::TxnMeta};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -119,7 +120,7 @@ impl Inner {
         let historical = options.read_ts.is_some();
         let uncertain_to =
             if historical || clock.commit_wait() { read_ts } else { read_ts.plus(clock.bound()) };
-        let guarantee = Guarantee::strongest(options.isolation, clock.commit_wait());
+        let guarantee = first_guarantee(&options, clock);
         let state = State {
             phase: Phase::Open,
             read_ts,
@@ -211,6 +212,14 @@ impl Inner {
             return Err(self.error(KvError::Timeout { why }));
         }
         Ok(())
+    }
+}
+
+/// Before anything was read.
+pub(crate) fn first_guarantee(options: &TxnOptions, clock: &Clock) -> Guarantee {
+    match options.read_ts {
+        Some(at) => Guarantee::of_past(options.isolation, clock.physical().since(at)),
+        None => Guarantee::strongest(options.isolation, clock.commit_wait()),
     }
 }
 

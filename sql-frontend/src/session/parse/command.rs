@@ -17,6 +17,16 @@ pub struct Modes {
     pub isolation: Option<Level>,
     pub read_only: Option<bool>,
     pub deferrable: Option<bool>,
+    pub as_of: Option<AsOf>,
+}
+
+/// What stands behind `AS OF SYSTEM TIME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    /// A timestamp, a negative interval or a number, as text.
+    Text(String),
+    /// From 1.
+    Parameter(usize),
 }
 
 /// Isolation levels as asked for.
@@ -68,6 +78,8 @@ pub enum Discard {
 #[derive(Clone, Debug)]
 pub enum Command {
     Statement(Box<ast::Statement>),
+    /// A query, or `EXPLAIN` of one, `AS OF SYSTEM TIME`.
+    Past(Box<ast::Statement>, AsOf),
     Begin(Modes),
     Commit {
         chain: bool,

@@ -9,6 +9,7 @@ mod grammar;
 mod limits;
 mod locking;
 mod names;
+mod past;
 mod place;
 mod reader;
 mod refused;
@@ -17,8 +18,8 @@ mod settings;
 mod tokens;
 
 pub use command::{
-    AlterSequence, Command, Copy, CopyOptions, CopySource, Declare, Direction, Discard, Fetch, Level, Modes,
-    Parsed,
+    AlterSequence, AsOf, Command, Copy, CopyOptions, CopySource, Declare, Direction, Discard, Fetch, Level,
+    Modes, Parsed,
 };
 
 pub use dialect::Dialect;
@@ -51,7 +52,10 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
         SqlError::new(SqlState::SYNTAX_ERROR, lower_first(&error.message)).at(position)
     })?;
     limits::limit_chains(&tokens, &lines)?;
-    let mut tokens = tokens::rewrite(tokens, notices);
+    let tokens = tokens::rewrite(tokens, notices);
+    let (mut tokens, clauses) =
+        past::take_clauses(tokens, &lines).map_err(|error| syntax_error(error, sql, &lines))?;
+    let mut clauses = clauses.into_iter().peekable();
     locking::limits_first(&mut tokens);
     let mut parser =
         Parser::new(&dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
@@ -82,7 +86,8 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
             Token::SemiColon => lines.byte_at(next.span.start.line, next.span.start.column),
             _ => return Err(near(&next, sql, &lines)),
         };
-        all.push(Parsed { command, range: start..end });
+        let own = std::iter::from_fn(|| clauses.next_if(|clause| clause.at < end)).collect();
+        all.push(Parsed { command: past::attach(command, own)?, range: start..end });
     }
 }
 

@@ -79,7 +79,7 @@ const RESERVED: &[&str] = &[
 /// The first name of a table that is a reserved word. `deep`: the tree may be.
 pub(super) fn reserved(command: &Command, deep: bool) -> Option<TokenWithSpan> {
     on_large_stack(deep, || match command {
-        Command::Statement(statement) => of(&**statement),
+        Command::Statement(statement) | Command::Past(statement, _) => of(&**statement),
         Command::Declare(declare) => of(&*declare.statement),
         Command::Prepare { statement, .. } => of(&**statement),
         Command::Copy(copy) => match &copy.source {

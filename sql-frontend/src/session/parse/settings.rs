@@ -29,6 +29,8 @@ impl Reader<'_, '_> {
                 if modes.read_only == Some(false) {
                     self.expect("write")?;
                 }
+            } else if self.eat("as") {
+                modes.as_of = Some(self.as_of()?);
             } else if self.eat("not") {
                 self.expect("deferrable")?;
                 modes.deferrable = Some(false);

@@ -159,9 +159,9 @@ static SPECS: &[Spec] = &[
     ),
     spec(
         "read_staleness",
-        Kind::Only { supported: &["0", "0s", "off"], known: &[] },
+        Kind::Millis,
         "0",
-        "How old the answers of read-only transactions may be.",
+        "How old the answers of read-only statements and transactions may be; 0: not at all.",
     ),
     spec("row_security", Kind::Bool, "on", "No effect: there are no policies."),
     spec("search_path", Kind::Names, "\"$user\", public", "Schemas in which names are looked up."),
@@ -225,6 +225,7 @@ pub struct Settings {
     statement_timeout: Duration,
     lock_timeout: Duration,
     idle_timeout: Duration,
+    read_staleness: Duration,
 }
 
 /// One row of `SHOW ALL`.
@@ -244,6 +245,7 @@ impl Settings {
             statement_timeout: Duration::ZERO,
             lock_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            read_staleness: Duration::ZERO,
         };
         settings.initial.insert("session_authorization", user.into());
         settings
@@ -360,6 +362,7 @@ impl Settings {
         self.statement_timeout = millis(self, "statement_timeout")?;
         self.lock_timeout = millis(self, "lock_timeout")?;
         self.idle_timeout = millis(self, "idle_in_transaction_session_timeout")?;
+        self.read_staleness = millis(self, "read_staleness")?;
         Ok(())
     }
 
@@ -380,6 +383,11 @@ impl Settings {
     /// Zero: none.
     pub fn idle_timeout(&self) -> Duration {
         self.idle_timeout
+    }
+
+    /// Zero: answers are as of now.
+    pub fn read_staleness(&self) -> Duration {
+        self.read_staleness
     }
 
     pub fn flag(&self, name: &str) -> bool {
