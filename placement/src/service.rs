@@ -78,6 +78,7 @@ impl Placement {
             PlacementRequest::Nodes => Ok(PlacementReply::Nodes(session.nodes(self))),
             PlacementRequest::SetSetting { name, value } => {
                 settings::check(&name, &value).map_err(PlacementError::Refused)?;
+                self.check_closing(&name, &value)?;
                 self.propose(Command::SetSetting(name, value)).await?;
                 Ok(PlacementReply::Settings(self.settings()))
             }
@@ -109,6 +110,17 @@ impl Placement {
             }
             PlacementError::NotLeader(leadership.leader.map(|(_, node)| node))
         })
+    }
+
+    /// Leaders would close later than that all the same (PROTOCOL 22).
+    fn check_closing(&self, name: &str, value: &str) -> Result<(), PlacementError> {
+        let least = 4 * self.env.clock().bound();
+        let closing = name == settings::CLOSING_TARGET.name;
+        if closing && settings::duration(value).is_some_and(|target| target < least) {
+            let why = format!("{name} is at least {least:?}, four times the clock bound");
+            return Err(PlacementError::Refused(why));
+        }
+        Ok(())
     }
 
     fn settings(&self) -> Vec<(String, String)> {

@@ -7,6 +7,9 @@ pub struct Setting {
     pub name: &'static str,
     pub default: &'static str,
     pub about: &'static str,
+    valid: RangeInclusive<Duration>,
+    /// The range in words.
+    range: &'static str,
 }
 
 /// How long a node must be silent before its replicas are replaced.
@@ -14,6 +17,8 @@ pub const REPAIR_AFTER: Setting = Setting {
     name: "placement.repair_after",
     default: "5min",
     about: "silence of a node after which its replicas are replaced",
+    valid: SILENCE,
+    range: "1s to 720h",
 };
 
 /// How long a node must be silent before it is shown as suspect.
@@ -21,25 +26,36 @@ pub const SUSPECT_AFTER: Setting = Setting {
     name: "placement.suspect_after",
     default: "5s",
     about: "silence of a node after which it is suspected to be dead",
+    valid: SILENCE,
+    range: "1s to 720h",
 };
 
-pub const ALL: [&Setting; 2] = [&REPAIR_AFTER, &SUSPECT_AFTER];
+/// How far behind the present timestamps are closed (PROTOCOL 22).
+pub const CLOSING_TARGET: Setting = Setting {
+    name: "closing_target",
+    default: "200ms",
+    about: "age from which on followers answer reads; at least four times the clock bound",
+    valid: Duration::from_millis(1)..=Duration::from_secs(600),
+    range: "1ms to 10min",
+};
+
+pub const ALL: [&Setting; 3] = [&CLOSING_TARGET, &REPAIR_AFTER, &SUSPECT_AFTER];
 
 /// Checks a value for a setting.
 ///
 /// # Errors
 /// Says what is wrong, for the operator.
 pub fn check(name: &str, value: &str) -> Result<(), String> {
-    if ALL.iter().all(|setting| setting.name != name) {
+    let Some(setting) = ALL.iter().find(|setting| setting.name == name) else {
         let names: Vec<&str> = ALL.iter().map(|setting| setting.name).collect();
         return Err(format!("there is no cluster setting {name:?}; there are {}", names.join(", ")));
-    }
-    let silence =
+    };
+    let given =
         duration(value).ok_or_else(|| format!("{value:?} is no duration such as 500ms, 30s, 5min or 1h"))?;
-    if SILENCE.contains(&silence) {
+    if setting.valid.contains(&given) {
         return Ok(());
     }
-    Err(format!("{value:?} is outside of the valid range of {name}, 1s to 720h"))
+    Err(format!("{value:?} is outside of the valid range of {name}, {}", setting.range))
 }
 
 /// Below, a node would be given up between two heartbeats; above, never.
@@ -76,5 +92,6 @@ mod tests {
         for outside in ["0", "500ms", "100000000h"] {
             assert!(check("placement.suspect_after", outside).is_err(), "{outside}");
         }
+        assert!(check("closing_target", "50ms").is_ok() && check("closing_target", "0").is_err());
     }
 }

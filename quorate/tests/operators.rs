@@ -183,6 +183,7 @@ async fn settings(demo: &Demo) {
     demo.ask(3, &["setting", "set", NAME, "1h"]).await.done();
     assert_eq!(value(shown().await), "1h");
     demo.ask(1, &["setting", "set", NAME, "soon"]).await.fails(1, "no duration");
+    demo.ask(1, &["setting", "set", "closing_target", "1ms"]).await.fails(1, "four times the clock bound");
     demo.ask(1, &["setting", "set", "nonsense", "1h"]).await.fails(1, "no cluster setting");
     assert_eq!(value(shown().await), "1h");
     assert!(demo.ask(2, &["setting", "ls"]).await.done().contains(NAME));

@@ -72,4 +72,14 @@ async fn the_past_is_read_without_a_call_and_without_the_leader() {
     }
     println!("slowest join beside a frozen leader: {slowest:?}");
     demo.freeze(leader, false);
+
+    demo.ask(other, &["setting", "set", "closing_target", "3s"]).await.done();
+    for _ in 0..100 {
+        assert_eq!(joined(&client).await, (300, 300));
+        if guarantee(&client).await.contains("bounded(3.") {
+            return;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+    panic!("the target is not heeded: {}", guarantee(&client).await);
 }

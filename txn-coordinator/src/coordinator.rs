@@ -12,7 +12,14 @@ use quorate_proto::{
     Key, TxnId,
     kv::{QueryTxn, ShardOp, ShardReply, TxnState},
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// One per gateway node.
 pub struct Coordinator {
@@ -21,12 +28,24 @@ pub struct Coordinator {
     pub(crate) config: TxnConfig,
     pub(crate) history: History,
     pub(crate) cleanup: Cleanup,
+    /// [`TxnConfig::stale_after`], in microseconds.
+    stale_after: AtomicU64,
 }
 
 impl Coordinator {
     pub fn new(env: Env, router: Arc<Router>, config: TxnConfig) -> Arc<Self> {
         let cleanup = Cleanup::new(env.clone(), router.clone(), &config);
-        Arc::new(Coordinator { env, router, config, history: History::new(8192), cleanup })
+        let stale_after = AtomicU64::new(config.stale_after.as_micros() as u64);
+        Arc::new(Coordinator { env, router, config, history: History::new(8192), cleanup, stale_after })
+    }
+
+    /// Leaders close timestamps at this distance from now on.
+    pub fn set_closing_target(&self, target: Duration) {
+        self.stale_after.store(target.as_micros() as u64 / 2, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stale_after(&self) -> Duration {
+        Duration::from_micros(self.stale_after.load(Ordering::Relaxed))
     }
 
     pub fn env(&self) -> &Env {

@@ -89,6 +89,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
         env.spawn("map.watch", map_watch::follow(env.clone(), client.clone(), router.clone())).detach();
         if args.roles.contains(&Role::Sql) {
             let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default());
+            pulse.set_coordinator(coordinator.clone());
             let config =
                 SqlConfig { listen: args.sql.clone(), insecure: args.insecure, ..SqlConfig::default() };
             let server = SqlServer::start(env.clone(), coordinator, client.clone(), pulse.clone(), config);

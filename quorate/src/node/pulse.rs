@@ -4,17 +4,18 @@
 use super::{http::Health, membership::Membership};
 use parking_lot::RwLock;
 use quorate_env::{Env, PlacementClient, watch};
+use quorate_placement::settings::{self, CLOSING_TARGET};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
 };
 use quorate_shard_server::ShardServer;
 use quorate_sql::server::{ClusterInfo, SchemaLease};
-use quorate_txn::Router;
+use quorate_txn::{Coordinator, Router};
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -35,6 +36,9 @@ pub struct Pulse {
     reported_schema: AtomicU64,
     hurry: Notify,
     serving: AtomicBool,
+    /// Version of the cluster settings that are followed here.
+    settings: AtomicU64,
+    coordinator: OnceLock<Arc<Coordinator>>,
 }
 
 impl Pulse {
@@ -56,12 +60,20 @@ impl Pulse {
             reported_schema: AtomicU64::new(0),
             hurry: Notify::new(),
             serving: AtomicBool::new(false),
+            settings: AtomicU64::new(u64::MAX),
+            coordinator: OnceLock::new(),
         })
     }
 
     /// From now on `/health` may say yes.
     pub fn set_serving(&self) {
         self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// The coordinator, too, follows the cluster settings.
+    pub fn set_coordinator(&self, coordinator: Arc<Coordinator>) {
+        let _ = self.coordinator.set(coordinator);
+        self.settings.store(u64::MAX, Ordering::SeqCst);
     }
 
     /// Beats to the node's end: what is still under way while it drains needs its schema lease.
@@ -109,7 +121,7 @@ impl Pulse {
                 schema_lease_until,
                 nodes,
                 want_full,
-                ..
+                settings_version,
             }) => {
                 self.router.update(&map);
                 self.schema.send_if_modified(|lease| {
@@ -121,6 +133,7 @@ impl Pulse {
                     self.membership.learn(&nodes);
                     *self.nodes.write() = nodes;
                 }
+                self.follow_settings(settings_version).await;
                 Some(want_full)
             }
             Ok(other) => {
@@ -130,6 +143,27 @@ impl Pulse {
             Err(error) => {
                 tracing::warn!(%error, "no answer to the heartbeat");
                 None
+            }
+        }
+    }
+}
+
+impl Pulse {
+    async fn follow_settings(&self, version: u64) {
+        if self.settings.swap(version, Ordering::SeqCst) == version {
+            return;
+        }
+        let answer = self.driver.request(PlacementRequest::Settings, PATIENCE).await;
+        let Ok(PlacementReply::Settings(all)) = answer else {
+            // Asked again at the next heartbeat.
+            self.settings.store(u64::MAX, Ordering::SeqCst);
+            return;
+        };
+        let target = all.iter().find(|(name, _)| name == CLOSING_TARGET.name);
+        if let Some(target) = target.and_then(|(_, value)| settings::duration(value)) {
+            self.shards.set_closing_target(target);
+            if let Some(coordinator) = self.coordinator.get() {
+                coordinator.set_closing_target(target);
             }
         }
     }

@@ -126,7 +126,7 @@ async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
         if let Some(latest) = state.locks.values().max() {
             commit_ts = commit_ts.max(*latest);
         }
-        if now.since(state.read_ts) > coordinator.config.stale_after {
+        if now.since(state.read_ts) > coordinator.stale_after() {
             commit_ts = commit_ts.max(now);
         }
         // The anchor is one of the keys written, unless its record exists elsewhere already.
