@@ -2,10 +2,11 @@
 #![allow(clippy::disallowed_methods, reason = "PostgreSQL is a real server, outside of any node")]
 
 use crate::{
+    session::{fails, one, run},
     sessions::{Stage, play},
     standin::Node,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 use tokio_postgres::{Client, NoTls};
 
 impl Stage for Node {
@@ -53,4 +54,35 @@ async fn each_level_shows_what_it_may() {
         });
     }
     assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The client has seen results, so that the transaction cannot run again unseen; one of its statements can, if each has a
+/// snapshot of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_of_read_committed_that_meets_a_conflict_runs_again_by_itself() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key, v int); insert into t values (1, 0), (2, 0)").await;
+    let conflicts = |count| node.shard.conflicts.store(count, Ordering::SeqCst);
+    run(&c, "begin isolation level read committed").await;
+    assert_eq!(one(&c, "update t set v = v + 1 where id = 1 returning v").await, "1");
+    conflicts(1);
+    run(&c, "update t set v = v + 10").await;
+    assert_eq!(node.shard.conflicts.load(Ordering::SeqCst), 0);
+    conflicts(2);
+    run(&c, "insert into t values (3, 0)").await;
+    run(&c, "commit").await;
+    assert_eq!(one(&c, "select string_agg(v::text, ',' order by id) from t").await, "11,10,0");
+    // Somebody who gets in the way each time is told of in the end.
+    run(&c, "begin isolation level read committed").await;
+    assert_eq!(one(&c, "select v from t where id = 1").await, "11");
+    conflicts(u64::MAX);
+    assert_eq!(fails(&c, "update t set v = v + 1 where id = 1").await, "40001");
+    run(&c, "rollback").await;
+    // Where all statements share one snapshot, there is nothing that would be different the next time.
+    conflicts(1);
+    run(&c, "begin isolation level repeatable read").await;
+    assert_eq!(one(&c, "select v from t where id = 1").await, "11");
+    assert_eq!(fails(&c, "update t set v = v + 1 where id = 1").await, "40001");
+    run(&c, "rollback").await;
 }

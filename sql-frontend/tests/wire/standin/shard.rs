@@ -37,6 +37,8 @@ pub struct Shard {
     released: Notify,
     /// Commits are refused.
     pub refuses: AtomicBool,
+    /// So many locking reads are told of a conflict.
+    pub conflicts: AtomicU64,
     scanned: AtomicU64,
     /// Requests that wait for a lock now.
     waiting: AtomicU64,
@@ -52,6 +54,7 @@ impl Shard {
             state: Mutex::default(),
             released: Notify::new(),
             refuses: AtomicBool::new(false),
+            conflicts: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
         });
@@ -114,6 +117,12 @@ impl Shard {
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, KvError> {
         let (mut results, mut read_ts) = (Vec::new(), request.read_ts);
+        let fails = |left: u64| left.checked_sub(1);
+        if request.lock.is_some()
+            && self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok()
+        {
+            return Err(conflict(&Key::from("told"), read_ts, read_ts));
+        }
         for op in &request.ops {
             results.push(match op {
                 ReadOp::Get(key) => {
