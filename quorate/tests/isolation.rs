@@ -9,7 +9,7 @@ mod support;
 use sessions::{Stage, play};
 use std::{path::PathBuf, time::Duration};
 use support::{Demo, pause};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 impl Stage for Demo {
     async fn connect(&self, session: usize) -> Client {
@@ -35,6 +35,7 @@ async fn each_level_shows_what_it_may_at_mixed_gateways() {
     }
     assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));
     contention_is_no_error_under_read_committed(&demo).await;
+    a_lock_that_is_lost_costs_its_transaction(&demo).await;
     demo.assert_healthy().await;
 }
 
@@ -69,4 +70,54 @@ async fn contention_is_no_error_under_read_committed(demo: &Demo) {
     for row in client.query("SELECT v FROM hot", &[]).await.unwrap() {
         assert_eq!(row.get::<_, i64>(0), CLIENTS * ROUNDS);
     }
+}
+
+/// The leader that knew of a lock gives its place up, and somebody else changes the row: the commit finds that out.
+async fn a_lock_that_is_lost_costs_its_transaction(demo: &Demo) {
+    let (one, two) = (demo.client(1).await, demo.client(2).await);
+    one.batch_execute("CREATE TABLE held (id int PRIMARY KEY, v int); INSERT INTO held VALUES (1, 0)")
+        .await
+        .unwrap();
+    two.batch_execute("SET lock_timeout = '3s'").await.unwrap();
+    let (operator, mut expected) = (demo.client(1).await, 0);
+    for level in ["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"] {
+        let lock = format!("BEGIN ISOLATION LEVEL {level}; SELECT v FROM held WHERE id = 1 FOR UPDATE");
+        one.batch_execute(&lock).await.unwrap();
+        move_leader(demo, &operator).await;
+        let lost = two.batch_execute("UPDATE held SET v = v + 10 WHERE id = 1").await.is_ok();
+        let end = match one.batch_execute("UPDATE held SET v = v + 1 WHERE id = 1").await {
+            Ok(()) => one.batch_execute("COMMIT").await,
+            Err(error) => {
+                one.batch_execute("ROLLBACK").await.unwrap();
+                Err(error)
+            }
+        };
+        match end {
+            Ok(()) => assert!(!lost, "{level}: the row was changed under the lock"),
+            Err(error) => {
+                assert!(lost, "{level}: {error:?}");
+                assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{level}");
+            }
+        }
+        expected += if lost { 10 } else { 1 };
+        let v: i32 = two.query_one("SELECT v FROM held WHERE id = 1", &[]).await.unwrap().get(0);
+        assert_eq!(v, expected, "{level}");
+    }
+}
+
+/// Another node becomes the leader of the table's shard.
+async fn move_leader(demo: &Demo, client: &Client) {
+    let query = "SHOW SHARDS FROM TABLE held";
+    let row = client.query_one(query, &[]).await.unwrap();
+    let (shard, leader): (i64, i64) = (row.get("shard_id"), row.get("leader_node_id"));
+    let to = leader % 3 + 1;
+    let (shard, node) = (shard.to_string(), to.to_string());
+    demo.quorate(&["shard", "transfer-leader", &shard, "--to", &node, "--host", &demo.rpc(1)]);
+    for _ in 0..100 {
+        if client.query_one(query, &[]).await.unwrap().get::<_, i64>("leader_node_id") == to {
+            return;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+    panic!("the leader stays");
 }

@@ -86,3 +86,24 @@ async fn a_statement_of_read_committed_that_meets_a_conflict_runs_again_by_itsel
     assert_eq!(fails(&c, "update t set v = v + 1 where id = 1").await, "40001");
     run(&c, "rollback").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_labelled_with_its_level() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key)").await;
+    let levels = [
+        ("serializable", "SER"),
+        ("repeatable read", "RR"),
+        ("read committed", "RC"),
+        ("read uncommitted", "RC"),
+    ];
+    for (level, label) in levels {
+        run(&c, &format!("begin isolation level {level}; select * from t")).await;
+        let within = one(&c, "show guarantee").await;
+        assert!(within.contains(&format!(", {label}, ")), "{level}: {within}");
+        run(&c, "commit").await;
+        let after = one(&c, "show guarantee").await;
+        assert!(after.contains(&format!(", {label}, ")), "{level}: {after}");
+    }
+}
