@@ -8,6 +8,8 @@ use super::scope::{Level, PendingApply};
 use super::select::{Rel, RelColumn, Unknowns};
 use crate::error::SqlError;
 use crate::exec::apply::ApplyKind;
+use crate::session::outcome;
+use crate::session::parse::{self, Command};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, TableFactor};
@@ -100,6 +102,9 @@ impl Binder<'_> {
     ) -> Result<Rel, SqlError> {
         let pos = self.positions.of(name);
         let (schema, function) = function_name(name)?;
+        if schema.as_deref() == Some("quorate") && function == outcome::FUNCTION && !ordinality {
+            return self.outcome_rel(args);
+        }
         if schema.as_deref().is_some_and(|s| s != "pg_catalog") {
             return Err(self.no_function(schema.as_deref(), &function, &[])).at(pos);
         }
@@ -109,6 +114,19 @@ impl Binder<'_> {
         });
         let args = args.collect::<Result<Vec<_>, _>>()?;
         self.table_function(&function, args, ordinality, alias, pos)
+    }
+
+    /// `quorate.transaction_outcome(…)`.
+    fn outcome_rel(&mut self, args: &[ast::FunctionArg]) -> Result<Rel, SqlError> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let mut parsed = parse::parse(&outcome::as_query(&args.join(", ")))?;
+        let Some(Command::Statement(statement)) = parsed.pop().map(|parsed| parsed.command) else {
+            return Err(SqlError::internal("transaction_outcome stands for no statement"));
+        };
+        let ast::Statement::Query(query) = &*statement else {
+            return Err(SqlError::internal("transaction_outcome stands for no query"));
+        };
+        self.query(query, Unknowns::Settle)
     }
 
     /// `unnest(…)`, which the parser knows by itself.

@@ -89,6 +89,13 @@ fn set_config(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
     let Datum::Text(name) = &args[0] else {
         return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, "SET requires parameter name"));
     };
+    if args[2] == Datum::Bool(true) && name.eq_ignore_ascii_case("quorate.idempotency_key") {
+        // It would be gone again with the transaction, whose first statement this is at best.
+        return Err(SqlError::new(
+            SqlState::ACTIVE_TRANSACTION,
+            "quorate.idempotency_key must be set before the transaction's first statement",
+        ));
+    }
     let value = match &args[1] {
         Datum::Text(value) => Some(value.clone()),
         _ => None,

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 impl Session {
     pub(super) async fn copy(&mut self, copy: &Copy, io: &mut Io) -> Result<(), SqlError> {
+        self.refuse_under_key("COPY")?;
         // The client's data comes once.
         self.open_mut()?.log.close();
         let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());

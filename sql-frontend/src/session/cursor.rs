@@ -64,13 +64,20 @@ impl Session {
                 format!("cursor \"{}\" already exists", declare.name),
             ));
         }
+        self.refuse_under_key("a cursor")?;
         // What is fetched cannot be taken back.
         self.open_mut()?.log.close();
         let ctx = self.exec_context(self.snapshot())?;
         let outcome = self.run_data(inner, params, &ctx).await?;
         let formats: Arc<[i16]> = if declare.binary { Arc::new([1]) } else { Arc::new([]) };
-        let step =
-            Step { planned: inner.clone(), params: params.into(), formats, describe: false, alone: false };
+        let step = Step {
+            planned: inner.clone(),
+            params: params.into(),
+            formats,
+            describe: false,
+            alone: false,
+            part: None,
+        };
         let cursor = Declared {
             name: declare.name.clone(),
             statement: sql.clone(),

@@ -208,6 +208,7 @@ impl Session {
             formats: bind.results.into(),
             describe: false,
             alone: false,
+            part: None,
         };
         self.portals.insert(portal, Portal { step: Some(step), state: State::Fresh, cursor: None });
         backend::bind_complete(&mut out.buffer);
@@ -286,6 +287,7 @@ impl Session {
         io: &mut Io,
     ) -> Result<(), SqlError> {
         self.ensure_tx();
+        self.refuse_under_key("fetching rows in pieces")?;
         self.open_mut()?.log.close();
         let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());
         let limit = self.settings.statement_timeout();

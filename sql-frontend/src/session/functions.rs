@@ -5,7 +5,7 @@
 
 use super::names::Names;
 use super::view::SessionView;
-use super::{config, inquiry, sleep};
+use super::{config, inquiry, outcome, sleep};
 use crate::{
     bind::bind_type,
     catalog::{
@@ -147,7 +147,8 @@ static FUNCTIONS: &[Function] = &[
 
 /// Functions of schema `pg_catalog` by name and argument types.
 pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgType]) -> Option<Resolved> {
-    if schema.is_some_and(|schema| schema != "pg_catalog") {
+    let ours = schema == Some("quorate") && name == outcome::FUNCTION;
+    if !ours && (schema.is_some_and(|schema| schema != "pg_catalog") || name == outcome::FUNCTION) {
         return None;
     }
     let fits = |f: &&Function, exact: bool| {
@@ -160,7 +161,14 @@ pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgTyp
                     || (!exact && cast(*have, *want, -1, CastContext::Implicit).is_some())
             })
     };
-    let all = || FUNCTIONS.iter().chain(inquiry::FUNCTIONS).chain(config::FUNCTIONS).chain(sleep::FUNCTIONS);
+    let all = || {
+        FUNCTIONS
+            .iter()
+            .chain(inquiry::FUNCTIONS)
+            .chain(config::FUNCTIONS)
+            .chain(sleep::FUNCTIONS)
+            .chain(outcome::FUNCTIONS)
+    };
     let found = all().find(|f| fits(f, true)).or_else(|| all().find(|f| fits(f, false)))?;
     let udf = ScalarUDF::new_from_impl(SessionFunction {
         function: found,

@@ -15,6 +15,8 @@ pub mod kv;
 pub mod names;
 pub mod notes;
 mod nothing;
+mod once;
+pub mod outcome;
 pub mod parse;
 mod past;
 pub mod plan;

@@ -31,12 +31,14 @@ pub struct Step {
     pub describe: bool,
     /// It is the whole of its text, and nothing else can follow in its implicit transaction.
     pub alone: bool,
+    /// Where it stands in its plan's text, if that is a part only.
+    pub part: Option<Range<usize>>,
 }
 
 impl Step {
     /// A statement of a text in the simple protocol.
     pub fn of_text(planned: Arc<Planned>, params: Arc<[Datum]>, alone: bool) -> Self {
-        Step { planned, params, formats: Arc::new([]), describe: true, alone }
+        Step { planned, params, formats: Arc::new([]), describe: true, alone, part: None }
     }
 }
 
@@ -144,6 +146,7 @@ impl Session {
             } else {
                 open.txn = open.txn.restart();
             }
+            open.once.start_over();
             open.overlay = None;
             open.after_commit.clear();
             if attempt > 1 {

@@ -193,6 +193,10 @@ impl Session {
 
     /// Runs a statement to its end, sending rows and tag. The description of rows goes ahead if the step says so.
     pub(super) async fn execute_step(&mut self, step: &Step, out: &mut Outbox) -> Result<(), SqlError> {
+        if self.answer_again(step, out).await? {
+            return Ok(());
+        }
+        let start = out.position();
         let planned = self.ready_plan(&step.planned).await?;
         if step.describe
             && let Some(columns) = &planned.columns
@@ -213,8 +217,10 @@ impl Session {
         }
         self.take_over_settings(out)?;
         self.finish_statement();
+        let tag = outcome.tag.replace("{}", &sent.to_string());
+        self.keep_answer(step, start, &tag, out);
         if !measured {
-            self.complete(&outcome.tag.replace("{}", &sent.to_string()), out);
+            self.complete(&tag, out);
         }
         Ok(())
     }

@@ -77,7 +77,8 @@ impl Session {
         if let Some(planned) = self.known_text(&sql) {
             return self.run_step(Step::of_text(planned, Arc::new([]), true), io).await;
         }
-        let shape = normalize(&sql);
+        // A statement under a key is told from others by its text.
+        let shape = if self.settings.idempotency_key().is_none() { normalize(&sql) } else { None };
         if let Some(shape) = &shape
             && let Some(step) = self.known_shape(shape)
         {
@@ -150,7 +151,8 @@ impl Session {
             }
             self.plans.insert(sql.clone(), planned.clone());
         }
-        self.run_step(Step::of_text(planned, Arc::new([]), alone), io).await
+        let part = (!alone).then_some(parsed.range);
+        self.run_step(Step { part, ..Step::of_text(planned, Arc::new([]), alone) }, io).await
     }
 
     /// The plan of the same text, if its tables are what they were.
@@ -241,7 +243,13 @@ impl Session {
             }
             Err(error) => {
                 self.finish_statement();
-                self.retry(error, Some((step, start)), out).await
+                let result = self.retry(error, Some((step, start)), out).await;
+                if result.is_err()
+                    && let Tx::Open(open) = &mut self.tx
+                {
+                    open.once.spoil();
+                }
+                result
             }
         }
     }

@@ -5,6 +5,7 @@ use super::{
     errors::from_txn,
     explain::Spent,
     guard::guarded,
+    once::Once,
     parse::{Level, Modes},
     past::Past,
     replay::Log,
@@ -16,6 +17,7 @@ use crate::{
     error::{SqlError, SqlState},
     wire::{backend, io::Outbox},
 };
+use quorate_proto::KvError;
 use quorate_txn::{Isolation, Savepoint, Txn, TxnOptions};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::oneshot;
@@ -69,6 +71,8 @@ pub struct OpenTx {
     pub log: Log,
     /// To be done once it is committed.
     pub after_commit: Vec<AfterCommit>,
+    /// The key under which it happens once.
+    pub once: Once,
 }
 
 /// A savepoint.
@@ -148,6 +152,7 @@ impl Session {
             settings_after: self.settings.clone(),
             log: Log::default(),
             after_commit: Vec::new(),
+            once: Once::default(),
         }));
     }
 
@@ -220,6 +225,17 @@ impl Session {
     pub(super) async fn commit(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
         loop {
             let Tx::Open(open) = &mut self.tx else { return Ok(()) };
+            match open.once.seal(&open.txn) {
+                Ok(false) => {}
+                Ok(true) => {
+                    open.txn.rollback();
+                    return self.committed(out).await;
+                }
+                Err(error) => {
+                    self.tx.fail(&self.shared.catalog);
+                    return Err(error);
+                }
+            }
             // The lease is extended for versions in use only, and the commit may outlive this session.
             let (lease, pinned) = (self.shared.cluster.schema(), open.pinned.clone());
             open.txn.follow_commit_bound(move || {
@@ -239,7 +255,11 @@ impl Session {
                     return self.committed(out).await;
                 }
                 Err(error) => {
-                    let error = from_txn(error);
+                    let exists = match &error.error {
+                        KvError::Exists { key } => Some(key.clone()),
+                        _ => None,
+                    };
+                    let error = open.once.explained(from_txn(error), exists.as_ref());
                     if let Err(error) = self.retry(error, None, out).await {
                         self.tx.fail(&self.shared.catalog);
                         return Err(self.named(error));

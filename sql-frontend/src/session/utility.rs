@@ -212,6 +212,9 @@ impl Session {
             let text = "SET LOCAL can only be used in transaction blocks";
             self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
         }
+        if name == "quorate.idempotency_key" {
+            self.check_key_may_change()?;
+        }
         let one = match value {
             Some([one]) => Some(one.to_lowercase()),
             _ => None,

@@ -112,6 +112,11 @@ impl Outbox {
         position >= self.written
     }
 
+    /// What was appended since `position`; `None` if some of it is on its way.
+    pub fn since(&self, position: u64) -> Option<&[u8]> {
+        self.buffer.get(position.checked_sub(self.written)? as usize..)
+    }
+
     /// Takes back what was appended since `position`; `None` if some of it is on its way.
     pub fn take_back(&mut self, position: u64) -> Option<BytesMut> {
         let at = position.checked_sub(self.written)?;

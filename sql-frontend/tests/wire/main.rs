@@ -12,6 +12,7 @@ mod explain;
 mod hostile;
 mod isolation;
 mod memory;
+mod once;
 #[path = "../logic/oracle.rs"]
 mod oracle;
 mod past;

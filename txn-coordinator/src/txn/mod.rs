@@ -94,6 +94,11 @@ impl Txn {
         Ok(values.into_iter().next().flatten())
     }
 
+    /// Reads one key past the own writes: its value and when that was committed.
+    pub async fn get_committed(&self, key: &Key) -> Result<Option<(Value, Timestamp)>, TxnError> {
+        self.0.read_committed_key(key).await
+    }
+
     /// Reads many keys, in parallel over their shards; the answers in the order of `keys`.
     pub async fn get_many(
         &self,

@@ -55,6 +55,23 @@ impl Inner {
         Ok(out)
     }
 
+    /// The version of one key, whatever the transaction itself has written there.
+    pub(super) async fn read_committed_key(
+        self: &Arc<Self>,
+        key: &Key,
+    ) -> Result<Option<(Value, Timestamp)>, TxnError> {
+        loop {
+            let noted = Noted::Points(std::slice::from_ref(key), Company::Alone);
+            let Some(reply) = self.read(vec![ReadOp::Get(key.clone())], key, None, noted).await? else {
+                continue;
+            };
+            return match reply.results.into_iter().next() {
+                Some(ReadResult::Get(row)) => Ok(row.map(|row| (row.value, row.ts))),
+                _ => Err(self.error(KvError::Internal { why: "a get was not answered".into() })),
+            };
+        }
+    }
+
     /// Reads by shard, in parallel; returns what must be grouped anew.
     async fn read_groups(
         self: &Arc<Self>,

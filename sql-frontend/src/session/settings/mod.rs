@@ -10,7 +10,7 @@ use crate::{
     types::TimeZone,
 };
 use custom::Custom;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What values a setting takes.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ enum Kind {
     DateStyle,
     /// A list of names.
     Names,
+    /// A text that is kept to the byte.
+    Key,
 }
 
 struct Spec {
@@ -153,9 +155,9 @@ static SPECS: &[Spec] = &[
     ),
     spec(
         "quorate.idempotency_key",
-        Kind::Only { supported: &[""], known: &[] },
+        Kind::Key,
         "",
-        "Makes the next transaction happen at most once.",
+        "Transactions under one key happen once; the same again get the first one's answers.",
     ),
     spec(
         "read_staleness",
@@ -226,7 +228,11 @@ pub struct Settings {
     lock_timeout: Duration,
     idle_timeout: Duration,
     read_staleness: Duration,
+    idempotency_key: Option<Arc<str>>,
 }
+
+/// Longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
 
 /// One row of `SHOW ALL`.
 pub struct Shown {
@@ -246,6 +252,7 @@ impl Settings {
             lock_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             read_staleness: Duration::ZERO,
+            idempotency_key: None,
         };
         settings.initial.insert("session_authorization", user.into());
         settings
@@ -363,6 +370,8 @@ impl Settings {
         self.lock_timeout = millis(self, "lock_timeout")?;
         self.idle_timeout = millis(self, "idle_in_transaction_session_timeout")?;
         self.read_staleness = millis(self, "read_staleness")?;
+        let key = self.get("quorate.idempotency_key")?;
+        self.idempotency_key = (!key.is_empty()).then(|| Arc::from(key));
         Ok(())
     }
 
@@ -388,6 +397,10 @@ impl Settings {
     /// Zero: answers are as of now.
     pub fn read_staleness(&self) -> Duration {
         self.read_staleness
+    }
+
+    pub fn idempotency_key(&self) -> Option<&Arc<str>> {
+        self.idempotency_key.as_ref()
     }
 
     pub fn flag(&self, name: &str) -> bool {
@@ -489,7 +502,9 @@ fn check(spec: &Spec, values: &[String]) -> Result<String, SqlError> {
                 .detail(format!("{} Supported: {}.", spec.about, supported.join(", "))))
         }
         Kind::TimeZone => zone::parse(value).map(|(_, shown)| shown),
-        Kind::Names | Kind::DateStyle => Ok(value.clone()),
+        Kind::Key if value.len() > MAX_KEY => Err(invalid(spec.name, value)
+            .detail(format!("A key has at most {MAX_KEY} bytes, this one has {}.", value.len()))),
+        Kind::Names | Kind::DateStyle | Kind::Key => Ok(value.clone()),
     }
 }
 
@@ -545,9 +560,12 @@ mod tests {
             set(&mut s, "bytea_output", "escape").unwrap_err().sqlstate,
             SqlState::FEATURE_NOT_SUPPORTED
         );
+        set(&mut s, "quorate.idempotency_key", "A key").unwrap();
+        assert_eq!(s.idempotency_key().map(|key| &**key), Some("A key"));
+        let long = "k".repeat(256);
         assert_eq!(
-            set(&mut s, "quorate.idempotency_key", "k").unwrap_err().sqlstate,
-            SqlState::FEATURE_NOT_SUPPORTED
+            set(&mut s, "quorate.idempotency_key", &long).unwrap_err().sqlstate,
+            SqlState::INVALID_PARAMETER_VALUE
         );
         s.set("search_path", &["a".into(), "B c".into(), "$user".into()]).unwrap();
         assert_eq!(s.get("search_path").unwrap(), "a, \"B c\", \"$user\"");

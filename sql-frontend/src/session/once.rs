@@ -1,0 +1,262 @@
+//! Transactions under an idempotency key happen once (PROTOCOL 17): with the key, the same statements again get the answers that
+//! the first commit's client got, and run nothing.
+//!
+//! The first statement on data looks for the key's record. Without one the statements run, and their answers go into the record,
+//! which the commit writes on condition that there is still none. With one, each statement must be what it was then.
+
+use super::{
+    Session, Tx,
+    outcome::{self, Answer, Done, Record},
+    plan::Body,
+    replay::Step,
+};
+use crate::{
+    error::{SqlError, SqlState},
+    types::{Datum, TimeZone},
+    wire::io::Outbox,
+};
+use quorate_proto::Key;
+use quorate_txn::Txn;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Bytes of answers that a record keeps; of larger ones it says only that they were given.
+const KEPT: usize = 64 << 10;
+
+/// A transaction's key is another's, by its statements.
+pub const OTHER_STATEMENTS: SqlState = SqlState("25Q01");
+/// The transaction is aborted for good.
+pub const ABORTED: SqlState = SqlState("25Q02");
+/// The transaction has committed, and its answers cannot be given again.
+pub const ANSWERS_LOST: SqlState = SqlState("25Q03");
+
+/// Whether the transaction is under a key: settled by its first statement on data.
+#[derive(Default)]
+pub enum Once {
+    #[default]
+    Unsettled,
+    Keyless,
+    Keyed(Box<Keyed>),
+}
+
+/// A transaction under a key.
+pub struct Keyed {
+    key: Arc<str>,
+    place: Key,
+    phase: Phase,
+}
+
+enum Phase {
+    /// The record has not been looked for.
+    Unknown,
+    /// It is the first. None: answers that cannot be kept.
+    First { answers: Option<Vec<Answer>>, bytes: usize, writes: bool },
+    /// It has happened; so many of its statements were answered again.
+    Again { done: Done, answered: usize },
+}
+
+impl Once {
+    pub fn is_settled(&self) -> bool {
+        !matches!(self, Once::Unsettled)
+    }
+
+    /// The transaction starts over.
+    pub fn start_over(&mut self) {
+        if let Once::Keyed(keyed) = self {
+            keyed.phase = Phase::Unknown;
+        }
+    }
+
+    /// Something was answered that a record does not hold.
+    pub fn spoil(&mut self) {
+        if let Once::Keyed(keyed) = self
+            && let Phase::First { answers, .. } = &mut keyed.phase
+        {
+            *answers = None;
+        }
+    }
+
+    /// Before the commit: the record goes with what was written. True if the transaction has committed long ago, and nothing is to
+    /// be done.
+    pub fn seal(&self, txn: &Txn) -> Result<bool, SqlError> {
+        let Once::Keyed(keyed) = self else { return Ok(false) };
+        match &keyed.phase {
+            Phase::Again { done: Done { answers: Some(answers), .. }, answered }
+                if *answered < answers.len() =>
+            {
+                Err(keyed.other_statements())
+            }
+            Phase::Again { .. } => Ok(true),
+            Phase::First { answers, writes: true, .. } => {
+                let done = Done { txn: txn.id(), answers: answers.clone() };
+                txn.check_absent(keyed.place.clone());
+                txn.put(keyed.place.clone(), Record::Committed(done).encode());
+                Ok(false)
+            }
+            Phase::First { .. } | Phase::Unknown => Ok(false),
+        }
+    }
+
+    /// What a failed commit is for who may run it again under its key: nobody needs to wonder whether it happened.
+    pub fn explained(&self, error: SqlError, exists: Option<&Key>) -> SqlError {
+        let Once::Keyed(keyed) = self else { return error };
+        let text = if exists == Some(&keyed.place) {
+            "a transaction under the same idempotency key has committed meanwhile"
+        } else if error.sqlstate == SqlState::STATEMENT_COMPLETION_UNKNOWN {
+            "whether the transaction has committed is not known"
+        } else {
+            return error;
+        };
+        let mut retry = SqlError::new(SqlState::SERIALIZATION_FAILURE, text)
+            .hint("Run it again under its idempotency key: it happens once.");
+        retry.detail = error.detail.filter(|_| exists.is_none());
+        retry
+    }
+}
+
+impl Keyed {
+    fn other_statements(&self) -> SqlError {
+        SqlError::new(
+            OTHER_STATEMENTS,
+            format!("the idempotency key \"{}\" belongs to a transaction of other statements", self.key),
+        )
+        .detail("That transaction has committed.")
+        .hint("Each transaction needs a key of its own.")
+    }
+
+    /// The phase that the record calls for.
+    async fn look(&self, txn: &Txn) -> Result<Phase, SqlError> {
+        Ok(match outcome::find(txn, &self.place).await? {
+            None => Phase::First { answers: Some(Vec::new()), bytes: 0, writes: false },
+            Some((Record::Committed(done), _)) => {
+                quorate_env::count!("quorate_sql_answered_again_total");
+                Phase::Again { done, answered: 0 }
+            }
+            Some((Record::Aborted, _)) => {
+                return Err(SqlError::new(
+                    ABORTED,
+                    format!("the transaction with the idempotency key \"{}\" was aborted for good", self.key),
+                ));
+            }
+        })
+    }
+
+    /// The answer to a statement that was given when the transaction happened.
+    fn again(&mut self, statement: [u8; 16]) -> Result<Option<Answer>, SqlError> {
+        let Phase::Again { done, answered } = &mut self.phase else { return Ok(None) };
+        let Some(answers) = &done.answers else {
+            return Err(SqlError::new(
+                ANSWERS_LOST,
+                format!("the transaction with the idempotency key \"{}\" has committed", self.key),
+            )
+            .detail("Its answers were not kept: they were large, or a statement of it had failed.")
+            .hint("quorate.transaction_outcome tells when it committed."));
+        };
+        let answer = answers.get(*answered).filter(|answer| answer.statement == statement).cloned();
+        *answered += 1;
+        answer.map(Some).ok_or_else(|| self.other_statements())
+    }
+}
+
+/// Tells one statement from another, with its parameters and the form of its answer.
+fn fingerprint(step: &Step) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    let sql = &step.planned.sql;
+    part(step.part.clone().and_then(|range| sql.get(range)).unwrap_or(sql).as_bytes());
+    part(&[u8::from(step.describe)]);
+    step.formats.iter().for_each(|format| part(&format.to_le_bytes()));
+    for (param, ty) in step.params.iter().zip(&step.planned.params) {
+        part(&ty.oid().to_le_bytes());
+        match param {
+            Datum::Null => part(&[]),
+            value => part(value.to_text(*ty, &TimeZone::UTC).as_bytes()),
+        }
+    }
+    let mut print = [0; 16];
+    print.copy_from_slice(&hash.finalize()[..16]);
+    print
+}
+
+impl Session {
+    /// Answers a statement that has happened under the transaction's key from the record; whether it did.
+    pub(super) async fn answer_again(&mut self, step: &Step, out: &mut Outbox) -> Result<bool, SqlError> {
+        if matches!(step.planned.body, Body::Utility) {
+            if step.planned.writes {
+                self.refuse_under_key("a change of the schema")?;
+            }
+            return Ok(false);
+        }
+        self.settle_key()?;
+        let open = self.open_mut()?;
+        let Once::Keyed(keyed) = &mut open.once else { return Ok(false) };
+        if let Phase::Unknown = keyed.phase {
+            keyed.phase = keyed.look(&open.txn).await?;
+        }
+        let Some(answer) = keyed.again(fingerprint(step))? else { return Ok(false) };
+        open.used = true;
+        out.buffer.extend_from_slice(&answer.rows);
+        self.complete(&answer.tag, out);
+        Ok(true)
+    }
+
+    /// From now on the transaction is under the key that is set, or under none.
+    fn settle_key(&mut self) -> Result<(), SqlError> {
+        let key = self.settings.idempotency_key().cloned();
+        let user = self.admission.entry.user.clone();
+        let open = self.open_mut()?;
+        if !open.once.is_settled() {
+            open.once = match key {
+                None => Once::Keyless,
+                Some(key) => {
+                    let place = outcome::place(&user, &key);
+                    Once::Keyed(Box::new(Keyed { key, place, phase: Phase::Unknown }))
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Keeps the answer to a statement whose output began at `start`, as far as it can be given again.
+    pub(super) fn keep_answer(&mut self, step: &Step, start: u64, tag: &str, out: &Outbox) {
+        let Tx::Open(open) = &mut self.tx else { return };
+        let Once::Keyed(keyed) = &mut open.once else { return };
+        let Phase::First { answers, bytes, writes } = &mut keyed.phase else { return };
+        if matches!(step.planned.body, Body::Utility) {
+            return;
+        }
+        *writes |= step.planned.writes;
+        *bytes += (out.position() - start) as usize;
+        match (answers.as_mut(), out.since(start)) {
+            (Some(answers), Some(rows)) if *bytes <= KEPT => answers.push(Answer {
+                statement: fingerprint(step),
+                rows: rows.to_vec(),
+                tag: tag.to_string(),
+            }),
+            _ => *answers = None,
+        }
+    }
+
+    /// 0A000 for what cannot be answered a second time, in a transaction under a key.
+    pub(super) fn refuse_under_key(&mut self, what: &str) -> Result<(), SqlError> {
+        self.settle_key()?;
+        match &self.open()?.once {
+            Once::Keyed(_) => Err(SqlError::unsupported(format!("{what} under an idempotency key"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key cannot change under a transaction that has begun its work.
+    pub(super) fn check_key_may_change(&self) -> Result<(), SqlError> {
+        match &self.tx {
+            Tx::Open(open) if open.once.is_settled() => Err(SqlError::new(
+                SqlState::ACTIVE_TRANSACTION,
+                "quorate.idempotency_key must be set before the transaction's first statement",
+            )),
+            _ => Ok(()),
+        }
+    }
+}

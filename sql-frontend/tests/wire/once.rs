@@ -1,0 +1,234 @@
+//! Transactions under an idempotency key: they happen once, and the same again gets the first one's answers.
+
+use crate::{
+    session::{fails, one, rows, run},
+    standin::Node,
+};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+const TABLES: &str = "create table a (id int primary key, n int not null); \
+     create table log (seq serial primary key, what text); \
+     insert into a values (1, 0), (2, 0)";
+
+async fn under(client: &Client, key: &str) {
+    run(client, &format!("set quorate.idempotency_key = '{key}'")).await;
+}
+
+async fn node() -> (Node, Client) {
+    let node = Node::start().await;
+    let client = node.connect().await;
+    run(&client, TABLES).await;
+    (node, client)
+}
+
+/// The message and detail of the error.
+async fn refused(client: &Client, sql: &str) -> (String, String) {
+    let error = client.simple_query(sql).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    (error.code().code().into(), format!("{} {}", error.message(), error.detail().unwrap_or_default()))
+}
+
+/// Rows and tags, as the simple protocol tells them.
+async fn answers(client: &Client, sql: &str) -> Vec<String> {
+    let messages = client.simple_query(sql).await.unwrap();
+    let told = messages.iter().map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect::<Vec<_>>().join("|")
+        }
+        SimpleQueryMessage::CommandComplete(rows) => format!("{rows} rows"),
+        SimpleQueryMessage::RowDescription(columns) => {
+            columns.iter().map(|column| column.name()).collect::<Vec<_>>().join(",")
+        }
+        other => format!("{other:?}"),
+    });
+    told.collect()
+}
+
+const TRANSFER: &str = "begin; select n from a where id = 1; update a set n = n - 1 where id = 1; \
+     update a set n = n + 1 where id = 2; insert into log (what) values ('sent') returning seq, what; commit";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_transaction_again_gets_the_same_answers_and_does_nothing() {
+    let (node, c) = node().await;
+    under(&c, "k1").await;
+    let first = answers(&c, TRANSFER).await;
+    assert!(first.contains(&"1|sent".to_string()), "{first:?}");
+    // What has changed since does not show.
+    let other = node.connect().await;
+    run(&other, "update a set n = 100 where id = 1").await;
+    under(&other, "k1").await;
+    for client in [&other, &c] {
+        assert_eq!(answers(client, TRANSFER).await, first);
+    }
+    assert_eq!(
+        rows(&node.connect().await, "select n from a order by id").await,
+        [[Some("100".into())], [Some("1".into())]]
+    );
+    assert_eq!(one(&node.connect().await, "select count(*) from log").await, "1");
+    // Another key, another transaction.
+    under(&c, "k2").await;
+    assert!(answers(&c, TRANSFER).await.contains(&"2|sent".to_string()));
+    assert_eq!(one(&node.connect().await, "select n from a where id = 2").await, "2");
+    // Without a key as ever.
+    run(&c, "reset quorate.idempotency_key").await;
+    run(&c, TRANSFER).await;
+    assert_eq!(one(&c, "select n from a where id = 2").await, "3");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_statements_and_the_extended_protocol_count_as_well() {
+    let (node, c) = node().await;
+    let sql = "update a set n = n + $1 where id = $2 returning n";
+    under(&c, "k").await;
+    let first: i32 = c.query_one(sql, &[&5, &1]).await.unwrap().get(0);
+    let other = node.connect().await;
+    under(&other, "k").await;
+    let again: i32 = other.query_one(sql, &[&5, &1]).await.unwrap().get(0);
+    assert_eq!((first, again), (5, 5));
+    let error = other.query_one(sql, &[&6, &1]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "25Q01", "another parameter is another statement");
+    assert_eq!(one(&node.connect().await, "select n from a where id = 1").await, "5");
+    // The same text again and again, with whatever is remembered of its plan.
+    for key in ["s1", "s2", "s1", "s2"] {
+        under(&c, key).await;
+        run(&c, "update a set n = n + 1 where id = 2").await;
+    }
+    assert_eq!(one(&node.connect().await, "select n from a where id = 2").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_belongs_to_the_statements_that_it_was_used_for() {
+    let (_node, c) = node().await;
+    under(&c, "k").await;
+    run(&c, "begin; update a set n = 1 where id = 1; update a set n = 1 where id = 2; commit").await;
+    let other = "begin; update a set n = 2 where id = 1; commit";
+    let (state, text) = refused(&c, other).await;
+    assert_eq!(state, "25Q01");
+    assert!(text.contains("\"k\"") && text.contains("committed"), "{text}");
+    run(&c, "rollback").await;
+    let less = "begin; update a set n = 1 where id = 1; commit";
+    assert_eq!(fails(&c, less).await, "25Q01");
+    let more =
+        "begin; update a set n = 1 where id = 1; update a set n = 1 where id = 2; update a set n = 3; commit";
+    assert_eq!(fails(&c, more).await, "25Q01");
+    run(&c, "rollback").await;
+    run(&c, "reset quorate.idempotency_key").await;
+    assert_eq!(rows(&c, "select n from a order by id").await, [[Some("1".into())], [Some("1".into())]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_did_not_commit_leaves_the_key_free() {
+    let (_node, c) = node().await;
+    under(&c, "k").await;
+    run(&c, "begin; update a set n = 7 where id = 1; rollback").await;
+    assert_eq!(fails(&c, "insert into a values (1, 1)").await, "23505");
+    assert_eq!(one(&c, "select outcome from quorate.transaction_outcome('k')").await, "unknown");
+    run(&c, "update a set n = 8 where id = 1").await;
+    assert_eq!(one(&c, "select outcome from quorate.transaction_outcome('k')").await, "committed");
+    run(&c, "reset quorate.idempotency_key").await;
+    assert_eq!(one(&c, "select n from a where id = 1").await, "8");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_outcome_can_be_asked_for_and_settled_for_good() {
+    let (node, c) = node().await;
+    under(&c, "done").await;
+    run(&c, "update a set n = 1").await;
+    let q = node.connect().await;
+    let asked = "select outcome, committed_at between now() - interval '1 minute' and now(), length(transaction_id) \
+         from quorate.transaction_outcome('done')";
+    assert_eq!(answers(&q, asked).await[1], "committed|t|32");
+    assert_eq!(
+        answers(&q, "select * from quorate.transaction_outcome('other')").await[1],
+        "unknown|NULL|NULL"
+    );
+    assert_eq!(one(&q, "select outcome from quorate.transaction_outcome('done', true)").await, "committed");
+    // Nobody else's keys.
+    assert_eq!(one(&q, "select outcome from quorate.transaction_outcome('late', false)").await, "unknown");
+    assert_eq!(one(&q, "select t.outcome from quorate.transaction_outcome('late', true) t").await, "aborted");
+    under(&c, "late").await;
+    let (state, text) = refused(&c, "update a set n = 2").await;
+    assert_eq!(state, "25Q02");
+    assert!(text.contains("late"), "{text}");
+    assert_eq!(one(&q, "select outcome from quorate.transaction_outcome('late')").await, "aborted");
+    assert_eq!(one(&q, "select sum(n) from a").await, "2");
+    assert_eq!(fails(&q, "select * from quorate.transaction_outcome('')").await, "22023");
+    assert_eq!(
+        fails(&q, "begin read only; select * from quorate.transaction_outcome('x', true)").await,
+        "25006"
+    );
+    run(&q, "rollback").await;
+    let stmt = q.prepare("select outcome from quorate.transaction_outcome($1)").await.unwrap();
+    let outcome: String = q.query_one(&stmt, &[&"done"]).await.unwrap().get(0);
+    assert_eq!(outcome, "committed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_one_happens() {
+    let (node, c) = node().await;
+    for round in 0..10 {
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            let client = node.connect().await;
+            under(&client, &format!("round {round}")).await;
+            clients.push(client);
+        }
+        let sql = "update a set n = n + 1 where id = 1; insert into log (what) values ('x') returning what";
+        let told = futures::future::join_all(clients.iter().map(|client| answers(client, sql))).await;
+        assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:?}");
+        assert_eq!(one(&c, "select n from a where id = 1").await, (round + 1).to_string());
+    }
+    assert_eq!(one(&c, "select count(*) from log").await, "10");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_for_good_and_a_commit_exclude_one_another() {
+    let (node, c) = node().await;
+    for round in 0..10 {
+        let (one_more, judge) = (node.connect().await, node.connect().await);
+        under(&one_more, &format!("race {round}")).await;
+        let ask = format!("select outcome from quorate.transaction_outcome('race {round}', true)");
+        let before: i32 = one(&c, "select n from a where id = 1").await.parse().unwrap();
+        let commit = one_more.simple_query("update a set n = n + 1 where id = 1");
+        let (commit, outcome) = tokio::join!(commit, one(&judge, &ask));
+        let after: i32 = one(&c, "select n from a where id = 1").await.parse().unwrap();
+        match outcome.as_str() {
+            "committed" => assert!(commit.is_ok() && after == before + 1, "{commit:?}"),
+            "aborted" => {
+                assert_eq!(commit.unwrap_err().code().unwrap().code(), "25Q02");
+                assert_eq!(after, before);
+            }
+            other => panic!("{other} is no decision"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_answered_twice_is_refused_or_told() {
+    let (node, c) = node().await;
+    under(&c, "k").await;
+    assert_eq!(fails(&c, "copy a from stdin").await, "0A000");
+    assert_eq!(fails(&c, "create table t (x int)").await, "0A000");
+    assert_eq!(fails(&c, "begin; declare x cursor for select 1").await, "0A000");
+    run(&c, "rollback").await;
+    assert_eq!(fails(&c, "begin; select 1; set quorate.idempotency_key = 'other'").await, "25001");
+    run(&c, "rollback").await;
+    assert_eq!(fails(&c, "select set_config('quorate.idempotency_key', 'other', true)").await, "25001");
+    // Settings are no business of the key's.
+    run(&c, "begin; set local lock_timeout = 100; update a set n = 1; show lock_timeout; commit").await;
+    run(&c, "begin; update a set n = 1; commit").await;
+    // Answers of any size are given once; only what is small is given again.
+    under(&c, "large").await;
+    let large = "update a set n = 2 where id = 1 returning repeat('x', 100000)";
+    assert_eq!(answers(&c, large).await[1].len(), 100_000);
+    assert_eq!(refused(&c, large).await.0, "25Q03");
+    // So it is where a statement failed on the way.
+    under(&c, "failed").await;
+    let failed = "begin; savepoint s; update a set n = 3 where id = 1";
+    run(&c, failed).await;
+    assert_eq!(fails(&c, "insert into a values (1, 1)").await, "23505");
+    run(&c, "rollback to s; update a set n = 4 where id = 1; commit").await;
+    assert_eq!(fails(&c, failed).await, "25Q03");
+    run(&c, "rollback").await;
+    assert_eq!(one(&node.connect().await, "select n from a where id = 1").await, "4");
+}
