@@ -141,9 +141,9 @@ impl PlacementClient {
 /// How long the driver may take on purpose; `None`: as long as it likes.
 fn waits_on_purpose(request: &PlacementRequest) -> Option<Duration> {
     match request {
-        PlacementRequest::WatchMap { wait_millis, .. } | PlacementRequest::Operation { wait_millis, .. } => {
-            Some(Duration::from_millis(*wait_millis))
-        }
+        PlacementRequest::WatchMap { wait_millis, .. }
+        | PlacementRequest::WatchSchema { wait_millis, .. }
+        | PlacementRequest::Operation { wait_millis, .. } => Some(Duration::from_millis(*wait_millis)),
         PlacementRequest::AdvanceSchema { .. } => None,
         _ => Some(Duration::ZERO),
     }

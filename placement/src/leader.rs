@@ -313,7 +313,7 @@ impl Session {
         let mut beats = self.beats.subscribe();
         let present = placement.machine.state().counters.schema;
         if to == present && to > 0 {
-            return Ok(PlacementReply::SchemaAdvanced(to));
+            return Ok(PlacementReply::SchemaVersion(to));
         }
         if to != present + 1 {
             return Err(PlacementError::Refused(format!(
@@ -331,7 +331,7 @@ impl Session {
         if placement.lead()?.term != self.term {
             return Err(PlacementError::NotLeader(None));
         }
-        placement.number(Command::RaiseSchema(to)).await.map(PlacementReply::SchemaAdvanced)
+        placement.number(Command::RaiseSchema(to)).await.map(PlacementReply::SchemaVersion)
     }
 
     /// Until when some node may still use a version before `version`. If none does, `None`, and none will be allowed to.

@@ -47,6 +47,14 @@ struct Shared {
 pub struct Seen {
     pub applied: LogPosition,
     pub map_version: u64,
+    pub schema: u64,
+}
+
+impl Seen {
+    fn of(shared: &Shared) -> Self {
+        let counters = &shared.state.counters;
+        Seen { applied: shared.applied.position, map_version: counters.map_version, schema: counters.schema }
+    }
 }
 
 impl Machine {
@@ -66,12 +74,12 @@ impl Machine {
         let state = store::load(&*snapshot)?;
         drop(snapshot);
         let flushed = applied.position;
-        let seen = Seen { applied: applied.position, map_version: state.counters.map_version };
+        let shared = Shared { state, applied };
         let core = Core {
             engine,
-            shared: RwLock::new(Shared { state, applied }),
+            changes: watch::Sender::new(Seen::of(&shared)),
+            shared: RwLock::new(shared),
             flushed: Mutex::new(flushed),
-            changes: watch::Sender::new(seen),
         };
         Ok(Arc::new(Machine { core: Arc::new(core), replica, fresh }))
     }
@@ -108,8 +116,7 @@ fn found(engine: &dyn Engine, node: NodeId, members: &[Replica]) -> Result<Repli
 
 impl Core {
     fn publish(&self, shared: &Shared) {
-        let seen = Seen { applied: shared.applied.position, map_version: shared.state.counters.map_version };
-        self.changes.send_replace(seen);
+        self.changes.send_replace(Seen::of(shared));
     }
 }
 

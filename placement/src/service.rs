@@ -4,6 +4,7 @@ use crate::{
     Placement,
     command::{Command, Reply},
     leader::Session,
+    machine::Seen,
     settings,
 };
 use quorate_consensus::ProposeError;
@@ -57,17 +58,16 @@ impl Placement {
                 session.heartbeat(self, node, beat, map_version).await
             }
             PlacementRequest::WatchMap { after_version, wait_millis } => {
-                let mut changes = self.machine.changes();
-                if wait_millis > 0 {
-                    let wait = Duration::from_millis(wait_millis).min(MAX_WAIT);
-                    let changed = changes.wait_for(|seen| seen.map_version > after_version);
-                    // No change in time is an answer too.
-                    let _ = self.env.timeout(wait, changed).await;
-                }
+                self.watch(wait_millis, |seen| seen.map_version > after_version).await;
                 let session = self.lead()?;
                 let mut update = self.machine.state().map_after(after_version);
                 update.leaders = session.leaders(!update.changed.is_empty());
                 Ok(PlacementReply::Map(update))
+            }
+            PlacementRequest::WatchSchema { after, wait_millis } => {
+                self.watch(wait_millis, |seen| seen.schema > after).await;
+                self.lead()?;
+                Ok(PlacementReply::SchemaVersion(self.machine.state().counters.schema))
             }
             PlacementRequest::AllocateIds { kind, count } => {
                 if count == 0 || count > 1 << 32 {
@@ -98,6 +98,14 @@ impl Placement {
             }
             PlacementRequest::AdvanceSchema { to } => session.advance_schema(self, to).await,
             PlacementRequest::Replicas => Ok(PlacementReply::Replicas(session.replicas())),
+        }
+    }
+
+    /// Waits for news; none in time are news, too.
+    async fn watch(&self, wait_millis: u64, news: impl Fn(&Seen) -> bool) {
+        if wait_millis > 0 {
+            let wait = Duration::from_millis(wait_millis).min(MAX_WAIT);
+            let _ = self.env.timeout(wait, self.machine.changes().wait_for(news)).await;
         }
     }
 

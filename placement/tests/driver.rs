@@ -262,7 +262,7 @@ fn ids_settings_and_the_catalog_version_survive_power_loss() {
         let PlacementReply::Ids(first) = cluster.ask(allocate()).await else { panic!() };
         for to in 1..=3 {
             let reply = cluster.ask(PlacementRequest::AdvanceSchema { to }).await;
-            assert_eq!(reply, PlacementReply::SchemaAdvanced(to));
+            assert_eq!(reply, PlacementReply::SchemaVersion(to));
         }
         for id in 1..=3 {
             cluster.crash(node(id)).await;
@@ -274,7 +274,7 @@ fn ids_settings_and_the_catalog_version_survive_power_loss() {
         assert!(second >= first + 10);
         assert_eq!(
             cluster.ask(PlacementRequest::AdvanceSchema { to: 3 }).await,
-            PlacementReply::SchemaAdvanced(3),
+            PlacementReply::SchemaVersion(3),
             "asked again, answered again"
         );
         assert_eq!(cluster.map().await.len(), 1);
@@ -286,7 +286,7 @@ fn a_node_without_sql_does_not_hold_the_catalog_up() {
     run_with(6, 4, vec![node(3), node(4)], |cluster| async move {
         for to in 1..=4 {
             let reply = cluster.ask(PlacementRequest::AdvanceSchema { to }).await;
-            assert_eq!(reply, PlacementReply::SchemaAdvanced(to));
+            assert_eq!(reply, PlacementReply::SchemaVersion(to));
         }
     });
 }

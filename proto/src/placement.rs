@@ -190,6 +190,14 @@ pub enum PlacementRequest {
     /// All replicas as last reported.
     #[n(10)]
     Replicas,
+    /// The present catalog version, waiting at most `wait_millis` for one after this.
+    #[n(14)]
+    WatchSchema {
+        #[n(0)]
+        after: u64,
+        #[n(1)]
+        wait_millis: u64,
+    },
     /// One operation; waits at most `wait_millis` for its end.
     #[n(11)]
     Operation {
@@ -371,7 +379,7 @@ pub enum PlacementReply {
     #[n(7)]
     Decisions(#[n(0)] Vec<PlacementDecision>),
     #[n(8)]
-    SchemaAdvanced(#[n(0)] u64),
+    SchemaVersion(#[n(0)] u64),
     #[n(9)]
     Replicas(#[n(0)] Vec<(NodeId, ReplicaReport)>),
 }

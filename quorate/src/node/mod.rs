@@ -1,11 +1,11 @@
 //! One node: its parts, in the order in which they start and stop.
 
 mod drain;
+mod driver_watch;
 mod gateway;
 mod gauges;
 mod http;
 mod identity;
-mod map_watch;
 mod membership;
 mod parts;
 mod pulse;
@@ -86,7 +86,8 @@ pub async fn run(args: StartArgs) -> Result<()> {
         };
         let heart = pulse.clone();
         env.spawn("pulse", async move { heart.beat().await }).detach();
-        env.spawn("map.watch", map_watch::follow(env.clone(), client.clone(), router.clone())).detach();
+        env.spawn("map.watch", driver_watch::map(env.clone(), client.clone(), router.clone())).detach();
+        env.spawn("schema.watch", driver_watch::schema(env.clone(), client.clone(), pulse.clone())).detach();
         if args.roles.contains(&Role::Sql) {
             let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default());
             pulse.set_coordinator(coordinator.clone());

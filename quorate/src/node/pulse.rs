@@ -65,6 +65,11 @@ impl Pulse {
         })
     }
 
+    /// The next heartbeat at once.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
     /// From now on `/health` may say yes.
     pub fn set_serving(&self) {
         self.serving.store(true, Ordering::Relaxed);

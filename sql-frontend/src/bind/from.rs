@@ -182,6 +182,7 @@ impl Binder<'_> {
                 self.stored(&found, schema, &named, alias, lock)
             }
             Some(Relation::Virtual(found)) => {
+                self.catalog = true;
                 let mut columns = Vec::with_capacity(found.columns().len());
                 let reference = TableReference::bare(self.fresh("t"));
                 for column in found.columns() {

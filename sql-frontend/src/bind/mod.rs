@@ -92,6 +92,8 @@ pub struct BoundQuery {
     pub tables: Vec<(u64, u64)>,
     /// It locks rows (`FOR UPDATE`, or it finds the rows of an `UPDATE` or `DELETE`).
     pub locks: bool,
+    /// It reads the system catalog.
+    pub catalog: bool,
 }
 
 impl BoundQuery {
@@ -122,6 +124,8 @@ pub(crate) struct Binder<'a> {
     /// Locks asked for by the `FOR UPDATE` clauses in force.
     locks: Vec<from::RowLock>,
     locked: bool,
+    /// The system catalog was met.
+    catalog: bool,
     /// Aliases that exist but are out of reach, for hints.
     hidden_aliases: Vec<String>,
     /// Whether this is a query or a statement with a scan, and not a bare expression.
@@ -143,6 +147,7 @@ impl<'a> Binder<'a> {
             tables: vec![],
             locks: vec![],
             locked: false,
+            catalog: false,
             hidden_aliases: vec![],
             subqueries: true,
         }

@@ -27,6 +27,10 @@ use std::{
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// For asking who holds a schema change up.
 const ASK: Duration = Duration::from_secs(2);
+/// For asking how far the schema is.
+const DRIVER: Duration = Duration::from_secs(15);
+/// After an answer that leaves that open.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 pub struct Catalog {
     env: Env,
@@ -165,14 +169,16 @@ impl Catalog {
         Pinned { id: self.pins.lock().pin(), catalog: self.clone() }
     }
 
-    /// Returns when all nodes use the catalog as it is now: two rounds, since a node that reports a version has read the
-    /// catalog after it learned of that version, and a round ends when all have reported the version before it.
+    /// Returns when all nodes use the catalog as it is now: when its version has been raised twice since. A node that reports a
+    /// version has read the catalog after it learned of that version, and it is raised when all have reported the one before.
+    /// Who raises it does not matter, so changes that wait side by side wait together.
     pub async fn settle(&self) -> Result<(), SqlError> {
         let _settling = Settling::begin(&self.settling);
         let deadline = self.env.boottime() + self.patience;
-        let mut known = self.cluster.schema().borrow().version;
-        let mut rounds = 0;
-        while rounds < 2 {
+        // The driver's word: what this node has heard may have been raised before the change that is to be settled.
+        let mut present = self.driver_version().await?;
+        let settled = present + 2;
+        while present < settled {
             let left = deadline.saturating_sub(self.env.boottime());
             if left.is_zero() {
                 return Err(SqlError::new(
@@ -182,29 +188,28 @@ impl Catalog {
                 .detail("A node still runs a transaction that began before the change.")
                 .hint("The change stands. Nodes with such a transaction use the old state until it ends."));
             }
-            let request = PlacementRequest::AdvanceSchema { to: known + 1 };
-            match self.placement.request(request, left).await {
-                Ok(PlacementReply::SchemaAdvanced(version)) => {
-                    known = version;
-                    rounds += 1;
-                }
-                Ok(other) => {
-                    return Err(SqlError::internal(format!(
-                        "placement answered {other:?} to a schema change"
-                    )));
-                }
-                Err(PlacementError::Refused(_) | PlacementError::Ambiguous(_)) => {
-                    // Somebody else has raised it, or we did; what counts is how often it was raised since.
-                    rounds = 0;
-                    self.env.sleep(Duration::from_millis(30)).await;
-                    known = self.cluster.schema().borrow().version.max(known);
-                }
-                Err(error) => {
-                    return Err(SqlError::new(SqlState("57Q01"), format!("schema change: {error}")));
-                }
-            }
+            present =
+                match self.placement.request(PlacementRequest::AdvanceSchema { to: present + 1 }, left).await
+                {
+                    Ok(PlacementReply::SchemaVersion(version)) => version,
+                    // Somebody else has raised it, or we did.
+                    Err(PlacementError::Refused(_) | PlacementError::Ambiguous(_)) => {
+                        self.env.sleep(ASK_AGAIN).await;
+                        self.driver_version().await?
+                    }
+                    other => return Err(unexpected(other)),
+                };
         }
         Ok(())
+    }
+
+    /// The catalog's version that the placement driver has now.
+    async fn driver_version(&self) -> Result<u64, SqlError> {
+        let request = PlacementRequest::WatchSchema { after: 0, wait_millis: 0 };
+        match self.placement.request(request, DRIVER).await {
+            Ok(PlacementReply::SchemaVersion(version)) => Ok(version),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Whom the schema changes of this node wait for, in words; `None` if none waits.
@@ -218,6 +223,14 @@ impl Catalog {
             _ => vec![],
         };
         Some(held_up(&nodes, present))
+    }
+}
+
+/// What the driver has to say to a schema change otherwise.
+fn unexpected(answer: Result<PlacementReply, PlacementError>) -> SqlError {
+    match answer {
+        Ok(other) => SqlError::internal(format!("placement answered {other:?} to a schema change")),
+        Err(error) => SqlError::new(SqlState("57Q01"), format!("schema change: {error}")),
     }
 }
 

@@ -53,23 +53,14 @@ fn missing(change: &mut Change, what: &str, name: &str, if_exists: bool) -> Resu
     Err(SqlError::new(state, format!("{what} \"{name}\" does not exist")))
 }
 
-/// The object by the newest state of the catalog, as far as this transaction may see it.
-async fn find(change: &mut Change, name: &ObjectName) -> Result<(String, Option<Object>), SqlError> {
+fn find(change: &Change, name: &ObjectName) -> Result<(String, Option<Object>), SqlError> {
     let (schema, name) = Names::split(name)?;
-    let lookup = |change: &Change| -> Result<Option<Object>, SqlError> {
-        let names = change.view()?.names.within(change.now().clone());
-        Ok(names.object(schema.as_deref(), &name).map(|(_, object)| object))
-    };
-    let mut found = lookup(change)?;
-    if found.is_none() && change.overlay.is_none() {
-        change.snapshot = change.shared()?.catalog.refresh().await?;
-        found = lookup(change)?;
-    }
-    Ok((name, found))
+    let found = change.view()?.names.within(change.now().clone()).object(schema.as_deref(), &name);
+    Ok((name, found.map(|(_, object)| object)))
 }
 
 async fn drop_table(change: &mut Change, name: &ObjectName, if_exists: bool) -> Result<(), SqlError> {
-    let (name, found) = find(change, name).await?;
+    let (name, found) = find(change, name)?;
     match found {
         Some(Object::Table(id)) => {
             let table = change.now().tables.get(&id).cloned();
@@ -127,7 +118,7 @@ pub async fn remove_sequence(change: &mut Change, sequence: &SequenceDescriptor)
 }
 
 async fn drop_sequence(change: &mut Change, name: &ObjectName, if_exists: bool) -> Result<(), SqlError> {
-    let (name, found) = find(change, name).await?;
+    let (name, found) = find(change, name)?;
     let sequence = match found {
         Some(Object::Sequence(id)) => change.now().sequences.get(&id).cloned(),
         Some(_) => {
@@ -164,9 +155,6 @@ async fn drop_schema(
         return Err(SqlError::unsupported("DROP SCHEMA public"));
     }
     if !change.now().has_schema(&name) {
-        change.snapshot = change.shared()?.catalog.refresh().await?;
-    }
-    if !change.now().has_schema(&name) {
         if if_exists {
             change.notice(SqlState("00000"), format!("schema \"{name}\" does not exist, skipping"));
             return Ok(());
@@ -199,7 +187,7 @@ async fn drop_schema(
 }
 
 async fn drop_index(change: &mut Change, name: &ObjectName, if_exists: bool) -> Result<(), SqlError> {
-    let (name, found) = find(change, name).await?;
+    let (name, found) = find(change, name)?;
     let (table, index) = match found {
         Some(Object::Index(table, index)) => (table, index),
         Some(_) => {

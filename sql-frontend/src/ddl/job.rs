@@ -256,7 +256,7 @@ pub fn start(shared: &Arc<Shared>) {
 async fn adopt(shared: &Arc<Shared>) -> Result<(), SqlError> {
     let now = shared.env.clock().physical();
     for job in all(shared).await? {
-        if job.lease_until < now && claim(shared, job.id).await? {
+        if job.lease_until < now && claim(shared, job.id).await? == Claim::Ours {
             tracing::info!(job = job.id, what = job.kind.describe(), "taking over an abandoned schema job");
             spawn(shared, job.id);
         }
@@ -264,18 +264,27 @@ async fn adopt(shared: &Arc<Shared>) -> Result<(), SqlError> {
     Ok(())
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    Ours,
+    /// Another node's lease holds.
+    Others,
+    /// There is no such job any more.
+    Over,
+}
+
 /// Makes the job ours if nobody else's lease holds.
-async fn claim(shared: &Shared, id: u64) -> Result<bool, SqlError> {
+async fn claim(shared: &Shared, id: u64) -> Result<Claim, SqlError> {
     let (node, now) = (shared.env.node(), shared.env.clock().physical());
     transact(shared, |txn| async move {
-        let Some(mut job) = lock(&txn, id).await? else { return Ok(false) };
+        let Some(mut job) = lock(&txn, id).await? else { return Ok(Claim::Over) };
         if job.owner != node && job.lease_until >= now {
-            return Ok(false);
+            return Ok(Claim::Others);
         }
         job.owner = node;
         job.lease_until = now.plus(LEASE);
         txn.put(keys::job(id), Value(rpc::encode(&job)));
-        Ok(true)
+        Ok(Claim::Ours)
     })
     .await
 }
@@ -302,8 +311,10 @@ async fn keep_and_carry_out(shared: &Arc<Shared>, id: u64) -> Result<(), SqlErro
         loop {
             shared.env.sleep(LEASE / 4).await;
             match claim(shared, id).await {
-                Ok(true) => {}
-                Ok(false) => return taken_over(),
+                Ok(Claim::Ours) => {}
+                // Its last step is taken; what follows that needs no lease.
+                Ok(Claim::Over) => return std::future::pending().await,
+                Ok(Claim::Others) => return taken_over(),
                 Err(error) => tracing::debug!(job = id, %error, "the lease of a schema job was not renewed"),
             }
         }

@@ -140,7 +140,8 @@ static FUNCTIONS: &[Function] = &[
     function("regclassout", &[Regclass], Text, relation_name),
     function("to_regclass", &[Text], Regclass, |view, args| {
         let (schema, name) = split_name(&string(&args[0]))?;
-        Ok(relation_oid(&view.names, schema.as_deref(), &name).map_or(Datum::Null, Datum::Oid))
+        let oid = found(view, |names| relation_oid(names, schema.as_deref(), &name))?;
+        Ok(oid.map_or(Datum::Null, Datum::Oid))
     }),
     function("to_regtype", &[Text], Regtype, type_by_name),
 ];
@@ -290,15 +291,24 @@ fn invalid_name(text: &str) -> SqlError {
     SqlError::new(SqlState::INVALID_NAME, format!("invalid name syntax: \"{text}\""))
 }
 
+/// What is found among the names; when that is nothing, among the newest ones.
+fn found<T>(view: &SessionView, find: impl Fn(&Names) -> Option<T>) -> Result<Option<T>, SqlError> {
+    if let Some(found) = find(&view.names) {
+        return Ok(Some(found));
+    }
+    Ok(find(&view.names.within(wait(view.shared.catalog.refresh())?)))
+}
+
 fn sequence_by_name(view: &SessionView, name: &Datum) -> Result<Arc<SequenceDescriptor>, SqlError> {
     let (schema, name) = split_name(&string(name))?;
-    view.names.sequence_named(schema.as_deref(), &name)
+    let missing = || view.names.sequence_named(schema.as_deref(), &name);
+    found(view, |names| names.sequence_named(schema.as_deref(), &name).ok())?.map_or_else(missing, Ok)
 }
 
 fn sequence_by_oid(view: &SessionView, oid: &Datum) -> Result<Arc<SequenceDescriptor>, SqlError> {
     let number = number(oid);
-    let found = oid::object_id(number).and_then(|id| view.snapshot().sequences.get(&id).cloned());
-    found.ok_or_else(|| {
+    let by_id = |names: &Names| names.snapshot().sequences.get(&oid::object_id(number)?).cloned();
+    found(view, by_id)?.ok_or_else(|| {
         SqlError::new(SqlState::UNDEFINED_TABLE, format!("could not open relation with OID {number}"))
     })
 }
@@ -450,8 +460,8 @@ fn relation_by_name(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlErro
         return Datum::from_text(Regclass, &text, -1, &crate::types::TimeZone::UTC);
     }
     let (schema, name) = split_name(&text)?;
-    let found = relation_oid(&view.names, schema.as_deref(), &name);
-    found.map(Datum::Oid).ok_or_else(|| super::names::no_relation(schema.as_deref(), &name))
+    let oid = found(view, |names| relation_oid(names, schema.as_deref(), &name))?;
+    oid.map(Datum::Oid).ok_or_else(|| super::names::no_relation(schema.as_deref(), &name))
 }
 
 /// The type of a name as a statement would write it; null for one that is not here.

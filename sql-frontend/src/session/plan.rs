@@ -93,6 +93,28 @@ impl Planned {
     pub fn types(&self) -> Vec<PgType> {
         self.columns.iter().flatten().map(|column| column.ty).collect()
     }
+
+    /// It is about the catalog itself, and runs against the newest: what is not in it yet is not missed, as a table is that a
+    /// statement names, but silently left out or made anew.
+    pub fn needs_newest_catalog(&self) -> bool {
+        match &self.body {
+            Body::Query(query) => query.catalog,
+            Body::Insert(insert) => insert.source.catalog,
+            Body::Update(update) => update.scan.catalog,
+            Body::Delete(delete) => delete.scan.catalog,
+            Body::Explain { inner, .. } | Body::Declare(inner) => inner.needs_newest_catalog(),
+            Body::Nothing => false,
+            Body::Utility => matches!(
+                *self.command,
+                Command::Statement(_)
+                    | Command::AlterSequence(_)
+                    | Command::SplitAt { .. }
+                    | Command::Scatter(_)
+                    | Command::ShowShards(_)
+                    | Command::Maintenance { .. }
+            ),
+        }
+    }
 }
 
 /// Errors that a newer catalog could cure.

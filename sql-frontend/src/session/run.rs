@@ -231,8 +231,11 @@ impl Session {
         }
     }
 
-    /// The plan, once its tables can be written.
+    /// The plan, once its tables can be written and the catalog is as new as it must be.
     pub(super) async fn ready_plan(&mut self, planned: &Arc<Planned>) -> Result<Arc<Planned>, SqlError> {
+        if planned.needs_newest_catalog() {
+            self.refresh_catalog().await?;
+        }
         if planned.writes {
             let tables: Vec<u64> = planned.tables.iter().map(|(id, _)| *id).collect();
             self.wait_for_rewrite(self.snapshot(), &tables).await?;

@@ -327,11 +327,7 @@ impl Session {
         }
         let names = self.names(self.snapshot());
         for table in tables {
-            let (schema, name) = Names::split(table)?;
-            if names.table_named(schema.as_deref(), &name).is_err() {
-                self.refresh_catalog().await?;
-                self.names(self.snapshot()).table_named(schema.as_deref(), &name)?;
-            }
+            names.table(table)?;
         }
         if vacuum {
             self.note(out, "VACUUM has no effect: old versions are not collected yet");

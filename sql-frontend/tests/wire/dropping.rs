@@ -29,3 +29,15 @@ async fn what_is_written_to_a_dropped_table_is_not_acknowledged() {
     run(&changer, "create table t (id int primary key)").await;
     assert_eq!(one(&writer, "select count(*) from t").await, "0");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_raised_before_the_drop_does_not_count_for_it() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key)").await;
+    // Another node's change: who has reported this version has not read the drop for that.
+    node.world.raise_unheard();
+    let before = node.world.version();
+    run(&c, "drop table t").await;
+    assert!(node.world.version() >= before + 2, "from {before} to {}", node.world.version());
+}

@@ -27,6 +27,8 @@ use tokio_postgres::{Client, NoTls};
 pub struct World {
     env: Env,
     schema: watch::Sender<SchemaLease>,
+    /// By how much the driver's version of the catalog is ahead of what the node has heard.
+    unheard: AtomicU64,
     reported: watch::Sender<u64>,
     ids: AtomicU64,
     /// Operations of the driver go on until this falls.
@@ -68,9 +70,10 @@ impl Placement for World {
                 Ok(PlacementReply::Ids(self.ids.fetch_add(count, Ordering::Relaxed)))
             }
             PlacementRequest::AdvanceSchema { to } => {
-                let present = self.schema.borrow().version;
+                let present = self.version();
+                self.tell();
                 if to == present {
-                    return Ok(PlacementReply::SchemaAdvanced(to));
+                    return Ok(PlacementReply::SchemaVersion(to));
                 }
                 if to != present + 1 {
                     return Err(PlacementError::Refused("not the next version".into()));
@@ -81,8 +84,9 @@ impl Placement for World {
                     return Err(PlacementError::Ambiguous("no answer in time".into()));
                 }
                 self.schema.send_modify(|lease| lease.version = lease.version.max(to));
-                Ok(PlacementReply::SchemaAdvanced(to))
+                Ok(PlacementReply::SchemaVersion(to))
             }
+            PlacementRequest::WatchSchema { .. } => Ok(PlacementReply::SchemaVersion(self.version())),
             PlacementRequest::Start(_) => Ok(PlacementReply::Started(1)),
             PlacementRequest::Operation { id, .. } => Ok(PlacementReply::Operations(vec![OperationStatus {
                 id,
@@ -102,6 +106,22 @@ impl Placement for World {
 }
 
 impl World {
+    /// The catalog's version by the driver.
+    pub fn version(&self) -> u64 {
+        self.schema.borrow().version + self.unheard.load(Ordering::SeqCst)
+    }
+
+    /// Somebody else has changed the schema, and this node has not heard of it.
+    pub fn raise_unheard(&self) {
+        self.unheard.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The node hears of what is new.
+    fn tell(&self) {
+        let news = self.unheard.swap(0, Ordering::SeqCst);
+        self.schema.send_modify(|lease| lease.version += news);
+    }
+
     pub fn hold_operations(&self, held: bool) {
         self.held.store(held, Ordering::SeqCst);
     }
@@ -174,6 +194,7 @@ impl Node {
         let world = Arc::new(World {
             env: env.clone(),
             schema: watch::Sender::new(SchemaLease { version: 1, until: Timestamp::MAX }),
+            unheard: AtomicU64::new(0),
             reported: watch::Sender::new(0),
             ids: AtomicU64::new(100),
             held: AtomicBool::new(false),
