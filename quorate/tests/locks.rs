@@ -80,3 +80,22 @@ async fn a_cancel_request_that_comes_to_another_node_is_passed_on() {
     assert_eq!(v, 3);
     demo.assert_healthy().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_transaction_held_is_free_when_it_has_ended() {
+    let demo = Demo::start();
+    let clients = [demo.client(1).await, demo.client(2).await, demo.client(3).await];
+    clients[0]
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 6)")
+        .await
+        .unwrap();
+    clients[0].batch_execute("ALTER TABLE t SPLIT AT VALUES (3), (5); ALTER TABLE t SCATTER").await.unwrap();
+    for round in 0..90 {
+        let (holder, next) = (&clients[round % 3], &clients[round / 3 % 3]);
+        let end = if round % 2 == 0 { "ROLLBACK" } else { "COMMIT" };
+        holder.batch_execute("BEGIN; SELECT * FROM t FOR UPDATE").await.unwrap();
+        holder.batch_execute(end).await.unwrap();
+        let free = next.query("SELECT id FROM t FOR UPDATE SKIP LOCKED", &[]).await.unwrap();
+        assert_eq!(free.len(), 6, "round {round}, after {end}");
+    }
+}

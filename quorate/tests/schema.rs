@@ -64,3 +64,34 @@ async fn a_reader_that_is_through_holds_nothing_up() {
     assert_eq!(x, 7);
     stays.batch_execute("DROP TABLE t").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_has_made_is_there_on_the_others() {
+    let demo = Demo::start();
+    let (here, there) = (demo.client(1).await, demo.client(3).await);
+    // Each on an object of its own, so that nothing else has made the other node look.
+    let uses = [
+        "SELECT nextval('{}_s')",
+        "ALTER SEQUENCE {}_s RESTART WITH 10",
+        "ALTER TABLE {} ADD COLUMN more text",
+        "ALTER TABLE {} RENAME TO {}_renamed",
+        "CREATE INDEX ON {} (n)",
+        "TRUNCATE {}",
+        "ANALYZE {}",
+        "ALTER TABLE {} SPLIT AT VALUES (100)",
+        "CREATE TABLE {}_x.t (id int PRIMARY KEY)",
+        "SELECT 1 / count(*) FROM pg_class WHERE relname = '{}'",
+        "SELECT 1 / count(*) FROM information_schema.tables WHERE table_name = '{}'",
+        "SELECT 1 / count(*) FROM information_schema.schemata WHERE schema_name = '{}_x'",
+        "SELECT 1 / count(to_regclass('{}')) ",
+        "DROP SCHEMA {}_x",
+        "DROP SEQUENCE {}_s",
+    ];
+    for (n, using) in uses.iter().enumerate() {
+        let name = format!("made{n}");
+        let make = "CREATE TABLE {} (id int PRIMARY KEY, n int); CREATE SEQUENCE {}_s; CREATE SCHEMA {}_x";
+        here.batch_execute(&make.replace("{}", &name)).await.unwrap();
+        let sql = using.replace("{}", &name);
+        there.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}

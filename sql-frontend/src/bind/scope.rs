@@ -13,6 +13,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use sqlparser::ast::{Ident, NamedWindowDefinition};
 use std::sync::Arc;
 
+/// Relations of one FROM clause. To plan their joins takes longer than their number, and cannot be interrupted.
+const MAX_RELATIONS: usize = 100;
+
 /// A column that a name can mean.
 #[derive(Clone, Debug)]
 pub(crate) struct NsColumn {
@@ -166,9 +169,16 @@ impl Binder<'_> {
         result
     }
 
-    /// Adds a relation. 42712 when its name is taken.
+    /// Adds a relation. 42712 when its name is taken, 54000 when there are too many.
     pub(crate) fn add_item(&mut self, item: NsItem) -> Result<(), SqlError> {
         self.check_alias(&item)?;
+        if self.level().items.len() >= MAX_RELATIONS {
+            return Err(SqlError::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                "too many relations in a FROM clause",
+            )
+            .detail(format!("At most {MAX_RELATIONS} can be joined at once.")));
+        }
         self.level().items.push(item);
         Ok(())
     }

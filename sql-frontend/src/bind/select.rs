@@ -74,7 +74,15 @@ impl Binder<'_> {
         let mut tables = std::mem::take(&mut self.tables);
         tables.sort_unstable();
         tables.dedup();
-        Ok(BoundQuery { columns, param_types, plan: Arc::new(plan), point, tables, locks: self.locked, catalog: self.catalog })
+        Ok(BoundQuery {
+            columns,
+            param_types,
+            plan: Arc::new(plan),
+            point,
+            tables,
+            locks: self.locked,
+            catalog: self.catalog,
+        })
     }
 
     pub(super) fn query(&mut self, query: &ast::Query, unknowns: Unknowns) -> Result<Rel, SqlError> {

@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// More points than this are read as a range with a filter.
-const MAX_SPANS: usize = 1024;
+pub(super) const MAX_SPANS: usize = 1024;
 
 /// A chosen way to read a table.
 #[derive(Clone, Debug)]

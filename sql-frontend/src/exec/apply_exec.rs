@@ -208,6 +208,40 @@ impl ExecutionPlan for ApplyExec {
     }
 }
 
+/// The one value of a subquery that depends on nothing around it.
+pub(super) async fn value(apply: &Apply, ctx: &ExecContext) -> Result<ScalarValue> {
+    let mut run = Run::alone(apply, ctx);
+    match run.kind {
+        ApplyKind::Array(array) => run.collect_array(&[], array).await,
+        _ => {
+            let ty = apply.inner.schema().field(0).data_type().clone();
+            run.evaluate(&[], &ty).await
+        }
+    }
+}
+
+/// Its different values, NULL among them; `None` if there are more than `most`.
+pub(super) async fn values(
+    apply: &Apply,
+    ctx: &ExecContext,
+    most: usize,
+) -> Result<Option<Vec<ScalarValue>>> {
+    let mut rows = Run::alone(apply, ctx).inner_rows(&[])?;
+    let (mut seen, mut values) = (HashSet::new(), Vec::new());
+    while let Some(batch) = rows.try_next().await? {
+        for row in 0..batch.num_rows() {
+            let value = ScalarValue::try_from_array(batch.column(0), row)?;
+            if seen.insert(value.clone()) {
+                values.push(value);
+            }
+        }
+        if values.len() > most {
+            return Ok(None);
+        }
+    }
+    Ok(Some(values))
+}
+
 struct Run {
     inner: Arc<LogicalPlan>,
     params: Vec<(String, Arc<dyn PhysicalExpr>)>,
@@ -226,6 +260,21 @@ struct InnerSet {
 }
 
 impl Run {
+    /// Of a node that depends on no row.
+    fn alone(apply: &Apply, ctx: &ExecContext) -> Self {
+        Run {
+            inner: Arc::clone(&apply.inner),
+            params: Vec::new(),
+            probe: None,
+            kind: apply.kind,
+            schema: Arc::clone(UserDefinedLogicalNode::schema(apply).inner()),
+            statement: Arc::new(ctx.clone()),
+            memo: HashMap::new(),
+            set: None,
+            memory: MemoryConsumer::new("Apply").register(&ctx.engine.runtime().memory_pool),
+        }
+    }
+
     /// One output row for each input row.
     fn single(self, input: SendableRecordBatchStream) -> BoxStream<'static, Result<RecordBatch>> {
         futures::stream::try_unfold((self, input), |(mut run, mut input)| async move {

@@ -6,7 +6,7 @@ use super::giving_way::JoinsGiveWay;
 use super::memory::sql_error;
 use super::rows_from::RowsFrom;
 use super::source::{StoredTable, VirtualSource};
-use super::{ExecContext, charged, params, rows_from, scan, virtual_table};
+use super::{ExecContext, ahead, charged, params, rows_from, scan, virtual_table};
 use crate::bind::BoundQuery;
 use crate::error::{SqlError, SqlState};
 use crate::func::ContextValue;
@@ -258,6 +258,7 @@ pub(super) fn execute(
 /// Plans and runs a plan without placeholders.
 pub(crate) fn run(plan: Arc<LogicalPlan>, ctx: ExecContext) -> BoxStream<'static, DfResult<RecordBatch>> {
     futures::stream::once(async move {
+        let plan = ahead::answered(plan, &ctx).await?;
         let physical = ctx.engine.physical(&plan).await?;
         execute_stream(physical, ctx.engine.task(&ctx))
     })

@@ -1,6 +1,7 @@
 //! Running bound statements: one shared DataFusion engine, scans over a transaction, streams of record batches.
 
 pub mod access;
+mod ahead;
 pub mod apply;
 mod apply_exec;
 mod charged;

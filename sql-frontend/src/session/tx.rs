@@ -19,8 +19,11 @@ use crate::{
 };
 use quorate_proto::KvError;
 use quorate_txn::{Isolation, Savepoint, Txn, TxnOptions};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
+
+/// How long the end of a transaction waits until its locks are free.
+const RELEASE: Duration = Duration::from_secs(1);
 
 pub enum Tx {
     Idle,
@@ -252,6 +255,7 @@ impl Session {
                     quorate_env::count!("quorate_sql_commits_total");
                     self.guarantee = committed.guarantee.to_string();
                     self.spent = Spent { cost: committed.cost, shards: open.txn.shards() };
+                    open.txn.released(RELEASE).await;
                     return self.committed(out).await;
                 }
                 Err(error) => {
@@ -311,6 +315,7 @@ impl Session {
         if let Some(open) = self.leave() {
             self.portals.clear();
             open.txn.rollback();
+            open.txn.released(RELEASE).await;
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::{
     Session,
-    names::Names,
     parse::{Command, Discard, Level, Modes},
     run::Outcome,
     tx::{Tx, options},

@@ -1,6 +1,9 @@
 //! Bytes that no client should send. The answer is a proper error or a closed connection, and the next client is served.
 
-use crate::standin::Node;
+use crate::{
+    session::{fails, one},
+    standin::Node,
+};
 use quorate_sql::server::SqlConfig;
 use std::time::Duration;
 use tokio::{
@@ -165,4 +168,17 @@ async fn deep_expressions_do_not_overflow_the_stack() {
         assert!(!client.is_closed(), "{}", &sql[..40]);
         is_alive(&node).await;
     }
+}
+
+/// To plan their joins would take minutes, in which nothing can end the statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_relations_are_refused_at_once() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    let joined = |n: usize| {
+        let more: String = (1..n).map(|i| format!(" join (values (1)) t{i} (x) using (x)")).collect();
+        format!("select count(*) from (values (1)) t0 (x){more}")
+    };
+    assert_eq!(one(&c, &joined(40)).await, "1");
+    assert_eq!(fails(&c, &joined(1000)).await, "54000");
 }

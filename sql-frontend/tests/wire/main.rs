@@ -17,6 +17,7 @@ mod once;
 mod oracle;
 mod past;
 mod plans;
+mod queue;
 mod refused;
 #[path = "../logic/script.rs"]
 mod script;

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How long a resolution is tried before it is left to whoever meets the intents.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +31,9 @@ pub(super) const MAX_LISTED: usize = 4096;
 const BATCH: usize = 2048;
 /// Requests of one transaction that are out at a time: a large one must not flood its shards.
 const PARALLEL_BATCHES: usize = 8;
+
+/// Locks on their way out.
+pub(crate) type Releasing = oneshot::Receiver<()>;
 
 /// Shared by all transactions of a coordinator.
 pub struct Cleanup {
@@ -138,11 +141,13 @@ impl Cleanup {
         self.env.spawn("txn.abort", task).detach();
     }
 
-    /// Drops unreplicated locks. A leader that cannot be told has lost them, or will let waiters ask after their holder.
-    pub(crate) fn release(&self, txn: TxnId, shards: BTreeSet<ShardId>) {
+    /// Drops unreplicated locks. A leader that cannot be told has lost them, or will let waiters ask after their holder. What it
+    /// returns ends when all have been told; None: there are none.
+    pub(crate) fn release(&self, txn: TxnId, shards: BTreeSet<ShardId>) -> Option<Releasing> {
         if shards.is_empty() {
-            return;
+            return None;
         }
+        let (all_told, releasing) = oneshot::channel();
         let router = self.router.clone();
         let task = async move {
             let all = shards.into_iter().map(|shard| {
@@ -152,8 +157,11 @@ impl Cleanup {
                 }
             });
             futures::future::join_all(all).await;
+            // Whoever waited may be gone.
+            let _ = all_told.send(());
         };
         self.env.spawn("txn.release", task).detach();
+        Some(releasing)
     }
 
     pub(crate) fn heartbeat(&self, heartbeat: Heartbeat) {

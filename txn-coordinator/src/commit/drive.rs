@@ -146,7 +146,8 @@ impl Driver {
             let locks = std::mem::take(&mut state.lock_shards);
             let others: BTreeSet<ShardId> = locks.difference(&written).copied().collect();
             drop(state);
-            coordinator.cleanup.release(self.txn.id, others);
+            let releasing = coordinator.cleanup.release(self.txn.id, others);
+            self.txn.state.lock().releasing = releasing;
         } else {
             drop(state);
         }

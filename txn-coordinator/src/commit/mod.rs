@@ -166,7 +166,10 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
         (std::mem::take(&mut state.lock_shards), record.then(|| state.anchor.clone()).flatten(), bound)
     };
     let cleanup = &txn.coordinator.cleanup;
-    cleanup.release(txn.id, shards);
+    let releasing = cleanup.release(txn.id, shards);
+    if releasing.is_some() {
+        txn.state.lock().releasing = releasing;
+    }
     if let Some(anchor) = record {
         cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new());
     }

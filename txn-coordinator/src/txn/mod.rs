@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use quorate_proto::{Key, KvError, Span, Timestamp, TxnId, Value, kv::LockRequest};
 use read::{Locking, Purpose};
 use state::{Inner, Phase};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A transaction under way; clones are the same transaction, so that concurrent operators can share it. Dropping the last
 /// clone without [`Txn::commit`] rolls it back.
@@ -210,6 +210,15 @@ impl Txn {
     /// Drops all writes and locks. Nothing is waited for.
     pub fn rollback(&self) {
         commit::rollback(&self.0);
+    }
+
+    /// Returns when the locks of a transaction that is over are free, so that whoever begins then does not meet them; or after
+    /// `limit`, when they are left to their shards.
+    pub async fn released(&self, limit: Duration) {
+        let releasing = self.0.state.lock().releasing.take();
+        if let Some(releasing) = releasing {
+            let _ = self.0.coordinator.env.timeout(limit, releasing).await;
+        }
     }
 
     /// The next attempt of this transaction, which must have failed or been given up: nothing read or written, a new read

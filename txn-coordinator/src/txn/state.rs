@@ -3,6 +3,7 @@
 use crate::{
     Coordinator, Cost, Guarantee, Isolation, TxnError, TxnOptions,
     buffer::{Buffer, Seq},
+    commit::cleanup::Releasing,
     route::{SendError, SendOptions},
     spans::SpanSet,
 };
@@ -52,6 +53,8 @@ pub(crate) struct State {
     pub(crate) commit_before: Timestamp,
     pub(crate) followed_bound: Option<Bound>,
     pub(crate) savepoints: Vec<Seq>,
+    /// The transaction is over, and its locks are being dropped.
+    pub(crate) releasing: Option<Releasing>,
     /// A mistake that only the commit can report.
     pub(crate) refused: Option<KvError>,
     pub(crate) cost: Cost,
@@ -136,6 +139,7 @@ impl Inner {
             commit_before: options.commit_before.unwrap_or(Timestamp::MAX),
             followed_bound: None,
             savepoints: Vec::new(),
+            releasing: None,
             refused: None,
             cost,
             shards: BTreeSet::new(),
