@@ -210,11 +210,12 @@ impl Session {
         let open = self.open_mut()?;
         if !open.once.is_settled() {
             open.once = match key {
-                None => Once::Keyless,
-                Some(key) => {
+                // What only reads may be done again anyhow, as of another time.
+                Some(key) if !open.read_only => {
                     let place = outcome::place(&user, &key);
                     Once::Keyed(Box::new(Keyed { key, place, phase: Phase::Unknown }))
                 }
+                _ => Once::Keyless,
             };
         }
         Ok(())
