@@ -121,6 +121,17 @@ async fn a_session_that_allows_it_reads_what_is_closed_here() {
     run(&c, "select v from t; update t set v = v + 1; select v from t").await;
     pause(50).await;
     assert_eq!(one(&c, "select v from t").await, "13");
+    // One time for the whole transaction, or for each statement.
+    let other = node.connect().await;
+    for (level, sees) in [("serializable", "13"), ("read committed", "14")] {
+        run(&c, &format!("begin isolation level {level} read only; select v from t")).await;
+        run(&other, "update t set v = 14").await;
+        pause(50).await;
+        assert_eq!(one(&c, "select v from t").await, sees, "{level}");
+        run(&c, "commit").await;
+        run(&other, "update t set v = 13").await;
+        pause(50).await;
+    }
     run(&c, "reset read_staleness").await;
     assert_eq!(one(&c, "select v from t").await, "13");
     let guarantee = one(&c, "show guarantee").await;
