@@ -6,8 +6,8 @@
 
 use super::read::View;
 use crate::replica::Replica;
+use quorate_proto::KvError;
 use quorate_proto::kv::{ReadCertificate, ReadReply, ReadRequest};
-use quorate_proto::{KvError, Timestamp};
 use std::sync::Arc;
 
 impl Replica {
@@ -29,14 +29,7 @@ impl Replica {
         if read_ts < state.gc_threshold {
             return Err(KvError::BelowGcThreshold { read_ts, threshold: state.gc_threshold });
         }
-        let mut view = View {
-            snapshot: &*snapshot,
-            txn: request.txn.as_ref(),
-            read_ts,
-            uncertain_to: request.uncertain_to.max(read_ts),
-            met: Timestamp::ZERO,
-            blocked: Vec::new(),
-        };
+        let mut view = View::new(&*snapshot, request.txn.as_ref(), read_ts, request.uncertain_to);
         let results = self.look(&mut view, &request.ops)?;
         if !view.blocked.is_empty() {
             quorate_env::probe!("shard.follower_met_an_intent");

@@ -120,14 +120,7 @@ impl Replica {
         }
         let snapshot = self.context.engine.snapshot();
         self.still(leader, version)?;
-        let mut view = View {
-            snapshot: &*snapshot,
-            txn: Some(txn),
-            read_ts,
-            uncertain_to: read_ts,
-            met: Timestamp::ZERO,
-            blocked: Vec::new(),
-        };
+        let mut view = View::new(&*snapshot, Some(txn), read_ts, read_ts);
         let mut results = Vec::with_capacity(request.ops.len());
         for op in &request.ops {
             let looked = match op {

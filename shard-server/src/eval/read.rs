@@ -31,7 +31,17 @@ pub(super) struct View<'a> {
 /// At most so many intents are entered at once for one scan.
 pub(super) const MAX_BLOCKED: usize = 64;
 
-impl View<'_> {
+impl<'a> View<'a> {
+    pub fn new(
+        snapshot: &'a dyn Snapshot,
+        txn: Option<&'a TxnMeta>,
+        read_ts: Timestamp,
+        uncertain_to: Timestamp,
+    ) -> Self {
+        let uncertain_to = uncertain_to.max(read_ts);
+        View { snapshot, txn, read_ts, uncertain_to, met: Timestamp::ZERO, blocked: Vec::new() }
+    }
+
     /// Whether the intent is the reader's own and of its present attempt: then its value is what it reads.
     pub fn owns(&self, intent: &Intent) -> bool {
         self.txn.is_some_and(|txn| txn.id == intent.txn.id && txn.attempt == intent.txn.attempt)
@@ -95,14 +105,7 @@ impl Replica {
             if read_ts < state.gc_threshold {
                 return Err(KvError::BelowGcThreshold { read_ts, threshold: state.gc_threshold });
             }
-            let mut view = View {
-                snapshot: &*snapshot,
-                txn: request.txn.as_ref(),
-                read_ts,
-                uncertain_to: request.uncertain_to.max(read_ts),
-                met: Timestamp::ZERO,
-                blocked: Vec::new(),
-            };
+            let mut view = View::new(&*snapshot, request.txn.as_ref(), read_ts, request.uncertain_to);
             match self.look(&mut view, &request.ops) {
                 Ok(results) if view.blocked.is_empty() => {
                     let met = view.met;

@@ -142,7 +142,7 @@ impl Keyed {
     }
 
     /// The answer to a statement that was given when the transaction happened.
-    fn again(&mut self, statement: [u8; 16]) -> Result<Option<Answer>, SqlError> {
+    fn again(&mut self, step: &Step) -> Result<Option<Answer>, SqlError> {
         let Phase::Again { done, answered } = &mut self.phase else { return Ok(None) };
         let Some(answers) = &done.answers else {
             return Err(SqlError::new(
@@ -152,7 +152,7 @@ impl Keyed {
             .detail("Its answers were not kept: they were large, or a statement of it had failed.")
             .hint("quorate.transaction_outcome tells when it committed."));
         };
-        let answer = answers.get(*answered).filter(|answer| answer.statement == statement).cloned();
+        let answer = answers.get(*answered).filter(|answer| answer.statement == fingerprint(step)).cloned();
         *answered += 1;
         answer.map(Some).ok_or_else(|| self.other_statements())
     }
@@ -196,7 +196,7 @@ impl Session {
         if let Phase::Unknown = keyed.phase {
             keyed.phase = keyed.look(&open.txn).await?;
         }
-        let Some(answer) = keyed.again(fingerprint(step))? else { return Ok(false) };
+        let Some(answer) = keyed.again(step)? else { return Ok(false) };
         open.used = true;
         out.buffer.extend_from_slice(&answer.rows);
         self.complete(&answer.tag, out);

@@ -104,15 +104,7 @@ impl Planned {
             Body::Delete(delete) => delete.scan.catalog,
             Body::Explain { inner, .. } | Body::Declare(inner) => inner.needs_newest_catalog(),
             Body::Nothing => false,
-            Body::Utility => matches!(
-                *self.command,
-                Command::Statement(_)
-                    | Command::AlterSequence(_)
-                    | Command::SplitAt { .. }
-                    | Command::Scatter(_)
-                    | Command::ShowShards(_)
-                    | Command::Maintenance { .. }
-            ),
+            Body::Utility => self.command.reaches_beyond_session(),
         }
     }
 }

@@ -393,16 +393,7 @@ impl Session {
 
 /// Whether the statement sees the data; the others leave the isolation level open.
 fn is_query(planned: &Planned) -> bool {
-    let schema = matches!(
-        &*planned.command,
-        Command::Statement(_)
-            | Command::ShowShards(_)
-            | Command::AlterSequence(_)
-            | Command::SplitAt { .. }
-            | Command::Scatter(_)
-            | Command::Maintenance { .. }
-    );
-    schema || !matches!(planned.body, Body::Utility)
+    planned.command.reaches_beyond_session() || !matches!(planned.body, Body::Utility)
 }
 
 /// What a statement on one row does with it.

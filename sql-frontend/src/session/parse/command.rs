@@ -140,6 +140,21 @@ pub enum Command {
     Refused(String),
 }
 
+impl Command {
+    /// It is about data or the schema, and not only about the session.
+    pub fn reaches_beyond_session(&self) -> bool {
+        matches!(
+            self,
+            Command::Statement(_)
+                | Command::AlterSequence(_)
+                | Command::SplitAt { .. }
+                | Command::Scatter(_)
+                | Command::ShowShards(_)
+                | Command::Maintenance { .. }
+        )
+    }
+}
+
 /// `DECLARE name CURSOR FOR query`.
 #[derive(Clone, Debug)]
 pub struct Declare {
