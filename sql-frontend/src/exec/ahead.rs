@@ -7,6 +7,7 @@ use super::ExecContext;
 use super::access::MAX_SPANS;
 use super::apply::{Apply, ApplyKind};
 use super::apply_exec;
+use super::params::{apply_of, substitute_expr};
 use super::source::StoredTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result, ScalarValue};
@@ -27,16 +28,15 @@ pub(super) async fn answered(plan: Arc<LogicalPlan>, ctx: &ExecContext) -> Resul
         }
     }
     if changed {
-        plan = Arc::new(ctx.engine.optimize(LogicalPlan::clone(&plan))?);
+        plan = Arc::new(lists_known(ctx.engine.optimize(LogicalPlan::clone(&plan))?)?);
     }
     Ok(plan)
 }
 
-fn apply_of(plan: &LogicalPlan) -> Option<&Apply> {
-    match plan {
-        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
-        _ => None,
-    }
+/// `= ANY (array)` as the list that it is, now that the array is known.
+fn lists_known(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let known = plan.transform_down(|node| node.map_expressions(|expr| substitute_expr(expr, &|_| None)))?;
+    Ok(known.data)
 }
 
 /// One that a filter above a stored table asks, and that is not among those which were `left`.

@@ -31,6 +31,38 @@ async fn workers_take_different_jobs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_take_several_jobs_each() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table jobs (id int primary key, v int)").await;
+    let some = "select id from jobs order by id limit 3 for update skip locked";
+    for take in [
+        format!("delete from jobs where id in ({some}) returning id"),
+        format!("delete from jobs where id = any(array({some})) returning id"),
+        format!("update jobs set v = v + 1 where id in ({some}) returning id"),
+    ] {
+        run(&c, "insert into jobs select g, 0 from generate_series(1, 20) g on conflict do nothing").await;
+        let mut workers = Vec::new();
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            let worker = node.connect().await;
+            run(&worker, "set lock_timeout = '2s'; begin").await;
+            let mut found: Vec<i32> =
+                rows(&worker, &take).await.iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
+            found.sort();
+            taken.push(found);
+            workers.push(worker);
+        }
+        assert_eq!(taken, [[1, 2, 3], [4, 5, 6], [7, 8, 9]], "{take}");
+        // Each commits, whatever the others have done to the rows that it skipped.
+        for worker in &workers {
+            run(worker, "commit").await;
+        }
+    }
+    assert_eq!(one(&c, "select count(*) from jobs where v = 1").await, "9");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_subquery_names_is_all_that_is_locked() {
     let node = Node::start().await;
     let (c, holder) = (node.connect().await, node.connect().await);
