@@ -88,7 +88,8 @@ async fn repairs(client: &Client) -> usize {
 
 /// The replica of the first shard on a node, later than another: the node tells of it with one of its next heartbeats.
 async fn replica_after(client: &Client, node: i64, old: i64) -> i64 {
-    let query = "SELECT replica_id FROM quorate.replicas WHERE shard_id = 1 AND node_id = $1 AND replica_id > $2";
+    let query =
+        "SELECT replica_id FROM quorate.replicas WHERE shard_id = 1 AND node_id = $1 AND replica_id > $2";
     for _ in 0..PATIENCE {
         // The driver's leader may have been on the node that was just killed.
         if let Ok(Some(row)) = client.query_opt(query, &[&node, &old]).await {

@@ -1,6 +1,8 @@
 //! `ALTER TABLE`.
 
-use super::{AfterCommit, Change, add_column, create_index, create_table, drop, drop_column, rewrite};
+use super::{
+    AfterCommit, Change, add_column, create_index, create_table, drop, drop_column, naming, rewrite,
+};
 use crate::{
     catalog::{TableDescriptor, store},
     error::{SqlError, SqlState},
@@ -102,7 +104,7 @@ async fn add_constraint(
             let columns = create_table::index_columns(&table, &unique.columns)?;
             let name = match &unique.name {
                 Some(name) => fold(name),
-                None => create_table::index_name(&table, &columns, "key"),
+                None => naming::of_index(change.now(), &table, &columns, "key"),
             };
             create_index::add(change, table, name, columns, create_index::Kind::Constraint).await
         }
@@ -129,7 +131,7 @@ async fn add_primary_key(
     }
     change.alone("ALTER TABLE … ADD PRIMARY KEY")?;
     let mut target = rewrite::with_new_indexes(&table);
-    target.primary.name = name.unwrap_or_else(|| format!("{}_pkey", table.name));
+    target.primary.name = name.unwrap_or_else(|| naming::derived(change.now(), &table, &[], "pkey"));
     if store::is_name_taken(&change.txn, &target.schema, &target.primary.name).await? {
         return Err(store::name_taken(&target.primary.name));
     }

@@ -1,6 +1,6 @@
 //! `CREATE INDEX`: delete-only, write-only, backfill, public; each state is in use everywhere before the next.
 
-use super::{Change, create_table, job};
+use super::{Change, create_table, job, naming};
 use crate::{
     catalog::{IndexDescriptor, IndexState, TableDescriptor, TableState, store},
     dml::check_key_size,
@@ -28,7 +28,7 @@ pub async fn run(change: &mut Change, create: &CreateIndex) -> Result<Outcome, S
     let columns = create_table::index_columns(&newest, &create.columns)?;
     let name = match &create.name {
         Some(name) => Names::split(name)?.1,
-        None => create_table::index_name(&newest, &columns, "idx"),
+        None => naming::of_index(change.now(), &newest, &columns, "idx"),
     };
     create_table::check_name(&name)?;
     if store::is_name_taken(&change.txn, &newest.schema, &name).await? {

@@ -1,11 +1,11 @@
 //! `CREATE TABLE`, `CREATE SCHEMA`.
 
-use super::{Change, allocate_ids};
+use super::{Change, allocate_ids, naming};
 use crate::{
     bind::{BindContext, bind_expr_over_table, bind_type},
     catalog::{
         CheckConstraint, ColumnDescriptor, IndexColumn, IndexDescriptor, IndexState, SequenceDescriptor,
-        TableDescriptor, TableState, keys, snapshot::encode_u64, store,
+        Snapshot, TableDescriptor, TableState, keys, snapshot::encode_u64, store,
     },
     error::{SqlError, SqlState},
     session::{names::Names, parse::fold, run::Outcome},
@@ -26,6 +26,8 @@ struct Draft {
     table: TableDescriptor,
     sequences: Vec<SequenceDescriptor>,
     primary: Option<(Option<String>, Vec<IndexColumn>)>,
+    /// What there is beside it.
+    catalog: Arc<Snapshot>,
 }
 
 pub async fn run(change: &mut Change, create: &CreateTable) -> Result<Outcome, SqlError> {
@@ -77,7 +79,7 @@ pub fn check_name(name: &str) -> Result<(), SqlError> {
     if name.is_empty() {
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "zero-length delimited identifier"));
     }
-    if name.len() > 63 {
+    if name.len() > naming::MAX_NAME {
         return Err(SqlError::new(SqlState("42622"), format!("identifier \"{name}\" is too long"))
             .detail("Names have at most 63 bytes."));
     }
@@ -155,7 +157,7 @@ fn draft(
     }
     let primary = IndexDescriptor {
         id: 1,
-        name: format!("{name}_pkey"),
+        name: String::new(),
         columns: vec![],
         unique: true,
         state: IndexState::Public,
@@ -175,7 +177,8 @@ fn draft(
         checks: vec![],
         closed: false,
     };
-    let mut draft = Draft { table, sequences: vec![], primary: None };
+    let mut draft = Draft { table, sequences: vec![], primary: None, catalog: change.now().clone() };
+    draft.table.primary.name = naming::derived(&draft.catalog, &draft.table, &[], "pkey");
     for column in &create.columns {
         add_column(change, &mut draft, column, first_id)?;
     }
@@ -203,7 +206,7 @@ fn add_column(
     let mut column = plain_column(&draft.table, def)?;
     if is_serial(def) {
         let id = first_id + 1 + draft.sequences.len() as u64;
-        let sequence = owned_sequence(&draft.table, &column, id);
+        let sequence = owned_sequence(draft, &column, id);
         column.default = Some(next_value(&sequence));
         column.sequence = Some(id);
         column.nullable = false;
@@ -319,7 +322,8 @@ fn bind_context(change: &Change) -> Result<BindContext<'_>, SqlError> {
     })
 }
 
-fn owned_sequence(table: &TableDescriptor, column: &ColumnDescriptor, id: u64) -> SequenceDescriptor {
+fn owned_sequence(draft: &Draft, column: &ColumnDescriptor, id: u64) -> SequenceDescriptor {
+    let table = &draft.table;
     let max = match column.ty {
         PgType::Int2 => i64::from(i16::MAX),
         PgType::Int4 => i64::from(i32::MAX),
@@ -328,7 +332,7 @@ fn owned_sequence(table: &TableDescriptor, column: &ColumnDescriptor, id: u64) -
     SequenceDescriptor {
         id,
         schema: table.schema.clone(),
-        name: format!("{}_{}_seq", table.name, column.name),
+        name: naming::derived(&draft.catalog, table, &[&column.name], "seq"),
         start: 1,
         increment: 1,
         min: 1,
@@ -367,7 +371,7 @@ fn column_constraints(
             }
             ColumnOption::Unique(unique) => {
                 refuse_deferrable(unique.characteristics.is_some())?;
-                add_unique(&mut draft.table, given, this.clone());
+                add_unique(draft, given, this.clone());
             }
             ColumnOption::Check(check) => {
                 let table = &draft.table.name;
@@ -414,7 +418,7 @@ fn table_constraint(
             refuse_deferrable(unique.characteristics.is_some())?;
             refuse_not_distinct(unique)?;
             let columns = index_columns(&draft.table, &unique.columns)?;
-            add_unique(&mut draft.table, unique.name.as_ref().map(fold), columns);
+            add_unique(draft, unique.name.as_ref().map(fold), columns);
             Ok(())
         }
         TableConstraint::Check(check) => {
@@ -529,30 +533,9 @@ fn row_id_column(table: &TableDescriptor, id: u32) -> ColumnDescriptor {
     }
 }
 
-/// `t_a_b_suffix`, with a number if the table has such a name already.
-pub fn index_name(table: &TableDescriptor, columns: &[IndexColumn], suffix: &str) -> String {
-    let mut base = table.name.clone();
-    for column in columns {
-        if let Some(column) = table.column(column.column) {
-            base.push('_');
-            base.push_str(&column.name);
-        }
-    }
-    let mut end = base.len().min(63 - suffix.len() - 4);
-    while !base.is_char_boundary(end) {
-        end -= 1;
-    }
-    base.truncate(end);
-    let taken = |name: &str| table.primary.name == name || table.index_named(name).is_some();
-    let plain = format!("{base}_{suffix}");
-    if !taken(&plain) {
-        return plain;
-    }
-    (1..).map(|n| format!("{base}_{suffix}{n}")).find(|name| !taken(name)).unwrap_or(plain)
-}
-
-pub fn add_unique(table: &mut TableDescriptor, name: Option<String>, columns: Vec<IndexColumn>) {
-    let name = name.unwrap_or_else(|| index_name(table, &columns, "key"));
+fn add_unique(draft: &mut Draft, name: Option<String>, columns: Vec<IndexColumn>) {
+    let Draft { table, catalog, .. } = draft;
+    let name = name.unwrap_or_else(|| naming::of_index(catalog, table, &columns, "key"));
     let id = table.next_index_id;
     table.next_index_id += 1;
     table.indexes.push(IndexDescriptor {

@@ -14,6 +14,7 @@ mod drop;
 mod drop_column;
 mod first_step;
 pub mod job;
+mod naming;
 mod rewrite;
 mod sequence;
 pub mod shards;

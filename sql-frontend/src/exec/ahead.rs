@@ -11,7 +11,7 @@ use super::params::{apply_of, substitute_expr};
 use super::source::StoredTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -39,24 +39,40 @@ fn lists_known(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(known.data)
 }
 
+/// Whether running the plan begins with answering such a subquery.
+pub(super) fn asks(plan: &LogicalPlan) -> bool {
+    question(plan, &BTreeSet::new()).is_some()
+}
+
 /// One that a filter above a stored table asks, and that is not among those which were `left`.
 fn question(plan: &LogicalPlan, left: &BTreeSet<u64>) -> Option<Apply> {
     let mut found = None;
     let visit = |node: &LogicalPlan| {
         let LogicalPlan::Filter(filter) = node else { return Ok(TreeNodeRecursion::Continue) };
-        let mut below = &filter.input;
-        while let Some(apply) = apply_of(below) {
-            if !left.contains(&apply.id) && asked(apply, &filter.predicate) && reads_a_table(&apply.input) {
-                found = Some(apply.clone());
-                return Ok(TreeNodeRecursion::Stop);
-            }
-            below = &apply.input;
+        let mut below = &*filter.input;
+        loop {
+            below = match (below, apply_of(below)) {
+                (LogicalPlan::Projection(pick), _) if picks_columns(pick) => &pick.input,
+                (_, Some(apply)) => {
+                    let new = !left.contains(&apply.id);
+                    if new && asked(apply, &filter.predicate) && reads_a_table(&apply.input) {
+                        found = Some(apply.clone());
+                        return Ok(TreeNodeRecursion::Stop);
+                    }
+                    &apply.input
+                }
+                _ => break,
+            };
         }
         Ok(TreeNodeRecursion::Continue)
     };
     // Visiting fails only where the visitor does.
     let _ = plan.apply(visit);
     found
+}
+
+fn picks_columns(pick: &Projection) -> bool {
+    pick.expr.iter().all(|expr| matches!(expr, Expr::Column(_)))
 }
 
 fn asked(apply: &Apply, predicate: &Expr) -> bool {

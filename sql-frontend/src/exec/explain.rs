@@ -2,7 +2,7 @@
 
 use super::charged::ChargedExec;
 use super::shown::describe;
-use super::{ExecContext, engine};
+use super::{ExecContext, ahead, engine};
 use crate::bind::BoundQuery;
 use crate::error::SqlError;
 use crate::exec::memory::sql_error;
@@ -14,6 +14,10 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 use std::sync::Arc;
 
+/// Below a plan that is shown without having been run.
+const ANSWERED_FIRST: &str =
+    "Note: a filter's subquery is answered first; its rows are then found by key where an index serves.";
+
 /// Lines of the column `QUERY PLAN`. With `analyze` the query runs, its rows are counted and thrown away.
 pub async fn explain(
     query: &BoundQuery,
@@ -21,7 +25,10 @@ pub async fn explain(
     analyze: bool,
     ctx: &ExecContext,
 ) -> Result<Vec<String>, SqlError> {
-    let plan = engine::bind_values(query, params, ctx)?;
+    let mut plan = engine::bind_values(query, params, ctx)?;
+    if analyze {
+        plan = ahead::answered(plan, ctx).await.map_err(sql_error)?;
+    }
     let physical = ctx.engine.physical(&plan).await.map_err(sql_error)?;
     if analyze {
         let mut rows = execute_stream(Arc::clone(&physical), ctx.engine.task(ctx)).map_err(sql_error)?;
@@ -29,6 +36,9 @@ pub async fn explain(
     }
     let mut lines = Vec::new();
     draw(&physical, 0, analyze, &mut lines);
+    if ahead::asks(&plan) {
+        lines.push(ANSWERED_FIRST.into());
+    }
     Ok(lines)
 }
 

@@ -101,3 +101,38 @@ public|pa|a|pa_pkey
 select sequence_schema, sequence_name, start_value, minimum_value, maximum_value, increment, cycle_option from information_schema.sequences
 ----
 public|cs|3|1|9|1|YES
+
+# What is made without a name gets one that is free, also after a table has been moved out of the way.
+
+create table moved (id serial primary key, a int unique)
+----
+
+create index on moved (a)
+----
+
+alter table moved rename to moved_old
+----
+
+create table moved (id serial primary key, a int unique)
+----
+
+create index on moved (a)
+----
+
+create index on moved (a)
+----
+
+select indexname from pg_indexes where tablename = 'moved' order by 1
+----
+moved_a_idx1
+moved_a_idx2
+moved_a_key1
+moved_pkey1
+
+insert into moved (a) values (1) returning id
+----
+1
+
+select pg_get_serial_sequence('moved', 'id')
+----
+public.moved_id_seq1

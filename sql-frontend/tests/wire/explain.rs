@@ -119,6 +119,7 @@ select id from t where v in (select t_id from u)
   Filter: v IN (…)
     ->  Subquery: IN
           ->  Full Scan on t
+  Note: a filter's subquery is answered first; its rows are then found by key where an index serves.
 select id, sum(v) over (partition by s order by id), row_number() over (partition by s order by id) from t
   Project: id, sum(v) OVER (PARTITION BY s ORDER BY id), row_number() OVER (PARTITION BY s ORDER BY id)
     ->  Window: sum(v) OVER (PARTITION BY s ORDER BY id), row_number() OVER (PARTITION BY s ORDER BY id)
@@ -150,6 +151,18 @@ select v from t where id = 1
   Key Lookup on t
     Key: id = 1
 ";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_run_is_shown_with_its_subqueries_answered() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key, v int); insert into t values (1, 5), (2, 6)").await;
+    for inner in ["id in (select 2)", "id = any(array(select 2))", "id = (select 2)"] {
+        let drawn = plan(&c, &format!("analyze select v from t where {inner}")).await;
+        assert!(drawn[0].starts_with("Key Lookup on t (actual rows=1"), "{drawn:#?}");
+        assert_eq!(drawn[1], "  Key: id = 2", "{drawn:#?}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plans_read_like_sql() {

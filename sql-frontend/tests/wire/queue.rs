@@ -47,8 +47,11 @@ async fn workers_take_several_jobs_each() {
         for _ in 0..3 {
             let worker = node.connect().await;
             run(&worker, "set lock_timeout = '2s'; begin").await;
-            let mut found: Vec<i32> =
-                rows(&worker, &take).await.iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
+            let mut found: Vec<i32> = rows(&worker, &take)
+                .await
+                .iter()
+                .map(|row| row[0].as_ref().unwrap().parse().unwrap())
+                .collect();
             found.sort();
             taken.push(found);
             workers.push(worker);
