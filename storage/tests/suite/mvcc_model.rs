@@ -71,16 +71,35 @@ fn check(engine: &dyn Engine, model: &Model, span: &Span, at: u64, to: u64) -> R
     Ok(())
 }
 
-fn check_garbage(engine: &dyn Engine, model: &Model, threshold: u64) -> Result<(), TestCaseError> {
+/// In passes of `limit` versions, after each of which every permitted read finds what it did before.
+fn check_garbage(
+    engine: &dyn Engine,
+    model: &Model,
+    threshold: u64,
+    limit: u64,
+) -> Result<(), TestCaseError> {
     let mut span = Some(Span::ALL);
     let mut passes = 0;
+    let live = |version: Option<Version>| version.filter(|version| version.value.is_some());
+    let mut more_at = None;
     while let Some(part) = span {
-        let garbage = mvcc::collect_garbage(&*engine.snapshot(), &part, Timestamp(threshold), 3).unwrap();
+        let garbage = mvcc::collect_garbage(&*engine.snapshot(), &part, Timestamp(threshold), limit).unwrap();
         engine.write(&garbage.batch).unwrap();
+        more_at = more_at.into_iter().chain(garbage.more_at).min();
         span = garbage.resume;
         passes += 1;
-        prop_assert!(passes < 100);
+        prop_assert!(passes < 1000);
+        let snapshot = engine.snapshot();
+        for (key, versions) in model {
+            let found = mvcc::get(&*snapshot, key, Timestamp(threshold)).unwrap();
+            prop_assert_eq!(live(found), live(visible(versions, threshold)));
+        }
     }
+    let superseded = |(ts, value): (&u64, &Option<Vec<u8>>), versions: &BTreeMap<u64, Option<Vec<u8>>>| {
+        *ts > threshold && (value.is_none() || visible(versions, ts - 1).is_some_and(|v| v.value.is_some()))
+    };
+    let more = model.values().any(|versions| versions.iter().any(|version| superseded(version, versions)));
+    prop_assert!(!more || more_at.is_some(), "there will be more garbage");
     let mut left = model.clone();
     left.retain(|_, versions| {
         let keep = versions.range(..=threshold).next_back().filter(|(_, v)| v.is_some()).map(|(ts, _)| *ts);
@@ -98,9 +117,9 @@ fn agrees_with_the_model(s: Subject) {
         proptest::option::of(proptest::collection::vec(0u8..3, 0..3)),
     )
         .prop_map(|(start, end)| Span { start: start.into(), end: end.map(Into::into) });
-    let input = (model(), span, 0u64..32, 0u64..32, 0u64..32);
+    let input = (model(), span, 0u64..32, 0u64..32, 0u64..32, 1u64..5);
     let mut runner = TestRunner::new(Config { cases: 150, ..Config::default() });
-    let outcome = runner.run(&input, |(model, span, at, to, threshold)| {
+    let outcome = runner.run(&input, |(model, span, at, to, threshold, limit)| {
         let mut batch = WriteBatch::new();
         for family in quorate_storage::Family::ALL {
             batch.delete_range(quorate_storage::FamilyRange { family, start: Default::default(), end: None });
@@ -112,7 +131,7 @@ fn agrees_with_the_model(s: Subject) {
         }
         check(&*s.engine, &model, &span, at, to)?;
         check(&*s.engine, &model, &Span::ALL, at, to)?;
-        check_garbage(&*s.engine, &model, threshold)
+        check_garbage(&*s.engine, &model, threshold, limit)
     });
     outcome.unwrap();
 }
