@@ -125,6 +125,7 @@ pub enum KvError {
         key: Key,
     },
     #[n(12)]
+    /// What it asks for may have been removed (PROTOCOL 24).
     #[error("the read at {read_ts} lies below the garbage collection threshold {threshold}")]
     BelowGcThreshold {
         #[n(0)]
@@ -231,11 +232,8 @@ impl KvError {
     pub fn sqlstate(&self) -> &'static str {
         use KvError::*;
         match self {
-            Conflict { .. }
-            | Uncertain { .. }
-            | BoundPassed { .. }
-            | TxnAborted { .. }
-            | BelowGcThreshold { .. } => "40001",
+            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => "40001",
+            BelowGcThreshold { .. } => "72000",
             LockTimeout { .. } | LockNotAvailable { .. } => "55P03",
             Deadlock { .. } => "40P01",
             Exists { .. } => "23505",

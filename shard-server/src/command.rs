@@ -26,6 +26,9 @@ pub struct Extras {
     pub intents: Vec<(Key, Intent)>,
     #[n(2)]
     pub split: Option<Split>,
+    /// From now on nothing below is read, and versions that are needed for that only may be removed (PROTOCOL 24).
+    #[n(3)]
+    pub gc_threshold: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -68,7 +71,10 @@ pub struct Split {
 
 impl Extras {
     fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.intents.is_empty() && self.split.is_none()
+        self.records.is_empty()
+            && self.intents.is_empty()
+            && self.split.is_none()
+            && self.gc_threshold.is_none()
     }
 
     /// The transactions that are over with this.
@@ -95,6 +101,7 @@ impl Command {
         self.batch.extend(other.batch);
         self.extras.records.extend(other.extras.records);
         self.extras.intents.extend(other.extras.intents);
+        self.extras.gc_threshold = self.extras.gc_threshold.max(other.extras.gc_threshold);
         assert!(other.extras.split.is_none(), "a split has an entry for itself");
     }
 

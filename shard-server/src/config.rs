@@ -34,6 +34,8 @@ pub struct ShardConfig {
     pub max_locks: usize,
     /// The distance at which closed timestamps follow the clock; at least four times the clock's bound counts (PROTOCOL 22).
     pub closing_target: Duration,
+    /// So many versions are looked at, and removed, at a time.
+    pub gc_page_versions: u64,
     /// Memory of one shard's timestamp cache.
     pub ts_cache_bytes: usize,
     /// The engine is flushed when this much was applied since the last time,
@@ -62,6 +64,7 @@ impl Default for ShardConfig {
             max_waiters: 10_000,
             max_locks: 200_000,
             closing_target: Duration::from_millis(200),
+            gc_page_versions: 1000,
             ts_cache_bytes: 1 << 20,
             flush_bytes: 32 << 20,
             flush_interval: Duration::from_secs(5),

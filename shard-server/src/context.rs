@@ -1,6 +1,6 @@
 //! What all replicas of a node share, and which replicas there are. [`crate::registry`] alone adds and removes them.
 
-use crate::{Peers, ShardConfig, closed::Closing, flusher::Flush, replica::Replica};
+use crate::{Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, replica::Replica};
 use parking_lot::{Mutex, RwLock};
 use quorate_consensus::Consensus;
 use quorate_env::Env;
@@ -16,6 +16,7 @@ pub(crate) struct Context {
     pub config: ShardConfig,
     pub flush: Flush,
     pub closing: Closing,
+    pub collector: Collector,
     pub(crate) replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     /// One creation or destruction at a time.
     pub(crate) registry: tokio::sync::Mutex<()>,
@@ -37,6 +38,7 @@ impl Context {
             peers,
             flush: Flush::new(config.flush_bytes),
             closing: Closing::new(&env, config.closing_target),
+            collector: Collector::default(),
             env,
             config,
             replicas: RwLock::default(),

@@ -15,6 +15,7 @@ mod context;
 mod detector;
 mod eval;
 mod flusher;
+mod gc;
 mod group_commit;
 mod latch;
 mod leader;

@@ -47,7 +47,14 @@ impl StateMachine for Machine {
             if let Some(raw) = &entry.command {
                 let mut command = Command::decode(raw)
                     .map_err(|error| Fatal(format!("entry {}: {error}", entry.position)))?;
+                if let Some(threshold) = command.extras.gc_threshold {
+                    raise_threshold(&mut state, threshold);
+                }
                 self.check_closed(closed, entry.position, &command)?;
+                self.check_collected(state.gc_threshold, entry.position, &command)?;
+                if command.batch.ops.iter().any(|op| matches!(op, WriteOp::Put(Family::Data, ..))) {
+                    replica.litter.written();
+                }
                 batch.extend(command.batch);
                 if let Some(split) = command.extras.split.take() {
                     splits.push(self.split(split, &mut state, &mut batch)?);
@@ -60,6 +67,7 @@ impl StateMachine for Machine {
         self.put_metadata(position, membership, &mut batch);
         if !Arc::ptr_eq(&before, &state) {
             meta::put(&mut batch, replica.shard, &meta::DESCRIPTOR, &state.descriptor);
+            meta::put(&mut batch, replica.shard, &meta::GC_THRESHOLD, &state.gc_threshold);
             replica.state.store(state);
         }
         replica.context.engine.write(&batch).map_err(fatal)?;
@@ -118,6 +126,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Nothing is removed that may still be read (PROTOCOL 24).
+    fn check_collected(&self, threshold: Timestamp, at: LogPosition, command: &Command) -> Result<(), Fatal> {
+        for op in &command.batch.ops {
+            let WriteOp::Delete(Family::Data, key) = op else { continue };
+            let (_, ts) = mvcc::split_raw(key).map_err(fatal)?;
+            if ts > threshold {
+                let shard = self.0.shard;
+                return Err(Fatal(format!(
+                    "shard {shard}: entry {at} removes a version of {ts}, and the threshold is {threshold}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn put_metadata(&self, position: LogPosition, membership: Option<&Membership>, batch: &mut WriteBatch) {
         let shard = self.0.shard;
         meta::put(batch, shard, &meta::APPLIED, &meta::Applied { position, leader: None });
@@ -141,6 +164,12 @@ impl Machine {
         let gc_threshold = state.gc_threshold;
         let founded = crate::split::found_right(&self.0, &split, gc_threshold, batch).map_err(fatal)?;
         Ok(founded.then_some(split))
+    }
+}
+
+fn raise_threshold(state: &mut Arc<RangeState>, threshold: Timestamp) {
+    if threshold > state.gc_threshold {
+        Arc::make_mut(state).gc_threshold = threshold;
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     Context,
     closed::{evaluations::Evaluations, frontier::Frontier},
+    gc::Litter,
     leader::Leader,
     lock_table::LockTable,
 };
@@ -27,6 +28,18 @@ pub struct RangeState {
     pub closed: Timestamp,
 }
 
+impl RangeState {
+    /// Whether all that a read as of `ts` needs is here still, also a proof that nothing has changed since. To be asked after
+    /// the engine's snapshot was taken (PROTOCOL 9, 24): what was removed before that was removed below this threshold.
+    pub fn still_holds(&self, ts: Timestamp) -> Result<(), KvError> {
+        if ts < self.gc_threshold {
+            quorate_env::probe!("shard.refused_below_threshold");
+            return Err(KvError::BelowGcThreshold { read_ts: ts, threshold: self.gc_threshold });
+        }
+        Ok(())
+    }
+}
+
 pub struct Replica {
     pub shard: ShardId,
     pub id: ReplicaId,
@@ -38,6 +51,7 @@ pub struct Replica {
     pub(crate) applied: Mutex<Applied>,
     pub(crate) flushed: Mutex<LogPosition>,
     pub(crate) frontier: Mutex<Frontier>,
+    pub(crate) litter: Litter,
     /// Locks that came with the keys in a split, for the first leader if that is here.
     pub(crate) inherited: Mutex<Option<LockTable>>,
     size: Mutex<SizeEstimate>,
@@ -67,6 +81,7 @@ impl Replica {
             context,
             frontier: Mutex::new(Frontier::inherited(state.closed)),
             state: ArcSwap::from_pointee(state),
+            litter: Litter::default(),
             group: ArcSwapOption::empty(),
             leader: ArcSwapOption::empty(),
             applied: Mutex::new(applied),
@@ -161,7 +176,8 @@ impl Replica {
     fn start_term(&self, now: &Leadership) -> Leader {
         let clock = self.context.env.clock();
         let state = self.state.load();
-        let closed = self.closed();
+        // What was closed when the threshold was raised, here or elsewhere, lies above it.
+        let closed = self.closed().max(state.gc_threshold);
         let low_water = clock.physical().plus(2 * clock.bound()).max(now.predecessors_until);
         let low_water = low_water.max(state.low_water).max(closed);
         // Unreplicated locks outlive a split only if nobody else led the new group before.

@@ -1,6 +1,6 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, closed, flusher};
+use crate::{Context, Peers, ShardConfig, admin, closed, flusher, gc};
 use quorate_consensus::Consensus;
 use quorate_env::{Env, NodeId, Task};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
@@ -13,6 +13,7 @@ pub struct ShardServer {
     context: Arc<Context>,
     flusher: Task<()>,
     closing: Task<()>,
+    collector: Task<()>,
 }
 
 impl ShardServer {
@@ -39,7 +40,8 @@ impl ShardServer {
         let service = closed::ClosingService(Arc::downgrade(&context));
         env.transport().serve(Service::Closing, Arc::new(service));
         let closing = env.spawn("shard.closing", closed::run(context.clone()));
-        Ok(Arc::new(ShardServer { context, flusher, closing }))
+        let collector = env.spawn("shard.gc", gc::run(context.clone()));
+        Ok(Arc::new(ShardServer { context, flusher, closing, collector }))
     }
 
     /// One request, as if it had come over the network.
@@ -72,6 +74,22 @@ impl ShardServer {
         self.context.closing.set_target(target);
     }
 
+    /// Old versions that are only seen from before `horizon`, about `ttl` ago, may go in the background (PROTOCOL 24).
+    pub fn set_gc_horizon(&self, horizon: Timestamp, ttl: Duration) {
+        self.context.collector.set_horizon(horizon, ttl);
+    }
+
+    /// The same now, in all shards that this node leads; how many went.
+    pub async fn collect_garbage(&self, horizon: Timestamp) -> u64 {
+        gc::round(&self.context, horizon).await
+    }
+
+    /// Below what nothing can be read any more, of each replica that holds keys.
+    pub fn gc_thresholds(&self) -> Vec<(ShardId, Timestamp)> {
+        let held = self.context.all().into_iter().filter(|replica| !replica.is_empty());
+        held.map(|replica| (replica.shard, replica.state.load().gc_threshold)).collect()
+    }
+
     /// Makes everything applied durable now, for an orderly stop.
     ///
     /// # Errors
@@ -85,6 +103,7 @@ impl Drop for ShardServer {
     fn drop(&mut self) {
         self.flusher.abort();
         self.closing.abort();
+        self.collector.abort();
         // Replicas hold the context that holds them.
         self.context.replicas.write().clear();
     }

@@ -98,6 +98,7 @@ states! {
     ADMIN_SHUTDOWN = "57P01",
     CANNOT_CONNECT_NOW = "57P03",
     IO_ERROR = "58030",
+    SNAPSHOT_TOO_OLD = "72000",
     INTERNAL_ERROR = "XX000",
 }
 

@@ -41,6 +41,11 @@ impl Evaluations {
         self.stopped = true;
     }
 
+    /// K, and more may be closed at any time.
+    pub fn closed(&self) -> Timestamp {
+        self.closed
+    }
+
     /// Closes up to `limit`, or below the earliest evaluation under way. K only rises.
     pub fn close(&mut self, limit: Timestamp) -> Timestamp {
         let earliest = self.floors.first().map_or(Timestamp::MAX, |(floor, _)| floor.prev());

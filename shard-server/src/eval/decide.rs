@@ -39,7 +39,7 @@ impl Replica {
             .latch(LatchSet { points, record: Some(RecordLatch::of(&txn, Access::Write)), spans: Vec::new() })
             .await?;
         let snapshot = self.context.engine.snapshot();
-        self.still(&leader, version)?;
+        let state = self.still(&leader, version)?;
         match record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)? {
             Some(record) if record.is_final() => {
                 quorate_env::probe!("shard.repeated_decide");
@@ -54,7 +54,8 @@ impl Replica {
             _ => {}
         }
         let mut command = Command::default();
-        let resolved = super::resolve::resolution(&*snapshot, txn.id, decision, &local, &mut command)?;
+        let resolved =
+            super::resolve::resolution(&*snapshot, &state, txn.id, decision, &local, &mut command)?;
         drop(snapshot);
         let TxnMeta { attempt, deadline, .. } = txn;
         let position = LogPosition::default();

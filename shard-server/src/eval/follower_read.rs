@@ -26,9 +26,7 @@ impl Replica {
         }
         let snapshot = self.context.engine.snapshot();
         let state = self.same_range(version)?;
-        if read_ts < state.gc_threshold {
-            return Err(KvError::BelowGcThreshold { read_ts, threshold: state.gc_threshold });
-        }
+        state.still_holds(read_ts)?;
         let mut view = View::new(&*snapshot, request.txn.as_ref(), read_ts, request.uncertain_to);
         let results = self.look(&mut view, &request.ops)?;
         if !view.blocked.is_empty() {

@@ -119,7 +119,7 @@ impl Replica {
             return Ok(Try::Blocked { key, holder, intent });
         }
         let snapshot = self.context.engine.snapshot();
-        self.still(leader, version)?;
+        self.still(leader, version)?.still_holds(read_ts)?;
         let mut view = View::new(&*snapshot, Some(txn), read_ts, read_ts);
         let mut results = Vec::with_capacity(request.ops.len());
         for op in &request.ops {

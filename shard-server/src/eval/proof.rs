@@ -51,6 +51,17 @@ impl Claims<'_> {
         }
     }
 
+    /// Below the threshold the versions that show a late copy (see [`Late`]) may be gone.
+    fn still_tells(&self, state: &RangeState) -> Result<(), KvError> {
+        let (Some(asked), Some(first)) = (self.asked, self.writes.first()) else { return Ok(()) };
+        if state.still_holds(asked).is_ok() {
+            return Ok(());
+        }
+        quorate_env::probe!("shard.prepare_below_threshold");
+        let (key, other) = (first.key.clone(), Some(self.txn.id));
+        Err(KvError::Conflict { key, other, their_ts: asked, our_ts: self.read_ts })
+    }
+
     /// The first write that must stand in line for another's lock.
     fn blocked_write(&self, leader: &Leader) -> Option<Key> {
         let core = leader.core();
@@ -179,6 +190,7 @@ impl Replica {
         snapshot: &dyn Snapshot,
         claims: &Claims<'_>,
     ) -> Result<Proof, KvError> {
+        claims.still_tells(state)?;
         let (mut ts, mut late) = (claims.floor, Late::default());
         if !claims.writes.is_empty() {
             let mut core = leader.core();
@@ -209,7 +221,9 @@ impl Replica {
                     return Ok(Proof::Exists(check.key.clone(), newest.ts));
                 }
                 (CheckKind::Absent, newest) => {
-                    ts = newest.map_or(ts, |tombstone| ts.max(tombstone.ts.next()))
+                    ts = newest.map_or(ts, |tombstone| ts.max(tombstone.ts.next()));
+                    // Above a tombstone that is gone, too.
+                    state.still_holds(ts)?;
                 }
             }
         }
@@ -223,8 +237,8 @@ impl Replica {
         if ts > clock.physical().plus(clock.bound()) {
             return Ok(Proof::TooEarly(ts));
         }
-        if !claims.refresh.is_empty() && claims.read_ts < state.gc_threshold {
-            return Err(below_threshold(claims.read_ts, state));
+        if !claims.refresh.is_empty() {
+            state.still_holds(claims.read_ts)?;
         }
         for span in claims.refresh {
             if let Some((key, other)) = foreign_intent_in(snapshot, span, ts, claims.txn)? {
@@ -253,13 +267,8 @@ fn prove_unchanged(
         }
         Some(same) if same == since => Ok(()),
         // A tombstone between `since` and the threshold may have been removed with all below it.
-        _ if since < state.gc_threshold => Err(below_threshold(since, state)),
-        _ => Ok(()),
+        _ => state.still_holds(since),
     }
-}
-
-fn below_threshold(read_ts: Timestamp, state: &RangeState) -> KvError {
-    KvError::BelowGcThreshold { read_ts, threshold: state.gc_threshold }
 }
 
 /// Another transaction's intent on the key; or the error that a newer attempt of this one has been here (PROTOCOL 14).

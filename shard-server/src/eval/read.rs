@@ -102,9 +102,7 @@ impl Replica {
             let snapshot = self.snapshot_for(&leader, &request, read_ts).await?;
             let state = self.still(&leader, version)?;
             let certificate = self.certify(&leader).await?;
-            if read_ts < state.gc_threshold {
-                return Err(KvError::BelowGcThreshold { read_ts, threshold: state.gc_threshold });
-            }
+            state.still_holds(read_ts)?;
             let mut view = View::new(&*snapshot, request.txn.as_ref(), read_ts, request.uncertain_to);
             match self.look(&mut view, &request.ops) {
                 Ok(results) if view.blocked.is_empty() => {

@@ -5,7 +5,7 @@ use crate::{
     command::Command,
     latch::{Access, LatchSet},
     registry::internal,
-    replica::Replica,
+    replica::{RangeState, Replica},
 };
 use quorate_proto::kv::{Decision, Resolve};
 use quorate_proto::{Key, KvError, Timestamp, TxnId};
@@ -19,9 +19,9 @@ impl Replica {
         let points = keys.iter().map(|key| (key.clone(), Access::Write)).collect();
         let latched = leader.latch(LatchSet { points, ..LatchSet::default() }).await?;
         let snapshot = self.context.engine.snapshot();
-        self.still(&leader, version)?;
+        let state = self.still(&leader, version)?;
         let mut command = Command::default();
-        resolution(&*snapshot, txn, decision, &keys, &mut command)?;
+        resolution(&*snapshot, &state, txn, decision, &keys, &mut command)?;
         drop(snapshot);
         let latched =
             if command.batch.is_empty() { latched } else { self.propose(&leader, latched, command).await?.1 };
@@ -35,6 +35,7 @@ impl Replica {
 /// Adds to the command what the decision makes of the transaction's intents on `keys`; returns those that are done with.
 pub(super) fn resolution(
     snapshot: &dyn Snapshot,
+    state: &RangeState,
     txn: TxnId,
     decision: Decision,
     keys: &[Key],
@@ -49,7 +50,7 @@ pub(super) fn resolution(
         if let Decision::Commit(ts) = decision {
             if own.ts <= ts {
                 mvcc::put_version(&mut command.batch, key, ts, own.value.as_deref());
-            } else if !is_late(snapshot, key, &own, ts)? {
+            } else if !is_late(snapshot, state, key, &own, ts)? {
                 continue;
             }
         }
@@ -59,12 +60,18 @@ pub(super) fn resolution(
     Ok(resolved)
 }
 
-/// An intent above the decision: a late copy's, if what the first one wrote is there as a version, and then it may go. If it
-/// is not, the decision was wrong, or something was lost: nobody knows what to do with the intent, and no other key of the
+/// An intent above the decision: a late copy's, if what the first one wrote is there as a version, or has been and was removed
+/// as garbage, and then it may go. If it is not, the decision was wrong, or something was lost: nobody knows what to do with the intent, and no other key of the
 /// transaction shall suffer from that.
-fn is_late(snapshot: &dyn Snapshot, key: &Key, own: &Intent, decided: Timestamp) -> Result<bool, KvError> {
-    let late =
-        mvcc::get(snapshot, key, decided).map_err(internal)?.is_some_and(|version| version.ts == decided);
+fn is_late(
+    snapshot: &dyn Snapshot,
+    state: &RangeState,
+    key: &Key,
+    own: &Intent,
+    decided: Timestamp,
+) -> Result<bool, KvError> {
+    let late = state.still_holds(decided).is_err()
+        || mvcc::get(snapshot, key, decided).map_err(internal)?.is_some_and(|version| version.ts == decided);
     if late {
         quorate_env::probe!("shard.late_intent_removed");
     } else {

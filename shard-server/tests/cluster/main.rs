@@ -3,6 +3,7 @@
 #![recursion_limit = "256"]
 
 mod closing;
+mod gc;
 mod grouping;
 mod harness;
 mod leaders;

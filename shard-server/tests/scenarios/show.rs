@@ -148,6 +148,9 @@ impl Show {
             KvError::TxnAborted { txn, why } => format!("{} is aborted: {why}", self.txn(*txn)),
             KvError::TxnCommitted { txn, ts } => format!("{} is committed @{}", self.txn(*txn), self.ts(*ts)),
             KvError::Exists { key } => format!("{} exists", self.key(key)),
+            KvError::BelowGcThreshold { read_ts, threshold } => {
+                format!("{} lies below the threshold {}", self.ts(*read_ts), self.ts(*threshold))
+            }
             KvError::StaleRoute { newer, .. } => {
                 let newer: Vec<_> =
                     newer.iter().map(|d| format!("shard {} v{} {:?}", d.id, d.version, d.span)).collect();

@@ -8,6 +8,7 @@
 //! refresh t1 from=5 to=9 [spans=a..b …] [check=… …]
 //! query t1 [silent] [now]        heartbeat t1        release t1
 //! sleep 100        split m        crash        dump        stall on|off        flush        closing 200        closed
+//! gc 1500
 //! ```
 //! Times are milliseconds; the node's clock stands at 1000 when a script begins. `name: command` runs in the background
 //! and prints when it is done. A crash loses what was not flushed or synced; the node then starts again.
@@ -207,6 +208,14 @@ impl World {
             "closed" => {
                 let closed = self.router.server().closed().into_iter();
                 closed.map(|(shard, at)| format!("shard {shard} {}\n", self.show.ts(at))).collect()
+            }
+            "gc" => {
+                let horizon = self.show.at(args.words[1]);
+                let server = self.router.server();
+                let removed = server.collect_garbage(horizon).await;
+                let thresholds = server.gc_thresholds().into_iter();
+                let text = thresholds.map(|(shard, at)| format!(", shard {shard} from {}", self.show.ts(at)));
+                format!("{removed} versions removed{}", text.collect::<String>())
             }
             "crash" => self.crash().await,
             "dump" => self.show.dump(&self.engine),

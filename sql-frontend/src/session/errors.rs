@@ -1,7 +1,10 @@
 //! From the coordinator's errors to what the client sees.
 
-use crate::error::{SqlError, SqlState};
-use quorate_proto::{Key, KvError, TxnId};
+use crate::{
+    error::{SqlError, SqlState},
+    types::{Datum, PgType, TimeZone},
+};
+use quorate_proto::{Key, KvError, Timestamp, TxnId};
 use quorate_txn::TxnError;
 
 /// SQLSTATEs of DESIGN §7 that PostgreSQL does not have.
@@ -38,9 +41,14 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             serialization().detail(format!("{who} was aborted: {why}."))
         }
         KvError::BelowGcThreshold { read_ts, threshold } => {
-            new("could not serialize access: the snapshot is too old").detail(format!(
-                "It reads at {read_ts}, and versions before {threshold} have been removed."
-            ))
+            let time = |ts: &Timestamp| datetime_of(*ts);
+            new("snapshot too old")
+                .detail(format!("It reads at {} ({read_ts}), below {}.", time(read_ts), time(threshold)))
+                .hint(format!(
+                    "Old versions there have been removed: the oldest time that can be read is {} ({threshold}). The setting \
+                     gc_ttl says how long they are kept.",
+                    time(threshold)
+                ))
         }
         KvError::LockTimeout { key, holder } => with_holder(
             new("canceling statement due to lock timeout").detail(describe_key(key)),
@@ -92,9 +100,16 @@ fn state(error: &KvError) -> SqlState {
         "57P03" => SqlState::CANNOT_CONNECT_NOW,
         "40003" => SqlState::STATEMENT_COMPLETION_UNKNOWN,
         "57014" => SqlState::QUERY_CANCELED,
+        "72000" => SqlState::SNAPSHOT_TOO_OLD,
         "53000" => SqlState::INSUFFICIENT_RESOURCES,
         _ => SqlState::INTERNAL_ERROR,
     }
+}
+
+fn datetime_of(ts: Timestamp) -> String {
+    // Rounded up: at that time it can be read.
+    let micros = ts.unix_micros() as i64 + 1;
+    Datum::Timestamptz(micros).to_text(PgType::Timestamptz, &TimeZone::UTC)
 }
 
 fn serialization() -> SqlError {
@@ -126,6 +141,17 @@ pub fn is_retryable(error: &SqlError) -> bool {
 mod tests {
     use super::*;
     use crate::session::settings::Settings;
+
+    #[test]
+    fn who_reads_too_far_back_is_told_how_far_he_can() {
+        let threshold = Timestamp::from_unix_micros(1_795_000_000_000_000);
+        let error = from_kv(&KvError::BelowGcThreshold { read_ts: threshold.prev(), threshold }, None);
+        assert_eq!(error.sqlstate, SqlState::SNAPSHOT_TOO_OLD);
+        assert!(!is_retryable(&error), "it will not become newer");
+        let hint = error.hint.expect("there is something to do");
+        assert!(hint.contains("2026-11-18 11:06:40.000001+00"), "{hint}");
+        assert!(hint.contains(&threshold.to_string()), "{hint}");
+    }
 
     #[test]
     fn the_hint_of_an_unknown_outcome_can_be_followed() {
