@@ -56,6 +56,8 @@ struct Heard {
     complete: bool,
     /// Replicas per node count from reports.
     incarnation: u64,
+    /// Its transactions read the past as of this time.
+    holds: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +73,7 @@ pub(crate) struct Beat {
     pub changed: Vec<ReplicaReport>,
     pub full: bool,
     pub schema_version: u64,
+    pub holds: Option<Timestamp>,
 }
 
 /// Follows the group's leadership: while this replica leads, operations are carried out and requests answered.
@@ -149,6 +152,7 @@ impl Session {
         map.leaders = self.leaders(!map.changed.is_empty());
         let nodes = state.nodes.values().map(|record| record.info.clone()).collect();
         let settings_version = state.counters.settings;
+        let horizon = self.horizon(&state, now, physical);
         drop(state);
         self.beats.send_modify(|beats| *beats += 1);
         Ok(PlacementReply::Heartbeat {
@@ -158,6 +162,7 @@ impl Session {
             nodes,
             want_full,
             settings_version,
+            horizon,
         })
     }
 
@@ -182,6 +187,7 @@ impl Session {
             lease: self.began_at.plus(SCHEMA_LEASE),
             complete: false,
             incarnation: node.incarnation,
+            holds: None,
         });
         if heard.incarnation != node.incarnation {
             // A new process knows nothing of an old lease, nor does it use what the old one used.
@@ -192,6 +198,7 @@ impl Session {
         heard.at = now;
         heard.stamp = stamp;
         heard.clock_offset_micros = beat.clock_offset_micros;
+        heard.holds = beat.holds;
         heard.schema = heard.schema.max(beat.schema_version);
         heard.complete |= beat.full;
         if beat.full {
@@ -272,6 +279,11 @@ impl Session {
         let memory = self.memory.lock();
         let last = memory.nodes.get(&node).map_or(self.began, |heard| heard.at);
         now.saturating_sub(last)
+    }
+
+    /// What a node's transactions hold, if it was heard of in this term.
+    pub(crate) fn held_by(&self, node: NodeId) -> Option<Option<Timestamp>> {
+        self.memory.lock().nodes.get(&node).map(|heard| heard.holds)
     }
 
     pub(crate) fn nodes(&self, placement: &Placement) -> Vec<NodeStatus> {

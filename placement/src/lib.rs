@@ -10,6 +10,7 @@
 //! and without a change it proposes nothing.
 
 pub mod command;
+mod horizon;
 pub mod leader;
 pub mod machine;
 pub mod planner;

@@ -53,8 +53,9 @@ impl Placement {
                 full,
                 map_version,
                 schema_version,
+                holds,
             } => {
-                let beat = crate::leader::Beat { clock_offset_micros, changed, full, schema_version };
+                let beat = crate::leader::Beat { clock_offset_micros, changed, full, schema_version, holds };
                 session.heartbeat(self, node, beat, map_version).await
             }
             PlacementRequest::WatchMap { after_version, wait_millis } => {

@@ -39,7 +39,16 @@ pub const CLOSING_TARGET: Setting = Setting {
     range: "1ms to 10min",
 };
 
-pub const ALL: [&Setting; 3] = [&CLOSING_TARGET, &REPAIR_AFTER, &SUSPECT_AFTER];
+/// How long versions are kept that newer ones have replaced (PROTOCOL 24).
+pub const GC_TTL: Setting = Setting {
+    name: "gc_ttl",
+    default: "4h",
+    about: "age up to which the past can be read; older versions are removed once nobody reads them",
+    valid: Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600),
+    range: "1s to 8760h",
+};
+
+pub const ALL: [&Setting; 4] = [&CLOSING_TARGET, &GC_TTL, &REPAIR_AFTER, &SUSPECT_AFTER];
 
 /// Checks a value for a setting.
 ///
@@ -92,6 +101,7 @@ mod tests {
         for outside in ["0", "500ms", "100000000h"] {
             assert!(check("placement.suspect_after", outside).is_err(), "{outside}");
         }
+        assert!(check("gc_ttl", "999ms").is_err() && check("gc_ttl", "1s").is_ok());
         assert!(check("closing_target", "50ms").is_ok() && check("closing_target", "0").is_err());
     }
 }

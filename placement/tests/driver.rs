@@ -308,6 +308,45 @@ fn a_silent_node_holds_the_catalog_up_for_its_lease_and_no_longer() {
 }
 
 #[test]
+fn the_horizon_stays_below_what_any_node_holds() {
+    run(7, 3, |cluster| async move {
+        let set =
+            |name: &str, value: &str| PlacementRequest::SetSetting { name: name.into(), value: value.into() };
+        cluster.ask(set("gc_ttl", "10s")).await;
+        cluster.ask(set("placement.repair_after", "60s")).await;
+        let now = || cluster.world.env(node(2)).expect("up").clock().physical();
+        let told = |id: u64| cluster.horizons.lock().get(&node(id)).copied().flatten();
+        cluster.world.sleep(Duration::from_secs(3)).await;
+        for id in 1..=3 {
+            let age = now().since(told(id).expect("everybody was heard of"));
+            assert!(age > Duration::from_secs(9) && age < Duration::from_secs(12), "node {id}: {age:?}");
+        }
+        let held = now().minus(Duration::from_secs(8));
+        cluster.holds.lock().insert(node(3), held);
+        let after = |seconds: u64| cluster.world.sleep(Duration::from_secs(seconds));
+        after(5).await;
+        assert_eq!((told(1), told(2)), (Some(held), Some(held)));
+
+        // The next leader of the driver says nothing before it has heard everybody.
+        cluster.crash(leader(&cluster).await).await;
+        (1..=3).map(node).filter(|id| !cluster.world.up().contains(id)).for_each(|id| cluster.up(id));
+        for _ in 0..100 {
+            cluster.world.sleep(Duration::from_millis(100)).await;
+            assert!((1..=3).all(|id| told(id).is_none_or(|horizon| horizon <= held)));
+        }
+        assert_eq!(told(2), Some(held));
+
+        // One that is silent holds it until it is given up.
+        cluster.crash(node(3)).await;
+        after(50).await;
+        assert!((1..=2).all(|id| told(id).is_none_or(|horizon| horizon <= held)), "{:?}", told(1));
+        after(20).await;
+        let age = now().since(told(2).expect("the others are heard of"));
+        assert!(age < Duration::from_secs(12), "{age:?}");
+    });
+}
+
+#[test]
 fn idle_costs_no_proposals() {
     run(6, 3, |cluster| async move {
         cluster.world.sleep(Duration::from_secs(5)).await;

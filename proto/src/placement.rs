@@ -142,6 +142,9 @@ pub enum PlacementRequest {
         /// The catalog version that all statements on the node use, at least (PROTOCOL 20).
         #[n(5)]
         schema_version: u64,
+        /// Some transaction of the node still reads the past as of this time (PROTOCOL 24).
+        #[n(6)]
+        holds: Option<Timestamp>,
     },
     /// The map's changes after this version, waiting at most `wait_millis` for one.
     #[n(1)]
@@ -362,6 +365,9 @@ pub enum PlacementReply {
         want_full: bool,
         #[n(5)]
         settings_version: u64,
+        /// Nobody wants to read the past before this time any more; none as long as it is not known of every node.
+        #[n(6)]
+        horizon: Option<Timestamp>,
     },
     #[n(1)]
     Map(#[n(0)] MapUpdate),

@@ -251,11 +251,12 @@ impl Bank {
     }
 }
 
-/// What the node's replicas have closed, or some moment of the last seconds.
+/// What the node's replicas have closed, or some moment of the last seconds; it may have been collected since.
 fn past(world: &SimWorld, node: &Node) -> Timestamp {
     let clock = node.env.clock().physical();
     let closed = node.shards.closed().into_iter().map(|(_, at)| at).min();
-    let some = clock.minus(Duration::from_millis(world.random().range(1..3000)));
+    let far = if world.random().chance(0.3) { 12_000 } else { 3000 };
+    let some = clock.minus(Duration::from_millis(world.random().range(1..far)));
     closed.filter(|_| world.random().chance(0.5)).unwrap_or(some)
 }
 

@@ -54,6 +54,9 @@ impl Cluster {
             }
             cluster.world.sleep(Duration::from_millis(100)).await;
         }
+        let ttl = format!("{}s", cluster.knobs.gc_ttl.as_secs());
+        let set = PlacementRequest::SetSetting { name: "gc_ttl".into(), value: ttl };
+        first.driver.request(set, PATIENCE).await.map_err(|why| format!("gc_ttl cannot be set: {why}"))?;
         for at in splits {
             carry_out(&first, Operation::Split { at: at.clone() }).await?;
         }

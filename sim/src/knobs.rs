@@ -14,6 +14,8 @@ pub struct Knobs {
     pub consensus: ConsensusConfig,
     pub shard: ShardConfig,
     pub txn: TxnConfig,
+    /// For how long old versions are kept.
+    pub gc_ttl: Duration,
     /// Troubles before peace.
     pub rounds: u64,
     pub clients: u64,
@@ -78,11 +80,17 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
         consensus,
         shard,
         txn,
+        gc_ttl: Duration::from_secs(4 * 3600),
         rounds: draw.0.random_range(3..8),
         clients: draw.0.random_range(2..9),
         clock_jumps,
         real_time: !clock_jumps && world.clock_bound <= COMMIT_WAIT,
     };
     draw.millis(&mut knobs.shard.closing_target, 20..2000);
+    // Short enough for garbage under load, and audits of the past that come too late.
+    if draw.chance(0.7) {
+        knobs.gc_ttl = Duration::from_secs(draw.0.random_range(1..6));
+        draw.vary(&mut knobs.shard.gc_page_versions, |rng| rng.random_range(1..30));
+    }
     (world, knobs)
 }

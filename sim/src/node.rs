@@ -143,13 +143,20 @@ async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Res
     let placement = Placement::start(env.clone(), consensus, engine, founding)
         .await
         .map_err(|error| error.to_string())?;
-    env.spawn("node.pulse", pulse(env.clone(), shards.clone(), driver.clone(), router.clone())).detach();
-    let coordinator = Coordinator::new(env.clone(), router, knobs.txn);
+    let coordinator = Coordinator::new(env.clone(), router.clone(), knobs.txn);
+    env.spawn("node.pulse", pulse(shards.clone(), driver.clone(), coordinator.clone(), knobs.gc_ttl))
+        .detach();
     Ok(Node { env, shards, driver, coordinator, _placement: placement })
 }
 
 /// Tells the driver of the node and its replicas, and takes the shard map from its answers.
-async fn pulse(env: Env, shards: Arc<ShardServer>, driver: Arc<PlacementClient>, router: Arc<Router>) {
+async fn pulse(
+    shards: Arc<ShardServer>,
+    driver: Arc<PlacementClient>,
+    coordinator: Arc<Coordinator>,
+    gc_ttl: Duration,
+) {
+    let (env, router) = (coordinator.env().clone(), coordinator.router().clone());
     let mut acknowledged: BTreeMap<ShardId, ReplicaReport> = BTreeMap::new();
     let mut full = true;
     loop {
@@ -165,10 +172,14 @@ async fn pulse(env: Env, shards: Arc<ShardServer>, driver: Arc<PlacementClient>,
             full,
             map_version: router.map_version(),
             schema_version: 0,
+            holds: coordinator.holds(),
         };
         match driver.request(request, 4 * PULSE).await {
-            Ok(PlacementReply::Heartbeat { map, want_full, .. }) => {
+            Ok(PlacementReply::Heartbeat { map, want_full, horizon, .. }) => {
                 router.update(&map);
+                if let Some(horizon) = horizon {
+                    shards.set_gc_horizon(horizon, gc_ttl);
+                }
                 acknowledged = reports.into_iter().map(|report| (report.shard, report)).collect();
                 full = want_full;
             }

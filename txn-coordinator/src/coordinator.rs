@@ -4,6 +4,7 @@ use crate::{
     Router, Txn, TxnConfig, TxnError, TxnOptions,
     commit::cleanup::Cleanup,
     history::{Evidence, History, Outcome},
+    open::Open,
     route::SendOptions,
     txn::Committed,
 };
@@ -28,6 +29,7 @@ pub struct Coordinator {
     pub(crate) config: TxnConfig,
     pub(crate) history: History,
     pub(crate) cleanup: Cleanup,
+    pub(crate) open: Open,
     /// [`TxnConfig::stale_after`], in microseconds.
     stale_after: AtomicU64,
 }
@@ -36,7 +38,8 @@ impl Coordinator {
     pub fn new(env: Env, router: Arc<Router>, config: TxnConfig) -> Arc<Self> {
         let cleanup = Cleanup::new(env.clone(), router.clone(), &config);
         let stale_after = AtomicU64::new(config.stale_after.as_micros() as u64);
-        Arc::new(Coordinator { env, router, config, history: History::new(8192), cleanup, stale_after })
+        let (history, open) = (History::new(8192), Open::default());
+        Arc::new(Coordinator { env, router, config, history, cleanup, open, stale_after })
     }
 
     /// Leaders close timestamps at this distance from now on.

@@ -8,7 +8,7 @@ use quorate_env::{
 };
 use quorate_placement::{Founding, Placement};
 use quorate_proto::{
-    KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span,
+    KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
     placement::{
         Frontiers, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus, PlacementReply,
         PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply, ReplicaReport, ShardMode,
@@ -239,6 +239,10 @@ pub struct Cluster {
     pub refused: Arc<Mutex<BTreeMap<NodeId, String>>>,
     /// The catalog version that each node says it uses.
     pub schema: Arc<Mutex<BTreeMap<NodeId, u64>>>,
+    /// How far back the transactions of each node look, if told.
+    pub holds: Arc<Mutex<BTreeMap<NodeId, Timestamp>>>,
+    /// The horizon that each node was told last.
+    pub horizons: Arc<Mutex<BTreeMap<NodeId, Option<Timestamp>>>>,
     /// Nodes without SQL: they use no version, and say so for ever.
     without_sql: Vec<NodeId>,
 }
@@ -264,6 +268,8 @@ impl Cluster {
             made: Arc::default(),
             refused: Arc::default(),
             schema: Arc::default(),
+            holds: Arc::default(),
+            horizons: Arc::default(),
             without_sql,
         };
         for id in 1..=nodes {
@@ -365,12 +371,14 @@ impl Cluster {
                 full: true,
                 map_version,
                 schema_version,
+                holds: self.holds.lock().get(&env.node()).copied(),
             };
-            if let Ok(PlacementReply::Heartbeat { map, schema_version, .. }) =
+            if let Ok(PlacementReply::Heartbeat { map, schema_version, horizon, .. }) =
                 client.request(request, Duration::from_secs(2)).await
             {
                 assert!(map.version >= map_version, "the map went back");
                 map_version = map.version;
+                self.horizons.lock().insert(env.node(), horizon);
                 if serves_sql {
                     self.schema.lock().insert(env.node(), schema_version);
                 }

@@ -4,7 +4,7 @@
 use super::{http::Health, membership::Membership};
 use parking_lot::RwLock;
 use quorate_env::{Env, PlacementClient, watch};
-use quorate_placement::settings::{self, CLOSING_TARGET};
+use quorate_placement::settings::{self, CLOSING_TARGET, GC_TTL, Setting};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
@@ -38,6 +38,8 @@ pub struct Pulse {
     serving: AtomicBool,
     /// Version of the cluster settings that are followed here.
     settings: AtomicU64,
+    /// The setting `gc_ttl`, in microseconds.
+    gc_ttl: AtomicU64,
     coordinator: OnceLock<Arc<Coordinator>>,
 }
 
@@ -61,6 +63,7 @@ impl Pulse {
             hurry: Notify::new(),
             serving: AtomicBool::new(false),
             settings: AtomicU64::new(u64::MAX),
+            gc_ttl: AtomicU64::new(0),
             coordinator: OnceLock::new(),
         })
     }
@@ -118,6 +121,7 @@ impl Pulse {
             full,
             map_version: self.router.map_version(),
             schema_version: self.reported_schema.load(Ordering::SeqCst),
+            holds: self.coordinator.get().and_then(|coordinator| coordinator.holds()),
         };
         match self.driver.request(request, PATIENCE).await {
             Ok(PlacementReply::Heartbeat {
@@ -127,6 +131,7 @@ impl Pulse {
                 nodes,
                 want_full,
                 settings_version,
+                horizon,
             }) => {
                 self.router.update(&map);
                 self.schema.send_if_modified(|lease| {
@@ -139,6 +144,10 @@ impl Pulse {
                     *self.nodes.write() = nodes;
                 }
                 self.follow_settings(settings_version).await;
+                if let Some(horizon) = horizon {
+                    let ttl = Duration::from_micros(self.gc_ttl.load(Ordering::Relaxed));
+                    self.shards.set_gc_horizon(horizon, ttl);
+                }
                 Some(want_full)
             }
             Ok(other) => {
@@ -164,8 +173,14 @@ impl Pulse {
             self.settings.store(u64::MAX, Ordering::SeqCst);
             return;
         };
-        let target = all.iter().find(|(name, _)| name == CLOSING_TARGET.name);
-        if let Some(target) = target.and_then(|(_, value)| settings::duration(value)) {
+        let told = |setting: &Setting| {
+            let (_, value) = all.iter().find(|(name, _)| name == setting.name)?;
+            settings::duration(value)
+        };
+        if let Some(ttl) = told(&GC_TTL) {
+            self.gc_ttl.store(ttl.as_micros() as u64, Ordering::Relaxed);
+        }
+        if let Some(target) = told(&CLOSING_TARGET) {
             self.shards.set_closing_target(target);
             if let Some(coordinator) = self.coordinator.get() {
                 coordinator.set_closing_target(target);

@@ -208,7 +208,7 @@ pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
             coordinator.cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new());
         }
     }
-    Txn(Arc::new(next))
+    Txn(coordinator.open.enter(next))
 }
 
 /// What to remember of a transaction that is being decided.

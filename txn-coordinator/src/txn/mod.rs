@@ -36,7 +36,7 @@ pub struct Committed {
 
 impl Txn {
     pub(crate) fn begin(coordinator: Arc<Coordinator>, options: TxnOptions) -> Self {
-        Txn(Arc::new(Inner::first(coordinator, options)))
+        Txn(coordinator.open.enter(Inner::first(coordinator.clone(), options)))
     }
 
     pub fn id(&self) -> TxnId {

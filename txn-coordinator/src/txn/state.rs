@@ -21,6 +21,10 @@ pub(crate) struct Inner {
     pub(crate) id: TxnId,
     pub(crate) attempt: u32,
     pub(crate) started: Timestamp,
+    /// The first timestamp at which this attempt could read.
+    pub(crate) began: Timestamp,
+    /// Among [`crate::open::Open`].
+    pub(crate) place: u64,
     pub(crate) deadline: Timestamp,
     pub(crate) options: TxnOptions,
     /// Reads hold it shared; whoever moves the read timestamp holds it alone, so that no read is under way at a timestamp
@@ -146,10 +150,12 @@ impl Inner {
             guarantee,
         };
         Inner {
+            place: coordinator.open.place(),
             coordinator,
             id,
             attempt,
             started,
+            began: read_ts,
             deadline,
             options,
             moving: tokio::sync::RwLock::new(()),
@@ -190,13 +196,25 @@ impl Inner {
     }
 
     pub(crate) fn error(&self, error: KvError) -> TxnError {
-        TxnError::new(self.id, error)
+        TxnError::new(self.id, self.renewed(error))
+    }
+
+    /// A transaction of the present that has become too old for the garbage collection may be run again, as of now. One of the
+    /// past stays too old.
+    fn renewed(&self, error: KvError) -> KvError {
+        match error {
+            KvError::BelowGcThreshold { read_ts, threshold } if !self.historical() => {
+                let why = format!("it reads at {read_ts}, and versions before {threshold} have been removed");
+                KvError::TxnAborted { txn: self.id, why }
+            }
+            other => other,
+        }
     }
 
     /// Counts what the request has cost and gives its error a context.
     pub(crate) fn failed(&self, error: SendError) -> TxnError {
         self.state.lock().cost += error.cost;
-        TxnError { error: error.error, txn: self.id, shard: error.shard }
+        TxnError { error: self.renewed(error.error), txn: self.id, shard: error.shard }
     }
 
     /// Refuses to go on when the transaction is over, too old, or its node's clock is not to be trusted.
@@ -250,6 +268,7 @@ impl Drop for Inner {
     /// Whoever forgets to end a transaction still leaves no locks behind.
     fn drop(&mut self) {
         let state = self.state.get_mut();
+        self.coordinator.open.leave(self.place);
         self.coordinator.cleanup.forget(self.id);
         if state.phase == Phase::Committing {
             return;
