@@ -1,6 +1,8 @@
 //! What nodes and the placement driver say to one another.
 
-use crate::{Key, KvError, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Timestamp};
+use crate::{
+    Key, KvError, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Timestamp, TxnId,
+};
 use minicbor::{Decode, Encode};
 
 /// A node as the driver knows it.
@@ -554,6 +556,39 @@ pub enum NodeCommand {
         #[n(1)]
         secret: u32,
     },
+    /// The transactions that are under way at this gateway.
+    #[n(4)]
+    Transactions,
+}
+
+/// A transaction as its gateway knows it; texts are empty where no session stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TransactionInfo {
+    #[n(0)]
+    pub txn: TxnId,
+    #[n(1)]
+    pub pid: Option<u32>,
+    #[n(2)]
+    pub user: String,
+    #[n(3)]
+    pub application: String,
+    #[n(4)]
+    pub client: String,
+    #[n(5)]
+    pub state: String,
+    #[n(6)]
+    pub isolation: String,
+    #[n(7)]
+    pub read_only: bool,
+    #[n(8)]
+    pub started: Timestamp,
+    #[n(9)]
+    pub read_ts: Timestamp,
+    /// It keeps versions from this time on from being removed (PROTOCOL 24).
+    #[n(10)]
+    pub holds: Option<Timestamp>,
+    #[n(11)]
+    pub guarantee: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -579,6 +614,8 @@ pub enum NodeReply {
     /// Founded (or found) under this id.
     #[n(2)]
     Initialized(#[n(0)] String),
+    #[n(3)]
+    Transactions(#[n(0)] Vec<TransactionInfo>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

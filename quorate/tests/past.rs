@@ -83,3 +83,69 @@ async fn the_past_is_read_without_a_call_and_without_the_leader() {
     }
     panic!("the target is not heeded: {}", guarantee(&client).await);
 }
+
+async fn value(client: &Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+}
+
+/// The row of `quorate.transactions` about the session that calls itself so, asked of a node: where it is, what it does, and
+/// whether it holds the horizon.
+async fn shown(client: &Client, application: &str) -> Option<(i64, String, bool)> {
+    let sql = "SELECT node_id, state, holds_horizon FROM quorate.transactions WHERE application_name = $1";
+    let rows = client.query(sql, &[&application]).await.unwrap();
+    rows.first().map(|row| (row.get(0), row.get(1), row.get(2)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_versions_go_when_nobody_reads_them_any_more() {
+    let demo = Demo::start();
+    let writer = demo.client(1).await;
+    writer
+        .batch_execute("CREATE TABLE t (id int8 PRIMARY KEY, v int8); INSERT INTO t VALUES (1, 0)")
+        .await
+        .unwrap();
+    demo.ask(1, &["setting", "set", "gc_ttl", "8s"]).await.done();
+    pause(Duration::from_secs(2)).await;
+    let reader = demo.client(2).await;
+    reader.batch_execute("SET application_name = 'report'; BEGIN AS OF SYSTEM TIME '-500ms'").await.unwrap();
+    assert_eq!(value(&reader, "SELECT v FROM t").await, 0);
+    let at: String = value_text(&reader, "SHOW guarantee").await;
+    assert!(at.contains("bounded("), "{at}");
+    let sql = "SELECT read_timestamp FROM quorate.transactions WHERE application_name = 'report'";
+    let at: String = value_text(&demo.client(3).await, sql).await;
+
+    // Long enough for the first versions to be older than they need to be kept.
+    let began = Instant::now();
+    let mut last = 0;
+    while began.elapsed() < Duration::from_secs(14) {
+        last += 1;
+        writer.execute("UPDATE t SET v = $1", &[&last]).await.unwrap();
+        pause(Duration::from_millis(200)).await;
+    }
+    let told = shown(&demo.client(3).await, "report").await.expect("it is under way");
+    assert_eq!(told, (2, "idle in transaction".to_string(), true), "every node knows who holds the horizon");
+    assert_eq!(value(&reader, "SELECT v FROM t").await, 0, "what it reads was kept for it");
+    reader.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(shown(&writer, "report").await, None);
+
+    let old = format!("SELECT v FROM t AS OF SYSTEM TIME '{at}'");
+    for _ in 0..300 {
+        pause(Duration::from_millis(200)).await;
+        let Err(error) = writer.query(&old, &[]).await else { continue };
+        let error = error.as_db_error().expect("an answer");
+        assert_eq!(error.code().code(), "72000", "{error:?}");
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("the oldest time that can be read is 20")),
+            "{error:?}"
+        );
+        for node in demo.nodes() {
+            assert_eq!(value(&demo.client(node).await, "SELECT v FROM t").await, last);
+        }
+        return;
+    }
+    panic!("old versions are still there");
+}
+
+async fn value_text(client: &Client, sql: &str) -> String {
+    client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+}

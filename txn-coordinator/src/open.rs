@@ -48,6 +48,8 @@ impl Open {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnInfo {
     pub id: TxnId,
+    /// [`crate::TxnOptions::owner`].
+    pub owner: Option<u32>,
     pub started: Timestamp,
     pub read_ts: Timestamp,
     pub isolation: Isolation,
@@ -82,6 +84,7 @@ impl Inner {
         let holds = if now <= self.deadline { self.looks_back_to(&state) } else { None };
         Some(TxnInfo {
             id: self.id,
+            owner: self.options.owner,
             started: self.started,
             read_ts: state.read_ts,
             isolation: self.options.isolation,

@@ -25,6 +25,8 @@ pub struct TxnOptions {
     /// A historical transaction (`AS OF SYSTEM TIME`): read-only at exactly this timestamp, from any replica whose closed
     /// timestamp covers it.
     pub read_ts: Option<Timestamp>,
+    /// Whose it is, for those who look: a number of the gateway's own.
+    pub owner: Option<u32>,
     /// The transaction may live this long; default [`TxnConfig::max_age`].
     pub deadline: Option<Duration>,
     /// Longest wait for one lock; none: as long as it takes.

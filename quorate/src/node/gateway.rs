@@ -22,6 +22,12 @@ impl Gateway {
         }
     }
 
+    /// What is under way here. A node without SQL begins no transactions.
+    pub fn transactions(&self) -> Result<NodeReply, String> {
+        let all = self.0.get().map(|server| server.shared().transactions());
+        Ok(NodeReply::Transactions(all.unwrap_or_default()))
+    }
+
     pub fn sessions(&self) -> usize {
         self.0.get().map_or(0, |server| server.sessions())
     }

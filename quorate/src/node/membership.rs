@@ -200,6 +200,7 @@ impl Membership {
                 self.adopt(&cluster_id, &placement, &nodes).map(|()| NodeReply::Done)
             }
             NodeCommand::CancelSession { pid, secret } => self.gateway.cancel(pid, secret),
+            NodeCommand::Transactions => self.gateway.transactions(),
         }
     }
 

@@ -40,7 +40,11 @@ async fn until_all_know(cluster: &Cluster, nodes: &[u64], at: Timestamp) {
 fn versions(cluster: &Cluster, node: u64) -> Vec<Timestamp> {
     let engine = cluster.engine(node);
     let pairs = engine.snapshot().iter(Family::Data, &[], None, false).collect::<Vec<_>>();
-    pairs.into_iter().map(|pair| mvcc::split_data_key(&pair.unwrap().0).unwrap().1).collect()
+    let version = |pair: Result<(bytes::Bytes, bytes::Bytes), _>| {
+        let (key, _) = pair.expect("memory can be read");
+        mvcc::split_data_key(&key).expect("a version").1
+    };
+    pairs.into_iter().map(version).collect()
 }
 
 fn refused(answer: Result<String, KvError>, at: Timestamp) {

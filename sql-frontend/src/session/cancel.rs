@@ -89,6 +89,17 @@ pub struct SessionEntry {
     pub database: String,
     pub client: String,
     pub cancel: Arc<Cancel>,
+    pub doing: Mutex<Doing>,
+}
+
+/// What a session is about, for others to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Doing {
+    /// Something of the client's is carried out.
+    pub active: bool,
+    /// The transaction waits for its end after an error.
+    pub failed: bool,
+    pub application: String,
 }
 
 #[derive(Debug)]
@@ -138,7 +149,8 @@ impl Sessions {
         };
         let secret = env.random_u64() as u32;
         let cancel = Arc::default();
-        let entry = Arc::new(SessionEntry { pid, secret, user, database, client, cancel });
+        let entry =
+            Arc::new(SessionEntry { pid, secret, user, database, client, cancel, doing: Mutex::default() });
         live.insert(pid, entry.clone());
         metrics::gauge!("quorate_sql_sessions").increment(1.0);
         Some(Admission { entry, sessions: self.clone() })

@@ -241,6 +241,7 @@ impl Session {
     }
 
     async fn execute(&mut self, name: &str, max_rows: i32, io: &mut Io) -> Result<(), SqlError> {
+        self.note_work();
         let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
         let Some(step) = portal.step.clone() else {
             backend::empty_query(&mut io.outbox.buffer);

@@ -27,6 +27,7 @@ mod simple;
 mod sleep;
 pub mod stack;
 mod tx;
+mod under_way;
 mod utility;
 pub mod view;
 
@@ -109,6 +110,11 @@ impl Session {
 
     pub fn database(&self) -> &str {
         &self.admission.entry.database
+    }
+
+    /// The number by which others know the session.
+    fn pid(&self) -> u32 {
+        self.admission.entry.pid
     }
 
     pub fn status(&self) -> Status {

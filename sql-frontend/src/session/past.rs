@@ -101,9 +101,9 @@ impl Session {
     }
 
     fn read_at(&mut self, past: Past) {
-        let coordinator = self.shared.coordinator.clone();
+        let (coordinator, pid) = (self.shared.coordinator.clone(), self.pid());
         if let Tx::Open(open) = &mut self.tx {
-            let options = options(open.level.isolation(), true);
+            let options = options(pid, open.level.isolation(), true);
             open.txn = coordinator.begin(TxnOptions { read_ts: Some(past.at), ..options });
             open.read_only = true;
             open.past = Some(past);
@@ -112,9 +112,9 @@ impl Session {
 
     fn read_now(&mut self) {
         let read_only = self.settings.flag("default_transaction_read_only");
-        let coordinator = self.shared.coordinator.clone();
+        let (coordinator, pid) = (self.shared.coordinator.clone(), self.pid());
         if let Tx::Open(open) = &mut self.tx {
-            open.txn = coordinator.begin(options(open.level.isolation(), read_only));
+            open.txn = coordinator.begin(options(pid, open.level.isolation(), read_only));
             open.read_only = read_only;
             open.past = None;
         }

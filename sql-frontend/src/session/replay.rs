@@ -140,7 +140,7 @@ impl Session {
                 open.txn.rollback();
                 let options = quorate_txn::TxnOptions {
                     read_ts: open.past.map(|past| past.at),
-                    ..super::tx::options(open.txn.isolation(), open.read_only)
+                    ..super::tx::options(self.admission.entry.pid, open.txn.isolation(), open.read_only)
                 };
                 open.txn = self.shared.coordinator.begin(options);
             } else {

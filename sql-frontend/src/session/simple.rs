@@ -42,6 +42,7 @@ impl Session {
     /// Answers a Query message, errors included, up to ReadyForQuery.
     pub async fn simple_query(&mut self, raw: &Bytes, io: &mut Io) {
         self.admission.entry.cancel.reset();
+        self.note_work();
         self.completed = None;
         let result = self.run_text(raw, io).await;
         self.finish_batch(result, io).await;
@@ -65,6 +66,7 @@ impl Session {
             let error = self.named(error);
             self.report(&error, &mut io.outbox);
         }
+        self.note_rest();
         backend::ready_for_query(&mut io.outbox.buffer, self.status());
         if io.outbox.flush().await.is_err() {
             self.over = true;

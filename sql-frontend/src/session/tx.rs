@@ -90,9 +90,9 @@ pub struct Mark {
     portals: BTreeSet<String>,
 }
 
-/// How a transaction of a session begins.
-pub(super) fn options(isolation: Isolation, read_only: bool) -> TxnOptions {
-    TxnOptions { isolation, read_only, ..TxnOptions::default() }
+/// How a transaction of the session with this number begins.
+pub(super) fn options(pid: u32, isolation: Isolation, read_only: bool) -> TxnOptions {
+    TxnOptions { isolation, read_only, owner: Some(pid), ..TxnOptions::default() }
 }
 
 impl Session {
@@ -138,7 +138,7 @@ impl Session {
         let deferrable = flag(modes.deferrable, "default_transaction_deferrable");
         let started = self.shared.env.clock().physical().unix_micros() as i64;
         self.tx = Tx::Open(Box::new(OpenTx {
-            txn: self.shared.coordinator.begin(options(level.isolation(), read_only)),
+            txn: self.shared.coordinator.begin(options(self.pid(), level.isolation(), read_only)),
             pinned: Arc::new(self.shared.catalog.pin()),
             overlay: None,
             explicit,
@@ -180,7 +180,7 @@ impl Session {
 
     /// `SET TRANSACTION`.
     pub(super) fn set_modes(&mut self, modes: &Modes) -> Result<(), SqlError> {
-        let coordinator = self.shared.coordinator.clone();
+        let (coordinator, pid) = (self.shared.coordinator.clone(), self.pid());
         let open = self.open_mut()?;
         let settled = |what: &str| {
             Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, format!("{what} must be set before any query")))
@@ -218,7 +218,7 @@ impl Session {
         open.deferrable = modes.deferrable.unwrap_or(open.deferrable);
         if anew && !open.queried && open.savepoints.is_empty() {
             let read_ts = open.past.map(|past| past.at);
-            let options = options(level.isolation(), read_only);
+            let options = options(pid, level.isolation(), read_only);
             open.txn = coordinator.begin(TxnOptions { read_ts, ..options });
         }
         modes.as_of.as_ref().map_or(Ok(()), |as_of| self.begin_past(as_of))

@@ -148,13 +148,13 @@ impl Session {
         out: &mut Outbox,
     ) -> Result<Outcome, SqlError> {
         let snapshot = self.snapshot();
-        let coordinator = self.shared.coordinator.clone();
+        let (coordinator, pid) = (self.shared.coordinator.clone(), self.pid());
         let open = self.open_mut()?;
         // Whatever ran before in the same transaction would be committed or held back together with this.
         let shared = open.explicit || !open.log.is_empty();
         // What is alone in its transaction also proves what it has only read.
         if !shared && open.txn.isolation() != Isolation::Serializable {
-            open.txn = coordinator.begin(options(Isolation::Serializable, open.read_only));
+            open.txn = coordinator.begin(options(pid, Isolation::Serializable, open.read_only));
         }
         let txn = open.txn.clone();
         let ctx = self.exec_context(snapshot.clone())?;

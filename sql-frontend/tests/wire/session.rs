@@ -331,3 +331,29 @@ async fn a_text_is_planned_anew_when_its_tables_have_changed() {
         assert_eq!(one(&c, "select a + 1 from t").await, "2");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_under_way_are_shown_with_their_sessions() {
+    let node = Node::start().await;
+    let (c, other) = (node.connect().await, node.connect().await);
+    run(&c, "create table t (id int primary key); insert into t values (1)").await;
+    run(&c, "set application_name = 'here'").await;
+    run(&c, "begin isolation level repeatable read; select * from t").await;
+    let of = "from quorate.transactions where application_name = 'here'";
+    let shown =
+        format!("select state || ', ' || isolation || ', ' || holds_horizon || ', ' || user_name {of}");
+    assert_eq!(one(&other, &shown).await, "idle in transaction, repeatable read, true, root");
+    run(&c, "savepoint s").await;
+    assert_eq!(fails(&c, "select 1/0").await, "22012");
+    assert_eq!(one(&other, &format!("select state {of}")).await, "idle in transaction (aborted)");
+    run(&c, "rollback").await;
+    assert_eq!(one(&other, &format!("select count(*) {of}")).await, "0");
+    // Between the statements of READ COMMITTED nothing is held.
+    run(&c, "begin isolation level read committed; select * from t").await;
+    let active = format!("select state {of} and pid <> 0");
+    assert_eq!(one(&other, &active).await, "idle in transaction");
+    run(&c, "commit").await;
+    let own = "select state from quorate.transactions where application_name = 'mine'";
+    run(&other, "set application_name = 'mine'").await;
+    assert_eq!(one(&other, own).await, "active");
+}

@@ -8,6 +8,7 @@ pub mod oid;
 pub mod pg_catalog;
 mod pg_objects;
 mod pg_session;
+mod transactions;
 
 use crate::{
     error::SqlError,
@@ -98,6 +99,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         empty::TABLES,
         information_schema::TABLES,
         cluster::TABLES,
+        transactions::TABLES,
     ];
     let mut registry = BTreeMap::new();
     for Spec(schema, name, columns, make) in all.into_iter().flatten() {
@@ -171,6 +173,7 @@ mod tests {
             empty::TABLES,
             information_schema::TABLES,
             cluster::TABLES,
+            transactions::TABLES,
         ];
         for Spec(schema, name, columns, _) in specs.into_iter().flatten() {
             let known = REGISTRY.get(&(*schema, *name)).map_or(0, |t| t.shown_columns().count());
