@@ -227,6 +227,7 @@ impl Group {
             }
             env.sleep(LOOK_AGAIN).await;
         }
+        let _still = self.shared.machine.before_hand_over().await;
         self.shared.bar_lease(leadership.term);
         raft.trigger().transfer_leader(to.0).await.map_err(|_| stopped(shard))?;
         let mut watch = self.leadership();

@@ -2,7 +2,9 @@
 
 use crate::Leadership;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use quorate_proto::{LogPosition, NodeId, Replica, ReplicaId};
+use std::any::Any;
 use std::fmt;
 
 /// The members of a group as one entry of its log sets them.
@@ -78,6 +80,12 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Starts to take in a snapshot. Nothing changes before [`SnapshotSink::finish`]; dropping the sink forgets it.
     fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal>;
+
+    /// Called on a leader that is about to hand over in good order; what comes back is dropped when another leads, or
+    /// nobody has taken over.
+    fn before_hand_over(&self) -> BoxFuture<'_, Box<dyn Any + Send>> {
+        Box::pin(std::future::ready(Box::new(()) as Box<dyn Any + Send>))
+    }
 
     /// Called at every change of leadership, before watchers of [`crate::Group::leadership`] see it. Must be quick.
     fn leadership(&self, leadership: &Leadership);

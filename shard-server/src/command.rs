@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use minicbor::{Decode, Encode};
+use quorate_proto::kv::{LockMode, TxnMeta};
 use quorate_proto::{Key, LogPosition, ShardDescriptor, Timestamp, TxnId};
 use quorate_storage::{WriteBatch, intent::Intent, record::TxnRecord};
 
@@ -29,6 +30,8 @@ pub struct Extras {
     /// From now on nothing below is read, and versions that are needed for that only may be removed (PROTOCOL 24).
     #[n(3)]
     pub gc_threshold: Option<Timestamp>,
+    #[n(4)]
+    pub locks: Option<LockImage>,
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -69,12 +72,35 @@ pub struct Split {
     pub closed: Timestamp,
 }
 
+/// Locks of a leader that hands over ([`crate::hand_over`]), or some of them.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct LockImage {
+    /// What an earlier entry says does not count any more.
+    #[n(0)]
+    pub first: bool,
+    #[n(1)]
+    pub held: Vec<HeldBy>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct HeldBy {
+    #[n(0)]
+    pub txn: TxnMeta,
+    #[n(1)]
+    pub locks: Vec<(Key, LockMode)>,
+}
+
 impl Extras {
     fn is_empty(&self) -> bool {
         self.records.is_empty()
             && self.intents.is_empty()
-            && self.split.is_none()
             && self.gc_threshold.is_none()
+            && !self.is_alone()
+    }
+
+    /// It has an entry for itself.
+    pub fn is_alone(&self) -> bool {
+        self.split.is_some() || self.locks.is_some()
     }
 
     /// The transactions that are over with this.
@@ -98,11 +124,11 @@ impl Extras {
 impl Command {
     /// Takes up what another one does. They were evaluated side by side, under latches that kept them apart.
     pub fn join(&mut self, other: Command) {
+        assert!(!other.extras.is_alone(), "it has an entry for itself");
         self.batch.extend(other.batch);
         self.extras.records.extend(other.extras.records);
         self.extras.intents.extend(other.extras.intents);
         self.extras.gc_threshold = self.extras.gc_threshold.max(other.extras.gc_threshold);
-        assert!(other.extras.split.is_none(), "a split has an entry for itself");
     }
 
     /// About as many bytes as its entry takes.

@@ -57,10 +57,10 @@ enum Turn {
 }
 
 impl GroupCommit {
-    /// A split has an entry for itself.
+    /// Splits and locks that are handed over have entries for themselves.
     fn enter(&self, command: Command) -> Turn {
         let mut queue = self.0.lock();
-        if queue.entries == 0 || command.extras.split.is_some() {
+        if queue.entries == 0 || command.extras.is_alone() {
             queue.entries += 1;
             return Turn::Now(command);
         }

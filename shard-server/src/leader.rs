@@ -4,6 +4,7 @@
 use crate::{
     ShardConfig,
     closed::evaluations::Evaluations,
+    command::HeldBy,
     detector::Detector,
     group_commit::GroupCommit,
     latch::{LatchId, LatchSet, Latches},
@@ -48,6 +49,8 @@ pub struct Core {
     pub pushing: BTreeSet<TxnId>,
     latch_waiters: BTreeMap<LatchId, oneshot::Sender<()>>,
     lock_waiters: BTreeMap<WaiterId, oneshot::Sender<Turn>>,
+    /// Locks that commits took which wait for others, see [`Borrowed`].
+    borrowed: BTreeSet<(TxnId, Key)>,
 }
 
 /// At most so many transactions are remembered in [`Core::asked`].
@@ -76,6 +79,12 @@ impl Core {
         quorate_env::probe!("shard.lock_fell");
         let wakes = self.locks.release_all(txn);
         self.wake_locks(wakes);
+    }
+
+    /// The locks that transactions asked for: who hands over tells them. A request that has borrowed some is sent away with
+    /// them, and intents are in the engine.
+    pub fn held(&self) -> Vec<HeldBy> {
+        self.locks.held(|txn, key| !self.borrowed.contains(&(txn, key.clone())))
     }
 
     /// Since when someone has been asking for the transaction.
@@ -112,6 +121,7 @@ impl Leader {
                 pushing: BTreeSet::new(),
                 latch_waiters: BTreeMap::new(),
                 lock_waiters: BTreeMap::new(),
+                borrowed: BTreeSet::new(),
             }),
             proposals: GroupCommit::default(),
             env: env.clone(),
@@ -262,6 +272,7 @@ impl Borrowed {
         if !Arc::ptr_eq(&self.leader, leader) {
             *self = Borrowed::new(leader.clone(), self.txn);
         }
+        self.leader.core().borrowed.insert((self.txn, key.clone()));
         self.keys.push(key);
     }
 }
@@ -273,6 +284,7 @@ impl Drop for Borrowed {
         }
         let mut core = self.leader.core();
         for key in &self.keys {
+            core.borrowed.remove(&(self.txn, key.clone()));
             let wakes = core.locks.release_lock(key, self.txn);
             core.wake_locks(wakes);
         }

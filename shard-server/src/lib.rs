@@ -17,6 +17,7 @@ mod eval;
 mod flusher;
 mod gc;
 mod group_commit;
+mod hand_over;
 mod latch;
 mod leader;
 mod lock_table;

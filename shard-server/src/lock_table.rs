@@ -1,13 +1,14 @@
 //! The lock table of one shard on its leader: unreplicated locks, first come first served. A pure core: calls go in, the
 //! waiters whose turn has come come out; [`crate::leader`] wakes them.
 //!
-//! A lock here is a courtesy, not a proof: it spares work that would fail, and orders those who wait. It may be lost at
-//! any time (the leader moves, the holder's node dies, there are too many); what holds is the check at commit
-//! (PROTOCOL 13). Intents are durable locks; they enter the table when they are laid over a lock or when someone meets
+//! A lock here is a courtesy, not a proof: it spares work that would fail, and orders those who wait. It goes along with
+//! its key in a split and with leadership that is handed over, and may be lost otherwise (the leader or the holder's node
+//! dies, there are too many); what holds is the check at commit (PROTOCOL 13). Intents are durable locks; they enter the table when they are laid over a lock or when someone meets
 //! them, so that all who wait for a key stand in one line. Plain reads never wait for a lock, only for an intent.
 
 mod deadlock;
 
+use crate::command::HeldBy;
 use quorate_proto::kv::{LockMode, TxnMeta};
 use quorate_proto::{Key, TxnId};
 use std::{
@@ -340,6 +341,21 @@ impl LockTable {
         }
         moved.sort_unstable();
         (right, moved)
+    }
+
+    /// All locks but intents, of those that `which` names.
+    pub fn held(&self, which: impl Fn(TxnId, &Key) -> bool) -> Vec<HeldBy> {
+        let mut all = Vec::new();
+        for (txn, keys) in &self.held {
+            let holder = |key: &Key| self.keys.get(key)?.holders.iter().find(|holder| holder.txn.id == *txn);
+            let found = keys.iter().filter(|key| which(*txn, key)).filter_map(|key| Some((key, holder(key)?)));
+            let asked: Vec<_> = found.filter(|(_, holder)| !holder.intent).collect();
+            if let Some((_, holder)) = asked.first() {
+                let locks = asked.iter().map(|(key, holder)| ((*key).clone(), holder.mode)).collect();
+                all.push(HeldBy { txn: (*holder.txn).clone(), locks });
+            }
+        }
+        all
     }
 
     /// The keys on which intents of the transaction are known.

@@ -10,12 +10,13 @@ use crate::{
     snapshot,
 };
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use quorate_consensus::{
     Applied, Entry, Fatal, Leadership, Membership, SnapshotSink, SnapshotSource, StateMachine,
 };
 use quorate_proto::{LogPosition, Timestamp};
 use quorate_storage::{Family, StorageError, WriteBatch, WriteOp, meta, mvcc};
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 pub(crate) fn fatal(error: StorageError) -> Fatal {
     Fatal(error.to_string())
@@ -35,7 +36,7 @@ impl StateMachine for Machine {
         let before = replica.state.load_full();
         let mut state = before.clone();
         let mut batch = WriteBatch::new();
-        let mut splits = Vec::new();
+        let (mut splits, mut images) = (Vec::new(), Vec::new());
         let mut ended = Vec::new();
         let mut membership = None;
         let closed = replica.closed();
@@ -59,6 +60,7 @@ impl StateMachine for Machine {
                 if let Some(split) = command.extras.split.take() {
                     splits.push(self.split(split, &mut state, &mut batch)?);
                 }
+                images.extend(command.extras.locks.take().map(|image| (entry.position, image)));
                 ended.extend(command.extras.ended());
                 command.extras.write(entry.position, &mut batch);
             }
@@ -85,6 +87,9 @@ impl StateMachine for Machine {
         if let Some(leader) = replica.leader_now() {
             ended.into_iter().for_each(|txn| leader.finish_txn(txn, std::iter::empty()));
         }
+        for (position, image) in images {
+            replica.inherit(position, image);
+        }
         for split in splits.into_iter().flatten() {
             crate::split::after_apply(replica, split);
         }
@@ -101,6 +106,11 @@ impl StateMachine for Machine {
 
     fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
         Ok(Box::new(snapshot::Sink::open(&self.0)?))
+    }
+
+    fn before_hand_over(&self) -> BoxFuture<'_, Box<dyn Any + Send>> {
+        let still = async { Box::new(crate::hand_over::prepare(&self.0).await) as Box<dyn Any + Send> };
+        Box::pin(still)
     }
 
     fn leadership(&self, leadership: &Leadership) {

@@ -4,8 +4,8 @@ use crate::{
     Context,
     closed::{evaluations::Evaluations, frontier::Frontier},
     gc::Litter,
+    hand_over::Inherited,
     leader::Leader,
-    lock_table::LockTable,
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -52,8 +52,8 @@ pub struct Replica {
     pub(crate) flushed: Mutex<LogPosition>,
     pub(crate) frontier: Mutex<Frontier>,
     pub(crate) litter: Litter,
-    /// Locks that came with the keys in a split, for the first leader if that is here.
-    pub(crate) inherited: Mutex<Option<LockTable>>,
+    /// Locks that came with the keys in a split, or from a leader that handed over.
+    pub(crate) inherited: Mutex<Option<Inherited>>,
     size: Mutex<SizeEstimate>,
     /// One change of range or members at a time.
     pub(crate) admin: tokio::sync::Mutex<()>,
@@ -180,9 +180,7 @@ impl Replica {
         let closed = self.closed().max(state.gc_threshold);
         let low_water = clock.physical().plus(2 * clock.bound()).max(now.predecessors_until);
         let low_water = low_water.max(state.low_water).max(closed);
-        // Unreplicated locks outlive a split only if nobody else led the new group before.
-        let first = now.ready_at.index == quorate_consensus::FOUNDING_POSITION.index + 1;
-        let locks = self.inherited.lock().take().filter(|_| first).unwrap_or_default();
+        let locks = self.take_inherited(now.ready_at.index);
         let (config, env) = (&self.context.config, &self.context.env);
         let leader = Leader::new(self.shard, now.term, low_water, locks, config, env);
         leader.core().evaluations = Evaluations::above(closed);

@@ -11,10 +11,11 @@
 use crate::{
     Context,
     command::{Command, Split},
+    hand_over::Inherited,
     latch::{Access, LatchSet},
     replica::{RangeState, Replica},
 };
-use quorate_consensus::Start;
+use quorate_consensus::{FOUNDING_POSITION, Start};
 use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor, ShardId, Span, Timestamp};
 use quorate_storage::{StorageError, WriteBatch};
 use std::{sync::Arc, time::Duration};
@@ -119,7 +120,9 @@ pub(crate) fn after_apply(replica: &Arc<Replica>, split: Split) {
     let Some(right) = context.replica(split.right.id) else { return };
     let leader = replica.leader_now();
     if let Some(leader) = &leader {
-        *right.inherited.lock() = Some(leader.split_locks(&split.right.span.start));
+        // Unless somebody else leads the new group first.
+        let locks = leader.split_locks(&split.right.span.start);
+        *right.inherited.lock() = Some(Inherited { last: FOUNDING_POSITION, locks });
     }
     quorate_env::probe!("shard.split_applied");
     let leads = leader.is_some();

@@ -16,9 +16,10 @@ mod resolve;
 mod scan;
 mod wait;
 
+use crate::latch::{Access, LatchSet, RecordLatch};
 use crate::replica::{RangeState, Replica};
 use quorate_proto::kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest, TxnMeta};
-use quorate_proto::{Key, KvError, ShardDescriptor, Span, Timestamp};
+use quorate_proto::{Key, KvError, ShardDescriptor, Span, Timestamp, TxnId};
 use std::{sync::Arc, time::Duration};
 
 /// Requests that take this long are logged, those that wait for locks too.
@@ -86,6 +87,16 @@ impl Replica {
         Ok(())
     }
 
+    /// Under a latch that nobody but a hand-over stands in the way of: what the heir is told would not be true any more.
+    async fn release_locks(&self, txn: TxnId) -> Result<(), KvError> {
+        let leader = self.leader()?;
+        let anchor = self.state.load().descriptor.span.start.clone();
+        let record = Some(RecordLatch { txn, anchor, access: Access::Read });
+        let _latched = leader.latch(LatchSet { record, ..LatchSet::default() }).await?;
+        leader.release_txn(txn);
+        Ok(())
+    }
+
     async fn evaluate(self: &Arc<Self>, version: u64, op: ShardOp) -> Result<ShardReply, KvError> {
         match op {
             ShardOp::Read(request) => self.read(version, request).await.map(ShardReply::Read),
@@ -97,8 +108,7 @@ impl Replica {
             ShardOp::QueryTxn(request) => self.query_txn(version, request).await.map(ShardReply::Txn),
             ShardOp::Heartbeat(request) => self.heartbeat(version, request.txn).await,
             ShardOp::ReleaseLocks(request) => {
-                self.leader()?.release_txn(request.txn);
-                Ok(ShardReply::Released)
+                self.release_locks(request.txn).await.map(|()| ShardReply::Released)
             }
             ShardOp::Prevent(request) => self.prevent(version, request).await.map(ShardReply::Intent),
             ShardOp::Waits(report) => {

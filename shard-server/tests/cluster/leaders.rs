@@ -2,9 +2,9 @@
 
 use super::harness::*;
 use quorate_env::NodeId;
-use quorate_proto::kv::{LockMode, ShardReply};
+use quorate_proto::kv::{LockMode, ReleaseLocks, ShardOp, ShardReply};
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{ErrorClass, Key, KvError, ReplicaId, ShardId};
+use quorate_proto::{ErrorClass, Key, KvError, ReplicaId, ShardId, TxnId};
 use std::time::Duration;
 
 /// PROTOCOL 9: a reader waits for the latch of a write that never commits; meanwhile its leader is deposed and another
@@ -46,7 +46,7 @@ fn a_reader_behind_a_latch_of_a_deposed_leader_is_sent_away() {
     });
 }
 
-/// PROTOCOL 5: whoever waits for a lock is sent elsewhere when the leader steps down, and the lock is not held there.
+/// PROTOCOL 5: whoever waits for a lock is sent elsewhere when the leader steps down, and stands in line there.
 #[test]
 fn stepping_down_sends_lock_waiters_away() {
     run(2, |cluster| async move {
@@ -73,8 +73,14 @@ fn stepping_down_sends_lock_waiters_away() {
         let (new, ..) = cluster.other_leader("k", old, term).await;
         assert_eq!(new, next);
         let now = cluster.now();
-        let locked = read_op(Some(meta(3, "k", now)), "k", now, lock);
-        cluster.servers.send(&Key::from("k"), locked).await.expect("the lock did not survive");
+        let servers = cluster.servers.clone();
+        let waiter = read_op(Some(meta(3, "k", now)), "k", now, lock);
+        let waits = cluster.sim.spawn("wait", async move { servers.send(&Key::from("k"), waiter).await });
+        cluster.sim.sleep(Duration::from_millis(50)).await;
+        assert!(!waits.is_finished(), "the lock went along");
+        let release = ShardOp::ReleaseLocks(ReleaseLocks { txn: TxnId(2) });
+        cluster.servers.send(&Key::from("k"), release).await.unwrap();
+        waits.join().await.unwrap().expect("its turn has come");
     });
 }
 

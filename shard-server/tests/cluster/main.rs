@@ -5,6 +5,7 @@
 mod closing;
 mod gc;
 mod grouping;
+mod hand_overs;
 mod harness;
 mod leaders;
 mod membership;

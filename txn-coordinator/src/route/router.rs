@@ -236,6 +236,8 @@ impl Router {
                     self.forget_leader(shard, node);
                     told = leader.filter(|leader| *leader != node);
                 }
+                // It may have just begun to lead.
+                Ok(ShardAnswer { result: Err(KvError::NotReady { .. }), .. }) => {}
                 Ok(answer) => {
                     self.learn(&answer.newer);
                     return;

@@ -1,0 +1,185 @@
+//! Locks outlive a hand-over of leadership, told in order.
+//!
+//! *Before*: the leader latches the whole shard for writing. What is under way is applied then; what comes, releases of
+//! locks among it, waits, and is sent to the heir when that leads. The locks that transactions asked for go down in
+//! entries of their own.
+//! *Apply*: every replica keeps them in memory.
+//! *After*: whoever leads next takes them over if its term's blank entry stands right behind them. Nobody has led in between
+//! then, so nobody has given or taken back a lock since. Who waits for one comes by itself, and stands in line anew.
+//! *A crash* on the way makes no difference: whoever is elected finds them in its log, or something else behind them. If the
+//! term goes on because nobody takes over, an entry of nothing goes behind them before anybody is let in again.
+//!
+//! A leader that dies takes the locks with it: the check at commit stands in for them (PROTOCOL 13).
+
+use crate::{
+    command::{Command, HeldBy, LockImage},
+    latch::{Access, LatchSet},
+    leader::{LatchGuard, Leader},
+    lock_table::LockTable,
+    replica::Replica,
+};
+use quorate_proto::LogPosition;
+use std::{sync::Arc, time::Duration};
+
+/// For what is under way to be applied. Leadership is handed over without the locks when that takes longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Entries of other shards wait behind larger ones.
+const ENTRY_BYTES: usize = 128 << 10;
+
+/// Nothing is evaluated while this is there.
+pub(crate) struct Still {
+    replica: Arc<Replica>,
+    leader: Arc<Leader>,
+    latched: Option<LatchGuard>,
+    /// Locks stand in the log.
+    told: bool,
+}
+
+/// Keeps the shard still and writes its locks into the log. `None`: it leads no more, or cannot do so.
+pub(crate) async fn prepare(replica: &Arc<Replica>) -> Option<Still> {
+    let env = &replica.context.env;
+    let leader = replica.leader().ok()?;
+    let span = replica.state.load().descriptor.span.clone();
+    let set = LatchSet { spans: vec![(span, Access::Write)], ..LatchSet::default() };
+    let Ok(Ok(mut latched)) = env.timeout(PATIENCE, leader.latch(set)).await else {
+        quorate_env::probe!("shard.locks_not_handed_over");
+        return None;
+    };
+    let (held, locks) = {
+        let core = leader.core();
+        (core.held(), core.locks.locks())
+    };
+    let told = !held.is_empty();
+    for (part, held) in parts(held).into_iter().enumerate() {
+        let mut command = Command::default();
+        command.extras.locks = Some(LockImage { first: part == 0, held });
+        match replica.propose(&leader, latched, command).await {
+            Ok((_, back)) => latched = back,
+            Err(error) => {
+                tracing::info!(shard = replica.shard.0, locks, %error, "the locks are not handed over");
+                return None;
+            }
+        }
+    }
+    if told {
+        quorate_env::count!("quorate_shard_locks_handed_over_total", locks as u64);
+    }
+    Some(Still { replica: replica.clone(), leader, latched: Some(latched), told })
+}
+
+/// Cut into entries.
+fn parts(held: Vec<HeldBy>) -> Vec<Vec<HeldBy>> {
+    let mut parts: Vec<Vec<HeldBy>> = Vec::new();
+    let mut room = 0;
+    for HeldBy { txn, locks } in held {
+        let mut owner = None;
+        for (key, mode) in locks {
+            let bytes = key.len() + 8;
+            if room < bytes {
+                parts.push(Vec::new());
+                (room, owner) = (ENTRY_BYTES, None);
+            }
+            let part = parts.last_mut().expect("just made");
+            let place = *owner.get_or_insert_with(|| {
+                part.push(HeldBy { txn: txn.clone(), locks: Vec::new() });
+                room = room.saturating_sub(64 + txn.anchor.len());
+                part.len() - 1
+            });
+            part[place].locks.push((key, mode));
+            room = room.saturating_sub(bytes);
+        }
+    }
+    parts
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        let Some(latched) = self.latched.take() else { return };
+        if !self.told || self.leader.is_over() {
+            return;
+        }
+        quorate_env::probe!("shard.nobody_took_over");
+        let (replica, leader) = (self.replica.clone(), self.leader.clone());
+        let goes_on = async move {
+            // Who leads next must not take them for the newest.
+            if let Err(error) = replica.propose(&leader, latched, Command::default()).await {
+                tracing::debug!(shard = replica.shard.0, %error, "locks in the log are not revoked");
+            }
+        };
+        self.replica.context.env.spawn("shard.hand_over_failed", goes_on).detach();
+    }
+}
+
+/// Locks for the next leader, if that is this replica.
+pub(crate) struct Inherited {
+    /// Its term must begin right behind this.
+    pub last: LogPosition,
+    pub locks: LockTable,
+}
+
+impl Replica {
+    /// While an entry with locks is applied.
+    pub(crate) fn inherit(&self, position: LogPosition, image: LockImage) {
+        let mut inherited = self.inherited.lock();
+        let before = inherited.take();
+        let mut locks = match before {
+            _ if image.first => LockTable::default(),
+            Some(before) if before.last.index + 1 == position.index => before.locks,
+            // Something came between its parts.
+            _ => return,
+        };
+        let now = self.context.env.boottime();
+        for HeldBy { txn, locks: held } in image.held {
+            let txn = Arc::new(txn);
+            for (key, mode) in held {
+                // No two that clash come from one table.
+                let _ = locks.try_lock(&key, &txn, mode, now);
+            }
+        }
+        *inherited = Some(Inherited { last: position, locks });
+    }
+
+    /// The locks with which a term begins whose blank entry stands at `index`.
+    pub(crate) fn take_inherited(&self, index: u64) -> LockTable {
+        let inherited = self.inherited.lock().take().filter(|found| found.last.index + 1 == index);
+        if inherited.is_some() {
+            quorate_env::probe!("shard.took_locks_over");
+        }
+        inherited.map(|found| found.locks).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_proto::{Key, NodeId, Timestamp, TxnId, kv::LockMode, kv::TxnMeta};
+
+    fn held(txn: u128, keys: usize) -> HeldBy {
+        let txn = TxnMeta {
+            id: TxnId(txn),
+            anchor: Key::from("a"),
+            attempt: 0,
+            started: Timestamp(1),
+            deadline: Timestamp(9),
+            gateway: NodeId(1),
+            incarnation: 1,
+        };
+        let key = |n| Key::from(format!("{n:0>1000}").into_bytes());
+        HeldBy { txn, locks: (0..keys).map(|n| (key(n), LockMode::Exclusive)).collect() }
+    }
+
+    #[test]
+    fn all_locks_are_in_some_part_and_no_part_is_large() {
+        assert!(parts(Vec::new()).is_empty());
+        let all = vec![held(1, 100), held(2, 1), held(3, 300), held(4, 0)];
+        let parts = parts(all.clone());
+        assert_eq!(parts.len(), 4);
+        let count = |part: &Vec<HeldBy>| part.iter().map(|held| held.locks.len()).sum::<usize>();
+        assert!(parts.iter().all(|part| (1..=130).contains(&count(part))));
+        for whole in all {
+            let mine = parts.iter().flatten().filter(|held| held.txn == whole.txn);
+            let locks: Vec<_> = mine.flat_map(|held| held.locks.clone()).collect();
+            assert_eq!(locks, whole.locks);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Locks that transactions asked for, when leadership is handed over, and when it is lost.
+
+use super::harness::*;
+use quorate_proto::kv::{LockMode, LockRequest, ReadOp, ReadRequest, ReleaseLocks, ShardOp, TxnMeta, WaitPolicy};
+use quorate_proto::placement::ReplicaCommand;
+use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, TxnId};
+use std::time::Duration;
+
+/// A transaction whose gateway lives, so that its locks do not fall.
+fn alive(cluster: &Cluster, txn: u64) -> TxnMeta {
+    let env = cluster.sim.env(NodeId(4)).expect("the gateway is up");
+    TxnMeta { gateway: NodeId(4), incarnation: env.incarnation(), ..meta(txn, "k", cluster.now()) }
+}
+
+fn lock_op(txn: TxnMeta, keys: &[String], mode: LockMode, wait: WaitPolicy) -> ShardOp {
+    let ops = keys.iter().map(|key| ReadOp::Get(Key::from(key.as_str()))).collect();
+    ShardOp::Read(ReadRequest {
+        read_ts: txn.started,
+        uncertain_to: txn.started,
+        txn: Some(txn),
+        may_forward: false,
+        lock: Some(LockRequest { mode, wait }),
+        ops,
+        follower: false,
+    })
+}
+
+async fn lock(cluster: &Cluster, txn: u64, key: &str, mode: LockMode) -> Result<(), KvError> {
+    let op = lock_op(alive(cluster, txn), &[key.into()], mode, WaitPolicy::NoWait);
+    cluster.servers.send(&Key::from(key), op).await.map(drop)
+}
+
+/// By whom a lock is refused, if it is.
+async fn refused_by(cluster: &Cluster, txn: u64, key: &str, mode: LockMode) -> Option<TxnId> {
+    match lock(cluster, txn, key, mode).await {
+        Ok(()) => None,
+        Err(KvError::LockNotAvailable { holder, .. }) => holder,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn release_op(txn: u64) -> ShardOp {
+    ShardOp::ReleaseLocks(ReleaseLocks { txn: TxnId(u128::from(txn)) })
+}
+
+async fn release(cluster: &Cluster, txn: u64, key: &str) {
+    cluster.servers.send(&Key::from(key), release_op(txn)).await.expect("released");
+}
+
+fn transfer(to: u64) -> ReplicaCommand {
+    ReplicaCommand::TransferLeader { shard: ShardId::FIRST, to: ReplicaId(to) }
+}
+
+async fn hand_over(cluster: &Cluster) -> u64 {
+    let (old, _, term) = cluster.leader("k").await;
+    let next = old % 3 + 1;
+    cluster.servers.command(old, transfer(next)).await.expect("handed over");
+    assert_eq!(cluster.other_leader("k", old, term).await.0, next);
+    next
+}
+
+/// A cluster of three with a fourth node as gateway.
+async fn found(cluster: &mut Cluster) {
+    cluster.replace_disk(4);
+    cluster.up(4).await;
+    cluster.found(&[1, 2, 3]).await;
+}
+
+#[test]
+fn locks_go_along_when_leadership_is_handed_over() {
+    run(21, |mut cluster| async move {
+        found(&mut cluster).await;
+        cluster.put(1, "k", "v").await.unwrap();
+        lock(&cluster, 2, "k", LockMode::Exclusive).await.unwrap();
+        lock(&cluster, 2, "s", LockMode::Shared).await.unwrap();
+        lock(&cluster, 3, "s", LockMode::Shared).await.unwrap();
+        lock(&cluster, 4, "free", LockMode::Exclusive).await.unwrap();
+        release(&cluster, 4, "free").await;
+        for _ in 0..4 {
+            hand_over(&cluster).await;
+            let (two, three) = (Some(TxnId(2)), Some(TxnId(3)));
+            assert_eq!(refused_by(&cluster, 5, "k", LockMode::Shared).await, two);
+            assert!([two, three].contains(&refused_by(&cluster, 5, "s", LockMode::Exclusive).await));
+            assert_eq!(refused_by(&cluster, 5, "s", LockMode::Shared).await, None);
+            assert_eq!(refused_by(&cluster, 5, "free", LockMode::Exclusive).await, None);
+            release(&cluster, 5, "k").await;
+        }
+        // Who holds it commits, and that ends it.
+        let commit = commit_op(2, cluster.now(), "k", "w");
+        cluster.servers.send(&Key::from("k"), commit).await.unwrap();
+        assert_eq!(refused_by(&cluster, 6, "k", LockMode::Exclusive).await, None);
+        assert_eq!(refused_by(&cluster, 6, "s", LockMode::Exclusive).await, Some(TxnId(3)));
+    });
+}
+
+/// They take several entries.
+#[test]
+fn thousands_of_locks_go_along() {
+    run(22, |mut cluster| async move {
+        found(&mut cluster).await;
+        let keys: Vec<String> = (0..3000).map(|n| format!("k{n:0>100}")).collect();
+        let all = lock_op(alive(&cluster, 2), &keys, LockMode::Exclusive, WaitPolicy::NoWait);
+        cluster.servers.send(&Key::from("k"), all).await.unwrap();
+        hand_over(&cluster).await;
+        for key in keys.iter().step_by(50).chain(keys.last()) {
+            assert_eq!(refused_by(&cluster, 3, key, LockMode::Exclusive).await, Some(TxnId(2)), "{key}");
+        }
+        release(&cluster, 2, "k").await;
+        for key in keys.iter().step_by(50) {
+            assert_eq!(refused_by(&cluster, 3, key, LockMode::Exclusive).await, None, "{key}");
+        }
+    });
+}
+
+/// Whenever it comes: at the old leader, at the new one, or in between.
+#[test]
+fn what_is_released_during_a_hand_over_is_free() {
+    run(23, |mut cluster| async move {
+        found(&mut cluster).await;
+        for round in 0..60u64 {
+            let (held, given) = (1000 + 2 * round, 1001 + 2 * round);
+            lock(&cluster, held, "held", LockMode::Exclusive).await.unwrap();
+            lock(&cluster, given, "given", LockMode::Exclusive).await.unwrap();
+            let servers = cluster.servers.clone();
+            let releasing = cluster.sim.spawn("release", async move {
+                quorate_env::time::sleep(Duration::from_micros(200 * round)).await;
+                servers.send(&Key::from("given"), release_op(given)).await
+            });
+            hand_over(&cluster).await;
+            releasing.join().await.unwrap().expect("released");
+            assert_eq!(refused_by(&cluster, 9, "given", LockMode::Exclusive).await, None, "round {round}");
+            let holder = refused_by(&cluster, 9, "held", LockMode::Exclusive).await;
+            assert_eq!(holder, Some(TxnId(u128::from(held))), "round {round}");
+            release(&cluster, 9, "k").await;
+            release(&cluster, held, "k").await;
+        }
+    });
+}
+
+/// The heir goes away at some moment of the hand-over. Locks may be lost then, but what was given back stays so, whoever
+/// leads next.
+#[test]
+fn what_was_released_since_is_not_taken_over() {
+    for step in 0..16 {
+        run(24, move |mut cluster| async move {
+            found(&mut cluster).await;
+            lock(&cluster, 2, "k", LockMode::Exclusive).await.unwrap();
+            let (old, ..) = cluster.leader("k").await;
+            let heir = old % 3 + 1;
+            let servers = cluster.servers.clone();
+            let handing =
+                cluster.sim.spawn("hand over", async move { servers.command(old, transfer(heir)).await });
+            cluster.sim.sleep(Duration::from_micros(400 * step)).await;
+            let others: Vec<NodeId> = (1..=4).filter(|node| *node != heir).map(NodeId).collect();
+            cluster.sim.partition(&[NodeId(heir)], &others);
+            // It may be that only the heir leads, and nobody hears of it.
+            cluster.sim.sleep(Duration::from_secs(4)).await;
+            cluster.sim.heal();
+            drop(handing.join().await);
+            release(&cluster, 2, "k").await;
+            let (leader, _, term) = cluster.leader("k").await;
+            cluster.crash(leader).await;
+            cluster.other_leader("k", leader, term).await;
+            assert_eq!(refused_by(&cluster, 3, "k", LockMode::Exclusive).await, None, "step {step}");
+        });
+    }
+}
+
+/// PROTOCOL 13: nobody tells of a lock whose leader dies. What has happened since to the key is found out at commit.
+#[test]
+fn locks_die_with_their_leader_and_older_ones_do_not_come_back() {
+    run(25, |mut cluster| async move {
+        found(&mut cluster).await;
+        lock(&cluster, 2, "k", LockMode::Exclusive).await.unwrap();
+        let leader = hand_over(&cluster).await;
+        let (_, _, term) = cluster.leader("k").await;
+        release(&cluster, 2, "k").await;
+        lock(&cluster, 3, "k", LockMode::Exclusive).await.unwrap();
+        cluster.crash(leader).await;
+        cluster.other_leader("k", leader, term).await;
+        assert_eq!(refused_by(&cluster, 4, "k", LockMode::Exclusive).await, None);
+    });
+}
