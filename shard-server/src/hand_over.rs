@@ -6,8 +6,8 @@
 //! *Apply*: every replica keeps them in memory.
 //! *After*: whoever leads next takes them over if its term's blank entry stands right behind them. Nobody has led in between
 //! then, so nobody has given or taken back a lock since. Who waits for one comes by itself, and stands in line anew.
-//! *A crash* on the way makes no difference: whoever is elected finds them in its log, or something else behind them. If the
-//! term goes on because nobody takes over, an entry of nothing goes behind them before anybody is let in again.
+//! *A crash* on the way makes no difference: whoever is elected finds them in its log, or something else behind them. If
+//! nobody takes over in time, this term still ends, for its lease is given up (PROTOCOL 2); until then nobody is let in.
 //!
 //! A leader that dies takes the locks with it: the check at commit stands in for them (PROTOCOL 13).
 
@@ -28,9 +28,8 @@ const ENTRY_BYTES: usize = 128 << 10;
 
 /// Nothing is evaluated while this is there.
 pub(crate) struct Still {
-    replica: Arc<Replica>,
     leader: Arc<Leader>,
-    latched: Option<LatchGuard>,
+    _latched: LatchGuard,
     /// Locks stand in the log.
     told: bool,
 }
@@ -64,7 +63,7 @@ pub(crate) async fn prepare(replica: &Arc<Replica>) -> Option<Still> {
     if told {
         quorate_env::count!("quorate_shard_locks_handed_over_total", locks as u64);
     }
-    Some(Still { replica: replica.clone(), leader, latched: Some(latched), told })
+    Some(Still { leader, _latched: latched, told })
 }
 
 /// Cut into entries.
@@ -94,19 +93,10 @@ fn parts(held: Vec<HeldBy>) -> Vec<Vec<HeldBy>> {
 
 impl Drop for Still {
     fn drop(&mut self) {
-        let Some(latched) = self.latched.take() else { return };
-        if !self.told || self.leader.is_over() {
-            return;
+        if self.told && !self.leader.is_over() {
+            quorate_env::probe!("shard.nobody_took_over");
+            self.leader.end(None);
         }
-        quorate_env::probe!("shard.nobody_took_over");
-        let (replica, leader) = (self.replica.clone(), self.leader.clone());
-        let goes_on = async move {
-            // Who leads next must not take them for the newest.
-            if let Err(error) = replica.propose(&leader, latched, Command::default()).await {
-                tracing::debug!(shard = replica.shard.0, %error, "locks in the log are not revoked");
-            }
-        };
-        self.replica.context.env.spawn("shard.hand_over_failed", goes_on).detach();
     }
 }
 
