@@ -99,3 +99,55 @@ async fn what_a_transaction_held_is_free_when_it_has_ended() {
         assert_eq!(free.len(), 6, "round {round}, after {end}");
     }
 }
+
+/// What a session has asked for is its own while shards change their leaders and split.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_go_along_with_hand_overs_and_splits() {
+    let demo = Demo::start();
+    let (holder, waiter, other) = (demo.client(1).await, demo.client(2).await, demo.client(3).await);
+    holder
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)",
+        )
+        .await
+        .unwrap();
+    demo.lead("t", 1).await;
+    for (level, share) in
+        [("SERIALIZABLE", "UPDATE"), ("REPEATABLE READ", "SHARE"), ("READ COMMITTED", "UPDATE")]
+    {
+        holder.batch_execute("UPDATE t SET v = 0").await.unwrap();
+        let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT * FROM t WHERE id IN (1, 3) FOR {share}");
+        holder.batch_execute(&begin).await.unwrap();
+        let waiting = async { waiter.batch_execute("UPDATE t SET v = v + 10 WHERE id = 3").await };
+        let moving = async {
+            for node in [2, 3, 1] {
+                demo.lead("t", node).await;
+                held(&other).await;
+            }
+            // Once: the halves stay halves.
+            if level == "SERIALIZABLE" {
+                other.batch_execute("ALTER TABLE t SPLIT AT VALUES (2)").await.unwrap();
+                held(&other).await;
+                demo.lead("t", 2).await;
+                held(&other).await;
+            }
+            holder.batch_execute("UPDATE t SET v = v + 1 WHERE id IN (1, 3)").await.unwrap();
+            holder.batch_execute("COMMIT").await.unwrap_or_else(|error| panic!("{level}: {error:?}"));
+        };
+        let (waited, ()) = tokio::join!(waiting, moving);
+        waited.unwrap_or_else(|error| panic!("{level}: {error:?}"));
+        let rows = other.query("SELECT v FROM t ORDER BY id", &[]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1, 0, 11], "{level}");
+    }
+    demo.assert_healthy().await;
+}
+
+/// Rows 1 and 3 are held, row 2 is not.
+async fn held(client: &tokio_postgres::Client) {
+    for id in [1, 3] {
+        let error = client.query(&format!("SELECT * FROM t WHERE id = {id} FOR UPDATE NOWAIT"), &[]).await;
+        let error = error.expect_err("it is held");
+        assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "row {id}: {error:?}");
+    }
+    client.query("SELECT * FROM t WHERE id = 2 FOR UPDATE NOWAIT", &[]).await.expect("it is free");
+}

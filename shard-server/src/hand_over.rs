@@ -22,7 +22,7 @@ use quorate_proto::LogPosition;
 use std::{sync::Arc, time::Duration};
 
 /// For what is under way to be applied. Leadership is handed over without the locks when that takes longer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Entries of other shards wait behind larger ones.
 const ENTRY_BYTES: usize = 128 << 10;
 

@@ -1,5 +1,6 @@
 //! What a leader keeps in memory for the time of one term: latches, locks and the timestamp cache, behind one mutex, and
-//! who waits for them. All of it dies with the term (PROTOCOL 5).
+//! who waits for them. All of it dies with the term (PROTOCOL 5), but for locks when leadership is handed over
+//! ([`crate::hand_over`]).
 
 use crate::{
     ShardConfig,

@@ -2,7 +2,8 @@
 //!
 //! A request comes in ([`ShardServer`]), is evaluated on the leader under latches ([`Replica::handle`]), becomes one entry of
 //! the shard's log, and is applied by every replica ([`machine`]). Locks, latches and the timestamp cache live in the
-//! leader's memory for one term ([`leader`]); what must survive is in the engine.
+//! leader's memory for one term ([`leader`]), and locks go along when that is handed over ([`hand_over`]); what must survive is in
+//! the engine.
 //!
 //! Absent on purpose: no SQL, no routing (other shards are reached through [`Peers`]), no decision about where copies live,
 //! and no Raft beyond `quorate-consensus`' groups.

@@ -348,7 +348,8 @@ impl LockTable {
         let mut all = Vec::new();
         for (txn, keys) in &self.held {
             let holder = |key: &Key| self.keys.get(key)?.holders.iter().find(|holder| holder.txn.id == *txn);
-            let found = keys.iter().filter(|key| which(*txn, key)).filter_map(|key| Some((key, holder(key)?)));
+            let found =
+                keys.iter().filter(|key| which(*txn, key)).filter_map(|key| Some((key, holder(key)?)));
             let asked: Vec<_> = found.filter(|(_, holder)| !holder.intent).collect();
             if let Some((_, holder)) = asked.first() {
                 let locks = asked.iter().map(|(key, holder)| ((*key).clone(), holder.mode)).collect();

@@ -171,6 +171,15 @@ impl Demo {
         std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap()
     }
 
+    /// Hands the leadership of all shards of a table to a node, in good order.
+    pub async fn lead(&self, table: &str, node: u16) {
+        let client = self.client(1).await;
+        for row in client.query(&format!("SHOW SHARDS FROM TABLE {table}"), &[]).await.unwrap() {
+            let (shard, node) = (row.get::<_, i64>("shard_id").to_string(), node.to_string());
+            self.quorate(&["shard", "transfer-leader", &shard, "--to", &node, "--host", &self.rpc(1)]);
+        }
+    }
+
     /// Every node answers, and none has logged an error that it did not expect.
     pub async fn assert_healthy(&self) {
         for node in self.nodes() {

@@ -1,7 +1,9 @@
 //! Locks that transactions asked for, when leadership is handed over, and when it is lost.
 
 use super::harness::*;
-use quorate_proto::kv::{LockMode, LockRequest, ReadOp, ReadRequest, ReleaseLocks, ShardOp, TxnMeta, WaitPolicy};
+use quorate_proto::kv::{
+    LockMode, LockRequest, ReadOp, ReadRequest, ReleaseLocks, ShardOp, TxnMeta, WaitPolicy,
+};
 use quorate_proto::placement::ReplicaCommand;
 use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, TxnId};
 use std::time::Duration;

@@ -240,7 +240,11 @@ pub fn history(
                 let ids: Vec<ShardId> = store.shards.keys().copied().collect();
                 let id = ids[random.range(0..ids.len() as u64) as usize];
                 let to = up[random.range(0..up.len() as u64) as usize];
-                store.move_leader(id, to, now);
+                if random.range(0..2) == 0 {
+                    store.hand_over(id, to, now);
+                } else {
+                    store.move_leader(id, to, now);
+                }
             }
             if chaos.splits && round % 7 == 3 {
                 let at = key(KEYS[random.range(1..8) as usize]);

@@ -143,13 +143,18 @@ impl Store {
         self.shards.insert(new, Shard { descriptor: right, leader, low_water });
     }
 
-    /// Another leader: unreplicated locks and the timestamp cache are gone, the low water covers them (PROTOCOL 11).
+    /// The leader is lost, and its locks with it.
     pub fn move_leader(&mut self, id: ShardId, to: NodeId, now: Timestamp) {
+        self.hand_over(id, to, now);
+        let span = self.shards[&id].descriptor.span.clone();
+        self.locks.retain(|key, _| !span.contains(key));
+    }
+
+    /// Another leader: the timestamp cache is gone, the low water covers it (PROTOCOL 11). The locks go along.
+    pub fn hand_over(&mut self, id: ShardId, to: NodeId, now: Timestamp) {
         let shard = self.shards.get_mut(&id).expect("known");
         shard.leader = to;
         shard.low_water = now.plus(2 * self.epsilon);
-        let span = shard.descriptor.span.clone();
-        self.locks.retain(|key, _| !span.contains(key));
     }
 
     /// Routing, then evaluation.
