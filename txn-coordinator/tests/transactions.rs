@@ -233,6 +233,28 @@ fn an_exclusion_lost_with_the_leader_is_found_at_commit() {
 }
 
 #[test]
+fn locks_are_given_back_to_the_halves_of_a_split_too() {
+    run(quiet(6), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("c", "1"), ("e", "1")]).await;
+        for (at, commits) in [("e", false), ("c", true)] {
+            let txn = shards.coordinator(1).begin(TxnOptions::default());
+            txn.get_many(&["a", "c", "e"].map(key), exclusive()).await.unwrap();
+            assert_eq!(shards.store.lock().locks.len(), 3);
+            shards.store.lock().split(&key(at));
+            // The map hears of it.
+            put_all(&shards, &[("f", at)]).await;
+            if commits {
+                txn.commit().await.unwrap();
+            } else {
+                txn.rollback();
+            }
+            txn.released(Duration::from_secs(5)).await;
+            assert!(shards.store.lock().locks.is_empty(), "split at {at}: {:?}", shards.store.lock().locks);
+        }
+    });
+}
+
+#[test]
 fn a_locked_read_brings_the_newest_version_and_moves_the_transaction_there() {
     run(quiet(7), |shards| async move {
         put_all(&shards, &[("a", "1"), ("i", "1")]).await;

@@ -143,7 +143,7 @@ impl Driver {
         if result.is_ok() {
             // Shards that were written to let go of the locks by themselves.
             let written: BTreeSet<ShardId> = self.written().map(|part| part.shard).collect();
-            let locks = std::mem::take(&mut state.lock_shards);
+            let locks = state.take_lock_shards(&coordinator.router);
             let others: BTreeSet<ShardId> = locks.difference(&written).copied().collect();
             drop(state);
             let releasing = coordinator.cleanup.release(self.txn.id, others);

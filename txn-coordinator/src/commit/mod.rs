@@ -163,7 +163,11 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
         } && state.lock_shards.is_empty();
         let record = state.record && state.phase == Phase::Open;
         let bound = state.end(clean);
-        (std::mem::take(&mut state.lock_shards), record.then(|| state.anchor.clone()).flatten(), bound)
+        (
+            state.take_lock_shards(&txn.coordinator.router),
+            record.then(|| state.anchor.clone()).flatten(),
+            bound,
+        )
     };
     let cleanup = &txn.coordinator.cleanup;
     let releasing = cleanup.release(txn.id, shards);
@@ -191,7 +195,7 @@ pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
         if state.phase == Phase::Open {
             state.phase = Phase::Ended { clean };
         }
-        let shards = std::mem::take(&mut state.lock_shards);
+        let shards = state.take_lock_shards(&txn.coordinator.router);
         (clean, shards, record.then(|| state.anchor.clone()).flatten(), state.cost, txn.options.commit_before)
     };
     let coordinator = txn.coordinator.clone();

@@ -11,7 +11,7 @@ use quorate_proto::{
     placement::{MapUpdate, PlacementReply, PlacementRequest},
     rpc::{Service, decode, encode},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Where the router asks for the map when shards cannot tell.
 #[async_trait]
@@ -138,6 +138,20 @@ impl Router {
         let descriptor = map.lookup(key)?.clone();
         let leader = map.leader(descriptor.id);
         Some((descriptor, leader))
+    }
+
+    /// The shards that own these keys, which come in order.
+    pub fn owners<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> BTreeSet<ShardId> {
+        let map = self.map.read();
+        let mut last: Option<&ShardDescriptor> = None;
+        let mut owners = BTreeSet::new();
+        for key in keys {
+            if last.is_none_or(|shard| !shard.contains(key)) {
+                last = map.lookup(key);
+                owners.extend(last.map(|shard| shard.id));
+            }
+        }
+        owners
     }
 
     /// Which shard owns a key; asks the driver if the map does not say.

@@ -4,7 +4,7 @@ use crate::{
     Coordinator, Cost, Guarantee, Isolation, TxnError, TxnOptions,
     buffer::{Buffer, Seq},
     commit::cleanup::Releasing,
-    route::{SendError, SendOptions},
+    route::{Router, SendError, SendOptions},
     spans::SpanSet,
 };
 use parking_lot::Mutex;
@@ -258,6 +258,15 @@ impl State {
         self.locks.entry(key).or_insert(since);
     }
 
+    /// The shards that must hear that the locks go; halves that were split off since among them.
+    pub(crate) fn take_lock_shards(&mut self, router: &Router) -> BTreeSet<ShardId> {
+        let mut shards = std::mem::take(&mut self.lock_shards);
+        if !shards.is_empty() {
+            shards.extend(router.owners(self.locks.keys()));
+        }
+        shards
+    }
+
     pub(crate) fn move_read_ts(&mut self, to: Timestamp) {
         self.read_ts = self.read_ts.max(to);
         self.uncertain_to = self.uncertain_to.max(self.read_ts);
@@ -273,7 +282,7 @@ impl Drop for Inner {
         if state.phase == Phase::Committing {
             return;
         }
-        let shards = std::mem::take(&mut state.lock_shards);
+        let shards = state.take_lock_shards(&self.coordinator.router);
         self.coordinator.cleanup.release(self.id, shards);
         if state.record
             && matches!(state.phase, Phase::Open)
