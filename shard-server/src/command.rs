@@ -92,10 +92,7 @@ pub struct HeldBy {
 
 impl Extras {
     fn is_empty(&self) -> bool {
-        self.records.is_empty()
-            && self.intents.is_empty()
-            && self.gc_threshold.is_none()
-            && !self.is_alone()
+        self.records.is_empty() && self.intents.is_empty() && self.gc_threshold.is_none() && !self.is_alone()
     }
 
     /// It has an entry for itself.
