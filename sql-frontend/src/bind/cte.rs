@@ -14,6 +14,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection
 use sqlparser::ast::{self, CteAsMaterialized, SetExpr, SetOperator, SetQuantifier, TableAlias};
 use std::sync::Arc;
 
+/// Steps of plans that references to WITH queries may add to one statement.
+const MAX_EXPANDED: usize = 20_000;
+
 /// A common table expression in sight.
 #[derive(Clone, Debug)]
 pub(super) struct Cte {
@@ -73,6 +76,9 @@ impl Binder<'_> {
                 ),
             ));
         };
+        if cte.references > 1 {
+            self.expand(&rel.plan)?;
+        }
         // Each reference gets columns of its own.
         let alias = TableReference::bare(self.fresh("t"));
         let plan = LogicalPlanBuilder::from(rel.plan).alias(alias.clone())?.build()?;
@@ -82,6 +88,19 @@ impl Binder<'_> {
             .map(|c| RelColumn { column: Column::new(Some(alias.clone()), c.column.name.clone()), ..c })
             .collect();
         Ok(Some(Rel { plan, columns }))
+    }
+
+    /// A further reference stands for the whole query again. 54001 when that multiplies: nested, it grows exponentially.
+    fn expand(&mut self, plan: &LogicalPlan) -> Result<(), SqlError> {
+        plan.apply(|_| {
+            self.expanded += 1;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if self.expanded > MAX_EXPANDED {
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "statement too complex")
+                .hint("A WITH query is run for each reference, and its references to others multiply."));
+        }
+        Ok(())
     }
 
     fn recursive(

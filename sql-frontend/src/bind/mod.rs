@@ -119,6 +119,8 @@ pub(crate) struct Binder<'a> {
     depth: usize,
     /// Nodes of expressions that were duplicated, see `guard`.
     copied: usize,
+    /// Steps that further references to WITH queries have added, see `cte`.
+    expanded: usize,
     /// Id and version of the tables that were met.
     tables: Vec<(u64, u64)>,
     /// Locks asked for by the `FOR UPDATE` clauses in force.
@@ -144,6 +146,7 @@ impl<'a> Binder<'a> {
             counter: 0,
             depth: 0,
             copied: 0,
+            expanded: 0,
             tables: vec![],
             locks: vec![],
             locked: false,

@@ -49,14 +49,14 @@ impl Session {
         inner: &Arc<Planned>,
         params: &[Datum],
     ) -> Result<Outcome, SqlError> {
+        if declare.hold {
+            return Err(SqlError::unsupported("a cursor that outlives its transaction (WITH HOLD)"));
+        }
         if !self.is_in_explicit_tx() {
             return Err(SqlError::new(
                 SqlState::NO_ACTIVE_TRANSACTION,
                 "DECLARE CURSOR can only be used in transaction blocks",
             ));
-        }
-        if declare.hold {
-            return Err(SqlError::unsupported("a cursor that outlives its transaction (WITH HOLD)"));
         }
         if self.portals.contains_key(&declare.name) {
             return Err(SqlError::new(

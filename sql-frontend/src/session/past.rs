@@ -141,7 +141,7 @@ impl Session {
                 Some(Datum::Timestamp(_)) => {
                     return Err(invalid(&format!("${n}"), "a timestamp without time zone"));
                 }
-                Some(Datum::Interval(interval)) => before(interval, started, zone)?,
+                Some(Datum::Interval(interval)) => before(interval, &format!("${n}"), started, zone)?,
                 Some(number @ (Datum::Numeric(_) | Datum::Int8(_))) => {
                     let ty = if matches!(number, Datum::Int8(_)) { PgType::Int8 } else { PgType::Numeric };
                     of_text(&number.to_text(ty, zone), started, zone)?
@@ -245,14 +245,14 @@ fn of_text(text: &str, started: i64, zone: &TimeZone) -> Result<Timestamp, SqlEr
         _ => {}
     }
     let interval = datetime::parse_interval(text).map_err(|_| invalid(text, "it cannot be read"))?;
-    before(&interval, started, zone)
+    before(&interval, text, started, zone)
 }
 
-/// An interval is counted back from when the transaction began.
-fn before(interval: &Interval, started: i64, zone: &TimeZone) -> Result<Timestamp, SqlError> {
+/// An interval, given as `text`, is counted back from when the transaction began.
+fn before(interval: &Interval, text: &str, started: i64, zone: &TimeZone) -> Result<Timestamp, SqlError> {
     let micros = datetime::add_to_timestamptz(started, interval, zone)?;
     if micros >= started {
-        return Err(invalid("interval", "it must be negative"));
+        return Err(invalid(text, "it must be negative"));
     }
     of_micros(micros)
 }

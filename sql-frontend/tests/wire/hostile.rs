@@ -182,3 +182,20 @@ async fn too_many_relations_are_refused_at_once() {
     assert_eq!(one(&c, &joined(40)).await, "1");
     assert_eq!(fails(&c, &joined(1000)).await, "54000");
 }
+
+/// Each reference to a WITH query is planned by itself, so that references to references multiply.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_queries_that_multiply_are_refused_at_once() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    let doubled = |levels: usize| {
+        let more: String =
+            (1..=levels).map(|n| format!(", c{n} as (select a.x from c{0} a, c{0} b)", n - 1)).collect();
+        format!("with c0 as (select 1 x){more} select count(*) from c{levels}")
+    };
+    assert_eq!(one(&c, &doubled(8)).await, "1");
+    assert_eq!(fails(&c, &doubled(30)).await, "54001");
+    // One after the other they do not.
+    let chain: String = (1..=100).map(|n| format!(", c{n} as (select x + 1 as x from c{})", n - 1)).collect();
+    assert_eq!(one(&c, &format!("with c0 as (select 0 x){chain} select x from c100")).await, "100");
+}
