@@ -77,7 +77,7 @@ impl Binder<'_> {
             ));
         };
         if cte.references > 1 {
-            self.expand(&rel.plan)?;
+            self.multiply(&rel.plan)?;
         }
         // Each reference gets columns of its own.
         let alias = TableReference::bare(self.fresh("t"));
@@ -91,7 +91,7 @@ impl Binder<'_> {
     }
 
     /// A further reference stands for the whole query again. 54001 when that multiplies: nested, it grows exponentially.
-    fn expand(&mut self, plan: &LogicalPlan) -> Result<(), SqlError> {
+    fn multiply(&mut self, plan: &LogicalPlan) -> Result<(), SqlError> {
         plan.apply(|_| {
             self.expanded += 1;
             Ok(TreeNodeRecursion::Continue)
