@@ -144,7 +144,7 @@ impl Pass<'_> {
         let _one = replica.admin.lock().await;
         let state = replica.state.load_full();
         // A split may have taken its end, or all of it, away.
-        let Some(span) = intersection(&span, &state.descriptor.span) else { return Ok(None) };
+        let Some(span) = span.intersection(&state.descriptor.span) else { return Ok(None) };
         let found = {
             let snapshot = replica.context.engine.snapshot();
             let many = replica.context.config.gc_page_versions;
@@ -176,14 +176,4 @@ impl Pass<'_> {
         drop(self.replica.propose(&self.leader, nothing, command).await?);
         Ok(())
     }
-}
-
-fn intersection(a: &Span, b: &Span) -> Option<Span> {
-    let start = a.start.clone().max(b.start.clone());
-    let end = match (&a.end, &b.end) {
-        (Some(a), Some(b)) => Some(a.min(b).clone()),
-        (one, other) => one.clone().or_else(|| other.clone()),
-    };
-    let both = Span { start, end };
-    (!both.is_empty()).then_some(both)
 }
