@@ -6,7 +6,7 @@
 use crate::{
     cluster::Cluster,
     history::{History, Record, Seen, Told, TransferId},
-    node::Node,
+    node::{Node, on_node},
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -27,8 +27,6 @@ use std::{
 
 const ACCOUNTS: u64 = 12;
 const START_BALANCE: u64 = 1000;
-/// A client gives up waiting for an answer after this.
-const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST: u8 = 0x40;
 
 fn account_key(account: u64) -> Key {
@@ -261,17 +259,6 @@ fn past(world: &SimWorld, node: &Node) -> Timestamp {
 }
 
 type Outcome = Result<(BTreeMap<u64, u64>, quorate_txn::Committed), TxnError>;
-
-/// Runs a client's work inside the node that it is connected to; `None` if the node dies meanwhile, or time runs out.
-async fn on_node<T, F, Fut>(node: &Node, work: F) -> Option<T>
-where
-    T: Send + 'static,
-    F: FnOnce(Node) -> Fut,
-    Fut: Future<Output = T> + Send + 'static,
-{
-    let task = node.env.spawn("bank.session", work(node.clone()));
-    quorate_env::time::timeout(PATIENCE, task.join()).await.ok()?.ok()
-}
 
 async fn transfer(
     txn: Txn,

@@ -47,6 +47,22 @@ impl Draw {
     }
 }
 
+/// Four nodes under the usual settings, to which nothing happens by itself.
+pub fn calm(seed: u64) -> (SimConfig, Knobs) {
+    let knobs = Knobs {
+        nodes: 4,
+        consensus: ConsensusConfig::default(),
+        shard: ShardConfig::default(),
+        txn: TxnConfig { parallel_commit: seed.is_multiple_of(2), ..TxnConfig::default() },
+        gc_ttl: Duration::from_secs(4 * 3600),
+        rounds: 0,
+        clients: 0,
+        clock_jumps: false,
+        real_time: true,
+    };
+    (SimConfig::new(seed), knobs)
+}
+
 /// The world and the knobs of a seed.
 pub fn draw(seed: u64) -> (SimConfig, Knobs) {
     let mut draw = Draw(StdRng::seed_from_u64(seed ^ 0x6b_6e6f_6273));

@@ -9,6 +9,7 @@
 
 mod bank;
 mod cluster;
+mod deaths;
 mod errors;
 pub mod history;
 mod knobs;
@@ -20,7 +21,7 @@ pub use errors::{Errors, collect as collect_errors};
 use bank::Bank;
 use cluster::Cluster;
 use knobs::Knobs;
-use quorate_env::sim::SimWorld;
+use quorate_env::sim::{SimError, SimOutcome, SimWorld};
 use quorate_storage::Family;
 use std::time::Duration;
 
@@ -36,7 +37,19 @@ pub struct Report {
 /// Runs one seed, on a thread that has drawn no entropy yet.
 pub fn run(seed: u64, errors: &Errors) -> Report {
     let (config, knobs) = knobs::draw(seed);
-    let outcome = SimWorld::run(config, |world| scenario(world, knobs));
+    report(SimWorld::run(config, |world| scenario(world, knobs)), errors)
+}
+
+/// Has a gateway die at each await point of a commit, on a thread that has drawn no entropy yet; parallel commit under even
+/// seeds, plain two-phase commit under odd ones.
+pub fn deaths(seed: u64, errors: &Errors) -> Report {
+    let (config, knobs) = knobs::calm(seed);
+    report(SimWorld::run(config, |world| dying(world, knobs)), errors)
+}
+
+type Story = (Vec<String>, Vec<String>);
+
+fn report(outcome: Result<SimOutcome<Story>, SimError>, errors: &Errors) -> Report {
     let logged = errors.take().into_iter().map(|error| format!("logged error: {error}"));
     match outcome {
         Ok(outcome) => {
@@ -56,12 +69,23 @@ pub fn run(seed: u64, errors: &Errors) -> Report {
     }
 }
 
-async fn scenario(world: SimWorld, knobs: Knobs) -> (Vec<String>, Vec<String>) {
+async fn scenario(world: SimWorld, knobs: Knobs) -> Story {
     let mut facts = Vec::new();
     match story(world, knobs, &mut facts).await {
         Ok(problems) => (facts, problems),
         Err(problem) => (facts, vec![problem]),
     }
+}
+
+async fn dying(world: SimWorld, knobs: Knobs) -> Story {
+    let (mut facts, patience) = (Vec::new(), knobs.shard.gateway_silence);
+    let cluster = Cluster::found(world, knobs, &deaths::keys()).await;
+    let told = match cluster {
+        Ok(cluster) => deaths::story(cluster, patience, &mut facts).await,
+        Err(why) => Err(format!("the cluster cannot be founded: {why}")),
+    };
+    let problems = told.unwrap_or_else(|problem| vec![problem]);
+    (facts, problems)
 }
 
 async fn story(world: SimWorld, knobs: Knobs, facts: &mut Vec<String>) -> Result<Vec<String>, String> {

@@ -1,5 +1,6 @@
-//! `quorate-sim --seed S` runs one seed and prints its trace hash; `--seeds N --from S` runs N of them, each in a process
-//! of its own, and counts; with `--twice` each in two, whose outputs must not differ. How far it is stands on standard error.
+//! `quorate-sim --seed S` runs one seed and prints its trace hash; with `--deaths` a gateway dies at each await point of a commit
+//! instead. `--seeds N --from S` runs N of them, each in a process of its own, and counts; with `--twice` each in two, whose
+//! outputs must not differ. How far it is stands on standard error.
 
 mod entropy;
 mod progress;
@@ -14,8 +15,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-const USAGE: &str =
-    "usage: quorate-sim --seed S [--verbose]\n       quorate-sim --seeds N [--from S] [--jobs J] [--twice]";
+const USAGE: &str = "usage: quorate-sim --seed S [--deaths] [--verbose]
+       quorate-sim --seeds N [--from S] [--jobs J] [--twice]";
 
 #[derive(Default)]
 struct Args {
@@ -25,6 +26,7 @@ struct Args {
     jobs: usize,
     verbose: bool,
     twice: bool,
+    deaths: bool,
 }
 
 fn parse() -> Result<Args> {
@@ -42,10 +44,11 @@ fn parse() -> Result<Args> {
             "--jobs" => args.jobs = (number()? as usize).max(1),
             "--verbose" => args.verbose = true,
             "--twice" => args.twice = true,
+            "--deaths" => args.deaths = true,
             _ => bail!("what is {name}?\n{USAGE}"),
         }
     }
-    if args.seed.is_some() == args.seeds.is_some() {
+    if args.seed.is_some() == args.seeds.is_some() || (args.deaths && args.seeds.is_some()) {
         bail!("{USAGE}");
     }
     Ok(args)
@@ -54,13 +57,18 @@ fn parse() -> Result<Args> {
 fn main() -> Result<ExitCode> {
     let args = parse()?;
     match (args.seed, args.seeds) {
-        (Some(seed), _) => alone(seed, args.verbose),
+        (Some(seed), _) => {
+            let scenario = if args.deaths { quorate_sim::deaths } else { quorate_sim::run };
+            alone(seed, scenario, args.verbose)
+        }
         (_, seeds) => many(seeds.unwrap_or(1), &args),
     }
 }
 
+type Scenario = fn(u64, &quorate_sim::Errors) -> quorate_sim::Report;
+
 /// Runs one seed in this process.
-fn alone(seed: u64, verbose: bool) -> Result<ExitCode> {
+fn alone(seed: u64, scenario: Scenario, verbose: bool) -> Result<ExitCode> {
     let watched = std::io::stderr().is_terminal() && !verbose;
     let progress = watched.then(|| Progress::show(move || format!("seed {seed}"))).transpose()?;
     // Whatever used entropy before (reading arguments, setting up the log) must not change the run: a thread of its own
@@ -68,7 +76,7 @@ fn alone(seed: u64, verbose: bool) -> Result<ExitCode> {
     let errors = quorate_sim::collect_errors(verbose);
     entropy::seed(seed);
     let run = move || {
-        let report = quorate_sim::run(seed, &errors);
+        let report = scenario(seed, &errors);
         drop(progress);
         tell(seed, &report)
     };

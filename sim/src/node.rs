@@ -24,6 +24,9 @@ use std::{
     time::Duration,
 };
 
+/// A client gives up waiting for an answer after this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Between two heartbeats to the placement driver.
 const PULSE: Duration = Duration::from_millis(500);
 
@@ -228,4 +231,15 @@ impl Running {
         let at = world.random().range(0..nodes.len() as u64) as usize;
         nodes.values().nth(at).cloned()
     }
+}
+
+/// Runs a client's work inside the node that it is connected to; `None` if the node dies meanwhile, or time runs out.
+pub async fn on_node<T, F, Fut>(node: &Node, work: F) -> Option<T>
+where
+    T: Send + 'static,
+    F: FnOnce(Node) -> Fut,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    let task = node.env.spawn("client.session", work(node.clone()));
+    quorate_env::time::timeout(PATIENCE, task.join()).await.ok()?.ok()
 }

@@ -22,3 +22,17 @@ fn a_seed_passes_and_gives_the_same_trace_in_every_process() {
     assert_eq!(outputs[0], outputs[1]);
     assert!(outputs[0].contains("trace hash: "), "{}", outputs[0]);
 }
+
+/// With parallel commit and without.
+#[test]
+fn a_gateway_may_die_at_every_step_of_a_commit() {
+    let runs = ["1", "2"].map(|seed| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate-sim"));
+        command.args(["--deaths", "--seed", seed]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    });
+    for run in runs {
+        let output = run.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
