@@ -123,7 +123,6 @@ impl Tracker {
             applied: self.applied,
             flushed,
             trimmed: self.trimmed,
-            ..Frontiers::default()
         }
     }
 

@@ -103,7 +103,7 @@ pub enum ShardMode {
     Recovery,
 }
 
-/// E D C A F T K of DESIGN §2.
+/// E D C A F T of DESIGN §2; K is asked for ([`NodeCommand::Closed`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Frontiers {
     #[n(0)]
@@ -119,8 +119,6 @@ pub struct Frontiers {
     /// Last index no longer in the log.
     #[n(5)]
     pub trimmed: LogPosition,
-    #[n(6)]
-    pub closed: Timestamp,
 }
 
 /// Asked of the placement driver; only its leader answers, the others say who leads.
@@ -559,6 +557,62 @@ pub enum NodeCommand {
     /// The transactions that are under way at this gateway.
     #[n(4)]
     Transactions,
+    /// The sessions of this gateway.
+    #[n(5)]
+    Sessions,
+    /// From an operator's session to one that this gateway serves.
+    #[n(6)]
+    Signal {
+        #[n(0)]
+        pid: u32,
+        #[n(1)]
+        signal: Signal,
+    },
+    /// Up to when each replica of this node can answer alone (PROTOCOL 23).
+    #[n(7)]
+    Closed,
+}
+
+/// What an operator tells a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Signal {
+    /// To give its statement up.
+    #[n(0)]
+    Cancel,
+    /// To end.
+    #[n(1)]
+    Terminate,
+}
+
+/// A session as its gateway knows it; times are microseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SessionInfo {
+    #[n(0)]
+    pub pid: u32,
+    #[n(1)]
+    pub user: String,
+    #[n(2)]
+    pub database: String,
+    #[n(3)]
+    pub application: String,
+    /// Address and port.
+    #[n(4)]
+    pub client: String,
+    /// As in `pg_stat_activity`.
+    #[n(5)]
+    pub state: String,
+    /// The beginning of the latest statement's text.
+    #[n(6)]
+    pub query: String,
+    #[n(7)]
+    pub began: i64,
+    /// Of the open transaction.
+    #[n(8)]
+    pub transaction_began: Option<i64>,
+    #[n(9)]
+    pub query_began: Option<i64>,
+    #[n(10)]
+    pub state_changed: i64,
 }
 
 /// A transaction as its gateway knows it; texts are empty where no session stands behind it.
@@ -616,6 +670,13 @@ pub enum NodeReply {
     Initialized(#[n(0)] String),
     #[n(3)]
     Transactions(#[n(0)] Vec<TransactionInfo>),
+    #[n(4)]
+    Sessions(#[n(0)] Vec<SessionInfo>),
+    /// Whether there is such a session.
+    #[n(5)]
+    Signaled(#[n(0)] bool),
+    #[n(6)]
+    Closed(#[n(0)] Vec<(ShardId, Timestamp)>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

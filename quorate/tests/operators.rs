@@ -52,6 +52,7 @@ async fn operators_tools() {
     a_node_without_a_cluster(&demo).await;
     pages(&demo).await;
     cluster_and_nodes(&demo).await;
+    sessions(&demo).await;
     settings(&demo).await;
     splits(&demo).await;
     leaders(&demo).await;
@@ -170,6 +171,29 @@ async fn cluster_and_nodes(demo: &Demo) {
     let one = demo.ask(3, &["node", "status", "2", "--json"]).await.json();
     assert_eq!((&one[0]["node"], &one[0]["state"]), (&"2".into(), &"live".into()));
     demo.ask(3, &["node", "status", "9"]).await.fails(1, "no node 9");
+}
+
+/// Those of all nodes are seen from each, and ended from each.
+async fn sessions(demo: &Demo) {
+    let (operator, other) = (demo.client(1).await, demo.client(2).await);
+    other.batch_execute("SET application_name = 'the other'").await.unwrap();
+    let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let shown = "SELECT pid, state, query FROM pg_stat_activity WHERE application_name = 'the other'";
+    let seen = async || operator.query(shown, &[]).await.unwrap();
+    let idle = seen().await.remove(0);
+    assert_eq!((idle.get::<_, i32>(0), idle.get::<_, &str>(1)), (pid, "idle"));
+    let sleeps = async { other.batch_execute("SELECT pg_sleep(1000)").await.expect_err("it is cancelled") };
+    let cancels = async {
+        while seen().await[0].get::<_, &str>("state") != "active" {
+            pause(Duration::from_millis(10)).await;
+        }
+        operator.query_one("SELECT pg_cancel_backend($1)", &[&pid]).await.unwrap().get::<_, bool>(0)
+    };
+    let (error, told) = tokio::join!(sleeps, cancels);
+    assert!(told && error.code() == Some(&SqlState::QUERY_CANCELED), "{error:?}");
+    let ended = operator.query_one("SELECT pg_terminate_backend($1, 10000)", &[&pid]).await.unwrap();
+    assert!(ended.get::<_, bool>(0) && seen().await.is_empty());
+    assert!(other.batch_execute("SELECT 1").await.is_err());
 }
 
 async fn settings(demo: &Demo) {

@@ -52,8 +52,12 @@ async fn the_past_is_read_without_a_call_and_without_the_leader() {
         let told = guarantee(&client).await;
         assert!(told.contains("serial, SER, bounded(") && !told.contains("leader"), "node {node}: {told}");
     }
-    // The leader of a shard stops answering without a farewell.
     let client = demo.client(1).await;
+    let replicas = "SELECT count(*), count(closed_timestamp) FROM quorate.replicas";
+    let row = client.query_one(replicas, &[]).await.unwrap();
+    let (all, closed): (i64, i64) = (row.get(0), row.get(1));
+    assert!(all >= 9 && closed == all, "{closed} of {all} replicas say what they have closed");
+    // The leader of a shard stops answering without a farewell.
     let rows = client.query("SHOW SHARDS FROM TABLE orders", &[]).await.unwrap();
     let leader = rows[0].get::<_, i64>("leader_node_id") as u16;
     let other = leader % 3 + 1;

@@ -7,6 +7,7 @@ mod support;
 
 use std::time::Duration;
 use support::{Demo, pause};
+use tokio_postgres::NoTls;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_table_takes_no_more_writes() {
@@ -63,6 +64,32 @@ async fn a_reader_that_is_through_holds_nothing_up() {
     let x: i32 = changer.query_one("SELECT x FROM t", &[]).await.unwrap().get(0);
     assert_eq!(x, 7);
     stays.batch_execute("DROP TABLE t").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_holds_up_no_changes_of_other_tables() {
+    let demo = Demo::start();
+    let (changer, busy) = (demo.client(1).await, demo.client(2).await);
+    let tables =
+        "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY); INSERT INTO t VALUES (1)";
+    changer.batch_execute(tables).await.unwrap();
+    let token = busy.cancel_token();
+    let long = busy.batch_execute("SELECT id FROM t WHERE pg_sleep(1000) IS NOT NULL");
+    let changes = async {
+        let active =
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(1000)%'";
+        while changer.query_one(active, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+            pause(Duration::from_millis(20)).await;
+        }
+        changer.batch_execute("ALTER TABLE u ADD x int DEFAULT 7; DROP TABLE u").await.unwrap();
+        // Its own it does.
+        changer.batch_execute("SET statement_timeout = '2s'").await.unwrap();
+        let waits = changer.batch_execute("ALTER TABLE t ADD x int").await.expect_err("the table is in use");
+        assert_eq!(waits.code().map(|code| code.code()), Some("57014"), "{waits:?}");
+        token.cancel_query(NoTls).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(long, changes);
+    assert_eq!(ended.unwrap_err().code().map(|code| code.code()), Some("57014"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -131,11 +131,20 @@ pub struct SqlError {
     /// Where in the statement's text, in characters from 1.
     pub position: Option<u32>,
     pub fields: Option<Box<ErrorFields>>,
+    /// Why a transaction has to give way, in a word for counters. The client is not sent it.
+    pub cause: Option<&'static str>,
 }
 
 impl SqlError {
     pub fn new(sqlstate: SqlState, message: impl Into<String>) -> Self {
-        SqlError { sqlstate, message: message.into(), detail: None, hint: None, position: None, fields: None }
+        let message = message.into();
+        let (detail, hint, position, fields, cause) = (None, None, None, None, None);
+        SqlError { sqlstate, message, detail, hint, position, fields, cause }
+    }
+
+    pub fn because(mut self, cause: &'static str) -> Self {
+        self.cause = Some(cause);
+        self
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Self {

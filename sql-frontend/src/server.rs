@@ -12,7 +12,7 @@ use crate::{
 use async_trait::async_trait;
 use quorate_env::{Env, PlacementClient, watch};
 use quorate_proto::{
-    NodeId, ShardDescriptor, Timestamp,
+    NodeId, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, PlacementError, PlacementReply, PlacementRequest},
 };
 use quorate_txn::Coordinator;
@@ -48,7 +48,7 @@ pub trait ClusterInfo: Send + Sync + 'static {
     fn shards(&self) -> Vec<(ShardDescriptor, Option<NodeId>)>;
     fn nodes(&self) -> Vec<NodeInfo>;
     /// Up to when each replica on this node can answer alone.
-    fn closed(&self) -> Vec<Timestamp>;
+    fn closed(&self) -> Vec<(ShardId, Timestamp)>;
 }
 
 /// What the frontend asks of the placement driver; behind a trait so that tests can answer it.

@@ -1,7 +1,7 @@
 //! The node's SQL server as its other parts reach it. There is none before the node belongs to a cluster, and none at all
 //! without the role.
 
-use quorate_proto::placement::NodeReply;
+use quorate_proto::placement::{NodeReply, Signal};
 use quorate_sql::server::SqlServer;
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +26,20 @@ impl Gateway {
     pub fn transactions(&self) -> Result<NodeReply, String> {
         let all = self.0.get().map(|server| server.shared().transactions());
         Ok(NodeReply::Transactions(all.unwrap_or_default()))
+    }
+
+    pub fn closed(&self) -> Result<NodeReply, String> {
+        let all = self.0.get().map(|server| server.shared().cluster.closed());
+        Ok(NodeReply::Closed(all.unwrap_or_default()))
+    }
+
+    pub fn sessions_under_way(&self) -> Result<NodeReply, String> {
+        let all = self.0.get().map(|server| server.shared().sessions_under_way());
+        Ok(NodeReply::Sessions(all.unwrap_or_default()))
+    }
+
+    pub fn signal(&self, pid: u32, signal: Signal) -> Result<NodeReply, String> {
+        Ok(NodeReply::Signaled(self.0.get().is_some_and(|server| server.shared().signal(pid, signal))))
     }
 
     pub fn sessions(&self) -> usize {

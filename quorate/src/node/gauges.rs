@@ -49,7 +49,7 @@ fn lags(replicas: &[ReplicaReport]) -> [(&'static str, u64, u64); 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::{LogPosition, ReplicaId, ShardDescriptor, ShardId, Span, Timestamp};
+    use quorate_proto::{LogPosition, ReplicaId, ShardDescriptor, ShardId, Span};
 
     fn replica(frontiers: [u64; 6]) -> ReplicaReport {
         let at = |n: usize| LogPosition { term: 1, index: frontiers[n] };
@@ -74,7 +74,6 @@ mod tests {
                 applied: at(3),
                 flushed: at(4),
                 trimmed: at(5),
-                closed: Timestamp::ZERO,
             },
             mode: ShardMode::Target,
         }

@@ -201,6 +201,9 @@ impl Membership {
             }
             NodeCommand::CancelSession { pid, secret } => self.gateway.cancel(pid, secret),
             NodeCommand::Transactions => self.gateway.transactions(),
+            NodeCommand::Closed => self.gateway.closed(),
+            NodeCommand::Sessions => self.gateway.sessions_under_way(),
+            NodeCommand::Signal { pid, signal } => self.gateway.signal(pid, signal),
         }
     }
 

@@ -207,8 +207,8 @@ impl ClusterInfo for Pulse {
         self.nodes.read().clone()
     }
 
-    fn closed(&self) -> Vec<Timestamp> {
-        self.shards.closed().into_iter().map(|(_, closed)| closed).collect()
+    fn closed(&self) -> Vec<(ShardId, Timestamp)> {
+        self.shards.closed()
     }
 }
 

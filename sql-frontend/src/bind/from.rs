@@ -10,6 +10,7 @@ use super::select::{Rel, RelColumn, Unknowns};
 use crate::catalog::{TableDescriptor, virtuals};
 use crate::error::{SqlError, SqlState};
 use crate::exec::source::{StoredTable, VirtualSource};
+use crate::func::give_way;
 use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan, LogicalPlanBuilder, TableSource};
 use quorate_proto::kv::{LockMode, LockRequest, WaitPolicy};
@@ -84,6 +85,7 @@ impl Binder<'_> {
 
     /// A relation on its own; it is added to the level.
     pub(super) fn factor(&mut self, factor: &TableFactor) -> Result<LogicalPlan, SqlError> {
+        give_way()?;
         let pos = self.positions.of(factor);
         match factor {
             TableFactor::Table {

@@ -271,6 +271,16 @@ impl Pinned {
         self.catalog.pins.lock().used(self.id, tables);
     }
 
+    /// The statement is bound to these tables, and looks at nothing else of the catalog.
+    pub fn bound(&self, tables: &[(u64, u64)]) {
+        let report = {
+            let mut pins = self.catalog.pins.lock();
+            pins.bound(self.id, tables);
+            pins.report()
+        };
+        self.catalog.report(report);
+    }
+
     /// Before writes are committed: 40001 if they must not be.
     pub fn begin_commit(&self) -> Result<(), SqlError> {
         self.catalog.pins.lock().begin_commit(self.id).map_err(|table| {
@@ -279,6 +289,7 @@ impl Pinned {
                 format!("table \"{table}\" was dropped while the transaction used it"),
             )
             .detail("The drop has waited for a while; nothing of the transaction was committed.")
+            .because("schema_change")
         })
     }
 

@@ -1,8 +1,8 @@
 //! Which versions of the catalog are in use on this node (PROTOCOL 20). Pure bookkeeping.
 //!
-//! Every transaction has a pin. While a statement of it runs, the pin stays with the snapshot that the statement was bound
-//! against; between statements it moves on to newer snapshots as long as the tables that the transaction has used are the
-//! same there. The least version of all pins, and of what new statements get, is what the node reports.
+//! Every transaction has a pin. While a statement of it is bound, the pin stays with the snapshot that it is bound against, and a
+//! statement about the catalog itself keeps it there to its end; otherwise it moves on to newer snapshots as long as the tables
+//! that the transaction has used are the same there. The least version of all pins, and of what new statements get, is what the node reports.
 //!
 //! A transaction that has used a table which is closed now ([`TableDescriptor::closed`]) commits no writes, and its pin holds
 //! nothing back, unless its commit has begun already.
@@ -75,6 +75,12 @@ impl Pins {
             pin.used.extend(tables.iter().copied());
             bar(pin, &self.current);
         }
+    }
+
+    /// The statement is bound to these tables, and needs nothing else of its snapshot.
+    pub fn bound(&mut self, id: PinId, tables: &[(u64, u64)]) {
+        self.used(id, tables);
+        self.end_statement(id);
     }
 
     /// The transaction's writes are about to be committed, and hold the version until it is over; or they must not be, because
@@ -210,6 +216,25 @@ mod tests {
         pins.used(pin, &[(7, 1), (8, 1)]);
         pins.install(snapshot(3));
         assert_eq!(pins.begin_commit(pin), Err("t".into()));
+    }
+
+    #[test]
+    fn a_bound_statement_holds_its_tables_only() {
+        let mut pins = Pins::new(with_table(1, false));
+        let pin = pins.pin();
+        assert_eq!(pins.report(), Some(1));
+        pins.begin_statement(pin);
+        let newer = snapshot(2).with(|newer| {
+            newer.tables.extend(with_table(1, false).tables.iter().map(|(id, t)| (*id, t.clone())))
+        });
+        pins.install(newer);
+        assert_eq!(pins.report(), None, "it may be bound against the old snapshot yet");
+        pins.bound(pin, &[(7, 1)]);
+        assert_eq!(pins.report(), Some(2), "its table is the same");
+        pins.install(with_table(3, false));
+        assert_eq!(pins.report(), None, "its table has changed");
+        pins.unpin(pin);
+        assert_eq!(pins.report(), Some(3));
     }
 
     #[test]

@@ -131,7 +131,8 @@ impl Change {
             _ => Err(SqlError::new(
                 SqlState::SERIALIZATION_FAILURE,
                 format!("table \"{}\" was changed at the same time", table.name),
-            )),
+            )
+            .because("schema_change")),
         }
     }
 

@@ -2,14 +2,14 @@
 
 use super::apply::Apply;
 use super::apply_exec::ApplyExec;
-use super::giving_way::JoinsGiveWay;
+use super::giving_way::{JoinsGiveWay, MayEnd};
 use super::memory::sql_error;
 use super::rows_from::RowsFrom;
 use super::source::{StoredTable, VirtualSource};
 use super::{ExecContext, ahead, charged, params, rows_from, scan, virtual_table};
 use crate::bind::BoundQuery;
 use crate::error::{SqlError, SqlState};
-use crate::func::ContextValue;
+use crate::func::{ContextValue, give_way};
 use crate::types::{Datum, PgType, to_scalar};
 use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -25,6 +25,8 @@ use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
 use datafusion::optimizer::OptimizerRule;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::stream::BoxStream;
@@ -102,7 +104,7 @@ impl Engine {
                 .with_runtime_env(Arc::clone(&runtime))
                 .with_analyzer_rules(vec![])
                 .with_optimizer_rules(rules())
-                .with_physical_optimizer_rule(Arc::new(JoinsGiveWay))
+                .with_physical_optimizer_rules(physical_rules())
                 .build()
         };
         let (state, plain) = (build(session), build(without));
@@ -170,7 +172,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         push_down_filter::PushDownFilter, push_down_limit::PushDownLimit,
         replace_distinct_aggregate::ReplaceDistinctWithAggregate,
     };
-    vec![
+    let rules: [Arc<dyn OptimizerRule + Send + Sync>; 13] = [
         Arc::new(OptimizeUnions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
@@ -184,7 +186,14 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(PushDownFilter::new()),
         Arc::new(EliminateGroupByConstant::new()),
         Arc::new(OptimizeProjections::new()),
-    ]
+    ];
+    rules.into_iter().flat_map(|rule| [Arc::new(MayEnd), rule]).collect()
+}
+
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.push(Arc::new(JoinsGiveWay));
+    rules.into_iter().flat_map(|rule| [Arc::new(MayEnd), rule]).collect()
 }
 
 /// The plan with the statement's parameters and the session's values filled in.
@@ -303,6 +312,7 @@ impl ExtensionPlanner for Planner {
         session: &dyn Session,
         _planning: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        give_way()?;
         if let Some(table) = scan.source.downcast_ref::<StoredTable>() {
             return scan::plan(table, scan, session.execution_props()).map(Some);
         }

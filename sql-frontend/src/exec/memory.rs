@@ -31,7 +31,7 @@ impl Engine {
 /// Like `From<DataFusionError>`, with a hint where memory ran out.
 pub(super) fn sql_error(error: DataFusionError) -> SqlError {
     let error = SqlError::from(error);
-    if error.sqlstate == SqlState::OUT_OF_MEMORY {
+    if error.sqlstate == SqlState::OUT_OF_MEMORY && error.detail.is_none() {
         let detail = error.message;
         return SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory")
             .detail(detail)

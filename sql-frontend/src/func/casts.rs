@@ -5,7 +5,7 @@ use super::catalog::{Catalog, Options};
 use super::context::ContextValue;
 use super::kind::*;
 use crate::types::datetime::calendar::{self, MICROS_PER_DAY, MICROS_PER_SEC};
-use crate::types::{Category, Datum, InputContext, Numeric, PgType, TimeZone, datum_at, length, to_array};
+use crate::types::{Category, Datum, InputContext, Numeric, PgType, TimeZone, datum_at, length};
 use crate::{Result, SqlError, SqlState};
 use num_traits::ToPrimitive;
 use std::sync::Arc;
@@ -140,11 +140,7 @@ fn strings(c: &mut Catalog) {
     let mut name = |from, f: fn(&str) -> String| {
         let body: Body = Arc::new(move |args, rows| {
             let view = Text::view(args[0].array.as_ref())?;
-            Name::build(
-                (0..rows)
-                    .map(|row| (!args[0].is_null(row)).then(|| f(view.value(args[0].row(row)))))
-                    .collect(),
-            )
+            column::<Name>(rows, |row| Ok((!args[0].is_null(row)).then(|| f(view.value(args[0].row(row))))))
         });
         c.cast_body(from, T::Name, Implicit, Options::default(), body);
     };
@@ -216,11 +212,9 @@ pub(super) fn zoned<A: Kind, R: Kind>(
 ) -> Body {
     Arc::new(move |args, rows| {
         let (view, zone) = (A::view(args[0].array.as_ref())?, zone_arg(&args[1])?);
-        let mut out = Vec::with_capacity(rows);
-        for row in 0..rows {
-            out.push(if args[0].is_null(row) { None } else { f(A::get(&view, args[0].row(row))?, &zone)? });
-        }
-        R::build(out)
+        column::<R>(rows, |row| {
+            if args[0].is_null(row) { Ok(None) } else { f(A::get(&view, args[0].row(row))?, &zone) }
+        })
     })
 }
 
@@ -356,18 +350,15 @@ pub(super) fn convert(
         context = InputContext { zone: zone_arg(zone)?, now: Some(now) };
     }
     let mut text = String::new();
-    let mut out = Vec::with_capacity(rows);
-    for row in 0..rows {
+    column_of(to, rows, |row| {
         let value = datum_at(args[0].array.as_ref(), args[0].row(row), from)?;
-        out.push(if value.is_null() {
-            Datum::Null
-        } else {
-            text.clear();
-            value.write_text(from, &context.zone, &mut text);
-            Datum::input(to, &text, -1, &context)?
-        });
-    }
-    to_array(&out, to)
+        if value.is_null() {
+            return Ok(Datum::Null);
+        }
+        text.clear();
+        value.write_text(from, &context.zone, &mut text);
+        Datum::input(to, &text, -1, &context)
+    })
 }
 
 fn lengths(c: &mut Catalog) {
@@ -382,13 +373,11 @@ fn lengths(c: &mut Catalog) {
         let body: Body = Arc::new(move |args, rows| {
             let (typmods, explicit) =
                 (Int4::view(args[1].array.as_ref())?, Bool::view(args[2].array.as_ref())?);
-            let mut out = Vec::with_capacity(rows);
-            for row in 0..rows {
+            column_of(ty, rows, |row| {
                 let value = datum_at(args[0].array.as_ref(), args[0].row(row), ty)?;
                 let (typmod, cut) = (typmods.value(args[1].row(row)), explicit.value(args[2].row(row)));
-                out.push(length::coerce(value, ty, typmod, cut)?);
-            }
-            to_array(&out, ty)
+                length::coerce(value, ty, typmod, cut)
+            })
         });
         let made = c.make(ty.name(), &[ty, PgType::Int4, PgType::Bool], ty, Options::default(), body);
         c.lengths.insert(ty, made);

@@ -17,15 +17,12 @@ pub(super) fn zoned2<A: Kind, B: Kind, R: Kind>(
     Arc::new(move |args, rows| {
         let (a, b) = (A::view(args[0].array.as_ref())?, B::view(args[1].array.as_ref())?);
         let zone = zone_arg(&args[2])?;
-        let mut out = Vec::with_capacity(rows);
-        for row in 0..rows {
-            out.push(if args[0].is_null(row) || args[1].is_null(row) {
-                None
-            } else {
-                f(A::get(&a, args[0].row(row))?, B::get(&b, args[1].row(row))?, &zone)?
-            });
-        }
-        R::build(out)
+        column::<R>(rows, |row| {
+            if args[0].is_null(row) || args[1].is_null(row) {
+                return Ok(None);
+            }
+            f(A::get(&a, args[0].row(row))?, B::get(&b, args[1].row(row))?, &zone)
+        })
     })
 }
 
@@ -220,16 +217,13 @@ fn makers(c: &mut Catalog) {
             let zone = zone_arg(&args[2])?;
             let now = Timestamptz::view(args[1].array.as_ref())?.value(0);
             let midnight = calendar::split(to_local(now, &zone)?).0 * MICROS_PER_DAY;
-            let mut out = Vec::with_capacity(rows);
-            for row in 0..rows {
-                out.push(if args[0].is_null(row) {
-                    None
-                } else {
-                    let value = values.value(args[0].row(row));
-                    Some(age(midnight, if with_zone { to_local(value, &zone)? } else { value })?)
-                });
-            }
-            Interval::build(out)
+            column::<Interval>(rows, |row| {
+                if args[0].is_null(row) {
+                    return Ok(None);
+                }
+                let value = values.value(args[0].row(row));
+                Ok(Some(age(midnight, if with_zone { to_local(value, &zone)? } else { value })?))
+            })
         });
         c.function("age", &[ty], T::Interval, today(with_zone), body);
     }

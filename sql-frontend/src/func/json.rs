@@ -3,11 +3,11 @@
 use super::casts::zone_arg;
 use super::catalog::Options;
 use super::context::ContextValue;
-use super::kind::{Arg, Body};
+use super::kind::{Arg, Body, column_of};
 use super::made::{called, made};
 use super::resolve::Resolved;
 use super::scalar::Variadic;
-use crate::types::{Datum, PgType, TimeZone, datum_at, json, to_array};
+use crate::types::{Datum, PgType, TimeZone, datum_at, json};
 use crate::{Result, SqlError, SqlState};
 use std::sync::Arc;
 
@@ -48,17 +48,15 @@ pub(crate) fn resolve(name: &str, args: &[PgType]) -> Option<Result<Resolved>> {
 fn body(types: Vec<PgType>, strict: bool, build: Build) -> Body {
     Arc::new(move |args: &[Arg], rows| {
         let zone = args.last().map_or(Ok(TimeZone::UTC), zone_arg)?;
-        let mut out = Vec::with_capacity(rows);
-        for row in 0..rows {
+        column_of(PgType::Json, rows, |row| {
             let values = args
                 .iter()
                 .zip(&types)
                 .map(|(arg, ty)| datum_at(arg.array.as_ref(), arg.row(row), *ty).map(|value| (value, *ty)));
             let values = values.collect::<Result<Vec<_>>>()?;
             let null = strict && values.iter().any(|(value, _)| value.is_null());
-            out.push(if null { Datum::Null } else { Datum::Text(build(&values, &zone)?) });
-        }
-        to_array(&out, PgType::Json)
+            Ok(if null { Datum::Null } else { Datum::Text(build(&values, &zone)?) })
+        })
     })
 }
 

@@ -1,7 +1,8 @@
 //! How Rust functions read and build Arrow columns: one marker a type, and `mapN`, which lifts a function on values to columns.
 
+use super::pace::Pace;
 use crate::types::arrow::{interval_from_native, interval_native};
-use crate::types::{self, Numeric, PgType};
+use crate::types::{self, Datum, Numeric, PgType, to_array};
 use crate::{Result, SqlError};
 use datafusion::arrow::array::*;
 use std::sync::Arc;
@@ -35,6 +36,42 @@ pub(crate) trait Kind: 'static {
     fn view(array: &dyn Array) -> Result<Self::View<'_>>;
     fn get<'a>(view: &Self::View<'a>, row: usize) -> Result<Self::Ref<'a>>;
     fn build(values: Vec<Option<Self::Owned>>) -> Result<ArrayRef>;
+
+    /// Bytes of a value.
+    fn size(_: &Self::Owned) -> usize {
+        size_of::<Self::Owned>()
+    }
+}
+
+/// A column made row by row, at a pace that lets the statement end.
+pub(crate) fn column<K: Kind>(
+    rows: usize,
+    mut value: impl FnMut(usize) -> Result<Option<K::Owned>>,
+) -> Result<ArrayRef> {
+    let mut pace = Pace::default();
+    let mut out = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let value = value(row)?;
+        pace.made(value.as_ref().map_or(0, K::size))?;
+        out.push(value);
+    }
+    K::build(out)
+}
+
+/// The same, of a type that is known at run time only.
+pub(crate) fn column_of(
+    ty: PgType,
+    rows: usize,
+    mut value: impl FnMut(usize) -> Result<Datum>,
+) -> Result<ArrayRef> {
+    let mut pace = Pace::default();
+    let mut out = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let value = value(row)?;
+        pace.made(value.size())?;
+        out.push(value);
+    }
+    to_array(&out, ty)
 }
 
 pub(crate) fn downcast<A: Array + 'static>(array: &dyn Array) -> Result<&A> {
@@ -94,6 +131,9 @@ macro_rules! text {
                 let array: StringArray = values.into_iter().collect();
                 Ok(Arc::new(array))
             }
+            fn size(value: &String) -> usize {
+                value.len()
+            }
         }
     };
 }
@@ -118,6 +158,9 @@ impl Kind for Bytea {
     fn build(values: Vec<Option<Vec<u8>>>) -> Result<ArrayRef> {
         let array: BinaryArray = values.into_iter().collect();
         Ok(Arc::new(array))
+    }
+    fn size(value: &Vec<u8>) -> usize {
+        value.len()
     }
 }
 
@@ -147,6 +190,9 @@ impl Kind for Num {
             }
         }
         Ok(Arc::new(builder.finish()))
+    }
+    fn size(value: &Numeric) -> usize {
+        value.size()
     }
 }
 
@@ -219,15 +265,12 @@ macro_rules! lift {
         ) -> Body {
             Arc::new(move |args, rows| {
                 $(let $arg = $kind::view(args[$index].array.as_ref())?;)*
-                let mut out = Vec::with_capacity(rows);
-                for row in 0..rows {
-                    out.push(if $(args[$index].is_null(row))||* {
-                        None
-                    } else {
-                        f($($kind::get(&$arg, args[$index].row(row))?),*)?
-                    });
-                }
-                Out::build(out)
+                column::<Out>(rows, |row| {
+                    if $(args[$index].is_null(row))||* {
+                        return Ok(None);
+                    }
+                    f($($kind::get(&$arg, args[$index].row(row))?),*)
+                })
             })
         }
     };

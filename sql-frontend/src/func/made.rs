@@ -2,11 +2,11 @@
 //! needs it, and kept, so that equal calls are equal expressions.
 
 use super::catalog::Options;
-use super::kind::{Arg, Body};
+use super::kind::{Arg, Body, column_of};
 use super::resolve::{Form, Resolved};
 use super::scalar::Function;
 use crate::Result;
-use crate::types::{Datum, PgType, datum_at, to_array};
+use crate::types::{Datum, PgType, datum_at};
 use datafusion::logical_expr::ScalarUDF;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -53,18 +53,16 @@ pub(super) fn by_row(
     f: impl Fn(&[Datum]) -> Result<Datum> + Send + Sync + 'static,
 ) -> Body {
     Arc::new(move |args: &[Arg], rows| {
-        let mut out = Vec::with_capacity(rows);
         let mut values = Vec::with_capacity(args.len());
-        for row in 0..rows {
+        column_of(result, rows, |row| {
             values.clear();
             for (at, arg) in args.iter().enumerate() {
                 // The last type is that of all further arguments.
                 let ty = params.get(at).or(params.last()).copied().unwrap_or(PgType::Text);
                 values.push(datum_at(arg.array.as_ref(), arg.row(row), ty)?);
             }
-            out.push(if strict && values.iter().any(Datum::is_null) { Datum::Null } else { f(&values)? });
-        }
-        to_array(&out, result)
+            if strict && values.iter().any(Datum::is_null) { Ok(Datum::Null) } else { f(&values) }
+        })
     })
 }
 

@@ -34,6 +34,7 @@ mod kind;
 mod like;
 mod made;
 mod numeric;
+mod pace;
 mod pattern;
 mod regex;
 mod resolve;
@@ -47,6 +48,8 @@ pub use aggregate::{ResolvedAggregate, resolve_aggregate};
 pub use cast::{CastContext, CastPlan, cannot_cast, cast};
 pub use context::{ContextValue, StatementContext};
 pub(crate) use key::KEY;
+pub(crate) use kind::column_of;
+pub(crate) use pace::{Ask, give_way, within, within_now};
 pub use resolve::{
     Resolved, common_type, function_exists, key, key_argument, key_type, resolve_binary_operator,
     resolve_function, resolve_unary_operator, widening, widening_to,

@@ -16,20 +16,17 @@ fn matching<P: 'static>(
     Arc::new(move |args, rows| {
         let (texts, patterns) = (Text::view(args[0].array.as_ref())?, Text::view(args[1].array.as_ref())?);
         let mut ready: Option<(&str, P)> = None;
-        let mut out = Vec::with_capacity(rows);
-        for row in 0..rows {
+        column::<Bool>(rows, |row| {
             if args[0].is_null(row) || args[1].is_null(row) {
-                out.push(None);
-                continue;
+                return Ok(None);
             }
             let pattern = patterns.value(args[1].row(row));
             if ready.as_ref().is_none_or(|(old, _)| *old != pattern) {
                 ready = Some((pattern, prepare(pattern)?));
             }
             let (_, prepared) = ready.as_ref().expect("prepared just above");
-            out.push(Some(test(prepared, texts.value(args[0].row(row)))?));
-        }
-        Bool::build(out)
+            Ok(Some(test(prepared, texts.value(args[0].row(row)))?))
+        })
     })
 }
 

@@ -1,11 +1,11 @@
 //! Constructs that look like functions: COALESCE, NULLIF, GREATEST, LEAST; and three-valued logic on single values.
 
 use super::catalog::{CATALOG, Catalog, Options};
-use super::kind::{Body, Int4, Kind};
+use super::kind::{Body, Int4, column, column_of};
 use super::resolve::{Form, Logic, Resolved, common_type, key};
 use super::scalar::{Function, Variadic};
 use super::{StatementContext, eval, resolve_binary_operator};
-use crate::types::{Datum, PgType, datum_at, to_array, to_scalar};
+use crate::types::{Datum, PgType, datum_at, to_scalar};
 use crate::{Result, SqlError, SqlState};
 use datafusion::logical_expr::expr::{Case, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, ScalarUDF};
@@ -136,12 +136,11 @@ pub(super) fn register(c: &mut Catalog) {
         for ty in PgType::all().chain(PgType::arrays()) {
             let options = Options { variadic: Variadic::Any, ..Options::lenient() };
             let body: Body = Arc::new(move |args, rows| {
-                let rows = (0..rows).map(|row| -> Result<Datum> {
+                column_of(ty, rows, |row| {
                     let values: Result<Vec<Datum>> =
                         args.iter().map(|a| datum_at(a.array.as_ref(), a.row(row), ty)).collect();
                     Ok(extreme(greatest, values?.into_iter(), ty))
-                });
-                to_array(&rows.collect::<Result<Vec<_>>>()?, ty)
+                })
             });
             let made = c.make(name, &[], ty, options, body);
             c.extremes.insert((greatest, ty), made);
@@ -155,7 +154,7 @@ fn register_counts(c: &mut Catalog) {
         let options = Options { variadic: Variadic::Any, ..Options::lenient() };
         let body: Body = Arc::new(move |args, rows| {
             let count = |row| args.iter().filter(|arg| arg.is_null(row) == nulls).count() as i32;
-            Int4::build((0..rows).map(|row| Some(count(row))).collect())
+            column::<Int4>(rows, |row| Ok(Some(count(row))))
         });
         c.function(name, &[], PgType::Int4, options, body);
     }

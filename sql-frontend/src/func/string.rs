@@ -163,17 +163,16 @@ fn parts(c: &mut Catalog) {
             Arc::new(move |args, rows| {
                 let text = Text::view(args[0].array.as_ref())?;
                 let set = args.get(1).map(|a| Text::view(a.array.as_ref())).transpose()?;
-                let rows = (0..rows).map(|row| {
+                column::<Text>(rows, |row| {
                     if args.iter().any(|a| a.is_null(row)) {
-                        return None;
+                        return Ok(None);
                     }
                     let set = match set {
                         Some(view) if with_set => view.value(args[1].row(row)),
                         _ => " ",
                     };
-                    Some(trim(text.value(args[0].row(row)), set))
-                });
-                Text::build(rows.collect())
+                    Ok(Some(trim(text.value(args[0].row(row)), set)))
+                })
             })
         };
         c.function(name, &[PgType::Text], PgType::Text, Options::default(), body(false));
@@ -264,7 +263,7 @@ fn building(c: &mut Catalog) {
         any(),
         Arc::new(|args, rows| {
             let views = args.iter().map(|a| Text::view(a.array.as_ref())).collect::<Result<Vec<_>>>()?;
-            Text::build((0..rows).map(|row| Some(join(args, &views, row, ""))).collect())
+            column::<Text>(rows, |row| Ok(Some(join(args, &views, row, ""))))
         }),
     );
     c.function(
@@ -278,20 +277,16 @@ fn building(c: &mut Catalog) {
                 (!args[0].is_null(row))
                     .then(|| join(&args[1..], &views[1..], row, views[0].value(args[0].row(row))))
             };
-            Text::build((0..rows).map(one).collect())
+            column::<Text>(rows, |row| Ok(one(row)))
         }),
     );
     let format_body: Body = Arc::new(|args, rows| {
         let views = args.iter().map(|a| Text::view(a.array.as_ref())).collect::<Result<Vec<_>>>()?;
-        let mut out = Vec::with_capacity(rows);
-        for row in 0..rows {
+        column::<Text>(rows, |row| {
             let value = |i: usize| (!args[i].is_null(row)).then(|| views[i].value(args[i].row(row)));
-            out.push(match value(0) {
-                None => None,
-                Some(pattern) => Some(format(pattern, &(1..args.len()).map(value).collect::<Vec<_>>())?),
-            });
-        }
-        Text::build(out)
+            let Some(pattern) = value(0) else { return Ok(None) };
+            format(pattern, &(1..args.len()).map(value).collect::<Vec<_>>()).map(Some)
+        })
     });
     c.function("format", &[PgType::Text], PgType::Text, any(), format_body.clone());
     c.function("format", &[PgType::Text], PgType::Text, Options::lenient(), format_body);
@@ -456,7 +451,7 @@ fn quoting(c: &mut Catalog) {
                 quote_literal(view.value(args[0].row(row)))
             })
         };
-        Text::build((0..rows).map(one).collect())
+        column::<Text>(rows, |row| Ok(one(row)))
     });
     c.function("quote_nullable", &[PgType::Text], PgType::Text, Options::lenient(), nullable.clone());
     // What is no string is quoted by its text.

@@ -6,7 +6,7 @@
 use crate::error::{SqlError, SqlState};
 use parking_lot::Mutex;
 use quorate_env::Env;
-use quorate_proto::NodeId;
+use quorate_proto::{NodeId, placement::Signal};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -23,7 +23,7 @@ const SESSION_BITS: u32 = 20;
 #[derive(Default, Debug)]
 pub struct Cancel {
     requested: AtomicBool,
-    /// Not the client asks for it: the node goes.
+    /// Not the client asks for it: the node goes, or an operator ends the session.
     ending: AtomicBool,
     notify: Notify,
     /// What goes on when the statement stops.
@@ -37,7 +37,7 @@ impl Cancel {
         self.notify.notify_waiters();
     }
 
-    /// Ends the statement, and tells the client that the node goes.
+    /// Ends the statement and the session, and tells the client so.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Release);
         self.request();
@@ -49,6 +49,10 @@ impl Cancel {
             return shutting_down();
         }
         SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+    }
+
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Acquire)
     }
 
     /// Forgets requests that came while nothing ran.
@@ -63,11 +67,20 @@ impl Cancel {
     }
 
     pub async fn requested(&self) {
+        self.until(|| self.requested.swap(false, Ordering::AcqRel)).await;
+    }
+
+    /// The session is to end.
+    pub async fn ended(&self) {
+        self.until(|| self.ending.load(Ordering::Acquire)).await;
+    }
+
+    async fn until(&self, told: impl Fn() -> bool) {
         loop {
             let mut notified = std::pin::pin!(self.notify.notified());
             // Before the look, or a request between the two would go unheard.
             notified.as_mut().enable();
-            if self.requested.swap(false, Ordering::AcqRel) {
+            if told() {
                 return;
             }
             notified.await;
@@ -75,7 +88,7 @@ impl Cancel {
     }
 }
 
-/// For clients of a node that goes.
+/// For clients of a node that goes, or of a session that an operator ends.
 pub fn shutting_down() -> SqlError {
     SqlError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
@@ -88,6 +101,8 @@ pub struct SessionEntry {
     pub user: String,
     pub database: String,
     pub client: String,
+    /// Microseconds since 1970.
+    pub began: i64,
     pub cancel: Arc<Cancel>,
     pub doing: Mutex<Doing>,
 }
@@ -100,6 +115,11 @@ pub struct Doing {
     /// The transaction waits for its end after an error.
     pub failed: bool,
     pub application: String,
+    /// The text of the latest statement, and when it began; times are microseconds since 1970.
+    pub query: Option<(Arc<str>, i64)>,
+    /// When the open transaction began.
+    pub transaction: Option<i64>,
+    pub changed: i64,
 }
 
 #[derive(Debug)]
@@ -149,8 +169,10 @@ impl Sessions {
         };
         let secret = env.random_u64() as u32;
         let cancel = Arc::default();
-        let entry =
-            Arc::new(SessionEntry { pid, secret, user, database, client, cancel, doing: Mutex::default() });
+        let began = env.clock().physical().unix_micros() as i64;
+        let doing = Mutex::new(Doing { changed: began, ..Doing::default() });
+        let entry = SessionEntry { pid, secret, user, database, client, began, cancel, doing };
+        let entry = Arc::new(entry);
         live.insert(pid, entry.clone());
         metrics::gauge!("quorate_sql_sessions").increment(1.0);
         Some(Admission { entry, sessions: self.clone() })
@@ -166,6 +188,16 @@ impl Sessions {
             }
             _ => false,
         }
+    }
+
+    /// Whether such a session lives here and was told.
+    pub fn signal(&self, pid: u32, signal: Signal) -> bool {
+        let Some(entry) = self.live.lock().get(&pid).cloned() else { return false };
+        match signal {
+            Signal::Cancel => entry.cancel.request(),
+            Signal::Terminate => entry.cancel.end(),
+        }
+        true
     }
 
     /// The statement that this session runs leaves something behind when it is cancelled from now on.

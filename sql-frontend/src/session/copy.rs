@@ -31,19 +31,18 @@ impl Session {
         self.refuse_under_key("COPY")?;
         // The client's data comes once.
         self.open_mut()?.log.close();
-        let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());
-        let limit = self.settings.statement_timeout();
+        let stop = self.stop();
         if copy.options.freeze {
             let text = "COPY FREEZE has no effect: rows are never frozen";
             self.notice(&mut io.outbox, Severity::Notice, &SqlError::new(SqlState("00000"), text));
         }
         let result = if copy.from {
             let run = self.copy_from(copy, &mut io.inbox, &mut io.outbox);
-            guarded(&env, &cancel, None, limit, run).await
+            guarded(&stop, None, run).await
         } else {
             let Io { inbox, outbox } = &mut *io;
             let run = self.copy_to(copy, outbox);
-            guarded(&env, &cancel, Some(inbox), limit, run).await
+            guarded(&stop, Some(inbox), run).await
         };
         self.finish_statement();
         let count = result?;
@@ -73,7 +72,7 @@ impl Session {
         let ctx = self.exec_context(snapshot)?;
         let open = self.open_mut()?;
         open.used = true;
-        open.pinned.used(&[(table.id, table.version)]);
+        open.pinned.bound(&[(table.id, table.version)]);
         self.begin_statement(true).await?;
         let writer =
             Writer::new(self.shared.clone(), self.open()?.txn.clone(), ctx, self.settings.lock_timeout());
@@ -97,11 +96,10 @@ impl Session {
     async fn copy_to(&mut self, copy: &Copy, out: &mut Outbox) -> Result<u64, SqlError> {
         let planned = self.plan_copy(copy).await?;
         self.settle_time(&planned, &[]).await?;
-        let open = self.open_mut()?;
-        open.used = true;
-        open.pinned.used(&planned.tables);
-        self.begin_statement(false).await?;
         let ctx = self.exec_context(self.snapshot())?;
+        let open = self.open_mut()?;
+        open.uses(&planned);
+        self.begin_statement(false).await?;
         let Body::Query(query) = &planned.body else {
             return Err(SqlError::internal("COPY TO of something that is no query"));
         };

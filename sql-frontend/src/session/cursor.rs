@@ -118,8 +118,7 @@ impl Session {
             let fields = run::fields(columns);
             backend::row_description(&mut io.outbox.buffer, &fields, |i| format_of(&formats, i));
         }
-        let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());
-        let limit = self.settings.statement_timeout();
+        let stop = self.stop();
         let zone = *self.settings.zone();
         let types = step.planned.types();
         let names = self.relation_names(&types);
@@ -136,7 +135,7 @@ impl Session {
                 }
             };
             let read = Deep::new(is_deep(&step.planned.sql), read);
-            count = guarded(&env, &cancel, Some(inbox), limit, read).await?;
+            count = guarded(&stop, Some(inbox), read).await?;
         }
         self.take_over_settings(&mut io.outbox)?;
         let verb = if fetch.moves { "MOVE" } else { "FETCH" };

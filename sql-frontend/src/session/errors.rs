@@ -26,19 +26,23 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
     match error {
         KvError::Conflict { key, other, their_ts, our_ts } => {
             let by = other.map_or("another transaction".to_string(), |t| format!("transaction {t}"));
-            serialization().detail(format!(
-                "{} was changed by {by} at {their_ts}, after this transaction had read it at {our_ts}.",
-                describe_key(key)
+            serialization("changed", "What it reads before it changes it, it can lock first (SELECT … FOR UPDATE): then it waits instead.")
+                .detail(format!(
+                    "{} was changed by {by} at {their_ts}, after this transaction had read it at {our_ts}.",
+                    describe_key(key)
+                ))
+        }
+        KvError::Uncertain { key, value_ts } => serialization("uncertain", "A smaller clock bound makes this rarer.")
+            .detail(format!("{} has a value at {value_ts} that may precede the read.", describe_key(key))),
+        KvError::BoundPassed { needed, bound } => {
+            serialization("schema_lease", "It is seldom met by transactions shorter than a few seconds.").detail(format!(
+                "The commit timestamp {needed} would lie beyond {bound}, where the node's lease on the schema ends."
             ))
         }
-        KvError::Uncertain { key, value_ts } => serialization()
-            .detail(format!("{} has a value at {value_ts} that may precede the read.", describe_key(key))),
-        KvError::BoundPassed { needed, bound } => serialization().detail(format!(
-            "The commit timestamp {needed} would lie beyond {bound}, where the node's lease on the schema ends."
-        )),
         KvError::TxnAborted { txn, why } => {
             let who = if own == Some(*txn) { "This transaction".into() } else { format!("Transaction {txn}") };
-            serialization().detail(format!("{who} was aborted: {why}."))
+            serialization("aborted", "Shorter transactions are aborted less often.")
+                .detail(format!("{who} was aborted: {why}."))
         }
         KvError::BelowGcThreshold { read_ts, threshold } => {
             let time = |ts: &Timestamp| datetime_of(*ts);
@@ -61,7 +65,8 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             let cycle: Vec<String> = cycle.iter().map(ToString::to_string).collect();
             new("deadlock detected")
                 .detail(format!("These transactions wait for one another: {}.", cycle.join(", ")))
-                .hint("Run the transaction again.")
+                .hint("Run the transaction again. Transactions that lock rows in the same order never meet this.")
+                .because("deadlock")
         }
         KvError::Exists { key } => new("duplicate key value violates unique constraint").detail(describe_key(key)),
         KvError::QuorumUnavailable { shard, missing, for_micros } => {
@@ -112,9 +117,11 @@ fn datetime_of(ts: Timestamp) -> String {
     Datum::Timestamptz(micros).to_text(PgType::Timestamptz, &TimeZone::UTC)
 }
 
-fn serialization() -> SqlError {
+/// With the cause in a word for counters, and what makes it rarer.
+fn serialization(cause: &'static str, remedy: &str) -> SqlError {
     SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
-        .hint("The transaction might succeed if retried.")
+        .hint(format!("The transaction might succeed if retried. {remedy}"))
+        .because(cause)
 }
 
 fn with_holder(error: SqlError, holder: Option<TxnId>) -> SqlError {
@@ -130,6 +137,14 @@ pub const KEY: &str = "key:";
 /// A key for a detail, see [`KEY`].
 pub fn describe_key(key: &Key) -> String {
     key.iter().fold(KEY.to_string(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Counts one that the `client` was told, or after which the statement or the transaction ran again unseen.
+pub fn count_conflict(error: &SqlError, told: &'static str) {
+    if is_retryable(error) {
+        let cause = error.cause.unwrap_or("other");
+        metrics::counter!("quorate_sql_conflicts_total", "cause" => cause, "told" => told).increment(1);
+    }
 }
 
 /// Whether running the transaction again from its start may succeed.

@@ -241,12 +241,13 @@ impl Session {
     }
 
     async fn execute(&mut self, name: &str, max_rows: i32, io: &mut Io) -> Result<(), SqlError> {
-        self.note_work();
-        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
+        let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
         let Some(step) = portal.step.clone() else {
             backend::empty_query(&mut io.outbox.buffer);
             return Ok(());
         };
+        self.note_work(&step.planned.sql);
+        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
         let command = step.planned.command.clone();
         match (&portal.state, &*command) {
             (State::Done, _) => {
@@ -290,8 +291,7 @@ impl Session {
         self.ensure_tx();
         self.refuse_under_key("fetching rows in pieces")?;
         self.open_mut()?.log.close();
-        let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());
-        let limit = self.settings.statement_timeout();
+        let stop = self.stop();
         let outcome = {
             let Io { inbox, outbox } = &mut *io;
             let run = async {
@@ -299,7 +299,7 @@ impl Session {
                 self.run(&planned, &step.params, false, outbox).await
             };
             let run = Deep::new(is_deep(&step.planned.sql), run);
-            guarded(&env, &cancel, Some(inbox), limit, run).await?
+            guarded(&stop, Some(inbox), run).await?
         };
         if let Some(portal) = self.portals.get_mut(name) {
             portal.state = State::Running(outcome);
@@ -309,8 +309,7 @@ impl Session {
 
     async fn resume(&mut self, name: &str, step: Step, max_rows: i32, io: &mut Io) -> Result<(), SqlError> {
         self.check_failed()?;
-        let (env, cancel) = (self.shared.env.clone(), self.admission.entry.cancel.clone());
-        let limit = self.settings.statement_timeout();
+        let stop = self.stop();
         let zone = *self.settings.zone();
         let max = if max_rows <= 0 { usize::MAX } else { max_rows as usize };
         let types = step.planned.types();
@@ -323,7 +322,7 @@ impl Session {
             Some(rows) => {
                 let Io { inbox, outbox } = &mut *io;
                 let send = Deep::new(is_deep(&step.planned.sql), run::send_rows(rows, max, &format, outbox));
-                guarded(&env, &cancel, Some(inbox), limit, send).await?
+                guarded(&stop, Some(inbox), send).await?
             }
             None => (0, false),
         };

@@ -5,7 +5,7 @@
 
 use super::names::Names;
 use super::view::SessionView;
-use super::{config, inquiry, outcome, sleep};
+use super::{config, inquiry, outcome, signal, sleep};
 use crate::{
     bind::bind_type,
     catalog::{
@@ -13,8 +13,8 @@ use crate::{
         virtuals::{oid, pg_catalog},
     },
     error::{SqlError, SqlState},
-    func::{CastContext, Resolved, cast},
-    types::{Datum, PgType, datum_at, to_array},
+    func::{CastContext, Resolved, cast, column_of},
+    types::{Datum, PgType, datum_at},
 };
 use datafusion::{
     arrow::datatypes::DataType,
@@ -167,6 +167,7 @@ pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgTyp
             .iter()
             .chain(inquiry::FUNCTIONS)
             .chain(config::FUNCTIONS)
+            .chain(signal::FUNCTIONS)
             .chain(sleep::FUNCTIONS)
             .chain(outcome::FUNCTIONS)
     };
@@ -227,17 +228,16 @@ impl ScalarUDFImpl for SessionFunction {
         let rows = args.number_rows;
         let arrays =
             args.args.iter().map(|arg| arg.clone().into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let mut out = Vec::with_capacity(rows);
         let mut values = Vec::with_capacity(arrays.len());
-        for row in 0..rows {
+        let column = column_of(self.function.result, rows, |row| {
             values.clear();
             for (array, ty) in arrays.iter().zip(self.function.args) {
                 values.push(datum_at(array, row, *ty)?);
             }
             let null = self.function.strict && values.iter().any(Datum::is_null);
-            out.push(if null { Datum::Null } else { (self.function.run)(&view, &values)? });
-        }
-        Ok(ColumnarValue::Array(to_array(&out, self.function.result).map_err(DataFusionError::from)?))
+            if null { Ok(Datum::Null) } else { (self.function.run)(&view, &values) }
+        });
+        Ok(ColumnarValue::Array(column.map_err(DataFusionError::from)?))
     }
 }
 

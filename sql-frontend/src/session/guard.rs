@@ -1,54 +1,50 @@
 //! What may end a statement before its time: a cancel request, its timeout, the client's departure, a panic.
 
-use super::cancel::Cancel;
+use super::stop::Stop;
 use crate::{
-    error::{SqlError, SqlState},
+    error::SqlError,
+    func::{Ask, within, within_now},
     wire::{connection::gone, io::Inbox},
 };
 use futures::FutureExt;
-use quorate_env::Env;
-use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 use tokio::task::coop::unconstrained;
 
 /// Runs a statement's future. With an inbox the client's departure ends it as well; a COPY reads that itself.
 pub async fn guarded<T>(
-    env: &Env,
-    cancel: &Cancel,
+    stop: &Stop,
     inbox: Option<&mut Inbox>,
-    limit: Duration,
     future: impl Future<Output = Result<T, SqlError>>,
 ) -> Result<T, SqlError> {
-    let timeout = async {
-        if limit.is_zero() {
-            std::future::pending::<()>().await;
-        }
-        env.sleep(limit).await;
-    };
     let departure = async {
         match inbox {
             Some(inbox) => inbox.gone().await,
             None => std::future::pending().await,
         }
     };
-    let telling = |error: SqlError| match cancel.behind() {
-        Some(behind) => error.detail(behind),
-        None => error,
-    };
-    let late = || SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout");
+    let future = within(asking(stop), future);
     // A statement that computes gives way when it has used up its task's budget. Without one of their own, these would then
     // find it used up as well, and never look.
-    let (requested, timeout, departure) =
-        (unconstrained(cancel.requested()), unconstrained(timeout), unconstrained(departure));
+    let (reached, departure) = (unconstrained(stop.reached()), unconstrained(departure));
     tokio::select! {
         biased;
         result = AssertUnwindSafe(future).catch_unwind() => result.unwrap_or_else(|panic| Err(panicked(&*panic))),
-        () = requested => Err(telling(cancel.error())),
-        () = timeout => Err(telling(late())),
+        error = reached => Err(error),
         () = departure => Err(gone()),
     }
 }
 
-/// The same for what runs without waiting.
+/// The same for what runs without waiting, and asks for itself whether it is to end.
+pub fn guarded_now<T>(stop: &Stop, body: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+    within_now(asking(stop), || catch(body))
+}
+
+fn asking(stop: &Stop) -> Ask {
+    let stop = stop.clone();
+    Arc::new(move || stop.ask())
+}
+
+/// Makes a panic an error.
 pub fn catch<T>(body: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
     std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }

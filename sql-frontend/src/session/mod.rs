@@ -23,9 +23,11 @@ pub mod plan;
 mod replay;
 pub mod run;
 pub mod settings;
+mod signal;
 mod simple;
 mod sleep;
 pub mod stack;
+mod stop;
 mod tx;
 mod under_way;
 mod utility;
@@ -169,6 +171,7 @@ impl Session {
     /// Tells the client of an error, and takes its consequences.
     pub fn report(&mut self, error: &SqlError, out: &mut Outbox) {
         metrics::counter!("quorate_sql_errors_total", "sqlstate" => error.sqlstate.0).increment(1);
+        errors::count_conflict(error, "client");
         backend::error(&mut out.buffer, Severity::Error, error);
         self.tx.fail(&self.shared.catalog);
     }

@@ -108,7 +108,8 @@ impl Once {
             return error;
         };
         let mut retry = SqlError::new(SqlState::SERIALIZATION_FAILURE, text)
-            .hint("Run it again under its idempotency key: it happens once.");
+            .hint("Run it again under its idempotency key: it happens once.")
+            .because("idempotency_key");
         retry.detail = error.detail.filter(|_| exists.is_none());
         retry
     }

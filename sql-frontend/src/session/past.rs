@@ -124,7 +124,8 @@ impl Session {
     fn stale_time(&mut self, most: Duration) -> Timestamp {
         let now = self.shared.env.clock().physical();
         let oldest = now.minus(most);
-        let here = self.shared.cluster.closed().into_iter().filter(|closed| *closed >= oldest).min();
+        let closed = self.shared.cluster.closed().into_iter().map(|(_, closed)| closed);
+        let here = closed.filter(|closed| *closed >= oldest).min();
         let chosen = here.unwrap_or_else(|| oldest.max(now.minus(PROBABLY_CLOSED))).min(now);
         self.past_reads.floor = self.past_reads.floor.max(chosen);
         self.past_reads.floor

@@ -2,7 +2,7 @@
 
 use super::{
     Session,
-    guard::catch,
+    guard::guarded_now,
     names::Names,
     nothing,
     parse::{AsOf, Command},
@@ -188,7 +188,8 @@ impl Session {
         let names = &self.names(snapshot);
         let request = Request { names, sql, command, declared };
         self.shared.planned();
-        catch(|| on_large_stack(is_deep(sql), || self.plan_command(&request))).map(Arc::new)
+        let plan = || on_large_stack(is_deep(sql), || self.plan_command(&request));
+        guarded_now(&self.stop(), plan).map(Arc::new)
     }
 
     fn plan_command(&self, request: &Request) -> Result<Planned, SqlError> {

@@ -6,7 +6,7 @@
 
 use super::{
     Session, Tx,
-    errors::is_retryable,
+    errors::{count_conflict, is_retryable},
     plan::{Body, Planned},
 };
 use crate::{error::SqlError, error::SqlState, types::Datum, wire::io::Outbox};
@@ -96,7 +96,9 @@ impl Session {
                 txn.release(mark);
                 return result;
             }
-            quorate_env::count!("quorate_sql_statement_retries_total");
+            if let Err(error) = &result {
+                count_conflict(error, "statement_retried");
+            }
             txn.rollback_to(mark);
             txn.release(mark);
             out.take_back(start);
@@ -134,7 +136,7 @@ impl Session {
             }
             open.log.attempts += 1;
             let attempt = open.log.attempts;
-            quorate_env::count!("quorate_sql_retries_total");
+            count_conflict(&error, "transaction_retried");
             if error.sqlstate == SqlState::DEADLOCK_DETECTED {
                 // The locks must go, or the same cycle closes again.
                 open.txn.rollback();

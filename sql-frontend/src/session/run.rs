@@ -305,8 +305,7 @@ impl Session {
         if open.read_only && planned.writes {
             return Err(read_only(&planned.command));
         }
-        open.used = true;
-        open.pinned.used(&planned.tables);
+        open.uses(planned);
         quorate_env::count!("quorate_sql_statements_total");
         let queries = is_query(planned);
         if queries {

@@ -42,7 +42,6 @@ impl Session {
     /// Answers a Query message, errors included, up to ReadyForQuery.
     pub async fn simple_query(&mut self, raw: &Bytes, io: &mut Io) {
         self.admission.entry.cancel.reset();
-        self.note_work();
         self.completed = None;
         let result = self.run_text(raw, io).await;
         self.finish_batch(result, io).await;
@@ -76,6 +75,7 @@ impl Session {
     async fn run_text(&mut self, raw: &Bytes, io: &mut Io) -> Result<(), SqlError> {
         let sql: Arc<str> = Arc::from(utf8(raw)?);
         self.check_length(&sql)?;
+        self.note_work(&sql);
         if let Some(planned) = self.known_text(&sql) {
             return self.run_step(Step::of_text(planned, Arc::new([]), true), io).await;
         }
@@ -223,13 +223,11 @@ impl Session {
     pub(super) async fn run_step(&mut self, step: Step, io: &mut Io) -> Result<(), SqlError> {
         self.check_failed()?;
         self.ensure_tx();
-        let env = self.shared.env.clone();
-        let cancel = self.admission.entry.cancel.clone();
-        let limit = self.settings.statement_timeout();
-        let (start, measured) = (env.boottime(), self.is_measured(&step));
+        let stop = self.stop();
+        let (start, measured) = (self.shared.env.boottime(), self.is_measured(&step));
         let Io { inbox, outbox } = io;
         let run = Deep::new(is_deep(&step.planned.sql), self.attempt(&step, outbox));
-        guarded(&env, &cancel, Some(inbox), limit, run).await?;
+        guarded(&stop, Some(inbox), run).await?;
         if measured { self.tell_spent(&step, start, outbox).await } else { Ok(()) }
     }
 

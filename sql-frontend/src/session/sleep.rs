@@ -1,23 +1,15 @@
 //! `pg_sleep`: waits where nothing can be awaited, and ends when the statement is to end.
 
 use super::{
-    cancel::Cancel,
     functions::{Function, function, wait},
     view::SessionView,
 };
 use crate::{
-    error::{SqlError, SqlState},
+    error::SqlError,
     types::{Datum, PgType},
 };
 use PgType::{Float8, Interval, Timestamptz, Void};
-use std::{sync::Arc, time::Duration};
-
-/// What may end a statement that does not give way.
-pub struct Stop {
-    pub cancel: Arc<Cancel>,
-    /// By the time since boot.
-    pub deadline: Option<Duration>,
-}
+use std::time::Duration;
 
 pub(super) static FUNCTIONS: &[Function] = &[
     function("pg_sleep", &[Float8], Void, |view, args| match args[0] {
@@ -44,21 +36,11 @@ fn sleep(view: &SessionView, seconds: f64) -> Result<Datum, SqlError> {
     let env = view.shared.env.clone();
     // NaN sleeps not at all.
     let span = Duration::from_secs_f64(if seconds > 0.0 { seconds.min(LONGEST) } else { 0.0 });
-    let left = view.stop.deadline.map(|deadline| deadline.saturating_sub(env.boottime()));
-    let timeout = async {
-        match left {
-            Some(left) => env.sleep(left).await,
-            None => std::future::pending().await,
-        }
-    };
     wait(async {
         tokio::select! {
             biased;
-            () = view.stop.cancel.requested() => Err(view.stop.cancel.error()),
+            error = view.stop.reached() => Err(error),
             () = env.sleep(span) => Ok(Datum::Text(String::new())),
-            () = timeout => {
-                Err(SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout"))
-            }
         }
     })
 }

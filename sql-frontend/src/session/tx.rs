@@ -8,6 +8,7 @@ use super::{
     once::Once,
     parse::{Level, Modes},
     past::Past,
+    plan::{Body, Planned},
     replay::Log,
     settings::Settings,
 };
@@ -76,6 +77,19 @@ pub struct OpenTx {
     pub after_commit: Vec<AfterCommit>,
     /// The key under which it happens once.
     pub once: Once,
+}
+
+impl OpenTx {
+    /// The statement begins, which holds up changes of the tables that it is bound to, and no others, unless it looks at the
+    /// catalog while it runs.
+    pub(super) fn uses(&mut self, planned: &Planned) {
+        self.used = true;
+        if matches!(planned.body, Body::Utility) || planned.needs_newest_catalog() {
+            self.pinned.used(&planned.tables);
+        } else {
+            self.pinned.bound(&planned.tables);
+        }
+    }
 }
 
 /// A savepoint.
@@ -302,11 +316,10 @@ impl Session {
         let follow = async move { drop(tell.send(ddl::after_commit(&shared, work).await)) };
         self.shared.env.spawn("sql.after_commit", follow).detach();
         let done = async { told.await.unwrap_or_else(|_| Err(SqlError::internal("the node is stopping"))) };
-        let entry = &self.admission.entry;
         let behind = "The schema change is committed; it goes on to take effect on the other nodes.";
-        self.shared.sessions.leaves_behind(entry.pid, behind.into());
-        let limit = self.settings.statement_timeout();
-        let done = guarded(&self.shared.env, &entry.cancel, None, limit, done);
+        self.shared.sessions.leaves_behind(self.admission.entry.pid, behind.into());
+        let stop = self.stop();
+        let done = guarded(&stop, None, done);
         self.in_company(out, done).await
     }
 

@@ -1,38 +1,61 @@
-//! The transactions of a gateway, and what its sessions do with them, for those who look after the cluster
-//! (`quorate.transactions`).
+//! The sessions of a gateway and its transactions, for those who look after the cluster (`pg_stat_activity`,
+//! `quorate.transactions`).
 
 use super::{
     Session,
     cancel::{Doing, SessionEntry},
+    tx::Tx,
 };
 use crate::{server::Shared, wire::backend::Status};
-use quorate_proto::placement::TransactionInfo;
+use quorate_proto::placement::{SessionInfo, Signal, TransactionInfo};
 use quorate_txn::{Isolation, TxnInfo};
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Session {
-    /// A message of the client is carried out.
-    pub(super) fn note_work(&self) {
-        self.tell_doing(true);
+    /// A statement of the client is carried out.
+    pub(super) fn note_work(&self, sql: &Arc<str>) {
+        self.tell_doing(true, |doing, now| doing.query = Some((sql.clone(), now)));
     }
 
     /// The client is told that it is its turn.
     pub(super) fn note_rest(&self) {
-        self.tell_doing(false);
+        self.tell_doing(false, |_, _| {});
     }
 
-    fn tell_doing(&self, active: bool) {
+    fn tell_doing(&self, active: bool, more: impl FnOnce(&mut Doing, i64)) {
+        let now = self.shared.env.clock().physical().unix_micros() as i64;
         let mut doing = self.admission.entry.doing.lock();
         doing.active = active;
         doing.failed = self.status() == Status::Failed;
+        doing.transaction = match &self.tx {
+            Tx::Open(open) => Some(open.started),
+            Tx::Idle => active.then_some(now),
+        };
+        doing.changed = now;
+        more(&mut doing, now);
         let application = self.settings.get("application_name").unwrap_or_default();
         if doing.application != application {
             doing.application = application.to_string();
         }
     }
+
+    /// An operator has told it to end.
+    pub async fn ended(&self) {
+        self.admission.entry.cancel.ended().await;
+    }
 }
 
 impl Shared {
+    /// Sessions of this node, for those who look after the cluster.
+    pub fn sessions_under_way(&self) -> Vec<SessionInfo> {
+        self.sessions.all().iter().map(|entry| session(entry)).collect()
+    }
+
+    /// Whether such a session lives here and was told.
+    pub fn signal(&self, pid: u32, signal: Signal) -> bool {
+        self.sessions.signal(pid, signal)
+    }
+
     /// What is under way at this node: transactions of clients, and those that it runs for itself.
     pub fn transactions(&self) -> Vec<TransactionInfo> {
         let sessions: BTreeMap<u32, Arc<SessionEntry>> =
@@ -40,6 +63,36 @@ impl Shared {
         let all = self.coordinator.transactions().into_iter();
         all.map(|txn| told(&txn, txn.owner.and_then(|pid| sessions.get(&pid)))).collect()
     }
+}
+
+/// Bytes of a statement's text that are shown, as PostgreSQL's `track_activity_query_size` has them.
+const SHOWN: usize = 1024;
+
+fn session(entry: &SessionEntry) -> SessionInfo {
+    let doing = entry.doing.lock().clone();
+    let state = match doing.transaction {
+        _ if doing.active => "active",
+        _ if doing.failed => "idle in transaction (aborted)",
+        Some(_) => "idle in transaction",
+        None => "idle",
+    };
+    SessionInfo {
+        pid: entry.pid,
+        user: entry.user.clone(),
+        database: entry.database.clone(),
+        application: doing.application,
+        client: entry.client.clone(),
+        state: state.into(),
+        query: doing.query.as_ref().map(|(text, _)| beginning(text)).unwrap_or_default(),
+        began: entry.began,
+        transaction_began: doing.transaction,
+        query_began: doing.query.map(|(_, began)| began),
+        state_changed: doing.changed,
+    }
+}
+
+fn beginning(text: &str) -> String {
+    text[..text.floor_char_boundary(SHOWN)].to_string()
 }
 
 fn told(txn: &TxnInfo, session: Option<&Arc<SessionEntry>>) -> TransactionInfo {

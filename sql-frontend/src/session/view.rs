@@ -1,6 +1,6 @@
 //! The session as running statements see it: for virtual tables and for functions that need the session.
 
-use super::{Session, config::Live, cursor::Declared, names::Names, notes::Notes, sleep::Stop};
+use super::{Session, config::Live, cursor::Declared, names::Names, notes::Notes, stop::Stop};
 use crate::{catalog::Snapshot, error::SqlError, exec::ExecContext, func::StatementContext, server::Shared};
 use parking_lot::Mutex;
 use quorate_txn::Txn;
@@ -92,10 +92,9 @@ impl Session {
         })
     }
 
-    fn stop(&self) -> Stop {
-        let limit = self.settings.statement_timeout();
-        let deadline = (!limit.is_zero()).then(|| self.shared.env.boottime() + limit);
-        Stop { cancel: self.admission.entry.cancel.clone(), deadline }
+    /// For a statement that begins now.
+    pub(super) fn stop(&self) -> Stop {
+        Stop::new(&self.shared.env, &self.admission.entry.cancel, self.settings.statement_timeout())
     }
 
     fn statement_context(&self, started: i64, schema: Option<String>) -> StatementContext {

@@ -53,7 +53,7 @@ impl Datum {
         let behind = match self {
             Datum::Text(text) => text.capacity(),
             Datum::Bytea(bytes) => bytes.capacity(),
-            Datum::Numeric(Numeric::Finite { digits, .. }) => digits.bits() as usize / 8,
+            Datum::Numeric(numeric) => numeric.size(),
             Datum::Array(items) => items.iter().map(Datum::size).sum(),
             _ => 0,
         };

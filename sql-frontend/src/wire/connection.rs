@@ -261,6 +261,7 @@ async fn next(session: &Session, io: &mut Io) -> Result<Frontend, Option<SqlErro
             )));
         }
         () = env.shutdown().wait() => return Err(Some(shutting_down())),
+        () = session.ended() => return Err(Some(shutting_down())),
     };
     match message {
         Ok(message) => Ok(message),

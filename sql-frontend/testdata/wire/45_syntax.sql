@@ -117,3 +117,25 @@ select a, b from t order by a
 ----
 1|3
 3|NULL
+
+create table arrayed (a int array, b text array[3], c timestamp with time zone array)
+----
+
+insert into arrayed values (array[1, 2], '{x,yz}', null) returning a, b, c
+----
+{1,2}|{x,yz}|NULL
+
+select '{5}'::int array, cast('{a,b}' as text array), array[1] || 2, a[1] + b[1]::int array from (select array[7] a, array['{8}'] b) q
+----
+ERROR 42883 75: operator does not exist: integer + integer[]
+
+select '{5}'::int array, cast('{a,b}' as text array), array[1] || 2, 3 = any (array[3])
+----
+{5}|{a,b}|{1,2}|t
+
+select 5 array
+----
+ERROR 42601 10: syntax error at or near "array"
+
+drop table arrayed
+----

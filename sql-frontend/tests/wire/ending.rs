@@ -106,3 +106,94 @@ async fn a_transaction_that_changes_too_much_is_told_so_at_once() {
     run(&c, "rollback").await;
     assert_eq!(one(&c, "select count(*) from t where b = 'x'").await, "2000");
 }
+
+/// Each is made of one batch, which nothing could interrupt from outside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_ends_within_a_batch() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    for long in [
+        "select max(length(exp(5500.5 + (g % 300)::numeric)::text)) from generate_series(1, 1000) g",
+        "select max(length(array_to_string(array[exp(5500.5 + (g % 300)::numeric)], ','))) from generate_series(1, 1000) g",
+        "select count(*) from generate_series(1, 1000) g where ln(4e4000 + g::numeric) > 1",
+    ] {
+        run(&c, "set statement_timeout = '100ms'").await;
+        assert_eq!(fails(&c, long).await, "57014", "{long}");
+        run(&c, "set statement_timeout = 0").await;
+        let token = c.cancel_token();
+        let cancel = async {
+            node.env.sleep(Duration::from_millis(100)).await;
+            token.cancel_query(NoTls).await.unwrap();
+        };
+        let (state, ()) = tokio::join!(fails(&c, long), cancel);
+        assert_eq!(state, "57014", "{long}");
+    }
+    assert_eq!(one(&c, "select 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_ends_while_it_is_planned() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (a int primary key, b int)").await;
+    let joins: String = (1..90).map(|i| format!(" join t t{i} on t{i}.a = t{}.b", i - 1)).collect();
+    run(&c, "set statement_timeout = '30ms'").await;
+    assert_eq!(fails(&c, &format!("explain select * from t t0{joins}")).await, "57014");
+    run(&c, "set statement_timeout = 0").await;
+    let token = c.cancel_token();
+    let cancel = async {
+        node.env.sleep(Duration::from_millis(30)).await;
+        token.cancel_query(NoTls).await.unwrap();
+    };
+    let sql = format!("explain select * from t t0{joins} where t0.b > 1");
+    let (state, ()) = tokio::join!(fails(&c, &sql), cancel);
+    assert_eq!(state, "57014");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_functions_make_of_a_batch_is_bounded() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    for much in [
+        "select sum(length(repeat('x', 400000 + g))) from generate_series(1, 1000) g",
+        "select sum(length(lpad('x', 400000, 'y' || g))) from generate_series(1, 1000) g",
+        "select count(string_to_array(repeat('x,', 50000 + g % 2), ',')) from generate_series(1, 1000) g",
+    ] {
+        assert_eq!(fails(&c, much).await, "53200", "{much}");
+    }
+    assert_eq!(
+        one(&c, "select sum(length(repeat('x', 100000))) from generate_series(1, 1000)").await,
+        "100000000"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_and_end_what_others_run() {
+    let node = Node::start().await;
+    let (operator, other) = (node.connect().await, node.connect().await);
+    let pid = one(&other, "select pg_backend_pid()").await;
+    let shown = format!("select state, query, xact_start is null from pg_stat_activity where pid = {pid}");
+    let of_other = async || crate::session::rows(&operator, &shown).await.remove(0);
+    let some = |texts: [&str; 3]| texts.map(|text| Some(text.to_string())).to_vec();
+    assert_eq!(of_other().await, some(["idle", "select pg_backend_pid()", "t"]));
+    run(&other, "begin").await;
+    assert_eq!(of_other().await, some(["idle in transaction", "begin", "f"]));
+    let sleeps = async { fails(&other, "select pg_sleep(1000)").await };
+    let cancels = async {
+        while of_other().await[0].as_deref() != Some("active") {
+            node.env.sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(one(&operator, &format!("select pg_cancel_backend({pid})")).await, "t");
+    };
+    let (state, ()) = tokio::join!(sleeps, cancels);
+    assert_eq!(state, "57014");
+    let failed = "idle in transaction (aborted)";
+    assert_eq!(of_other().await, some([failed, "select pg_sleep(1000)", "f"]));
+    assert_eq!(one(&operator, &format!("select pg_terminate_backend({pid}, 10000)")).await, "t");
+    assert!(crate::session::rows(&operator, &shown).await.is_empty());
+    assert!(other.simple_query("select 1").await.is_err());
+    for nobody in [pid.as_str(), "0", "-1", "2147483647"] {
+        assert_eq!(one(&operator, &format!("select pg_cancel_backend({nobody})")).await, "f");
+        assert_eq!(one(&operator, &format!("select pg_terminate_backend({nobody}, 10)")).await, "f");
+    }
+}

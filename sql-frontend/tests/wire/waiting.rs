@@ -51,8 +51,10 @@ async fn what_still_runs_when_the_node_goes_is_ended_and_told_why() {
     let (sleeping, waiting, ()) =
         tokio::join!(fails(&c, "select pg_sleep(600)"), fails(&waiter, update), end);
     assert_eq!((sleeping.as_str(), waiting.as_str()), ("57P01", "57P01"));
-    // The node is going: nothing new runs for long.
-    assert_eq!(fails(&c, "select pg_sleep(600)").await, "57P01");
+    // And with them their sessions.
+    for ended in [&c, &waiter] {
+        assert!(ended.simple_query("select 1").await.is_err());
+    }
 }
 
 /// A client and the notices that it gets.

@@ -1,6 +1,6 @@
 //! Schema `quorate`: nodes, shards, replicas, settings, operations, decisions, jobs.
 
-use super::{Make, Rows, Spec, int8, text};
+use super::{Make, Rows, Spec, gateways, int8, text};
 use crate::{
     ddl::{job, shards::show_key},
     error::{SqlError, SqlState},
@@ -10,8 +10,11 @@ use crate::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use quorate_proto::{
-    Timestamp,
-    placement::{NodeState, OperationState, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
+    NodeId, ShardId, Timestamp,
+    placement::{
+        NodeCommand, NodeReply, NodeState, OperationState, PlacementReply, PlacementRequest, ReplicaReport,
+        ShardMode,
+    },
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -118,7 +121,7 @@ fn nodes(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
     .boxed()
 }
 
-async fn reports(view: &SessionView) -> Result<Vec<(quorate_proto::NodeId, ReplicaReport)>, SqlError> {
+async fn reports(view: &SessionView) -> Result<Vec<(NodeId, ReplicaReport)>, SqlError> {
     match ask(view, PlacementRequest::Replicas).await? {
         PlacementReply::Replicas(all) => Ok(all),
         other => unexpected(other),
@@ -170,7 +173,19 @@ fn shards(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
 
 fn replicas(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
     async move {
-        let row = |(node, report): (quorate_proto::NodeId, ReplicaReport)| {
+        let told = |reply| match reply {
+            NodeReply::Closed(all) => Some(all),
+            _ => None,
+        };
+        // It rises all the time, and is not told with heartbeats.
+        let asked = gateways::ask_all(view, &NodeCommand::Closed, view.shared.cluster.closed(), told);
+        let (reports, closed) = tokio::join!(reports(view), asked);
+        let of_node =
+            |(node, all): gateways::Answer<_>| (node, all.unwrap_or_default().into_iter().collect());
+        let closed: BTreeMap<NodeId, BTreeMap<ShardId, Timestamp>> =
+            closed.into_iter().map(of_node).collect();
+        let row = |(node, report): (NodeId, ReplicaReport)| {
+            let closed = closed.get(&node).and_then(|all| all.get(&report.shard));
             let role = report.descriptor.replica_on(node).map(|r| format!("{:?}", r.role).to_lowercase());
             let at = &report.frontiers;
             vec![
@@ -187,11 +202,11 @@ fn replicas(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 text(at.applied.to_string()),
                 text(at.flushed.to_string()),
                 text(at.trimmed.to_string()),
-                time(at.closed),
+                closed.map_or(Datum::Null, |closed| time(*closed)),
                 int8(report.size_bytes),
             ]
         };
-        Ok(reports(view).await?.into_iter().map(row).collect())
+        Ok(reports?.into_iter().map(row).collect())
     }
     .boxed()
 }

@@ -1,8 +1,10 @@
 //! Tables that are not kept anywhere: `pg_catalog` and `information_schema` as far as clients look into them, and `quorate`,
 //! which shows the cluster. Their rows are made from the catalog, the session and the node when they are read.
 
+mod activity;
 mod cluster;
 mod empty;
+mod gateways;
 mod information_schema;
 pub mod oid;
 pub mod pg_catalog;
@@ -96,6 +98,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         pg_catalog::TABLES,
         pg_objects::TABLES,
         pg_session::TABLES,
+        activity::TABLES,
         empty::TABLES,
         information_schema::TABLES,
         cluster::TABLES,
@@ -170,6 +173,7 @@ mod tests {
             pg_catalog::TABLES,
             pg_objects::TABLES,
             pg_session::TABLES,
+            activity::TABLES,
             empty::TABLES,
             information_schema::TABLES,
             cluster::TABLES,

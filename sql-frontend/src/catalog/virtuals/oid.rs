@@ -9,12 +9,18 @@ pub const QUORATE: u32 = 13_001;
 /// The only role's.
 pub const ROOT: u32 = 10;
 pub const BTREE: u32 = 403;
+/// The databases, by name; they show the same.
+pub const DATABASES: [(u32, &str); 2] = [(5, "postgres"), (16_383, "quorate")];
 /// Collation "C".
 pub const COLLATION_C: u32 = 950;
 
 /// Tables, sequences and schemas share one number space.
 pub fn object(id: u64) -> u32 {
     FIRST.wrapping_add(id as u32)
+}
+
+pub fn database(name: &str) -> Option<u32> {
+    DATABASES.iter().find(|(_, known)| *known == name).map(|(oid, _)| *oid)
 }
 
 pub fn table(id: u64) -> u32 {

@@ -172,7 +172,7 @@ fn databases(_: &SessionView) -> Result<Rows, SqlError> {
             Null,
         ]
     };
-    Ok(vec![row(5, "postgres"), row(16_383, "quorate")])
+    Ok(oid::DATABASES.iter().map(|(number, name)| row(*number, name)).collect())
 }
 
 fn roles(_: &SessionView) -> Result<Rows, SqlError> {

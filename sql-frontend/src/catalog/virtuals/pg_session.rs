@@ -1,6 +1,6 @@
-//! Settings and sessions.
+//! Settings and cursors.
 
-use super::{Make, Rows, Spec, int4, text};
+use super::{Make, Rows, Spec, text};
 use crate::{
     error::SqlError,
     session::{cursor::Declared, view::SessionView},
@@ -20,13 +20,6 @@ pub static TABLES: &[Spec] = &[
          source:text min_val:text max_val:text enumvals:text boot_val:text reset_val:text sourcefile:text \
          sourceline:int4 pending_restart:bool",
         Make::Now(settings),
-    ),
-    Spec(
-        PG,
-        "pg_stat_activity",
-        "datname:name pid:int4 usename:name application_name:text client_addr:text state:text query:text \
-         backend_type:text",
-        Make::Now(activity),
     ),
     Spec(
         PG,
@@ -95,21 +88,4 @@ fn settings(view: &SessionView) -> Result<Rows, SqlError> {
         ]
     };
     Ok(view.settings.now().all().into_iter().map(row).collect())
-}
-
-/// The sessions of this node.
-fn activity(view: &SessionView) -> Result<Rows, SqlError> {
-    let row = |entry: std::sync::Arc<crate::session::cancel::SessionEntry>| {
-        vec![
-            text(&entry.database),
-            int4(entry.pid),
-            text(&entry.user),
-            Datum::Null,
-            text(&entry.client),
-            Datum::Null,
-            Datum::Null,
-            text("client backend"),
-        ]
-    };
-    Ok(view.shared.sessions.all().into_iter().map(row).collect())
 }

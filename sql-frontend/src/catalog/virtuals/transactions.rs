@@ -1,16 +1,12 @@
 //! `quorate.transactions`: what is under way at all gateways, and who keeps old versions from being removed (PROTOCOL 24).
 
-use super::{Make, Rows, Spec, int8, text};
+use super::{Make, Rows, Spec, gateways, int8, text};
 use crate::{error::SqlError, session::view::SessionView, types::Datum};
-use futures::{FutureExt, future::BoxFuture, future::join_all};
+use futures::{FutureExt, future::BoxFuture};
 use quorate_proto::{
     NodeId, Timestamp,
     placement::{NodeCommand, NodeReply, TransactionInfo},
 };
-use std::{collections::BTreeSet, time::Duration};
-
-/// A node that does not answer in this time gets a row that says so.
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub static TABLES: &[Spec] = &[Spec(
     "quorate",
@@ -21,18 +17,14 @@ pub static TABLES: &[Spec] = &[Spec(
     Make::Ask(transactions),
 )];
 
-/// What a node answers, or that it does not.
-type Answer = (NodeId, Result<Vec<TransactionInfo>, &'static str>);
-
 fn transactions(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
     async move {
-        let own = view.shared.env.node();
-        let mut nodes: BTreeSet<NodeId> =
-            view.shared.cluster.nodes().into_iter().map(|node| node.id).collect();
-        nodes.remove(&own);
-        let mut answers: Vec<Answer> = vec![(own, Ok(view.shared.transactions()))];
-        answers.extend(join_all(nodes.into_iter().map(|node| ask(view, node))).await);
-        answers.sort_by_key(|(node, _)| *node);
+        let told = |reply| match reply {
+            NodeReply::Transactions(all) => Some(all),
+            _ => None,
+        };
+        let own = view.shared.transactions();
+        let answers = gateways::ask_all(view, &NodeCommand::Transactions, own, told).await;
         let held = answers.iter().filter_map(|(_, known)| known.as_ref().ok()).flatten();
         let oldest = held.filter_map(|txn| txn.holds).min();
         let rows = answers.iter().flat_map(|(node, known)| match known {
@@ -42,16 +34,6 @@ fn transactions(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
         Ok(rows.collect())
     }
     .boxed()
-}
-
-async fn ask(view: &SessionView, node: NodeId) -> Answer {
-    let asked = quorate_env::call(&view.shared.env, node, &NodeCommand::Transactions, TIMEOUT).await;
-    let known = match asked.map(|answer| answer.result) {
-        Ok(Ok(NodeReply::Transactions(all))) => Ok(all),
-        Ok(_) => Err("unknown: the node does not tell"),
-        Err(_) => Err("unknown: the node does not answer"),
-    };
-    (node, known)
 }
 
 fn time(ts: Timestamp) -> Datum {

@@ -56,6 +56,12 @@ impl Rewriter {
                 Keyword::ONLY if word.quote_style.is_none() && self.before_relation(&tokens[1..]) => {
                     return taken;
                 }
+                Keyword::ARRAY if word.quote_style.is_none() && self.ends_type() => {
+                    if follow(&tokens[1..], 0) != Some(&Token::LBracket) {
+                        self.put(Token::LBracket, span);
+                        self.put(Token::RBracket, span);
+                    }
+                }
                 Keyword::FOR => {
                     self.out.push(tokens[0].clone());
                     taken += lock_words(&tokens[1..]);
@@ -101,6 +107,17 @@ impl Rewriter {
         }
     }
 
+    /// Whether a type's name may end here. `ARRAY` behind it makes it an array's; it is no name, so that it can stand behind no
+    /// other name.
+    fn ends_type(&self) -> bool {
+        match &self.last {
+            // Behind a value it is an error, and no name for it.
+            Some(Token::RParen | Token::RBracket | Token::Number(..) | Token::SingleQuotedString(_)) => true,
+            Some(Token::Word(before)) => before.quote_style.is_some() || names_type(before.keyword),
+            _ => false,
+        }
+    }
+
     /// `ONLY` before a relation: without inheritance it means nothing. It is no name, so that it can stand nowhere else
     /// behind these.
     fn before_relation(&self, rest: &[TokenWithSpan]) -> bool {
@@ -134,6 +151,45 @@ fn word(token: &Token) -> Option<Keyword> {
         Token::Word(word) => Some(word.keyword),
         _ => None,
     }
+}
+
+/// Words with which a type's name ends; others are of no meaning to the parser.
+fn names_type(word: Keyword) -> bool {
+    matches!(
+        word,
+        Keyword::NoKeyword
+            | Keyword::BIGINT
+            | Keyword::BOOL
+            | Keyword::BOOLEAN
+            | Keyword::BYTEA
+            | Keyword::CHAR
+            | Keyword::CHARACTER
+            | Keyword::DATE
+            | Keyword::DEC
+            | Keyword::DECIMAL
+            | Keyword::FLOAT
+            | Keyword::FLOAT4
+            | Keyword::FLOAT8
+            | Keyword::INT
+            | Keyword::INT2
+            | Keyword::INT4
+            | Keyword::INT8
+            | Keyword::INTEGER
+            | Keyword::INTERVAL
+            | Keyword::JSON
+            | Keyword::NUMERIC
+            | Keyword::PRECISION
+            | Keyword::REAL
+            | Keyword::SMALLINT
+            | Keyword::TEXT
+            | Keyword::TIME
+            | Keyword::TIMESTAMP
+            | Keyword::TIMESTAMPTZ
+            | Keyword::UUID
+            | Keyword::VARCHAR
+            | Keyword::VARYING
+            | Keyword::ZONE
+    )
 }
 
 /// The token after so many others, without white space.

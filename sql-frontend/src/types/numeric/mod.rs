@@ -40,6 +40,14 @@ impl Numeric {
         matches!(self, Numeric::Finite { digits, .. } if digits.is_zero())
     }
 
+    /// Bytes of its digits.
+    pub fn size(&self) -> usize {
+        match self {
+            Numeric::Finite { digits, .. } => digits.bits() as usize / 8,
+            _ => 0,
+        }
+    }
+
     pub fn is_nan(&self) -> bool {
         matches!(self, Numeric::NaN)
     }

@@ -53,8 +53,8 @@ impl ClusterInfo for World {
     }
 
     /// The stand-in keeps all versions, and closes at once.
-    fn closed(&self) -> Vec<Timestamp> {
-        vec![self.env.clock().physical().minus(Duration::from_millis(1))]
+    fn closed(&self) -> Vec<(quorate_proto::ShardId, Timestamp)> {
+        vec![(SHARD, self.env.clock().physical().minus(Duration::from_millis(1)))]
     }
 }
 
