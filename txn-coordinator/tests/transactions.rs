@@ -254,6 +254,23 @@ fn locks_are_given_back_to_the_halves_of_a_split_too() {
     });
 }
 
+/// The gateway hears of the splits when it gives the locks back.
+#[test]
+fn locks_are_given_back_to_halves_that_nobody_has_told_of() {
+    run(quiet(6), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("c", "1"), ("e", "1")]).await;
+        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        txn.get_many(&["a", "c", "e"].map(key), exclusive()).await.unwrap();
+        assert_eq!(shards.store.lock().locks.len(), 3);
+        for at in ["e", "c"] {
+            shards.store.lock().split(&key(at));
+        }
+        txn.rollback();
+        txn.released(Duration::from_secs(5)).await;
+        assert!(shards.store.lock().locks.is_empty(), "{:?}", shards.store.lock().locks);
+    });
+}
+
 #[test]
 fn a_locked_read_brings_the_newest_version_and_moves_the_transaction_there() {
     run(quiet(7), |shards| async move {

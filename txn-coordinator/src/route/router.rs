@@ -236,14 +236,27 @@ impl Router {
         Errand { router: self, op, options, cost: Cost::default(), maybe: false }.run(hull).await
     }
 
-    /// Tells a shard by its id, whatever keys it has by now: its leader as last seen, and whoever that one names. Gives up
-    /// after `patience`, for messages whose loss does little harm.
+    /// Tells a shard by its id, and if it was split, all that have its keys by now: the leader as last seen, and whoever that
+    /// one names. Gives up after `patience`, for messages whose loss does little harm.
     pub async fn tell(&self, shard: ShardId, op: ShardOp, patience: Duration) {
         let until = self.env.boottime() + patience;
+        let mut shards = vec![shard];
+        while let Some(shard) = shards.pop() {
+            if let Some(former) = self.tell_one(shard, &op, until).await {
+                let owners = self.split(&former, until).await.unwrap_or_default();
+                shards.extend(owners.into_iter().map(|(owner, _)| owner.id));
+            }
+        }
+    }
+
+    /// Tells a shard while it has the keys that it is known for; if it has others by now, returns where those were.
+    async fn tell_one(&self, shard: ShardId, op: &ShardOp, until: Duration) -> Option<Span> {
+        let known = self.map.read().get(shard)?.clone();
         let (mut pause, mut told) = (MIN_PAUSE, None);
         for turn in 0.. {
-            let Some(descriptor) = self.map.read().get(shard).cloned() else { return };
-            let Some(node) = told.take().or_else(|| self.pick(&descriptor, turn, false)) else { return };
+            let now = self.map.read().get(shard).filter(|now| now.version == known.version).cloned();
+            let Some(descriptor) = now else { return Some(known.span) };
+            let node = told.take().or_else(|| self.pick(&descriptor, turn, false))?;
             let request = request(&descriptor, op.clone());
             match rpc::call(&self.env, node, &request, Duration::from_secs(2)).await {
                 Ok(ShardAnswer { result: Err(KvError::NotLeader { leader, .. }), .. }) => {
@@ -252,17 +265,25 @@ impl Router {
                 }
                 // It may have just begun to lead.
                 Ok(ShardAnswer { result: Err(KvError::NotReady { .. }), .. }) => {}
+                Ok(ShardAnswer { result: Err(KvError::StaleRoute { newer, .. }), .. }) => {
+                    if self.learn(&newer) {
+                        continue;
+                    }
+                    self.forget_leader(shard, node);
+                    self.ask_for_map().await;
+                }
                 Ok(answer) => {
                     self.learn(&answer.newer);
-                    return;
+                    return None;
                 }
                 Err(_) => self.forget_leader(shard, node),
             }
             if self.env.boottime() >= until {
-                return;
+                return None;
             }
             self.pause(&mut pause).await;
         }
+        None
     }
 
     async fn pause(&self, pause: &mut Duration) {
