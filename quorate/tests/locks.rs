@@ -102,7 +102,7 @@ async fn what_a_transaction_held_is_free_when_it_has_ended() {
 
 /// What a session has asked for is its own while shards change their leaders and split.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn locks_go_along_with_hand_overs() {
+async fn locks_go_along_with_hand_overs_and_splits() {
     let demo = Demo::start();
     let (holder, waiter, other) = (demo.client(1).await, demo.client(2).await, demo.client(3).await);
     holder
@@ -122,6 +122,13 @@ async fn locks_go_along_with_hand_overs() {
         let moving = async {
             for node in [2, 3, 1] {
                 demo.lead("t", node).await;
+                held(&other).await;
+            }
+            // Once: the halves stay halves.
+            if level == "SERIALIZABLE" {
+                other.batch_execute("ALTER TABLE t SPLIT AT VALUES (2)").await.unwrap();
+                held(&other).await;
+                demo.lead("t", 2).await;
                 held(&other).await;
             }
             holder.batch_execute("UPDATE t SET v = v + 1 WHERE id IN (1, 3)").await.unwrap();

@@ -70,9 +70,12 @@ pub struct Split {
     /// K of the shard, for both halves.
     #[n(3)]
     pub closed: Timestamp,
+    /// The locks of the right half, for whoever leads it first.
+    #[n(4)]
+    pub locks: Option<LockImage>,
 }
 
-/// Locks of a leader that hands over ([`crate::hand_over`]), or some of them.
+/// Locks that go to another leader ([`crate::hand_over`]), or some of them.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct LockImage {
     /// What an earlier entry says does not count any more.
@@ -80,6 +83,10 @@ pub struct LockImage {
     pub first: bool,
     #[n(1)]
     pub held: Vec<HeldBy>,
+    /// Without the last part the others count for nothing.
+    #[n(2)]
+    #[cbor(default)]
+    pub last: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]

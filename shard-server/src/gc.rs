@@ -8,15 +8,13 @@
 //! K, so that nothing is written at or below it any more. A shard without garbage keeps its whole past.
 //! *Removal*: entries that delete what [`mvcc::collect_garbage`] has found, some at a time, on every replica alike. Versions
 //! at or below the threshold only ever go, save for one that an intent from before becomes, which is the newest of its key
-//! then: so latches are not needed. A split would take keys of an entry under way to another shard: there is no split then
-//! ([`Replica::admin`]).
+//! then: so its keys need no latches. A split would take keys of an entry under way to another shard: there is no split then
+//! ([`Replica::admin`]). Behind locks that are handed over nothing may come: it waits for hand-overs, and they for it.
 //! *A crash* or a change of leaders anywhere leaves some of it undone; the next leader begins with a look of its own.
 
-use crate::{
-    Context, command::Command, latch::LatchSet, leader::Leader, registry::internal, replica::Replica,
-};
+use crate::{Context, command::Command, leader::Leader, registry::internal, replica::Replica};
 use parking_lot::Mutex;
-use quorate_proto::{KvError, Span, Timestamp};
+use quorate_proto::{KvError, Span, Timestamp, TxnId};
 use quorate_storage::{WriteBatch, mvcc};
 use std::{
     sync::{
@@ -172,8 +170,9 @@ impl Pass<'_> {
     }
 
     async fn propose(&self, command: Command) -> Result<(), KvError> {
-        let nothing = self.leader.latch(LatchSet::default()).await?;
-        drop(self.replica.propose(&self.leader, nothing, command).await?);
+        // It is no transaction's business.
+        let latched = self.replica.latch_against_hand_over(&self.leader, TxnId(0)).await?;
+        drop(self.replica.propose(&self.leader, latched, command).await?);
         Ok(())
     }
 }

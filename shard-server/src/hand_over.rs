@@ -1,24 +1,27 @@
 //! Locks outlive a hand-over of leadership, told in order.
 //!
 //! *Before*: the leader latches the whole shard for writing. What is under way is applied then; what comes, releases of
-//! locks among it, waits, and is sent to the heir when that leads. The locks that transactions asked for go down in
-//! entries of their own.
+//! locks and the garbage collector among it, waits, and is sent to the heir when that leads. The locks that transactions
+//! asked for go down in entries of their own.
 //! *Apply*: every replica keeps them in memory.
-//! *After*: whoever leads next takes them over if its term's blank entry stands right behind them. Nobody has led in between
-//! then, so nobody has given or taken back a lock since. Who waits for one comes by itself, and stands in line anew.
+//! *After*: whoever leads next takes them over if its term's blank entry stands right behind the last of them. Nobody has led
+//! in between then, so nobody has given or taken back a lock since. (A change of members just then costs the locks.) Who
+//! waits for one comes by itself, and stands in line anew.
 //! *A crash* on the way makes no difference: whoever is elected finds them in its log, or something else behind them. If
-//! nobody takes over in time, this term still ends, for its lease is given up (PROTOCOL 2); until then nobody is let in.
+//! nobody takes over in time, this term still ends, for its lease is given up (PROTOCOL 2); until then nobody is let in. A
+//! leader that could not write them all lets others in again, who may give locks back: what it has written counts for nothing.
 //!
-//! A leader that dies takes the locks with it: the check at commit stands in for them (PROTOCOL 13).
+//! The right half of a split has its locks in the same way ([`crate::split`]). A leader that dies takes the locks with it:
+//! the check at commit stands in for them (PROTOCOL 13).
 
 use crate::{
     command::{Command, HeldBy, LockImage},
-    latch::{Access, LatchSet},
+    latch::{Access, LatchSet, RecordLatch},
     leader::{LatchGuard, Leader},
     lock_table::LockTable,
     replica::Replica,
 };
-use quorate_proto::LogPosition;
+use quorate_proto::{KvError, LogPosition, TxnId};
 use std::{sync::Arc, time::Duration};
 
 /// For what is under way to be applied. Leadership is handed over without the locks when that takes longer.
@@ -39,19 +42,20 @@ pub(crate) async fn prepare(replica: &Arc<Replica>) -> Option<Still> {
     let env = &replica.context.env;
     let leader = replica.leader().ok()?;
     let span = replica.state.load().descriptor.span.clone();
-    let set = LatchSet { spans: vec![(span, Access::Write)], ..LatchSet::default() };
+    let set = LatchSet { spans: vec![(span.clone(), Access::Write)], ..LatchSet::default() };
     let Ok(Ok(mut latched)) = env.timeout(PATIENCE, leader.latch(set)).await else {
         quorate_env::probe!("shard.locks_not_handed_over");
         return None;
     };
     let (held, locks) = {
         let core = leader.core();
-        (core.held(), core.locks.locks())
+        (core.held(&span), core.locks.locks())
     };
-    let told = !held.is_empty();
-    for (part, held) in parts(held).into_iter().enumerate() {
+    let parts = parts(held);
+    let all = parts.len();
+    for (part, held) in parts.into_iter().enumerate() {
         let mut command = Command::default();
-        command.extras.locks = Some(LockImage { first: part == 0, held });
+        command.extras.locks = Some(LockImage { first: part == 0, held, last: part + 1 == all });
         match replica.propose(&leader, latched, command).await {
             Ok((_, back)) => latched = back,
             Err(error) => {
@@ -60,6 +64,7 @@ pub(crate) async fn prepare(replica: &Arc<Replica>) -> Option<Still> {
             }
         }
     }
+    let told = all > 0;
     if told {
         quorate_env::count!("quorate_shard_locks_handed_over_total", locks as u64);
     }
@@ -67,7 +72,7 @@ pub(crate) async fn prepare(replica: &Arc<Replica>) -> Option<Still> {
 }
 
 /// Cut into entries.
-fn parts(held: Vec<HeldBy>) -> Vec<Vec<HeldBy>> {
+pub(crate) fn parts(held: Vec<HeldBy>) -> Vec<Vec<HeldBy>> {
     let mut parts: Vec<Vec<HeldBy>> = Vec::new();
     let mut room = 0;
     for HeldBy { txn, locks } in held {
@@ -103,35 +108,52 @@ impl Drop for Still {
 /// Locks for the next leader, if that is this replica.
 pub(crate) struct Inherited {
     /// Its term must begin right behind this.
-    pub last: LogPosition,
-    pub locks: LockTable,
+    last: LogPosition,
+    whole: bool,
+    locks: LockTable,
+}
+
+impl Inherited {
+    fn after(before: Option<Self>, at: LogPosition, image: LockImage, now: Duration) -> Option<Self> {
+        let mut locks = match before {
+            _ if image.first => LockTable::default(),
+            Some(before) if before.last.index + 1 == at.index => before.locks,
+            // Something came between its parts.
+            _ => return None,
+        };
+        locks.restore(image.held, now);
+        Some(Inherited { last: at, whole: image.last, locks })
+    }
+
+    /// Whether nothing is missing, and nothing has happened before the blank entry at `index`.
+    fn fits(&self, index: u64) -> bool {
+        self.whole && self.last.index + 1 == index
+    }
 }
 
 impl Replica {
+    /// Latches that are in nobody's way but a hand-over's or a split's: the locks told there must stay what they are.
+    pub(crate) async fn latch_against_hand_over(
+        &self,
+        leader: &Arc<Leader>,
+        by: TxnId,
+    ) -> Result<LatchGuard, KvError> {
+        // A record moves with its key, and both latch this one in a span.
+        let anchor = self.state.load().descriptor.span.start.clone();
+        let record = Some(RecordLatch { txn: by, anchor, access: Access::Read });
+        leader.latch(LatchSet { record, ..LatchSet::default() }).await
+    }
+
     /// While an entry with locks is applied.
     pub(crate) fn inherit(&self, position: LogPosition, image: LockImage) {
-        let mut inherited = self.inherited.lock();
-        let before = inherited.take();
-        let mut locks = match before {
-            _ if image.first => LockTable::default(),
-            Some(before) if before.last.index + 1 == position.index => before.locks,
-            // Something came between its parts.
-            _ => return,
-        };
         let now = self.context.env.boottime();
-        for HeldBy { txn, locks: held } in image.held {
-            let txn = Arc::new(txn);
-            for (key, mode) in held {
-                // No two that clash come from one table.
-                let _ = locks.try_lock(&key, &txn, mode, now);
-            }
-        }
-        *inherited = Some(Inherited { last: position, locks });
+        let mut inherited = self.inherited.lock();
+        *inherited = Inherited::after(inherited.take(), position, image, now);
     }
 
     /// The locks with which a term begins whose blank entry stands at `index`.
     pub(crate) fn take_inherited(&self, index: u64) -> LockTable {
-        let inherited = self.inherited.lock().take().filter(|found| found.last.index + 1 == index);
+        let inherited = self.inherited.lock().take().filter(|found| found.fits(index));
         if inherited.is_some() {
             quorate_env::probe!("shard.took_locks_over");
         }
@@ -142,7 +164,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::{Key, NodeId, Timestamp, TxnId, kv::LockMode, kv::TxnMeta};
+    use quorate_proto::{Key, NodeId, Timestamp, kv::LockMode, kv::TxnMeta};
 
     fn held(txn: u128, keys: usize) -> HeldBy {
         let txn = TxnMeta {
@@ -171,5 +193,21 @@ mod tests {
             let locks: Vec<_> = mine.flat_map(|held| held.locks.clone()).collect();
             assert_eq!(locks, whole.locks);
         }
+    }
+
+    #[test]
+    fn only_all_locks_right_before_a_term_are_taken_over() {
+        let part = |before, index, first, last, txn| {
+            let image = LockImage { first, held: vec![held(txn, 1)], last };
+            Inherited::after(before, LogPosition { term: 3, index }, image, Duration::ZERO)
+        };
+        let fits = |found: Option<Inherited>, index| found.is_some_and(|found| found.fits(index));
+        assert!(fits(part(None, 7, true, true, 1), 8));
+        assert!(!fits(part(None, 7, true, true, 1), 9), "something came behind it");
+        assert!(!fits(part(None, 7, true, false, 1), 8), "the rest is missing");
+        assert!(fits(part(part(None, 7, true, false, 1), 8, false, true, 2), 9));
+        assert!(!fits(part(part(None, 7, true, false, 1), 9, false, true, 2), 10), "something came between");
+        let anew = part(part(None, 7, true, false, 1), 8, true, true, 2);
+        assert_eq!(anew.map(|found| found.locks.locks()), Some(1), "the first attempt counts for nothing");
     }
 }

@@ -1,6 +1,6 @@
 //! What a leader keeps in memory for the time of one term: latches, locks and the timestamp cache, behind one mutex, and
 //! who waits for them. All of it dies with the term (PROTOCOL 5), but for locks when leadership is handed over
-//! ([`crate::hand_over`]).
+//! ([`crate::hand_over`]) or their keys go to another shard ([`crate::split`]).
 
 use crate::{
     ShardConfig,
@@ -82,10 +82,10 @@ impl Core {
         self.wake_locks(wakes);
     }
 
-    /// The locks that transactions asked for: who hands over tells them. A request that has borrowed some is sent away with
-    /// them, and intents are in the engine.
-    pub fn held(&self) -> Vec<HeldBy> {
-        self.locks.held(|txn, key| !self.borrowed.contains(&(txn, key.clone())))
+    /// The locks in the span that transactions asked for: who hands it over tells them. A request that has borrowed some is
+    /// sent away with them, and intents are in the engine.
+    pub fn held(&self, span: &Span) -> Vec<HeldBy> {
+        self.locks.held(|txn, key| span.contains(key) && !self.borrowed.contains(&(txn, key.clone())))
     }
 
     /// Since when someone has been asking for the transaction.
@@ -244,14 +244,12 @@ impl Leader {
         keys.into_iter().for_each(|key| core.cache.add_point(key, ts, Some(by)));
     }
 
-    /// The locks from `at` on go to the right half of a split; their waiters must ask there.
-    pub fn split_locks(&self, at: &Key) -> LockTable {
+    /// The keys from `at` on are the right half's; who waits for their locks must ask there.
+    pub fn split_off(&self, at: &Key) {
         let mut core = self.core();
-        let (right, moved) = core.locks.split_off(at);
-        for id in moved {
+        for id in core.locks.split_off(at) {
             core.lock_waiters.remove(&id);
         }
-        right
     }
 }
 

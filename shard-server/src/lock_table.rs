@@ -3,8 +3,9 @@
 //!
 //! A lock here is a courtesy, not a proof: it spares work that would fail, and orders those who wait. It goes along with
 //! its key in a split and with leadership that is handed over, and may be lost otherwise (the leader or the holder's node
-//! dies, there are too many); what holds is the check at commit (PROTOCOL 13). Intents are durable locks; they enter the table when they are laid over a lock or when someone meets
-//! them, so that all who wait for a key stand in one line. Plain reads never wait for a lock, only for an intent.
+//! dies, there are too many); what holds is the check at commit (PROTOCOL 13). Intents are durable locks; they enter the
+//! table when they are laid over a lock or when someone meets them, so that all who wait for a key stand in one line. Plain
+//! reads never wait for a lock, only for an intent.
 
 mod deadlock;
 
@@ -322,25 +323,22 @@ impl LockTable {
         Some(Blocker { txn: holder.txn.clone(), intent: holder.intent, since: holder.since })
     }
 
-    /// The shard was split: the locks at and above `at` go with their keys; those who wait there must ask again at the
-    /// new shard.
-    pub fn split_off(&mut self, at: &Key) -> (LockTable, Vec<WaiterId>) {
-        let mut right = LockTable { keys: self.keys.split_off(at), ..LockTable::default() };
+    /// The shard was split: the keys at and above `at` are another one's, and their locks with them. Returns those who wait
+    /// there: they must ask again at the new shard.
+    pub fn split_off(&mut self, at: &Key) -> Vec<WaiterId> {
         let mut moved = Vec::new();
-        for (key, entry) in &mut right.keys {
-            moved.extend(entry.queue.drain(..));
-            moved.append(&mut entry.readers);
+        for (key, entry) in self.keys.split_off(at) {
+            moved.extend(entry.queue);
+            moved.extend(entry.readers);
             for holder in &entry.holders {
-                self.locks -= forget(&mut self.held, holder.txn.id, key);
-                right.locks += usize::from(right.held.entry(holder.txn.id).or_default().insert(key.clone()));
+                self.locks -= forget(&mut self.held, holder.txn.id, &key);
             }
         }
-        right.keys.retain(|_, entry| !entry.holders.is_empty());
         for id in &moved {
             self.forget_waiter(*id);
         }
         moved.sort_unstable();
-        (right, moved)
+        moved
     }
 
     /// All locks but intents, of those that `which` names.
@@ -357,6 +355,16 @@ impl LockTable {
             }
         }
         all
+    }
+
+    /// Takes what another table has told ([`LockTable::held`]): no two that clash come from one.
+    pub fn restore(&mut self, all: Vec<HeldBy>, now: Duration) {
+        for HeldBy { txn, locks } in all {
+            let txn = Arc::new(txn);
+            for (key, mode) in locks {
+                let _ = self.try_lock(&key, &txn, mode, now);
+            }
+        }
     }
 
     /// The keys on which intents of the transaction are known.

@@ -1,18 +1,22 @@
 //! Split, told in order (PROTOCOL 25).
 //!
-//! *Evaluate*: the leader latches the right span for writing, so that nothing reads or writes there until the split is
-//! applied here, and proposes the two new descriptors in the shard's own log.
+//! *Evaluate*: the leader latches the shard for writing, so that nothing reads or writes in the right span until the split is
+//! applied here, and what has ended a transaction is applied before; the left span as well, for that is where the end of one
+//! that holds locks on the right may be written. It proposes the two new descriptors in the shard's own log, with the locks
+//! that transactions asked for on the right.
 //! *Apply*, on every replica: one batch gives the left half its range and founds the right half's metadata; no data moves.
-//! *After apply*: the right half's group is opened at its founding position; on the parent's leader the locks of the right
-//! keys go along, and its new group campaigns first.
+//! *After apply*: the right half's group is opened at its founding position; on the parent's leader it campaigns first.
+//! Whoever leads it first has the locks, for its term's blank entry is the first behind that position. Whoever leads later
+//! has not, whatever it was told here: some may have been given back since. They go on by hand-overs ([`crate::hand_over`]).
 //! *A crash* before the batch is flushed leaves neither half's metadata; the split is applied again, and a right group's log
 //! and vote from before the crash are opened as they are. After the flush both halves are found at start.
 
 use crate::{
     Context,
-    command::{Command, Split},
-    hand_over::Inherited,
+    command::{Command, LockImage, Split},
+    hand_over,
     latch::{Access, LatchSet},
+    leader::Leader,
     replica::{RangeState, Replica},
 };
 use quorate_consensus::{FOUNDING_POSITION, Start};
@@ -20,6 +24,8 @@ use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor,
 use quorate_storage::{StorageError, WriteBatch};
 use std::{sync::Arc, time::Duration};
 
+/// Locks beyond so many parts of an entry are lost: the check at commit stands in for them (PROTOCOL 13).
+const LOCK_PARTS: usize = 32;
 /// How long the answer waits for the right half to be open here.
 const OPEN_WAIT: Duration = Duration::from_secs(3);
 
@@ -40,7 +46,7 @@ pub(crate) async fn split(
         return Err(KvError::BadRequest { why: format!("{at:?} is not inside {span:?}") });
     }
     let right_span = Span { start: at.clone(), end: span.end.clone() };
-    let set = LatchSet { spans: vec![(right_span.clone(), Access::Write)], ..LatchSet::default() };
+    let set = LatchSet { spans: vec![(span, Access::Write)], ..LatchSet::default() };
     let latched = leader.latch(set).await?;
     let descriptor = replica.descriptor();
     let group = replica.group()?;
@@ -52,7 +58,8 @@ pub(crate) async fn split(
         let why = format!("{} replica ids for {} replicas", right_replicas.len(), descriptor.replicas.len());
         return Err(KvError::BadRequest { why });
     }
-    let split = plan(replica, descriptor, right, right_span, right_replicas);
+    let locks = locks(&leader, &right_span);
+    let split = plan(replica, descriptor, right, right_span, right_replicas, locks);
     let both = vec![split.left.clone(), split.right.clone()];
     let mut command = Command::default();
     command.extras.split = Some(split);
@@ -78,7 +85,24 @@ fn already(
     (right.span.start == *at).then(|| vec![replica.descriptor(), right])
 }
 
-fn plan(replica: &Replica, left: ShardDescriptor, id: ShardId, span: Span, ids: &[ReplicaId]) -> Split {
+/// The locks that go along.
+fn locks(leader: &Leader, right: &Span) -> LockImage {
+    let mut parts = hand_over::parts(leader.core().held(right));
+    if parts.len() > LOCK_PARTS {
+        tracing::info!(shard = leader.shard.0, "too many locks for a split: some are lost");
+        parts.truncate(LOCK_PARTS);
+    }
+    LockImage { first: true, held: parts.into_iter().flatten().collect(), last: true }
+}
+
+fn plan(
+    replica: &Replica,
+    left: ShardDescriptor,
+    id: ShardId,
+    span: Span,
+    ids: &[ReplicaId],
+    locks: LockImage,
+) -> Split {
     let closed = replica.closed();
     let clock = replica.context.env.clock();
     let version = left.version + 1;
@@ -97,7 +121,7 @@ fn plan(replica: &Replica, left: ShardDescriptor, id: ShardId, span: Span, ids: 
     };
     // Nothing that was read lies beyond the clock + ε (PROTOCOL 11), and nothing is read there any more.
     let low_water = clock.physical().plus(clock.bound()).max(closed);
-    Split { left, right, low_water, closed }
+    Split { left, right, low_water, closed, locks: Some(locks) }
 }
 
 /// While the split is applied: the right half's metadata and its place in the registry.
@@ -113,16 +137,17 @@ pub(crate) fn found_right(
     replica.context.add_right(state, batch)
 }
 
-/// After the batch is written: hands the locks over and opens the right half's group.
+/// After the batch is written: opens the right half's group, which inherits the locks of its keys.
 pub(crate) fn after_apply(replica: &Arc<Replica>, split: Split) {
     let context = replica.context.clone();
     replica.frontier.lock().raise(split.closed);
-    let Some(right) = context.replica(split.right.id) else { return };
     let leader = replica.leader_now();
     if let Some(leader) = &leader {
-        // Unless somebody else leads the new group first.
-        let locks = leader.split_locks(&split.right.span.start);
-        *right.inherited.lock() = Some(Inherited { last: FOUNDING_POSITION, locks });
+        leader.split_off(&split.right.span.start);
+    }
+    let Some(right) = context.replica(split.right.id) else { return };
+    if let Some(locks) = split.locks {
+        right.inherit(FOUNDING_POSITION, locks);
     }
     quorate_env::probe!("shard.split_applied");
     let leads = leader.is_some();

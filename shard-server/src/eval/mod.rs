@@ -16,7 +16,6 @@ mod resolve;
 mod scan;
 mod wait;
 
-use crate::latch::{Access, LatchSet, RecordLatch};
 use crate::replica::{RangeState, Replica};
 use quorate_proto::kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest, TxnMeta};
 use quorate_proto::{Key, KvError, ShardDescriptor, Span, Timestamp, TxnId};
@@ -87,12 +86,11 @@ impl Replica {
         Ok(())
     }
 
-    /// Under a latch that nobody but a hand-over stands in the way of: what the heir is told would not be true any more.
-    async fn release_locks(&self, txn: TxnId) -> Result<(), KvError> {
+    async fn release_locks(&self, version: u64, txn: TxnId) -> Result<(), KvError> {
         let leader = self.leader()?;
-        let anchor = self.state.load().descriptor.span.start.clone();
-        let record = Some(RecordLatch { txn, anchor, access: Access::Read });
-        let _latched = leader.latch(LatchSet { record, ..LatchSet::default() }).await?;
+        let _latched = self.latch_against_hand_over(&leader, txn).await?;
+        // Locks that a split has taken along meanwhile must be released there.
+        self.still(&leader, version)?;
         leader.release_txn(txn);
         Ok(())
     }
@@ -108,7 +106,7 @@ impl Replica {
             ShardOp::QueryTxn(request) => self.query_txn(version, request).await.map(ShardReply::Txn),
             ShardOp::Heartbeat(request) => self.heartbeat(version, request.txn).await,
             ShardOp::ReleaseLocks(request) => {
-                self.release_locks(request.txn).await.map(|()| ShardReply::Released)
+                self.release_locks(version, request.txn).await.map(|()| ShardReply::Released)
             }
             ShardOp::Prevent(request) => self.prevent(version, request).await.map(ShardReply::Intent),
             ShardOp::Waits(report) => {

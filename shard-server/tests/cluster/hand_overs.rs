@@ -1,53 +1,10 @@
 //! Locks that transactions asked for, when leadership is handed over, and when it is lost.
 
-use super::harness::*;
-use quorate_proto::kv::{
-    LockMode, LockRequest, ReadOp, ReadRequest, ReleaseLocks, ShardOp, TxnMeta, WaitPolicy,
-};
+use super::{harness::*, locking::*};
+use quorate_proto::kv::{LockMode, WaitPolicy};
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, TxnId};
+use quorate_proto::{Key, NodeId, ReplicaId, ShardId, TxnId};
 use std::time::Duration;
-
-/// A transaction whose gateway lives, so that its locks do not fall.
-fn alive(cluster: &Cluster, txn: u64) -> TxnMeta {
-    let env = cluster.sim.env(NodeId(4)).expect("the gateway is up");
-    TxnMeta { gateway: NodeId(4), incarnation: env.incarnation(), ..meta(txn, "k", cluster.now()) }
-}
-
-fn lock_op(txn: TxnMeta, keys: &[String], mode: LockMode, wait: WaitPolicy) -> ShardOp {
-    let ops = keys.iter().map(|key| ReadOp::Get(Key::from(key.as_str()))).collect();
-    ShardOp::Read(ReadRequest {
-        read_ts: txn.started,
-        uncertain_to: txn.started,
-        txn: Some(txn),
-        may_forward: false,
-        lock: Some(LockRequest { mode, wait }),
-        ops,
-        follower: false,
-    })
-}
-
-async fn lock(cluster: &Cluster, txn: u64, key: &str, mode: LockMode) -> Result<(), KvError> {
-    let op = lock_op(alive(cluster, txn), &[key.into()], mode, WaitPolicy::NoWait);
-    cluster.servers.send(&Key::from(key), op).await.map(drop)
-}
-
-/// By whom a lock is refused, if it is.
-async fn refused_by(cluster: &Cluster, txn: u64, key: &str, mode: LockMode) -> Option<TxnId> {
-    match lock(cluster, txn, key, mode).await {
-        Ok(()) => None,
-        Err(KvError::LockNotAvailable { holder, .. }) => holder,
-        Err(other) => panic!("{other}"),
-    }
-}
-
-fn release_op(txn: u64) -> ShardOp {
-    ShardOp::ReleaseLocks(ReleaseLocks { txn: TxnId(u128::from(txn)) })
-}
-
-async fn release(cluster: &Cluster, txn: u64, key: &str) {
-    cluster.servers.send(&Key::from(key), release_op(txn)).await.expect("released");
-}
 
 fn transfer(to: u64) -> ReplicaCommand {
     ReplicaCommand::TransferLeader { shard: ShardId::FIRST, to: ReplicaId(to) }
@@ -59,13 +16,6 @@ async fn hand_over(cluster: &Cluster) -> u64 {
     cluster.servers.command(old, transfer(next)).await.expect("handed over");
     assert_eq!(cluster.other_leader("k", old, term).await.0, next);
     next
-}
-
-/// A cluster of three with a fourth node as gateway.
-async fn found(cluster: &mut Cluster) {
-    cluster.replace_disk(4);
-    cluster.up(4).await;
-    cluster.found(&[1, 2, 3]).await;
 }
 
 #[test]
@@ -110,6 +60,34 @@ fn thousands_of_locks_go_along() {
         release(&cluster, 2, "k").await;
         for key in keys.iter().step_by(50) {
             assert_eq!(refused_by(&cluster, 3, key, LockMode::Exclusive).await, None, "{key}");
+        }
+    });
+}
+
+/// What it writes comes before the locks in the log, or not at all.
+#[test]
+fn a_garbage_collection_loses_no_locks() {
+    run(26, |mut cluster| async move {
+        found(&mut cluster).await;
+        let keys: Vec<String> = (0..3000).map(|n| format!("k{n:0>100}")).collect();
+        let all = lock_op(alive(&cluster, 2), &keys, LockMode::Exclusive, WaitPolicy::NoWait);
+        cluster.servers.send(&Key::from("k"), all).await.unwrap();
+        for round in 0..20u64 {
+            for version in 0..2 {
+                cluster.put(1000 + 2 * round + version, "garbage", "v").await.unwrap();
+            }
+            let horizon = cluster.now();
+            cluster.sim.sleep(Duration::from_secs(1)).await;
+            let server = cluster.servers.get(cluster.leader("k").await.0);
+            let collecting = cluster.sim.spawn("collect", async move {
+                quorate_env::time::sleep(Duration::from_micros(300 * round)).await;
+                server.collect_garbage(horizon).await
+            });
+            hand_over(&cluster).await;
+            collecting.join().await.unwrap();
+            for key in [keys.first(), keys.last()].into_iter().flatten() {
+                assert_eq!(refused_by(&cluster, 3, key, LockMode::Exclusive).await, Some(TxnId(2)), "{round}");
+            }
         }
     });
 }

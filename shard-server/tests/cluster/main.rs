@@ -8,5 +8,7 @@ mod grouping;
 mod hand_overs;
 mod harness;
 mod leaders;
+mod locking;
 mod membership;
+mod split_locks;
 mod splits;
