@@ -100,6 +100,25 @@ async fn what_a_transaction_held_is_free_when_it_has_ended() {
     }
 }
 
+/// There are two strengths: the weaker ones of PostgreSQL exclude as much as the next stronger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_locks_have_two_strengths() {
+    let demo = Demo::start();
+    let (holder, other) = (demo.client(1).await, demo.client(2).await);
+    holder.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
+    let strengths = ["KEY SHARE", "SHARE", "NO KEY UPDATE", "UPDATE"];
+    for (held, one) in strengths.iter().enumerate() {
+        holder.batch_execute(&format!("BEGIN; SELECT * FROM t FOR {one}")).await.unwrap();
+        for (asked, two) in strengths.iter().enumerate() {
+            let answer = other.query(&format!("SELECT * FROM t FOR {two} NOWAIT"), &[]).await;
+            let refused = answer.map_err(|error| error.code().cloned()).err();
+            let expected = (held >= 2 || asked >= 2).then_some(Some(SqlState::LOCK_NOT_AVAILABLE));
+            assert_eq!(refused, expected, "{two} beside {one}");
+        }
+        holder.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
 /// What a session has asked for is its own while shards change their leaders and split.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_go_along_with_hand_overs_and_splits() {

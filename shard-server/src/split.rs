@@ -1,9 +1,8 @@
 //! Split, told in order (PROTOCOL 25).
 //!
-//! *Evaluate*: the leader latches the shard for writing, so that nothing reads or writes in the right span until the split is
-//! applied here, and what has ended a transaction is applied before; the left span as well, for that is where the end of one
-//! that holds locks on the right may be written. It proposes the two new descriptors in the shard's own log, with the locks
-//! that transactions asked for on the right.
+//! *Evaluate*: the leader latches the whole shard for writing. So nothing reads or writes in the right span until the split is
+//! applied here, and no lock there is given back, be it by the end of a transaction that is written down in the left one. It
+//! proposes the two new descriptors in the shard's own log, with the locks that transactions asked for on the right.
 //! *Apply*, on every replica: one batch gives the left half its range and founds the right half's metadata; no data moves.
 //! *After apply*: the right half's group is opened at its founding position; on the parent's leader it campaigns first.
 //! Whoever leads it first has the locks, for its term's blank entry is the first behind that position. Whoever leads later

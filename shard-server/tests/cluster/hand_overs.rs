@@ -86,7 +86,8 @@ fn a_garbage_collection_loses_no_locks() {
             hand_over(&cluster).await;
             collecting.join().await.unwrap();
             for key in [keys.first(), keys.last()].into_iter().flatten() {
-                assert_eq!(refused_by(&cluster, 3, key, LockMode::Exclusive).await, Some(TxnId(2)), "{round}");
+                let holder = refused_by(&cluster, 3, key, LockMode::Exclusive).await;
+                assert_eq!(holder, Some(TxnId(2)), "round {round}");
             }
         }
     });
