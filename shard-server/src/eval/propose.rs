@@ -3,6 +3,7 @@
 use crate::{
     command::Command,
     group_commit::GroupCommit,
+    latch::LatchSet,
     leader::{LatchGuard, Leader},
     replica::Replica,
 };
@@ -42,6 +43,17 @@ impl Replica {
                 Err(error.into_kv(self.shard))
             }
         }
+    }
+
+    /// Replicates what needs no latches.
+    pub(crate) async fn propose_bare(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        command: Command,
+    ) -> Result<(), KvError> {
+        let nothing = leader.latch(LatchSet::default()).await?;
+        drop(self.propose(leader, nothing, command).await?);
+        Ok(())
     }
 
     /// The entry may still be applied in this term. Another entry behind it tells: once that is applied, ours is, or is not
