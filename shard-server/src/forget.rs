@@ -1,8 +1,7 @@
 //! Records of transactions go (PROTOCOL 12), told in order.
 //!
-//! *When*: once per retention, on nodes that lead, one shard after the other, and only shards with a [`crate::gc::Litter`] of
-//! records:
-//! where none was written since the last look, and none waited for its time then, nobody looks.
+//! *When*: once per retention, on nodes that lead, one shard after the other, and only where there may be some
+//! ([`crate::gc::Litter`]): if none was written since the last look, and none waited for its time then, nobody looks.
 //! *Threshold*: the first record found whose deadline lies a retention back has the leader raise it by a command of its own.
 //! From then on nobody makes a record for a transaction with a deadline at or below it, whatever a clock says, under this
 //! leader or a later one: late copies of commits, stagings, decisions and heartbeats are refused.
