@@ -322,3 +322,41 @@ async fn old_records_are_removed_in_the_background() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_may_stand_behind_begin() {
+    let (node, c) = node().await;
+    let q = node.connect().await;
+    let add = "update a set n = n + 1 where id = 1";
+    for begin in [
+        "begin idempotency key 'b'",
+        "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE, IDEMPOTENCY KEY 'b'",
+        "start transaction idempotency key E'\\x62' read write",
+        "begin; set transaction idempotency key 'b'",
+    ] {
+        run(&c, &format!("{begin}; {add}; commit")).await;
+        assert_eq!(one(&c, "show quorate.idempotency_key").await, "");
+        assert_eq!(one(&q, "select n from a where id = 1").await, "1", "{begin}");
+    }
+    assert_eq!(one(&q, "select outcome from quorate.transaction_outcome('b')").await, "committed");
+    // For this transaction only, whatever is set for the others, and also if it fails.
+    under(&c, "s").await;
+    for end in ["commit", "rollback", "commit and chain; rollback"] {
+        let again = format!("begin idempotency key 'b'; show quorate.idempotency_key; {add}; {end}");
+        assert_eq!(answers(&c, &again).await[2], "b", "{end}");
+        assert_eq!(one(&c, "show quorate.idempotency_key").await, "s", "{end}");
+    }
+    assert_eq!(one(&q, "select n from a where id = 1").await, "1");
+    // A transaction that is chained to it is another one.
+    run(&c, "reset quorate.idempotency_key").await;
+    run(&c, &format!("begin idempotency key 'b'; {add}; commit and chain; {add}; commit")).await;
+    assert_eq!(one(&q, "select n from a where id = 1").await, "2");
+    assert_eq!(fails(&c, "begin idempotency key ''").await, "22023");
+    assert_eq!(fails(&c, &format!("begin idempotency key '{}'", "x".repeat(256))).await, "22023");
+    assert_eq!(one(&c, "show quorate.idempotency_key").await, "");
+    assert_eq!(fails(&c, "begin; select 1; set transaction idempotency key 'late'").await, "25001");
+    run(&c, "rollback").await;
+    assert_eq!(fails(&c, "begin idempotency 'x'").await, "42601");
+    let all = "set session characteristics as transaction idempotency key 'x'";
+    assert_eq!(fails(&c, all).await, "0A000");
+}
