@@ -48,7 +48,16 @@ pub const GC_TTL: Setting = Setting {
     range: "1s to 8760h",
 };
 
-pub const ALL: [&Setting; 4] = [&CLOSING_TARGET, &GC_TTL, &REPAIR_AFTER, &SUSPECT_AFTER];
+/// How long it is known what happened under an idempotency key (PROTOCOL 17).
+pub const IDEMPOTENCY_TTL: Setting = Setting {
+    name: "idempotency_ttl",
+    default: "24h",
+    about: "age up to which transactions under idempotency keys count; older keys are as ones never used",
+    valid: Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600),
+    range: "1s to 8760h",
+};
+
+pub const ALL: [&Setting; 5] = [&CLOSING_TARGET, &GC_TTL, &IDEMPOTENCY_TTL, &REPAIR_AFTER, &SUSPECT_AFTER];
 
 /// Checks a value for a setting.
 ///

@@ -199,6 +199,14 @@ pub enum KvError {
         #[n(0)]
         why: String,
     },
+    /// A request so late that the record which would tell what became of its transaction may have been removed. This copy was
+    /// not carried out; an earlier one may have been.
+    #[n(21)]
+    #[error("what became of transaction {txn} is not known any more")]
+    Forgotten {
+        #[n(0)]
+        txn: TxnId,
+    },
 }
 
 impl KvError {
@@ -213,7 +221,7 @@ impl KvError {
             Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => {
                 ErrorClass::RetryTransaction
             }
-            Ambiguous { .. } => ErrorClass::Ambiguous,
+            Ambiguous { .. } | Forgotten { .. } => ErrorClass::Ambiguous,
             LockTimeout { .. }
             | LockNotAvailable { .. }
             | Deadlock { .. }
@@ -243,7 +251,7 @@ impl KvError {
             | NotReady { .. }
             | Unreachable { .. } => "57Q01",
             ClockFenced { .. } => "57P03",
-            Ambiguous { .. } => "40003",
+            Ambiguous { .. } | Forgotten { .. } => "40003",
             Timeout { .. } => "57014",
             Overloaded { .. } => "53000",
             TxnCommitted { .. } | BadRequest { .. } | Internal { .. } => "XX000",

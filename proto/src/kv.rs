@@ -67,6 +67,8 @@ pub enum ShardOp {
     Waits(#[n(0)] Waits),
     #[n(10)]
     Prevent(#[n(0)] Prevent),
+    #[n(11)]
+    Settle(#[n(0)] Settle),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -307,6 +309,9 @@ pub struct Decide {
     /// Where each participant prepared; for `SHOW EVIDENCE`.
     #[n(3)]
     pub prepared: Vec<(ShardId, LogPosition)>,
+    /// Where all intents lie, if they are too many to be listed.
+    #[n(4)]
+    pub span: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -350,17 +355,39 @@ pub struct QueryTxn {
     pub txn: TxnId,
     #[n(1)]
     pub anchor: Key,
-    /// Write ABORTED if it is undecided and its coordinator has been silent beyond the liveness timeout (or its node's
-    /// incarnation is known to be over). Without a record, silence counts from when the asker first met the intent or
-    /// lock, not from `started`: a long transaction creates its record late.
     #[n(2)]
-    pub abort_if_silent: bool,
-    /// Write ABORTED if it is undecided, whoever lives.
+    pub why: Inquiry,
+    /// From the intent that was met; `deadline` and coordinator decide what silence means, and whether the record may have
+    /// been removed: without it, an absent one says nothing.
     #[n(3)]
-    pub abort_now: bool,
-    /// From the intent that was met; `deadline` and coordinator decide what silence means.
-    #[n(4)]
     pub meta: Option<TxnMeta>,
+}
+
+/// Why somebody asks after a transaction. An undecided one whose deadline has passed is aborted whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Inquiry {
+    /// To know its outcome.
+    #[n(0)]
+    Outcome,
+    /// To bring about an outcome: write ABORTED if it is undecided, whoever lives.
+    #[n(1)]
+    End,
+    /// An intent of it was met: write ABORTED if it is undecided and its coordinator has been silent beyond the liveness
+    /// timeout (or its node's incarnation is known to be over). Without a record, silence counts from when somebody first
+    /// asked, not from `started`: a long transaction creates its record late. Where the record may have been removed, it
+    /// was not one of a commit: those stay as long as intents do.
+    #[n(2)]
+    Intent,
+}
+
+/// Ends all transactions with intents in the shard that owns `at` whose deadlines do not lie above `until`, and asks whether
+/// none of their intents is left: then records that were final before need not be kept for this shard's sake.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Settle {
+    #[n(0)]
+    pub at: Key,
+    #[n(1)]
+    pub until: Timestamp,
 }
 
 /// Where a transaction stands, read from its record.
@@ -383,6 +410,10 @@ pub enum TxnState {
 pub struct Heartbeat {
     #[n(0)]
     pub txn: TxnMeta,
+    /// A copy that comes later is refused. Not above the deadline of any commit that the transaction may try from now on: so it
+    /// makes no record anew when that of the commit has been removed.
+    #[n(1)]
+    pub until: Timestamp,
 }
 
 /// Tells the deadlock detector for whom a transaction has been waiting in one shard; for nobody: no longer (PROTOCOL 19).
@@ -440,6 +471,9 @@ pub enum ShardReply {
     /// Whether the intent stands. If not, it never will at or below the timestamp asked for.
     #[n(11)]
     Intent(#[n(0)] bool),
+    /// The shard's span, and whether no such intent is left in it.
+    #[n(12)]
+    Settled(#[n(0)] Span, #[n(1)] bool),
 }
 
 /// What travels back: the reply, or the error, and news of the shard map if the caller's epochs were old.

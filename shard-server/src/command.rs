@@ -32,6 +32,12 @@ pub struct Extras {
     pub gc_threshold: Option<Timestamp>,
     #[n(4)]
     pub locks: Option<LockImage>,
+    /// From now on no record is made for a transaction with a deadline at or below, and those there are may go (PROTOCOL 12).
+    #[n(5)]
+    pub record_threshold: Option<Timestamp>,
+    /// Records that go.
+    #[n(6)]
+    pub forgotten: Vec<Forgotten>,
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -44,12 +50,28 @@ pub struct Record {
     pub record: TxnRecord,
 }
 
+/// A record that is not needed any more ([`crate::forget`]).
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Forgotten {
+    #[n(0)]
+    pub anchor: Key,
+    #[n(1)]
+    pub txn: TxnId,
+    /// What the record says.
+    #[n(2)]
+    pub deadline: Timestamp,
+}
+
 impl Record {
     fn size(&self) -> usize {
         let keys = |keys: &[Key]| keys.iter().map(|key| key.len() + 4).sum::<usize>();
         let lists = match &self.record {
             TxnRecord::Pending { .. } => 0,
-            TxnRecord::Committed { intents, prepared, .. } => keys(intents) + 32 * prepared.len(),
+            TxnRecord::Committed { intents, prepared, span, .. } => {
+                let ends =
+                    span.iter().map(|span| span.start.len() + span.end.as_ref().map_or(0, |end| end.len()));
+                keys(intents) + 32 * prepared.len() + ends.sum::<usize>()
+            }
             TxnRecord::Aborted { intents, .. } => keys(intents),
             TxnRecord::Staging { keys: staged, .. } => keys(staged),
         };
@@ -99,7 +121,9 @@ pub struct HeldBy {
 
 impl Extras {
     fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.intents.is_empty() && self.gc_threshold.is_none() && !self.is_alone()
+        let thresholds = self.gc_threshold.max(self.record_threshold);
+        let records = self.records.is_empty() && self.forgotten.is_empty();
+        records && self.intents.is_empty() && thresholds.is_none() && !self.is_alone()
     }
 
     /// It has an entry for itself.
@@ -112,7 +136,7 @@ impl Extras {
         self.records.iter().filter(|record| record.record.is_final()).map(|record| record.txn)
     }
 
-    /// Writes records and intents as those of the entry at `position`.
+    /// Writes records and intents as those of the entry at `position`, and removes records.
     pub fn write(self, position: LogPosition, batch: &mut WriteBatch) {
         for Record { anchor, txn, mut record } in self.records {
             record.set_position(position);
@@ -121,6 +145,9 @@ impl Extras {
         for (key, mut intent) in self.intents {
             intent.position = position;
             quorate_storage::intent::put(batch, &key, &intent);
+        }
+        for Forgotten { anchor, txn, .. } in self.forgotten {
+            quorate_storage::record::remove(batch, &anchor, txn);
         }
     }
 }
@@ -133,6 +160,8 @@ impl Command {
         self.extras.records.extend(other.extras.records);
         self.extras.intents.extend(other.extras.intents);
         self.extras.gc_threshold = self.extras.gc_threshold.max(other.extras.gc_threshold);
+        self.extras.record_threshold = self.extras.record_threshold.max(other.extras.record_threshold);
+        self.extras.forgotten.extend(other.extras.forgotten);
     }
 
     /// About as many bytes as its entry takes.
@@ -142,7 +171,8 @@ impl Command {
             key.len() + intent.value.as_ref().map_or(0, |value| value.len()) + intent.txn.anchor.len() + 64
         });
         let records = self.extras.records.iter().map(Record::size);
-        self.batch.byte_size() + bytes.sum::<usize>() + records.sum::<usize>()
+        let forgotten = self.extras.forgotten.iter().map(|forgotten| forgotten.anchor.len() + 32);
+        self.batch.byte_size() + bytes.sum::<usize>() + records.sum::<usize>() + forgotten.sum::<usize>()
     }
 
     pub fn encode(&self) -> Bytes {

@@ -14,7 +14,7 @@
 
 use crate::{Context, command::Command, leader::Leader, registry::internal, replica::Replica};
 use parking_lot::Mutex;
-use quorate_proto::{KvError, Span, Timestamp, TxnId};
+use quorate_proto::{KvError, Span, Timestamp};
 use quorate_storage::{WriteBatch, mvcc};
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use std::{
 use tokio::sync::Notify;
 
 /// Between two pages of a shard, so that requests are not held up.
-const BREATH: Duration = Duration::from_millis(2);
+pub(crate) const BREATH: Duration = Duration::from_millis(2);
 
 /// What a node knows of the horizon.
 #[derive(Default)]
@@ -56,9 +56,9 @@ impl Collector {
     }
 }
 
-/// Whether a replica may hold garbage.
+/// Whether a replica may hold garbage: old versions, or old records ([`crate::forget`]).
 pub(crate) struct Litter {
-    /// Versions were written since the last look began.
+    /// Some were written since the last look began.
     written: AtomicBool,
     /// What was there then is garbage once the threshold is here.
     more_at: Mutex<Option<Timestamp>>,
@@ -76,7 +76,12 @@ impl Litter {
         self.written.store(true, Ordering::Relaxed);
     }
 
-    fn look(&self, horizon: Timestamp) -> bool {
+    pub fn wait_for(&self, at: Option<Timestamp>) {
+        *self.more_at.lock() = at;
+    }
+
+    /// Whether anything may be found; it is up to whoever looks from now on.
+    pub fn look(&self, horizon: Timestamp) -> bool {
         let waited = self.more_at.lock().is_some_and(|at| at <= horizon);
         self.written.swap(false, Ordering::Relaxed) || waited
     }
@@ -104,7 +109,7 @@ pub(crate) async fn round(context: &Context, horizon: Timestamp) -> u64 {
         let outcome = pass.run(horizon).await;
         removed += pass.removed;
         match outcome {
-            Ok(()) => *replica.litter.more_at.lock() = pass.more_at,
+            Ok(()) => replica.litter.wait_for(pass.more_at),
             Err(error) => {
                 tracing::debug!(shard = replica.shard.0, %error, "garbage collection broke off");
                 replica.litter.written();
@@ -154,7 +159,8 @@ impl Pass<'_> {
                 self.raise(threshold).await?;
             }
             let many = found.batch.len() as u64;
-            self.propose(Command { batch: found.batch, ..Command::default() }).await?;
+            let command = Command { batch: found.batch, ..Command::default() };
+            replica.propose_bare(&self.leader, command).await?;
             self.removed += many;
             metrics::counter!("quorate_shard_garbage_versions_total").increment(many);
         }
@@ -166,13 +172,6 @@ impl Pass<'_> {
         let mut command = Command { batch: WriteBatch::new(), ..Command::default() };
         command.extras.gc_threshold = Some(threshold);
         quorate_env::probe!("shard.threshold_raised");
-        self.propose(command).await
-    }
-
-    async fn propose(&self, command: Command) -> Result<(), KvError> {
-        // It is no transaction's business.
-        let latched = self.replica.latch_against_hand_over(&self.leader, TxnId(0)).await?;
-        drop(self.replica.propose(&self.leader, latched, command).await?);
-        Ok(())
+        self.replica.propose_bare(&self.leader, command).await
     }
 }

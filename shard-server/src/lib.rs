@@ -16,6 +16,7 @@ mod context;
 mod detector;
 mod eval;
 mod flusher;
+mod forget;
 mod gc;
 mod group_commit;
 mod hand_over;

@@ -5,7 +5,7 @@
 //! the log makes an entry durable; the engine follows when the node's flusher says so.
 
 use crate::{
-    command::{Command, Split},
+    command::{Command, Extras, Split},
     replica::{RangeState, Replica},
     snapshot,
 };
@@ -48,11 +48,10 @@ impl StateMachine for Machine {
             if let Some(raw) = &entry.command {
                 let mut command = Command::decode(raw)
                     .map_err(|error| Fatal(format!("entry {}: {error}", entry.position)))?;
-                if let Some(threshold) = command.extras.gc_threshold {
-                    raise_threshold(&mut state, threshold);
-                }
+                raise_thresholds(&mut state, &command.extras);
                 self.check_closed(closed, entry.position, &command)?;
                 self.check_collected(state.gc_threshold, entry.position, &command)?;
+                self.check_forgotten(state.record_threshold, entry.position, &command)?;
                 if command.batch.ops.iter().any(|op| matches!(op, WriteOp::Put(Family::Data, ..))) {
                     replica.litter.written();
                 }
@@ -61,6 +60,9 @@ impl StateMachine for Machine {
                     splits.push(self.split(split, &mut state, &mut batch)?);
                 }
                 images.extend(command.extras.locks.take().map(|image| (entry.position, image)));
+                if !command.extras.records.is_empty() {
+                    replica.ledger.written();
+                }
                 ended.extend(command.extras.ended());
                 command.extras.write(entry.position, &mut batch);
             }
@@ -70,6 +72,7 @@ impl StateMachine for Machine {
         if !Arc::ptr_eq(&before, &state) {
             meta::put(&mut batch, replica.shard, &meta::DESCRIPTOR, &state.descriptor);
             meta::put(&mut batch, replica.shard, &meta::GC_THRESHOLD, &state.gc_threshold);
+            meta::put(&mut batch, replica.shard, &meta::RECORD_THRESHOLD, &state.record_threshold);
             replica.state.store(state);
         }
         replica.context.engine.write(&batch).map_err(fatal)?;
@@ -151,6 +154,17 @@ impl Machine {
         Ok(())
     }
 
+    /// No record goes that may still be asked for (PROTOCOL 12).
+    fn check_forgotten(&self, threshold: Timestamp, at: LogPosition, command: &Command) -> Result<(), Fatal> {
+        match command.extras.forgotten.iter().find(|forgotten| forgotten.deadline > threshold) {
+            None => Ok(()),
+            Some(forgotten) => Err(Fatal(format!(
+                "shard {}: entry {at} removes {forgotten:?}, and the threshold is {threshold}",
+                self.0.shard
+            ))),
+        }
+    }
+
     fn put_metadata(&self, position: LogPosition, membership: Option<&Membership>, batch: &mut WriteBatch) {
         let shard = self.0.shard;
         meta::put(batch, shard, &meta::APPLIED, &meta::Applied { position, leader: None });
@@ -171,15 +185,17 @@ impl Machine {
         let state = Arc::make_mut(state);
         state.descriptor.span = split.left.span.clone();
         state.descriptor.version = split.left.version;
-        let gc_threshold = state.gc_threshold;
-        let founded = crate::split::found_right(&self.0, &split, gc_threshold, batch).map_err(fatal)?;
+        let founded = crate::split::found_right(&self.0, &split, state, batch).map_err(fatal)?;
         Ok(founded.then_some(split))
     }
 }
 
-fn raise_threshold(state: &mut Arc<RangeState>, threshold: Timestamp) {
-    if threshold > state.gc_threshold {
+fn raise_thresholds(state: &mut Arc<RangeState>, extras: &Extras) {
+    if let Some(threshold) = extras.gc_threshold.filter(|threshold| *threshold > state.gc_threshold) {
         Arc::make_mut(state).gc_threshold = threshold;
+    }
+    if let Some(threshold) = extras.record_threshold.filter(|threshold| *threshold > state.record_threshold) {
+        Arc::make_mut(state).record_threshold = threshold;
     }
 }
 

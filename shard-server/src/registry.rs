@@ -52,6 +52,7 @@ impl Context {
         let state = RangeState {
             descriptor: meta::get(engine, shard, &meta::DESCRIPTOR)?.ok_or_else(missing)?,
             gc_threshold: meta::get(engine, shard, &meta::GC_THRESHOLD)?.unwrap_or_default(),
+            record_threshold: meta::get(engine, shard, &meta::RECORD_THRESHOLD)?.unwrap_or_default(),
             low_water: meta::get(engine, shard, &meta::LOW_WATER)?.unwrap_or_default(),
             closed: meta::get(engine, shard, &meta::CLOSED)?.unwrap_or_default(),
         };
@@ -172,7 +173,13 @@ impl Context {
     ) -> Result<Arc<Replica>, KvError> {
         let shard = descriptor.id;
         let zero = Timestamp::ZERO;
-        let state = RangeState { descriptor, gc_threshold: zero, low_water: zero, closed: zero };
+        let state = RangeState {
+            descriptor,
+            gc_threshold: zero,
+            record_threshold: zero,
+            low_water: zero,
+            closed: zero,
+        };
         let replica = Replica::new(self.clone(), shard, id, state, applied);
         match self.replicas.write().entry(shard) {
             Entry::Vacant(place) => Ok(place.insert(replica).clone()),
@@ -208,6 +215,7 @@ impl Context {
         }
         put_founded(batch, &descriptor, id);
         meta::put(batch, shard, &meta::GC_THRESHOLD, &state.gc_threshold);
+        meta::put(batch, shard, &meta::RECORD_THRESHOLD, &state.record_threshold);
         meta::put(batch, shard, &meta::LOW_WATER, &state.low_water);
         meta::put(batch, shard, &meta::CLOSED, &state.closed);
         let replica = Replica::new(self.clone(), shard, id, state, founded(&descriptor));

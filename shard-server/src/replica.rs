@@ -22,6 +22,8 @@ pub struct RangeState {
     pub descriptor: ShardDescriptor,
     /// Nothing below may be read (PROTOCOL 24).
     pub gc_threshold: Timestamp,
+    /// Records of transactions with deadlines at or below may be gone, and none is made anew (PROTOCOL 12).
+    pub record_threshold: Timestamp,
     /// Inherited from the shard this one was split from: nothing is written at or below (PROTOCOL 25).
     pub low_water: Timestamp,
     /// Came with a split or a snapshot: all versions at or below are here (PROTOCOL 22).
@@ -52,6 +54,8 @@ pub struct Replica {
     pub(crate) flushed: Mutex<LogPosition>,
     pub(crate) frontier: Mutex<Frontier>,
     pub(crate) litter: Litter,
+    /// The same for records of transactions.
+    pub(crate) ledger: Litter,
     /// Locks that came with the keys in a split, or from a leader that handed over.
     pub(crate) inherited: Mutex<Option<Inherited>>,
     size: Mutex<SizeEstimate>,
@@ -82,6 +86,7 @@ impl Replica {
             frontier: Mutex::new(Frontier::inherited(state.closed)),
             state: ArcSwap::from_pointee(state),
             litter: Litter::default(),
+            ledger: Litter::default(),
             group: ArcSwapOption::empty(),
             leader: ArcSwapOption::empty(),
             applied: Mutex::new(applied),

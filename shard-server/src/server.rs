@@ -1,6 +1,6 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, closed, flusher, gc};
+use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc};
 use quorate_consensus::Consensus;
 use quorate_env::{Env, NodeId, Task};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
@@ -40,7 +40,10 @@ impl ShardServer {
         let service = closed::ClosingService(Arc::downgrade(&context));
         env.transport().serve(Service::Closing, Arc::new(service));
         let closing = env.spawn("shard.closing", closed::run(context.clone()));
-        let collector = env.spawn("shard.gc", gc::run(context.clone()));
+        let (versions, records) = (gc::run(context.clone()), forget::run(context.clone()));
+        let collector = env.spawn("shard.gc", async move {
+            futures::join!(versions, records);
+        });
         Ok(Arc::new(ShardServer { context, flusher, closing, collector }))
     }
 
@@ -82,6 +85,12 @@ impl ShardServer {
     /// The same now, in all shards that this node leads; how many went.
     pub async fn collect_garbage(&self, horizon: Timestamp) -> u64 {
         gc::round(&self.context, horizon).await
+    }
+
+    /// Records of transactions with deadlines up to `until` go now, in all shards that this node leads; how many went. By
+    /// itself it happens a retention later ([`ShardConfig::retention`]).
+    pub async fn forget_records(&self, until: Timestamp) -> u64 {
+        forget::round(&self.context, until).await
     }
 
     /// Below what nothing can be read any more, of each replica that holds keys.

@@ -25,6 +25,8 @@ struct Header {
     /// Read before the state: all versions at or below are in it.
     #[n(3)]
     closed: Timestamp,
+    #[n(4)]
+    record_threshold: Timestamp,
 }
 
 pub struct Source {
@@ -48,6 +50,7 @@ impl Source {
         let descriptor = descriptor.ok_or_else(|| missing("the descriptor"))?;
         let membership = meta::get(&*snapshot, shard, &meta::MEMBERSHIP).map_err(fatal)?;
         let gc_threshold = meta::get(&*snapshot, shard, &meta::GC_THRESHOLD).map_err(fatal)?;
+        let record_threshold = meta::get(&*snapshot, shard, &meta::RECORD_THRESHOLD).map_err(fatal)?;
         let low_water = meta::get(&*snapshot, shard, &meta::LOW_WATER).map_err(fatal)?;
         let ranges = Family::KEYED.iter().rev().map(|f| FamilyRange::of_span(*f, &descriptor.span)).collect();
         Ok(Source {
@@ -61,6 +64,7 @@ impl Source {
                 gc_threshold: gc_threshold.unwrap_or_default(),
                 low_water: low_water.unwrap_or_default(),
                 closed,
+                record_threshold: record_threshold.unwrap_or_default(),
             },
             header_sent: false,
             ranges,
@@ -171,6 +175,7 @@ impl SnapshotSink for Sink {
         meta::put(&mut batch, shard, &meta::APPLIED, &meta::Applied { position, leader: None });
         meta::put(&mut batch, shard, &meta::DESCRIPTOR, &header.descriptor);
         meta::put(&mut batch, shard, &meta::GC_THRESHOLD, &header.gc_threshold);
+        meta::put(&mut batch, shard, &meta::RECORD_THRESHOLD, &header.record_threshold);
         meta::put(&mut batch, shard, &meta::LOW_WATER, &header.low_water);
         meta::put(&mut batch, shard, &meta::CLOSED, &header.closed);
         meta::put(&mut batch, shard, &meta::REPLICA, &meta::ReplicaState::Active(replica.id));
@@ -180,6 +185,7 @@ impl SnapshotSink for Sink {
         let state = RangeState {
             descriptor: header.descriptor,
             gc_threshold: header.gc_threshold,
+            record_threshold: header.record_threshold,
             low_water: header.low_water,
             closed: header.closed,
         };

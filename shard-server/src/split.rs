@@ -19,7 +19,7 @@ use crate::{
     replica::{RangeState, Replica},
 };
 use quorate_consensus::{FOUNDING_POSITION, Start};
-use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor, ShardId, Span, Timestamp};
+use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor, ShardId, Span};
 use quorate_storage::{StorageError, WriteBatch};
 use std::{sync::Arc, time::Duration};
 
@@ -127,12 +127,15 @@ fn plan(
 pub(crate) fn found_right(
     replica: &Replica,
     split: &Split,
-    gc_threshold: Timestamp,
+    parent: &RangeState,
     batch: &mut WriteBatch,
 ) -> Result<bool, StorageError> {
-    let low_water = split.low_water.max(replica.state.load().low_water);
-    let descriptor = split.right.clone();
-    let state = RangeState { descriptor, gc_threshold, low_water, closed: split.closed };
+    let state = RangeState {
+        descriptor: split.right.clone(),
+        low_water: split.low_water.max(parent.low_water),
+        closed: split.closed,
+        ..parent.clone()
+    };
     replica.context.add_right(state, batch)
 }
 

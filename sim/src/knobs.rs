@@ -108,5 +108,10 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
         knobs.gc_ttl = Duration::from_secs(draw.0.random_range(1..6));
         draw.vary(&mut knobs.shard.gc_page_versions, |rng| rng.random_range(1..30));
     }
+    // Short enough for records to go while others still ask for them.
+    if draw.chance(0.5) {
+        knobs.shard.retention = Duration::from_millis(draw.0.random_range(200..5000));
+        knobs.txn.commit_window = Duration::from_secs(draw.0.random_range(2..10));
+    }
     (world, knobs)
 }

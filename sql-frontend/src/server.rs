@@ -49,6 +49,8 @@ pub trait ClusterInfo: Send + Sync + 'static {
     fn nodes(&self) -> Vec<NodeInfo>;
     /// Up to when each replica on this node can answer alone.
     fn closed(&self) -> Vec<(ShardId, Timestamp)>;
+    /// The cluster setting of this name, as far as the node has heard.
+    fn idempotency_ttl(&self) -> Option<Duration>;
 }
 
 /// What the frontend asks of the placement driver; behind a trait so that tests can answer it.
@@ -193,6 +195,7 @@ impl SqlServer {
         crate::func::set_clock(move || clock.clock().physical().unix_micros() as i64);
         catalog.start();
         crate::ddl::job::start(&shared);
+        crate::session::expiry::start(&shared);
         let accepting = shared.clone();
         env.spawn("sql.accept", async move { accept(accepting, listener).await }).detach();
         Ok(Arc::new(SqlServer { shared, address }))

@@ -48,6 +48,9 @@ pub const CLOSED: Kind<Timestamp> = Kind::new(6);
 /// No write below: inherited by split, merge and hand-over (PROTOCOL 21, 26).
 pub const LOW_WATER: Kind<Timestamp> = Kind::new(7);
 
+/// Records of transactions with deadlines at or below may be gone (PROTOCOL 12).
+pub const RECORD_THRESHOLD: Kind<Timestamp> = Kind::new(8);
+
 /// Node-wide: who this node is. Written once.
 pub const IDENTITY: Kind<NodeIdentity> = Kind::new(1);
 

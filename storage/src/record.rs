@@ -1,7 +1,7 @@
 //! Transaction records: what became of a transaction, kept beside its anchor key (PROTOCOL 12).
 //!
 //! Family `Record`. Key: `put_bytes(anchor key) ++ transaction id (16 bytes, big-endian)`. Value: [`TxnRecord`] in CBOR.
-//! An absent record means pending, until deadline + retention; after that it means unknown.
+//! An absent record means pending, unless those of its time may have been removed; then it means unknown.
 
 use crate::engine::{Family, raw_bounds};
 use crate::{Result, Snapshot, StorageError, WriteBatch};
@@ -20,7 +20,7 @@ pub enum TxnRecord {
         #[n(1)]
         heartbeat: Timestamp,
     },
-    /// Final. Without intents it is the done-record of a commit within one shard.
+    /// Final. Without intents and span it is the done-record of a commit within one shard.
     #[n(1)]
     Committed {
         #[n(0)]
@@ -39,6 +39,9 @@ pub enum TxnRecord {
         /// Of the entry that decided it.
         #[n(5)]
         position: LogPosition,
+        /// Where all intents lie, if they are too many to be listed.
+        #[n(6)]
+        span: Option<Span>,
     },
     /// Final.
     #[n(2)]
@@ -146,7 +149,21 @@ pub fn scan<'a>(
     snapshot: &'a dyn Snapshot,
     span: &Span,
 ) -> impl Iterator<Item = Result<(Key, TxnId, TxnRecord)>> + 'a {
-    let (start, end) = raw_bounds(span);
+    scan_behind(snapshot, span, None)
+}
+
+/// The same, from behind the record of `last` on.
+pub fn scan_behind<'a>(
+    snapshot: &'a dyn Snapshot,
+    span: &Span,
+    last: Option<&(Key, TxnId)>,
+) -> impl Iterator<Item = Result<(Key, TxnId, TxnRecord)>> + 'a {
+    let (mut start, end) = raw_bounds(span);
+    if let Some((anchor, txn)) = last {
+        let mut behind = record_key(anchor, *txn);
+        behind.push(0);
+        start = start.max(behind);
+    }
     snapshot.iter(Family::Record, &start, end.as_deref(), false).map(|pair| {
         let (raw, value) = pair?;
         let (anchor, txn) = split_record_key(&raw)?;

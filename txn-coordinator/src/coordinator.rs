@@ -11,7 +11,7 @@ use crate::{
 use quorate_env::Env;
 use quorate_proto::{
     Key, TxnId,
-    kv::{QueryTxn, ShardOp, ShardReply, TxnState},
+    kv::{Inquiry, QueryTxn, ShardOp, ShardReply, TxnState},
 };
 use std::{
     future::Future,
@@ -97,14 +97,13 @@ impl Coordinator {
         }
     }
 
-    /// Asks the record beside `anchor` what became of a transaction. With `abort` an undecided one is aborted for good, so
-    /// that the answer is never `Pending`.
+    /// Asks the record beside `anchor` what became of a transaction; without one that is unknown. With `abort` an undecided
+    /// one is aborted for good, so that the answer is never `Pending`.
     pub async fn outcome(&self, id: TxnId, anchor: &Key, abort: bool) -> Result<Outcome, TxnError> {
         let query = QueryTxn {
             txn: id,
             anchor: anchor.clone(),
-            abort_if_silent: false,
-            abort_now: abort,
+            why: if abort { Inquiry::End } else { Inquiry::Outcome },
             meta: None,
         };
         let now = self.env.boottime();

@@ -4,7 +4,7 @@
 use super::{http::Health, membership::Membership};
 use parking_lot::RwLock;
 use quorate_env::{Env, PlacementClient, watch};
-use quorate_placement::settings::{self, CLOSING_TARGET, GC_TTL, Setting};
+use quorate_placement::settings::{self, CLOSING_TARGET, GC_TTL, IDEMPOTENCY_TTL, Setting};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
@@ -40,6 +40,8 @@ pub struct Pulse {
     settings: AtomicU64,
     /// The setting `gc_ttl`, in microseconds.
     gc_ttl: AtomicU64,
+    /// The setting `idempotency_ttl`, in microseconds; 0 before it is known.
+    idempotency_ttl: AtomicU64,
     coordinator: OnceLock<Arc<Coordinator>>,
 }
 
@@ -64,6 +66,7 @@ impl Pulse {
             serving: AtomicBool::new(false),
             settings: AtomicU64::new(u64::MAX),
             gc_ttl: AtomicU64::new(0),
+            idempotency_ttl: AtomicU64::new(0),
             coordinator: OnceLock::new(),
         })
     }
@@ -180,6 +183,9 @@ impl Pulse {
         if let Some(ttl) = told(&GC_TTL) {
             self.gc_ttl.store(ttl.as_micros() as u64, Ordering::Relaxed);
         }
+        if let Some(ttl) = told(&IDEMPOTENCY_TTL) {
+            self.idempotency_ttl.store(ttl.as_micros() as u64, Ordering::Relaxed);
+        }
         if let Some(target) = told(&CLOSING_TARGET) {
             self.shards.set_closing_target(target);
             if let Some(coordinator) = self.coordinator.get() {
@@ -209,6 +215,11 @@ impl ClusterInfo for Pulse {
 
     fn closed(&self) -> Vec<(ShardId, Timestamp)> {
         self.shards.closed()
+    }
+
+    fn idempotency_ttl(&self) -> Option<Duration> {
+        let micros = self.idempotency_ttl.load(Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A client that speaks the protocol by hand, for what drivers hide.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -48,49 +48,71 @@ pub struct Session {
 
 impl Session {
     pub async fn open(port: u16) -> Session {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        stream.write_all(&startup()).await.unwrap();
+        Session::try_open(port).await.unwrap()
+    }
+
+    pub async fn try_open(port: u16) -> io::Result<Session> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(&startup()).await?;
         let mut session = Session { stream, pid: 0, secret: 0 };
         loop {
-            match session.message().await {
+            match session.message().await? {
                 (b'K', body) => {
                     let number = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().unwrap());
                     (session.pid, session.secret) = (number(0), number(4));
                 }
-                (b'Z', _) => return session,
-                (b'E', body) => panic!("{}", String::from_utf8_lossy(&body)),
+                (b'Z', _) => return Ok(session),
+                (b'E', body) => return Err(io::Error::other(String::from_utf8_lossy(&body))),
                 _ => {}
             }
         }
     }
 
     pub async fn send(&mut self, sql: &str) {
-        let mut packet = vec![b'Q'];
-        packet.extend((5 + sql.len() as u32).to_be_bytes());
-        packet.extend(sql.as_bytes());
-        packet.push(0);
-        self.stream.write_all(&packet).await.unwrap();
+        self.send_bytes(&query(sql)).await.unwrap();
     }
 
-    async fn message(&mut self) -> (u8, Vec<u8>) {
-        let kind = self.stream.read_u8().await.unwrap();
-        let length = self.stream.read_u32().await.unwrap();
+    pub async fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    async fn message(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let kind = self.stream.read_u8().await?;
+        let length = self.stream.read_u32().await?;
         let mut body = vec![0; length as usize - 4];
-        self.stream.read_exact(&mut body).await.unwrap();
-        (kind, body)
+        self.stream.read_exact(&mut body).await?;
+        Ok((kind, body))
     }
 
     /// The end of what was sent: the SQLSTATE of its error, if it has failed.
     pub async fn outcome(&mut self) -> Option<String> {
+        self.try_outcome().await.unwrap()
+    }
+
+    pub async fn try_outcome(&mut self) -> io::Result<Option<String>> {
         let mut state = None;
         loop {
-            match self.message().await {
+            match self.message().await? {
                 (b'E', body) => state = field(&body, b'C'),
-                (b'Z', _) => return state,
+                (b'Z', _) => return Ok(state),
                 _ => {}
             }
         }
     }
+
+    /// The connection breaks: nobody says goodbye, and what has not arrived yet is lost.
+    pub fn cut(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+}
+
+/// The message with which the simple protocol asks for the text.
+pub fn query(sql: &str) -> Vec<u8> {
+    let mut packet = vec![b'Q'];
+    packet.extend((5 + sql.len() as u32).to_be_bytes());
+    packet.extend(sql.as_bytes());
+    packet.push(0);
+    packet
 }
 
 /// A field of an error or a notice.

@@ -59,6 +59,7 @@ impl Replica {
                 intents: Vec::new(),
                 prepared: Vec::new(),
                 position: LogPosition::default(),
+                span: None,
             },
         });
         let (position, latched) = self.propose(&leader, latched, command).await?;

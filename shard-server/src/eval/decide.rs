@@ -11,7 +11,7 @@ use crate::{
     registry::internal,
     replica::Replica,
 };
-use quorate_proto::kv::{Decide, Decision, ShardReply, TxnMeta, TxnState};
+use quorate_proto::kv::{Decide, Decision, Heartbeat, ShardReply, TxnMeta, TxnState};
 use quorate_proto::{Key, KvError, LogPosition};
 use quorate_storage::record::{self, TxnRecord};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Replica {
         version: u64,
         request: Decide,
     ) -> Result<ShardReply, KvError> {
-        let Decide { txn, decision, intents, prepared } = request;
+        let Decide { txn, decision, intents, prepared, span: all } = request;
         if let Decision::Commit(ts) = decision {
             self.wait_clock(ts).await?;
         }
@@ -50,7 +50,9 @@ impl Replica {
             }
             // Committed already, by its intents; that is taken down at any time.
             Some(TxnRecord::Staging { ts, .. }) if decision == Decision::Commit(ts) => {}
-            _ if matches!(decision, Decision::Commit(_)) => self.check_deadline(&txn)?,
+            _ if matches!(decision, Decision::Commit(_)) => {
+                self.check_deadline(&state, txn.id, txn.deadline)?;
+            }
             _ => {}
         }
         let mut command = Command::default();
@@ -60,9 +62,15 @@ impl Replica {
         let TxnMeta { attempt, deadline, .. } = txn;
         let position = LogPosition::default();
         let record = match decision {
-            Decision::Commit(ts) => {
-                TxnRecord::Committed { ts, attempt, deadline, intents: elsewhere, prepared, position }
-            }
+            Decision::Commit(ts) => TxnRecord::Committed {
+                ts,
+                attempt,
+                deadline,
+                intents: elsewhere,
+                prepared,
+                position,
+                span: all,
+            },
             Decision::Abort => TxnRecord::Aborted { attempt, deadline, intents: elsewhere, position },
         };
         let state = record.state();
@@ -80,15 +88,18 @@ impl Replica {
     pub(super) async fn heartbeat(
         self: &Arc<Self>,
         version: u64,
-        txn: TxnMeta,
+        request: Heartbeat,
     ) -> Result<ShardReply, KvError> {
-        self.check_deadline(&txn)?;
+        let Heartbeat { txn, until } = request;
         let leader = self.leader()?;
         let record = Some(RecordLatch::of(&txn, Access::Write));
         let latched = leader.latch(LatchSet { record, ..LatchSet::default() }).await?;
         let snapshot = self.context.engine.snapshot();
-        self.still(&leader, version)?;
+        let state = self.still(&leader, version)?;
         let known = record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)?;
+        if !known.as_ref().is_some_and(TxnRecord::is_final) {
+            self.check_deadline(&state, txn.id, until)?;
+        }
         let heartbeat = self.context.env.clock().physical();
         let (id, anchor) = (txn.id, txn.anchor.clone());
         let record = match known {

@@ -57,7 +57,7 @@ impl Replica {
         let mut read_ts = request.read_ts;
         loop {
             self.wait_clock(read_ts).await?;
-            self.check_deadline(&txn)?;
+            self.check_clock(txn.id, txn.deadline)?;
             let leader = self.leader()?;
             match self.try_locking(&leader, version, &request, read_ts, lock, &txn).await? {
                 // Once more as of the newest version met, so that the whole answer is noted as read there: the coordinator

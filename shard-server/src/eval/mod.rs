@@ -14,10 +14,11 @@ mod recover;
 mod refresh;
 mod resolve;
 mod scan;
+mod settle;
 mod wait;
 
 use crate::replica::{RangeState, Replica};
-use quorate_proto::kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest, TxnMeta};
+use quorate_proto::kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest};
 use quorate_proto::{Key, KvError, ShardDescriptor, Span, Timestamp, TxnId};
 use std::{sync::Arc, time::Duration};
 
@@ -104,11 +105,15 @@ impl Replica {
             ShardOp::Resolve(request) => self.resolve(version, request).await.map(|()| ShardReply::Resolved),
             ShardOp::Refresh(request) => self.refresh(version, request).await,
             ShardOp::QueryTxn(request) => self.query_txn(version, request).await.map(ShardReply::Txn),
-            ShardOp::Heartbeat(request) => self.heartbeat(version, request.txn).await,
+            ShardOp::Heartbeat(request) => self.heartbeat(version, request).await,
             ShardOp::ReleaseLocks(request) => {
                 self.release_locks(version, request.txn).await.map(|()| ShardReply::Released)
             }
             ShardOp::Prevent(request) => self.prevent(version, request).await.map(ShardReply::Intent),
+            ShardOp::Settle(request) => {
+                let (span, clear) = self.settle(version, request.until).await?;
+                Ok(ShardReply::Settled(span, clear))
+            }
             ShardOp::Waits(report) => {
                 let now = self.context.env.boottime();
                 Ok(ShardReply::Circle(self.leader()?.core().detector.report(&report, now)))
@@ -139,10 +144,20 @@ impl Replica {
         }
     }
 
-    /// After its deadline a transaction writes and decides nothing any more (PROTOCOL 12).
-    fn check_deadline(&self, txn: &TxnMeta) -> Result<(), KvError> {
-        if self.context.env.clock().physical() > txn.deadline {
-            return Err(KvError::TxnAborted { txn: txn.id, why: "its deadline has passed".into() });
+    /// After its deadline a transaction writes and decides nothing any more (PROTOCOL 12): by the clock, and whatever the clock
+    /// says if its record may have been removed. To be asked when no final record was found, and after the engine's snapshot
+    /// was taken: what was removed before that was removed at or below this threshold.
+    fn check_deadline(&self, state: &RangeState, txn: TxnId, deadline: Timestamp) -> Result<(), KvError> {
+        if deadline <= state.record_threshold {
+            quorate_env::probe!("shard.copy_after_record");
+            return Err(KvError::Forgotten { txn });
+        }
+        self.check_clock(txn, deadline)
+    }
+
+    fn check_clock(&self, txn: TxnId, deadline: Timestamp) -> Result<(), KvError> {
+        if self.context.env.clock().physical() > deadline {
+            return Err(KvError::TxnAborted { txn, why: "its deadline has passed".into() });
         }
         Ok(())
     }
@@ -162,6 +177,7 @@ fn kind(op: &ShardOp) -> &'static str {
         ShardOp::ReleaseLocks(_) => "release",
         ShardOp::Waits(_) => "waits",
         ShardOp::Prevent(_) => "prevent",
+        ShardOp::Settle(_) => "settle",
     }
 }
 
@@ -191,6 +207,7 @@ pub(crate) fn for_each_key<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Key)) 
         ShardOp::Heartbeat(heartbeat) => visit(&heartbeat.txn.anchor),
         ShardOp::Waits(waits) => visit(&waits.keeper),
         ShardOp::Prevent(prevent) => visit(&prevent.key),
+        ShardOp::Settle(settle) => visit(&settle.at),
         ShardOp::ReleaseLocks(_) => {}
     }
 }

@@ -140,7 +140,7 @@ impl Replica {
             if let Some(answer) = early(&*snapshot)? {
                 return Ok(Established::Answer(answer));
             }
-            self.check_deadline(claims.txn)?;
+            self.check_deadline(&state, claims.txn.id, claims.txn.deadline)?;
             let blocked = match claims.blocked_write(&leader) {
                 Some(key) => (key, None),
                 None => match self.prove(&leader, &latched, &state, &*snapshot, &claims)? {

@@ -3,6 +3,7 @@
 use crate::{
     command::Command,
     group_commit::GroupCommit,
+    latch::LatchSet,
     leader::{LatchGuard, Leader},
     replica::Replica,
 };
@@ -42,6 +43,18 @@ impl Replica {
                 Err(error.into_kv(self.shard))
             }
         }
+    }
+
+    /// Replicates what needs no latches, and is no transaction's business. It waits for hand-overs, and they for it: behind the
+    /// locks that they tell nothing may come.
+    pub(crate) async fn propose_bare(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        command: Command,
+    ) -> Result<(), KvError> {
+        let latched = self.latch_against_hand_over(leader, TxnId(0)).await?;
+        drop(self.propose(leader, latched, command).await?);
+        Ok(())
     }
 
     /// The entry may still be applied in this term. Another entry behind it tells: once that is applied, ours is, or is not

@@ -1,4 +1,8 @@
 //! What became of a transaction, by its record; and its end, if nobody else can bring it about (PROTOCOL 12, DESIGN §6.5).
+//!
+//! Without a record, and where records of its time may have been removed, it depends on why somebody asks: its outcome is
+//! unknown; but whoever stands before an intent of it may take it for aborted, for a commit's record goes after its intents
+//! ([`crate::forget`]). Neither is written down, as nobody can commit it any more.
 
 use crate::{
     command::{Command, Record},
@@ -7,7 +11,7 @@ use crate::{
     registry::internal,
     replica::Replica,
 };
-use quorate_proto::kv::{QueryTxn, TxnState};
+use quorate_proto::kv::{Inquiry, QueryTxn, TxnMeta, TxnState};
 use quorate_proto::{KvError, LogPosition, Timestamp};
 use quorate_storage::record::{self, TxnRecord};
 use std::sync::Arc;
@@ -18,47 +22,39 @@ enum Todo {
     /// The intents have the word.
     Staged(TxnRecord),
     /// It is to be aborted.
-    ToAbort(Option<TxnRecord>),
+    ToAbort(TxnMeta),
+    /// There is no record any more, or there never was one: nobody makes one now who has not latched it already.
+    Gone,
 }
 
 impl Replica {
-    pub(super) async fn query_txn(
+    pub(crate) async fn query_txn(
         self: &Arc<Self>,
         version: u64,
         query: QueryTxn,
     ) -> Result<TxnState, KvError> {
         let leader = self.leader()?;
-        let record = match self.see_to(&leader, version, &query)? {
+        match self.see_to(&leader, version, &query)? {
             Todo::Stands(state) => return Ok(state),
             Todo::Staged(staged) => return self.recover(version, staged).await,
-            Todo::ToAbort(_) => {
-                RecordLatch { txn: query.txn, anchor: query.anchor.clone(), access: Access::Write }
-            }
-        };
+            Todo::ToAbort(_) | Todo::Gone => {}
+        }
         // Once more, with the record latched.
+        let record = RecordLatch { txn: query.txn, anchor: query.anchor.clone(), access: Access::Write };
         let latched = leader.latch(LatchSet { record: Some(record), ..LatchSet::default() }).await?;
-        let record = match self.see_to(&leader, version, &query)? {
+        let meta = match self.see_to(&leader, version, &query)? {
             Todo::Stands(state) => return Ok(state),
             Todo::Staged(staged) => {
                 // Meanwhile. Whoever asks its keys needs the record's latch in the end.
                 drop(latched);
                 return self.recover(version, staged).await;
             }
-            Todo::ToAbort(record) => record,
+            Todo::ToAbort(meta) => meta,
+            Todo::Gone => return Ok(gone(query.why)),
         };
-        let meta = match &record {
-            Some(record) => record.undecided().map(|(txn, _)| txn),
-            None => query.meta.as_ref(),
-        };
-        let clock = self.context.env.clock();
-        let record = TxnRecord::Aborted {
-            attempt: meta.map_or(u32::MAX, |meta| meta.attempt),
-            // Kept long enough for any deadline that its coordinator may have set.
-            deadline: meta
-                .map_or_else(|| clock.physical().plus(self.context.config.retention), |meta| meta.deadline),
-            intents: Vec::new(),
-            position: LogPosition::default(),
-        };
+        let (attempt, deadline) = (meta.attempt, meta.deadline);
+        let (intents, position) = (Vec::new(), LogPosition::default());
+        let record = TxnRecord::Aborted { attempt, deadline, intents, position };
         let mut command = Command::default();
         command.extras.records.push(Record { anchor: query.anchor, txn: query.txn, record });
         drop(self.propose(&leader, latched, command).await?);
@@ -72,43 +68,51 @@ impl Replica {
     /// What is to be done, by the record as it is now.
     fn see_to(&self, leader: &Leader, version: u64, query: &QueryTxn) -> Result<Todo, KvError> {
         let snapshot = self.context.engine.snapshot();
-        self.still(leader, version)?;
-        let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
-        Ok(match (self.standing(leader, query, record.as_ref()), record) {
-            (Some(state), _) => Todo::Stands(state),
-            (None, Some(staged @ TxnRecord::Staging { .. })) => Todo::Staged(staged),
-            (None, record) => Todo::ToAbort(record),
+        let state = self.still(leader, version)?;
+        let Some(record) = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)? else {
+            return Ok(match query.meta.as_ref().filter(|meta| meta.deadline > state.record_threshold) {
+                None => Todo::Gone,
+                Some(meta) if self.must_end(leader, query, meta, None) => Todo::ToAbort(meta.clone()),
+                Some(_) => Todo::Stands(TxnState::Pending(None)),
+            });
+        };
+        let undecided = record.undecided();
+        let ends = undecided.is_some_and(|(meta, heard)| self.must_end(leader, query, meta, Some(heard)));
+        Ok(match record {
+            staged @ TxnRecord::Staging { .. } if ends => Todo::Staged(staged),
+            TxnRecord::Pending { txn, .. } if ends => Todo::ToAbort(txn),
+            stands => Todo::Stands(stands.state()),
         })
     }
 
-    /// What the record says as it stands; `None` if it is undecided and has to be aborted now.
-    fn standing(&self, leader: &Leader, query: &QueryTxn, record: Option<&TxnRecord>) -> Option<TxnState> {
-        if let Some(record) = record.filter(|record| record.is_final()) {
-            return Some(record.state());
-        }
-        let (meta, heartbeat) = match record.and_then(TxnRecord::undecided) {
-            Some((txn, heartbeat)) => (Some(txn), Some(heartbeat)),
-            None => (query.meta.as_ref(), None),
-        };
-        let config = &self.context.config;
+    /// Whether an undecided transaction, of which a record speaks since its coordinator was `heard`, is to be brought to an end.
+    fn must_end(&self, leader: &Leader, query: &QueryTxn, meta: &TxnMeta, heard: Option<Timestamp>) -> bool {
+        let silence = self.context.config.coordinator_silence;
         let now = self.context.env.clock().physical();
-        let deadline = meta.map_or(Timestamp::MAX, |meta| meta.deadline);
-        if record.is_none() && now > deadline.plus(config.retention) {
-            return Some(TxnState::Unknown);
-        }
-        let silent = query.abort_if_silent && {
-            let over =
-                meta.is_some_and(|meta| self.context.coordinator_is_over(meta.gateway, meta.incarnation));
-            over || match heartbeat {
-                Some(heartbeat) => now > heartbeat.plus(config.coordinator_silence),
-                None => {
-                    let boot = self.context.env.boottime();
-                    boot > leader.core().first_asked(query.txn, boot) + config.coordinator_silence
+        let silent = || {
+            self.context.coordinator_is_over(meta.gateway, meta.incarnation)
+                || match heard {
+                    Some(heard) => now > heard.plus(silence),
+                    None => {
+                        let boot = self.context.env.boottime();
+                        boot > leader.core().first_asked(query.txn, boot) + silence
+                    }
                 }
-            }
         };
         // After its deadline nobody can commit it any more.
-        let abort = query.abort_now || silent || now > deadline;
-        (!abort).then_some(TxnState::Pending(heartbeat))
+        let over = now > meta.deadline;
+        over || match query.why {
+            Inquiry::Outcome => false,
+            Inquiry::End => true,
+            Inquiry::Intent => silent(),
+        }
+    }
+}
+
+fn gone(why: Inquiry) -> TxnState {
+    quorate_env::probe!("shard.record_gone");
+    match why {
+        Inquiry::Outcome | Inquiry::End => TxnState::Unknown,
+        Inquiry::Intent => TxnState::Aborted,
     }
 }

@@ -35,7 +35,10 @@ impl Replica {
         drop(asking);
         quorate_env::probe!("shard.recovered_staged");
         tracing::debug!(shard = self.shard.0, txn = %txn.id, ?decision, "decided in the coordinator's place");
-        match self.decide(version, Decide { txn, decision, intents: keys, prepared: Vec::new() }).await? {
+        match self
+            .decide(version, Decide { txn, decision, intents: keys, prepared: Vec::new(), span: None })
+            .await?
+        {
             ShardReply::Decided(state, _) => Ok(state),
             other => Err(internal(format!("{other:?} in answer to Decide"))),
         }

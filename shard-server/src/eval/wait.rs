@@ -13,7 +13,7 @@ use crate::{
     replica::Replica,
 };
 use quorate_proto::kv::{
-    Decision, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState, Waits,
+    Decision, Inquiry, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState, Waits,
 };
 use quorate_proto::{Key, KvError, TxnId};
 use quorate_storage::{Family, intent, intent::Intent};
@@ -268,7 +268,7 @@ impl Replica {
         since: Duration,
     ) -> Result<(), KvError> {
         let silence = self.context.config.coordinator_silence;
-        let silent = match self.ask_record(txn, false).await? {
+        let silent = match self.ask_record(txn, Inquiry::Outcome).await? {
             TxnState::Committed(_) | TxnState::Aborted | TxnState::Unknown => true,
             TxnState::Pending(Some(heard)) => self.context.env.clock().physical() > heard.plus(silence),
             TxnState::Pending(None) => self.context.env.boottime() > since + silence,
@@ -279,15 +279,9 @@ impl Replica {
         Ok(())
     }
 
-    /// What the record beside the anchor says; with `abort` it ends a transaction whose coordinator is silent.
-    async fn ask_record(self: &Arc<Self>, txn: &TxnMeta, abort: bool) -> Result<TxnState, KvError> {
-        let query = QueryTxn {
-            txn: txn.id,
-            anchor: txn.anchor.clone(),
-            abort_if_silent: abort,
-            abort_now: false,
-            meta: Some(txn.clone()),
-        };
+    /// What the record beside the anchor says.
+    async fn ask_record(self: &Arc<Self>, txn: &TxnMeta, why: Inquiry) -> Result<TxnState, KvError> {
+        let query = QueryTxn { txn: txn.id, anchor: txn.anchor.clone(), why, meta: Some(txn.clone()) };
         quorate_env::count!("quorate_shard_pushes_total");
         let state = self.state.load_full();
         if state.descriptor.contains(&txn.anchor) {
@@ -299,13 +293,18 @@ impl Replica {
         }
     }
 
-    async fn push_intents(self: &Arc<Self>, txn: &Arc<TxnMeta>, keys: Vec<Key>) -> Result<(), KvError> {
+    /// Clears away intents of a transaction that is over.
+    pub(super) async fn push_intents(
+        self: &Arc<Self>,
+        txn: &Arc<TxnMeta>,
+        keys: Vec<Key>,
+    ) -> Result<(), KvError> {
         let version = self.state.load().descriptor.version;
-        let answer = self.ask_record(txn, true).await?;
+        let answer = self.ask_record(txn, Inquiry::Intent).await?;
         let decision = match answer {
             TxnState::Committed(ts) => Decision::Commit(ts),
             TxnState::Aborted => Decision::Abort,
-            // Whether it lives or nobody knows: the caller keeps waiting, up to the cap.
+            // It lives: the caller keeps waiting, up to the cap.
             TxnState::Pending(_) | TxnState::Unknown => return Ok(()),
         };
         quorate_env::probe!("shard.recovered_intents");

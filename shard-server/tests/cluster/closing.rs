@@ -170,7 +170,7 @@ fn an_intent_is_never_skipped() {
         // What it becomes may lie below K: the intent was there before.
         let txn = meta(2, "k", now);
         let (decision, intents) = (quorate_proto::kv::Decision::Commit(ts), vec![Key::from("k")]);
-        let decide = quorate_proto::kv::Decide { txn, decision, intents, prepared: Vec::new() };
+        let decide = quorate_proto::kv::Decide { txn, decision, intents, prepared: Vec::new(), span: None };
         cluster.servers.send(&Key::from("k"), ShardOp::Decide(decide)).await.unwrap();
         until_closed(&cluster, follower, shard.id, cluster.now()).await;
         assert_eq!(alone(&cluster, follower, &shard, "k", ts).await.as_deref(), Some("half"));

@@ -3,6 +3,7 @@
 #![recursion_limit = "256"]
 
 mod closing;
+mod forgetting;
 mod gc;
 mod grouping;
 mod hand_overs;

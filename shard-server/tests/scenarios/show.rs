@@ -105,6 +105,9 @@ impl Show {
             Ok(ShardReply::Released) => "released".into(),
             Ok(ShardReply::Circle(circle)) => format!("circle {circle:?}"),
             Ok(ShardReply::Intent(stands)) => if *stands { "stands" } else { "prevented" }.into(),
+            Ok(ShardReply::Settled(span, clear)) => {
+                format!("{span:?} {}", if *clear { "is clear" } else { "has intents left" })
+            }
         }
     }
 
@@ -156,6 +159,7 @@ impl Show {
                     newer.iter().map(|d| format!("shard {} v{} {:?}", d.id, d.version, d.span)).collect();
                 format!("stale route, now {}", newer.join(", "))
             }
+            KvError::Forgotten { txn } => format!("{} is forgotten", self.txn(*txn)),
             other => other.to_string(),
         };
         format!("error: {text}")
@@ -192,8 +196,12 @@ impl Show {
                 TxnRecord::Staging { keys, .. } => keys.clone(),
             };
             let state = self.state(&found.state());
-            let _ =
-                writeln!(out, "record {} at {}: {state}, left {intents:?}", self.txn(txn), self.key(&anchor));
+            let within = match &found {
+                TxnRecord::Committed { span: Some(span), .. } => format!(" and in {span:?}"),
+                _ => String::new(),
+            };
+            let (txn, anchor) = (self.txn(txn), self.key(&anchor));
+            let _ = writeln!(out, "record {txn} at {anchor}: {state}, left {intents:?}{within}");
         }
         out
     }

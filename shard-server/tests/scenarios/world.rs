@@ -4,11 +4,11 @@
 //! begin t1 [ts=5] [anchor=a] [gateway=9] [incarnation=1] [deadline=5000] [attempt=0]
 //! get t1|- k … [ts=] [upto=] [forward] [follower] [lock=x|s] [nowait|skip|wait=ms]      scan … a b [limit=] [reverse]
 //! commit|prepare t1 [put=k:v …] [del=k …] [check=k@5 …] [absent=k …] [refresh=a..b …] [ts=] [before=]
-//! decide t1 commit=20|abort [keys=a,b]        resolve t1 commit=20|abort keys=a,b
+//! decide t1 commit=20|abort [keys=a,b] [span=a..c]        resolve t1 commit=20|abort keys=a,b
 //! refresh t1 from=5 to=9 [spans=a..b …] [check=… …]
-//! query t1 [silent] [now]        heartbeat t1        release t1
+//! query t1 [intent|now]        heartbeat t1 [until=]        release t1        settle k until=
 //! sleep 100        split m        crash        dump        stall on|off        flush        closing 200        closed
-//! gc 1500
+//! gc 1500        forget 1500
 //! ```
 //! Times are milliseconds; the node's clock stands at 1000 when a script begins. `name: command` runs in the background
 //! and prints when it is done. A crash loses what was not flushed or synced; the node then starts again.
@@ -118,7 +118,8 @@ impl World {
             let consensus = Consensus::start(env.clone(), log, config);
             let peers = Arc::new(router);
             // Times in scripts are far in the past; what is closed is told with `closing`.
-            let config = ShardConfig { closing_target: Duration::from_secs(3600), ..ShardConfig::default() };
+            let (closing_target, retention) = (Duration::from_secs(3600), Duration::from_secs(100));
+            let config = ShardConfig { closing_target, retention, ..ShardConfig::default() };
             ShardServer::start(env, engine, consensus, peers, config).await
         });
         *self.router.0.lock() = Some(server.await.expect("the server starts"));
@@ -216,6 +217,10 @@ impl World {
                 let thresholds = server.gc_thresholds().into_iter();
                 let text = thresholds.map(|(shard, at)| format!(", shard {shard} from {}", self.show.ts(at)));
                 format!("{removed} versions removed{}", text.collect::<String>())
+            }
+            "forget" => {
+                let until = self.show.at(args.words[1]);
+                format!("{} records removed", self.router.server().forget_records(until).await)
             }
             "crash" => self.crash().await,
             "dump" => self.show.dump(&self.engine),
@@ -325,7 +330,9 @@ impl World {
             "decide" => {
                 let (txn, _) = self.txn(&args);
                 let (decision, intents) = (args.decision(&self.show), args.keys());
-                (txn.anchor.clone(), ShardOp::Decide(Decide { txn, decision, intents, prepared: Vec::new() }))
+                let span = args.spans("span").pop();
+                let decide = Decide { txn, decision, intents, prepared: Vec::new(), span };
+                (decide.txn.anchor.clone(), ShardOp::Decide(decide))
             }
             "resolve" => {
                 let (txn, _) = self.txn(&args);
@@ -348,8 +355,11 @@ impl World {
                 let query = QueryTxn {
                     txn: txn.id,
                     anchor: txn.anchor.clone(),
-                    abort_if_silent: args.has("silent"),
-                    abort_now: args.has("now"),
+                    why: match () {
+                        () if args.has("intent") => Inquiry::Intent,
+                        () if args.has("now") => Inquiry::End,
+                        () => Inquiry::Outcome,
+                    },
                     meta: Some(txn.clone()),
                 };
                 (txn.anchor, ShardOp::QueryTxn(query))
@@ -362,7 +372,12 @@ impl World {
             }
             "heartbeat" => {
                 let (txn, _) = self.txn(&args);
-                (txn.anchor.clone(), ShardOp::Heartbeat(Heartbeat { txn }))
+                let until = args.get("until").map_or(txn.deadline, |until| self.show.at(until));
+                (txn.anchor.clone(), ShardOp::Heartbeat(Heartbeat { txn, until }))
+            }
+            "settle" => {
+                let (at, until) = (Key::from(args.words[1]), args.get("until").expect("until="));
+                (at.clone(), ShardOp::Settle(Settle { at, until: self.show.at(until) }))
             }
             "release" => {
                 let (txn, _) = self.txn(&args);
@@ -417,7 +432,7 @@ struct Args<'a> {
     words: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 8] = ["follower", "nowait", "skip", "reverse", "forward", "silent", "now", "abort"];
+const FLAGS: [&str; 8] = ["follower", "nowait", "skip", "reverse", "forward", "intent", "now", "abort"];
 
 impl<'a> Args<'a> {
     fn new(line: &'a str) -> Self {

@@ -3,7 +3,7 @@
 use super::{
     Session,
     functions::{Function, function, lenient, string},
-    settings::Settings,
+    settings::{IDEMPOTENCY_KEY, Settings},
     view::SessionView,
 };
 use crate::{
@@ -89,7 +89,7 @@ fn set_config(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
     let Datum::Text(name) = &args[0] else {
         return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, "SET requires parameter name"));
     };
-    if args[2] == Datum::Bool(true) && name.eq_ignore_ascii_case("quorate.idempotency_key") {
+    if args[2] == Datum::Bool(true) && name.eq_ignore_ascii_case(IDEMPOTENCY_KEY) {
         // It would be gone again with the transaction, whose first statement this is at best.
         return Err(SqlError::new(
             SqlState::ACTIVE_TRANSACTION,

@@ -5,6 +5,7 @@ mod config;
 mod copy;
 pub mod cursor;
 pub mod errors;
+pub mod expiry;
 mod explain;
 mod extended;
 pub mod functions;

@@ -2,16 +2,18 @@
 //! the first commit's client got, and run nothing.
 //!
 //! The first statement on data looks for the key's record. Without one the statements run, and their answers go into the record,
-//! which the commit writes on condition that there is still none. With one, each statement must be what it was then.
+//! which the commit writes on condition that there is still none. With one, each statement must be what it was then. A record that
+//! is too old to count is removed first.
 
 use super::{
-    Session, Tx,
+    Session, Tx, expiry,
     outcome::{self, Answer, Done, Record},
     plan::Body,
     replay::Step,
 };
 use crate::{
     error::{SqlError, SqlState},
+    server::Shared,
     types::{Datum, TimeZone},
     wire::io::Outbox,
 };
@@ -88,7 +90,7 @@ impl Once {
             }
             Phase::Again { .. } => Ok(true),
             Phase::First { answers, writes: true, .. } => {
-                let done = Done { txn: txn.id(), answers: answers.clone() };
+                let done = Done { txn: txn.id(), answers: answers.clone(), began: txn.started() };
                 txn.check_absent(keyed.place.clone());
                 txn.put(keyed.place.clone(), Record::Committed(done).encode());
                 Ok(false)
@@ -126,14 +128,26 @@ impl Keyed {
     }
 
     /// The phase that the record calls for.
-    async fn look(&self, txn: &Txn) -> Result<Phase, SqlError> {
+    async fn look(&self, shared: &Shared, txn: &Txn) -> Result<Phase, SqlError> {
+        let horizon = expiry::horizon(shared);
         Ok(match outcome::find(txn, &self.place).await? {
+            Some((_, at)) if at < horizon => {
+                expiry::remove(shared, std::slice::from_ref(&self.place), horizon).await?;
+                // Nothing has been answered yet: the transaction begins again, without it.
+                let text = format!(
+                    "what happened under the idempotency key \"{}\" does not count any more",
+                    self.key
+                );
+                return Err(
+                    SqlError::new(SqlState::SERIALIZATION_FAILURE, text).hint("Run the transaction again.")
+                );
+            }
             None => Phase::First { answers: Some(Vec::new()), bytes: 0, writes: false },
             Some((Record::Committed(done), _)) => {
                 quorate_env::count!("quorate_sql_answered_again_total");
                 Phase::Again { done, answered: 0 }
             }
-            Some((Record::Aborted, _)) => {
+            Some((Record::Aborted(_), _)) => {
                 return Err(SqlError::new(
                     ABORTED,
                     format!("the transaction with the idempotency key \"{}\" was aborted for good", self.key),
@@ -192,10 +206,11 @@ impl Session {
             return Ok(false);
         }
         self.settle_key()?;
+        let shared = self.shared.clone();
         let open = self.open_mut()?;
         let Once::Keyed(keyed) = &mut open.once else { return Ok(false) };
         if let Phase::Unknown = keyed.phase {
-            keyed.phase = keyed.look(&open.txn).await?;
+            keyed.phase = keyed.look(&shared, &open.txn).await?;
         }
         let Some(answer) = keyed.again(step)? else { return Ok(false) };
         open.used = true;

@@ -1,10 +1,11 @@
 //! Records of transactions under idempotency keys (PROTOCOL 17), and `quorate.transaction_outcome`, which reads them.
 //!
-//! A record lies where its user and key alone lead:
+//! A record counts for a limited time ([`super::expiry`]). It lies where its user and key alone lead:
 //! [`prefix::IDEMPOTENCY`] ++ first 8 bytes of SHA-256(user, 0, key) ++ user ++ key, both order-preserving. The transaction writes it
 //! like a row, on condition that there is none; so it is there if and only if the transaction has committed, and its version's
 //! timestamp is the commit's. The value is [`Record`] in CBOR.
 
+use super::expiry;
 use super::functions::{Function, lenient, string, wait};
 use super::view::SessionView;
 use crate::{
@@ -24,9 +25,9 @@ use sha2::{Digest, Sha256};
 pub enum Record {
     #[n(0)]
     Committed(#[n(0)] Done),
-    /// None has committed, and none ever will.
+    /// None has committed, and as long as this counts none will.
     #[n(1)]
-    Aborted,
+    Aborted(#[n(0)] Timestamp),
 }
 
 /// A transaction that has committed.
@@ -37,6 +38,9 @@ pub struct Done {
     /// What the client was answered, statement by statement; none where that was too much to keep.
     #[n(1)]
     pub answers: Option<Vec<Answer>>,
+    /// When it began.
+    #[n(2)]
+    pub began: Timestamp,
 }
 
 /// The answer to one statement.
@@ -62,6 +66,14 @@ impl Record {
     pub fn decode(raw: &[u8]) -> Result<Self, SqlError> {
         minicbor::decode(raw)
             .map_err(|error| SqlError::internal(format!("an idempotency record cannot be read: {error}")))
+    }
+
+    /// When the transaction that wrote it began; none if it cannot be read.
+    pub fn began(raw: &[u8]) -> Option<Timestamp> {
+        match Record::decode(raw).ok()? {
+            Record::Committed(done) => Some(done.began),
+            Record::Aborted(began) => Some(began),
+        }
     }
 }
 
@@ -115,7 +127,7 @@ fn outcome(view: &SessionView, key: &Datum, abort: bool) -> Result<Datum, SqlErr
     let place = place(&view.user, &key);
     let row = match wait(known(&view.shared, &place, abort))? {
         None => [Datum::Text("unknown".into()), Datum::Null, Datum::Null],
-        Some((Record::Aborted, _)) => [Datum::Text("aborted".into()), Datum::Null, Datum::Null],
+        Some((Record::Aborted(_), _)) => [Datum::Text("aborted".into()), Datum::Null, Datum::Null],
         Some((Record::Committed(done), ts)) => {
             let at = Datum::Timestamptz(ts.unix_micros() as i64);
             let at = at.to_text(PgType::Timestamptz, view.settings.now().zone());
@@ -127,19 +139,25 @@ fn outcome(view: &SessionView, key: &Datum, abort: bool) -> Result<Datum, SqlErr
 
 /// As of now, whatever the session's transaction sees; with `abort` it will never be another.
 async fn known(shared: &Shared, place: &Key, abort: bool) -> Result<Option<(Record, Timestamp)>, SqlError> {
+    let horizon = expiry::horizon(shared);
     loop {
         let look = |txn: Txn| async move {
             let found = txn.get_committed(place).await?;
+            let old = found.as_ref().is_some_and(|(_, at)| *at < horizon);
+            let found = found.filter(|_| !old);
             if found.is_none() && abort {
-                txn.check_absent(place.clone());
-                txn.put(place.clone(), Record::Aborted.encode());
+                // An old one is written over, if it has not changed since.
+                if !old {
+                    txn.check_absent(place.clone());
+                }
+                txn.put(place.clone(), Record::Aborted(txn.started()).encode());
             }
             Ok::<_, TxnError>(found)
         };
         let options = TxnOptions { read_only: !abort, ..TxnOptions::default() };
         return match shared.coordinator.run(options, look).await {
             Ok((Some((value, ts)), _)) => Record::decode(&value).map(|record| Some((record, ts))),
-            Ok((None, committed)) => Ok(abort.then_some((Record::Aborted, committed.ts))),
+            Ok((None, committed)) => Ok(abort.then_some((Record::Aborted(committed.ts), committed.ts))),
             // Somebody else's came first: it is there to be read.
             Err(TxnError { error: KvError::Exists { .. }, .. }) => continue,
             Err(error) => Err(from_txn(error)),
@@ -159,10 +177,13 @@ mod tests {
         }
         let answer = Answer { statement: [7; 16], rows: vec![1, 2], tag: "UPDATE 1".into() };
         for answers in [None, Some(vec![]), Some(vec![answer])] {
-            let record = Record::Committed(Done { txn: TxnId(9), answers });
+            let record = Record::Committed(Done { txn: TxnId(9), answers, began: Timestamp(4) });
             assert_eq!(Record::decode(&record.encode()).unwrap(), record);
+            assert_eq!(Record::began(&record.encode()), Some(Timestamp(4)));
         }
-        assert_eq!(Record::decode(&Record::Aborted.encode()).unwrap(), Record::Aborted);
-        assert!(Record::decode(b"?").is_err());
+        let aborted = Record::Aborted(Timestamp(5));
+        assert_eq!(Record::decode(&aborted.encode()).unwrap(), aborted);
+        assert_eq!(Record::began(&aborted.encode()), Some(Timestamp(5)));
+        assert!(Record::decode(b"?").is_err() && Record::began(b"?").is_none());
     }
 }

@@ -288,6 +288,8 @@ impl Session {
                 read_only: Some(open.read_only),
                 deferrable: Some(open.deferrable),
                 as_of: None,
+                // Each transaction needs its own.
+                idempotency_key: None,
             },
             _ if chain => {
                 let what = if commit { "COMMIT" } else { "ROLLBACK" };

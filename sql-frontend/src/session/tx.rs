@@ -10,7 +10,7 @@ use super::{
     past::Past,
     plan::{Body, Planned},
     replay::Log,
-    settings::Settings,
+    settings::{self, Settings},
 };
 use crate::{
     catalog::{Catalog, Pinned, Snapshot},
@@ -183,17 +183,30 @@ impl Session {
             _ => {
                 self.begin(true, modes);
                 let past = modes.as_of.as_ref().map_or(Ok(()), |as_of| self.begin_past(as_of));
-                if past.is_err() {
+                let begun = past.and_then(|()| self.begin_once(modes, out));
+                if begun.is_err() {
                     self.tx = Tx::Idle;
                 }
-                return past;
+                return begun;
             }
         }
-        self.set_modes(modes)
+        self.set_modes(modes, out)
+    }
+
+    /// The key among the modes holds for this transaction only.
+    fn begin_once(&mut self, modes: &Modes, out: &mut Outbox) -> Result<(), SqlError> {
+        let Some(key) = &modes.idempotency_key else { return Ok(()) };
+        self.check_key_may_change()?;
+        if key.is_empty() {
+            let text = "an idempotency key is a text that is not empty";
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, text));
+        }
+        let values = [key.clone()];
+        self.change_settings(true, out, |settings| settings.set(settings::IDEMPOTENCY_KEY, &values).map(drop))
     }
 
     /// `SET TRANSACTION`.
-    pub(super) fn set_modes(&mut self, modes: &Modes) -> Result<(), SqlError> {
+    pub(super) fn set_modes(&mut self, modes: &Modes, out: &mut Outbox) -> Result<(), SqlError> {
         let (coordinator, pid) = (self.shared.coordinator.clone(), self.pid());
         let open = self.open_mut()?;
         let settled = |what: &str| {
@@ -235,7 +248,8 @@ impl Session {
             let options = options(pid, level.isolation(), read_only);
             open.txn = coordinator.begin(TxnOptions { read_ts, ..options });
         }
-        modes.as_of.as_ref().map_or(Ok(()), |as_of| self.begin_past(as_of))
+        modes.as_of.as_ref().map_or(Ok(()), |as_of| self.begin_past(as_of))?;
+        self.begin_once(modes, out)
     }
 
     /// Commits; the settings that were local to it fall back. Cannot be cancelled.

@@ -4,6 +4,7 @@ use super::{
     Session,
     parse::{Command, Discard, Level, Modes},
     run::Outcome,
+    settings::IDEMPOTENCY_KEY,
     tx::{Tx, options},
 };
 use crate::{
@@ -61,7 +62,7 @@ impl Session {
                     let text = "SET TRANSACTION can only be used in transaction blocks";
                     self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
                 }
-                self.set_modes(modes)?;
+                self.set_modes(modes, out)?;
                 Ok(Outcome::done("SET"))
             }
             Command::SetCharacteristics(modes) => {
@@ -211,7 +212,7 @@ impl Session {
             let text = "SET LOCAL can only be used in transaction blocks";
             self.warn(out, SqlState::NO_ACTIVE_TRANSACTION, text);
         }
-        if name == "quorate.idempotency_key" {
+        if name == IDEMPOTENCY_KEY {
             self.check_key_may_change()?;
         }
         let one = match value {
@@ -229,16 +230,16 @@ impl Session {
         match name {
             "transaction_isolation" => {
                 if let Some(level) = one.as_deref().and_then(Level::of_name) {
-                    return self.set_modes(&Modes { isolation: Some(level), ..Modes::default() });
+                    return self.set_modes(&Modes { isolation: Some(level), ..Modes::default() }, out);
                 }
             }
             "transaction_read_only" => {
                 let modes = flag(|on| Modes { read_only: Some(on), ..Modes::default() })?;
-                return self.set_modes(&modes);
+                return self.set_modes(&modes, out);
             }
             "transaction_deferrable" => {
                 let modes = flag(|on| Modes { deferrable: Some(on), ..Modes::default() })?;
-                return self.set_modes(&modes);
+                return self.set_modes(&modes, out);
             }
             _ => {}
         }
@@ -252,6 +253,10 @@ impl Session {
         if modes.as_of.is_some() {
             return Err(SqlError::unsupported("AS OF SYSTEM TIME for all transactions of a session")
                 .hint("SET read_staleness lets read-only transactions read the past."));
+        }
+        if modes.idempotency_key.is_some() {
+            return Err(SqlError::unsupported("one idempotency key for all transactions of a session")
+                .hint("Each transaction needs a key of its own."));
         }
         if let Some(level) = modes.isolation {
             let name = level.name().to_string();

@@ -232,3 +232,131 @@ async fn what_cannot_be_answered_twice_is_refused_or_told() {
     run(&c, "rollback").await;
     assert_eq!(one(&node.connect().await, "select n from a where id = 1").await, "4");
 }
+
+/// Until the answer to a question is what it should be.
+async fn until(client: &Client, question: &str, answer: &str) {
+    for _ in 0..3000 {
+        if one(client, question).await == answer {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("{question} is not {answer} after a minute");
+}
+
+const AGES_AGO: Option<std::time::Duration> = Some(std::time::Duration::from_millis(1));
+const LONG: Option<std::time::Duration> = Some(std::time::Duration::from_secs(3600));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_key_is_as_one_that_was_never_used() {
+    let (node, c) = node().await;
+    let q = node.connect().await;
+    let outcome = "select outcome from quorate.transaction_outcome('k')";
+    let add = "update a set n = n + 1 where id = 1";
+    for level in ["serializable", "repeatable read", "read committed"] {
+        run(&c, &format!("set default_transaction_isolation = '{level}'")).await;
+        under(&c, "k").await;
+        node.world.set_idempotency_ttl(AGES_AGO);
+        until(&q, outcome, "unknown").await;
+        // Other statements than before, and another user of the key: it is free.
+        run(&c, "update a set n = 0 where id = 1").await;
+        until(&q, outcome, "unknown").await;
+        run(&c, &format!("begin; {add}; commit")).await;
+        until(&q, outcome, "unknown").await;
+        run(&c, add).await;
+        node.world.set_idempotency_ttl(LONG);
+        assert_eq!(one(&q, outcome).await, "committed", "{level}");
+        run(&c, add).await;
+        assert_eq!(one(&q, "select n from a where id = 1").await, "2", "{level}");
+        node.world.set_idempotency_ttl(None);
+        run(&c, add).await;
+        assert_eq!(one(&q, "select n from a where id = 1").await, "2", "what counts is not known: {level}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_for_good_is_for_as_long_as_keys_count() {
+    let (node, c) = node().await;
+    let q = node.connect().await;
+    let (asked, settled) = (
+        "select outcome from quorate.transaction_outcome('k')",
+        "select outcome from quorate.transaction_outcome('k', true)",
+    );
+    under(&c, "k").await;
+    run(&c, "update a set n = 1 where id = 1").await;
+    node.world.set_idempotency_ttl(AGES_AGO);
+    until(&q, asked, "unknown").await;
+    assert_eq!(one(&q, settled).await, "aborted", "in place of the old one");
+    node.world.set_idempotency_ttl(LONG);
+    assert_eq!(one(&q, settled).await, "aborted");
+    assert_eq!(fails(&c, "update a set n = 2 where id = 1").await, "25Q02");
+    node.world.set_idempotency_ttl(AGES_AGO);
+    until(&q, asked, "unknown").await;
+    run(&c, "update a set n = 3 where id = 1").await;
+    assert_eq!(one(&q, "select n from a where id = 1").await, "3");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_records_are_removed_in_the_background() {
+    let (node, c) = node().await;
+    let q = node.connect().await;
+    for key in ["one", "two"] {
+        under(&c, key).await;
+        run(&c, "update a set n = n + 1 where id = 1").await;
+    }
+    assert_eq!(one(&q, "select outcome from quorate.transaction_outcome('late', true)").await, "aborted");
+    node.world.set_idempotency_ttl(AGES_AGO);
+    for key in ["one", "two", "late"] {
+        let outcome = format!("select outcome from quorate.transaction_outcome('{key}')");
+        let mut tries = 0;
+        loop {
+            // If it is there, it counts.
+            node.world.set_idempotency_ttl(None);
+            if one(&q, &outcome).await == "unknown" {
+                break;
+            }
+            tries += 1;
+            assert!(tries < 300, "{key} is still there");
+            node.world.set_idempotency_ttl(AGES_AGO);
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_may_stand_behind_begin() {
+    let (node, c) = node().await;
+    let q = node.connect().await;
+    let add = "update a set n = n + 1 where id = 1";
+    for begin in [
+        "begin idempotency key 'b'",
+        "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE, IDEMPOTENCY KEY 'b'",
+        "start transaction idempotency key E'\\x62' read write",
+        "begin; set transaction idempotency key 'b'",
+    ] {
+        run(&c, &format!("{begin}; {add}; commit")).await;
+        assert_eq!(one(&c, "show quorate.idempotency_key").await, "");
+        assert_eq!(one(&q, "select n from a where id = 1").await, "1", "{begin}");
+    }
+    assert_eq!(one(&q, "select outcome from quorate.transaction_outcome('b')").await, "committed");
+    // For this transaction only, whatever is set for the others, and also if it fails.
+    under(&c, "s").await;
+    for end in ["commit", "rollback", "commit and chain; rollback"] {
+        let again = format!("begin idempotency key 'b'; show quorate.idempotency_key; {add}; {end}");
+        assert_eq!(answers(&c, &again).await[2], "b", "{end}");
+        assert_eq!(one(&c, "show quorate.idempotency_key").await, "s", "{end}");
+    }
+    assert_eq!(one(&q, "select n from a where id = 1").await, "1");
+    // A transaction that is chained to it is another one.
+    run(&c, "reset quorate.idempotency_key").await;
+    run(&c, &format!("begin idempotency key 'b'; {add}; commit and chain; {add}; commit")).await;
+    assert_eq!(one(&q, "select n from a where id = 1").await, "2");
+    assert_eq!(fails(&c, "begin idempotency key ''").await, "22023");
+    assert_eq!(fails(&c, &format!("begin idempotency key '{}'", "x".repeat(256))).await, "22023");
+    assert_eq!(one(&c, "show quorate.idempotency_key").await, "");
+    assert_eq!(fails(&c, "begin; select 1; set transaction idempotency key 'late'").await, "25001");
+    run(&c, "rollback").await;
+    assert_eq!(fails(&c, "begin idempotency 'x'").await, "42601");
+    let all = "set session characteristics as transaction idempotency key 'x'";
+    assert_eq!(fails(&c, all).await, "0A000");
+}

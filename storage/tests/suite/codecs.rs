@@ -58,6 +58,7 @@ fn records() {
         intents: vec![Key::from("k"), Key::from("z")],
         prepared: vec![(ShardId(4), LogPosition { term: 3, index: 9 })],
         position: LogPosition { term: 3, index: 10 },
+        span: Some(Span::new("a", "b")),
     };
     let mut batch = WriteBatch::new();
     record::put(&mut batch, b"k", TxnId(1), &pending);
@@ -72,6 +73,9 @@ fn records() {
         found.iter().map(|(anchor, id, _)| (anchor.clone(), *id)).collect::<Vec<_>>(),
         [(Key::from("k"), TxnId(1)), (Key::from("k"), TxnId(2))]
     );
+    let behind = (Key::from("k"), TxnId(1));
+    let rest = record::scan_behind(&*snapshot, &Span::ALL, Some(&behind)).map(Result::unwrap);
+    assert_eq!(rest.map(|(_, id, _)| id).collect::<Vec<_>>(), [TxnId(2), TxnId(0)]);
     assert_eq!(committed.state(), TxnState::Committed(Timestamp(12)));
     assert_eq!(pending.state(), TxnState::Pending(Some(Timestamp(8))));
     assert!(committed.is_final() && !pending.is_final());

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use quorate_env::Env;
 use quorate_proto::{
-    Key, LogPosition, ShardId, Timestamp, TxnId,
+    Key, LogPosition, ShardId, Span, Timestamp, TxnId,
     kv::{Decide, Decision, Heartbeat, ReleaseLocks, Resolve, ShardOp, ShardReply, TxnMeta, TxnState},
 };
 use std::{
@@ -26,7 +26,7 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 /// How long a shard's leader is looked for to drop locks.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 /// Keys listed in a record; of more, whoever meets an intent finds the record through the intent.
-pub(super) const MAX_LISTED: usize = 4096;
+const MAX_LISTED: usize = 4096;
 /// Keys of one request, and with it one log entry.
 const BATCH: usize = 2048;
 /// Requests of one transaction that are out at a time: a large one must not flood its shards.
@@ -42,6 +42,7 @@ pub struct Cleanup {
     /// Decided transactions with unresolved intents have places here; a commit waits until one is free (back-pressure).
     places: Arc<Semaphore>,
     heartbeat: Duration,
+    commit_window: Duration,
     holders: Arc<Mutex<Holders>>,
 }
 
@@ -59,6 +60,7 @@ impl Cleanup {
             router,
             places: Arc::new(Semaphore::new(config.max_unresolved)),
             heartbeat: config.heartbeat,
+            commit_window: config.commit_window,
             holders: Arc::default(),
         }
     }
@@ -182,7 +184,8 @@ impl Cleanup {
         let mut holders = self.holders.lock();
         if holders.by_id.insert(txn.id, Arc::downgrade(txn)).is_none() && !holders.running {
             holders.running = true;
-            let task = beat(self.env.clone(), self.router.clone(), self.holders.clone(), self.heartbeat);
+            let (env, router, holders) = (self.env.clone(), self.router.clone(), self.holders.clone());
+            let task = beat(env, router, holders, self.heartbeat, self.commit_window);
             self.env.spawn("txn.heartbeats", task).detach();
         }
     }
@@ -198,6 +201,15 @@ impl Cleanup {
 
 fn options(env: &Env) -> SendOptions {
     SendOptions { deadline: env.boottime() + PATIENCE, attempt: ATTEMPT, follower: false }
+}
+
+/// What a record says of where the intents are: which keys, or if these are too many, between which.
+pub(super) fn listed(keys: &[&Key]) -> (Vec<Key>, Option<Span>) {
+    if keys.len() <= MAX_LISTED {
+        return (keys.iter().copied().cloned().collect(), None);
+    }
+    let ends = keys.iter().min().zip(keys.iter().max());
+    (Vec::new(), ends.map(|(first, last)| Span { start: (*first).clone(), end: Some(last.successor()) }))
 }
 
 fn left_to_others(txn: TxnId, error: &SendError) {
@@ -216,8 +228,8 @@ async fn conclude(
     prepared: Vec<(ShardId, LogPosition)>,
 ) -> Result<TxnState, SendError> {
     let (txn, anchor) = (meta.id, meta.anchor.clone());
-    let listed = if keys.len() > MAX_LISTED { Vec::new() } else { keys.clone() };
-    let decide = Decide { txn: meta, decision, intents: listed, prepared };
+    let (intents, span) = listed(&keys.iter().collect::<Vec<_>>());
+    let decide = Decide { txn: meta, decision, intents, prepared, span };
     let sent = router.send(ShardOp::Decide(decide), options(env)).await?;
     let ShardReply::Decided(state, _) = sent.reply else { return Ok(TxnState::Unknown) };
     let said = match state {
@@ -271,7 +283,13 @@ async fn resolve(
 
 /// Keeps records of transactions that have held locks for longer than an interval from being taken for dead. Ends when
 /// no transaction holds any.
-async fn beat(env: Env, router: Arc<Router>, holders: Arc<Mutex<Holders>>, interval: Duration) {
+async fn beat(
+    env: Env,
+    router: Arc<Router>,
+    holders: Arc<Mutex<Holders>>,
+    interval: Duration,
+    window: Duration,
+) {
     loop {
         env.sleep(interval).await;
         let held: Vec<Arc<Inner>> = {
@@ -295,7 +313,8 @@ async fn beat(env: Env, router: Arc<Router>, holders: Arc<Mutex<Holders>>, inter
                 state.record = true;
                 anchor
             };
-            let op = ShardOp::Heartbeat(Heartbeat { txn: txn.meta(anchor, txn.deadline) });
+            let until = txn.deadline.min(now.plus(window));
+            let op = ShardOp::Heartbeat(Heartbeat { txn: txn.meta(anchor, txn.deadline), until });
             let options =
                 SendOptions { deadline: env.boottime() + interval, attempt: interval, follower: false };
             let router = router.clone();

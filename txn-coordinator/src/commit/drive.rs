@@ -1,7 +1,7 @@
 //! Carries out what the commit machine says.
 
 use super::{
-    cleanup::MAX_LISTED,
+    cleanup::listed,
     events::{Effect, Event, Failure, Part, Plan},
     evidence,
     machine::Machine,
@@ -16,7 +16,8 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use quorate_proto::{
     Key, KvError, ShardId, Timestamp,
     kv::{
-        CommitLocal, Decide, Decision, Heartbeat, Prepare, QueryTxn, Refresh, ShardOp, ShardReply, TxnMeta,
+        CommitLocal, Decide, Decision, Heartbeat, Inquiry, Prepare, QueryTxn, Refresh, ShardOp, ShardReply,
+        TxnMeta,
     },
 };
 use std::{
@@ -197,7 +198,7 @@ impl Driver {
                 );
             }
             Effect::Heartbeat => {
-                let heartbeat = Heartbeat { txn: self.meta.clone() };
+                let heartbeat = Heartbeat { txn: self.meta.clone(), until: self.meta.deadline };
                 self.txn.coordinator.cleanup.heartbeat(heartbeat);
             }
             Effect::Answer(_) => unreachable!("answers are given by the loop"),
@@ -390,17 +391,14 @@ impl Driver {
 
     fn decide(&self, ts: Timestamp) -> BoxFuture<'static, (Event, crate::Cost)> {
         let coordinator = self.txn.coordinator.clone();
-        let keys = self.written().map(|part| part.writes.len()).sum::<usize>();
-        let intents = if keys > MAX_LISTED {
-            Vec::new()
-        } else {
-            self.written().flat_map(|part| part.writes.iter().map(|write| write.key.clone())).collect()
-        };
+        let keys = self.written().flat_map(|part| part.writes.iter().map(|write| &write.key));
+        let (intents, span) = listed(&keys.collect::<Vec<_>>());
         let op = ShardOp::Decide(Decide {
             txn: self.meta.clone(),
             decision: Decision::Commit(ts),
             intents,
             prepared: self.machine.prepared(),
+            span,
         });
         let mut options = self.options();
         options.deadline = coordinator.env.boottime() + coordinator.config.ambiguity_bound;
@@ -430,8 +428,7 @@ impl Driver {
         let op = ShardOp::QueryTxn(QueryTxn {
             txn: self.txn.id,
             anchor: self.meta.anchor.clone(),
-            abort_if_silent: false,
-            abort_now: abort,
+            why: if abort { Inquiry::End } else { Inquiry::Outcome },
             meta: Some(self.meta.clone()),
         });
         let mut options = self.options();

@@ -456,6 +456,10 @@ impl Errand<'_> {
                 self.maybe |= !is_read(&self.op);
                 Err(Next::Another { unreached: Vec::new(), last: error })
             }
+            KvError::Forgotten { .. } => {
+                self.maybe |= !is_read(&self.op);
+                Ok(Err(self.fail(Some(shard.id), error)))
+            }
             KvError::Overloaded { retry_after_millis, .. } => {
                 Err(Next::Later(Duration::from_millis(retry_after_millis.clamp(5, 1000)), error))
             }
@@ -576,6 +580,7 @@ pub(crate) fn hull(op: &ShardOp) -> Option<Span> {
         ShardOp::Heartbeat(h) => hull.add(&h.txn.anchor),
         ShardOp::Waits(w) => hull.add(&w.keeper),
         ShardOp::Prevent(p) => hull.add(&p.key),
+        ShardOp::Settle(s) => hull.add(&s.at),
         ShardOp::ReleaseLocks(_) => {}
     }
     hull.0
@@ -609,7 +614,7 @@ impl Hull {
 mod tests {
     use super::*;
     use quorate_env::sim::{SimConfig, SimWorld};
-    use quorate_proto::kv::{QueryTxn, TxnState};
+    use quorate_proto::kv::{Inquiry, QueryTxn, TxnState};
     use quorate_proto::{Replica, ReplicaId, TxnId};
 
     /// The replica that led has gone to another node; the one that it left knows nobody, and the map has no news.
@@ -632,13 +637,7 @@ mod tests {
             let replicas = vec![member(2), member(3)];
             router.learn(&[ShardDescriptor { id, span, version: 1, config_epoch: 1, replicas }]);
             router.set_leader(ShardId::FIRST, NodeId(3));
-            let query = QueryTxn {
-                txn: TxnId(1),
-                anchor: Key::from("a"),
-                abort_if_silent: false,
-                abort_now: false,
-                meta: None,
-            };
+            let query = QueryTxn { txn: TxnId(1), anchor: Key::from("a"), why: Inquiry::Outcome, meta: None };
             let deadline = envs[0].boottime() + Duration::from_secs(10);
             let options = SendOptions { deadline, attempt: Duration::from_secs(1), follower: false };
             let sent = router.send(ShardOp::QueryTxn(query), options).await;

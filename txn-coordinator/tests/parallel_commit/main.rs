@@ -2,8 +2,8 @@
 //! shards, requests and answers that are lost, repeated and late, recoveries at any time, others' reads and writes, up to two
 //! attempts. Each rule, left out, is seen to be needed.
 //!
-//! What it leaves out: the transaction's own reads, more keys, records that are removed, leaders that change in the midst of a
-//! request (nothing was applied then, or all).
+//! What it leaves out: the transaction's own reads, more keys, leaders that change in the midst of a request (nothing was applied
+//! then, or all), and the time of removal: a record goes whenever what it waits for has come.
 
 mod steps;
 mod world;
@@ -91,11 +91,15 @@ fn ways() -> Vec<Property<Protocol>> {
         Property::sometimes("committed by the second attempt", |_, world: &World| {
             world.attempt == 2 && matches!(world.told, Some(Outcome::Committed(_)))
         }),
+        Property::sometimes("committed, and nobody can tell", |_, world: &World| {
+            world.record == Record::Gone && world.was_committed.is_some() && world.told.is_none()
+        }),
     ]
 }
 
-const TWO_ATTEMPTS: Bounds = Bounds { attempts: 2, copies: 1, others: 2 };
-const TWO_COPIES: Bounds = Bounds { attempts: 1, copies: 2, others: 2 };
+const TWO_ATTEMPTS: Bounds = Bounds { attempts: 2, copies: 1, others: 2, removal: false };
+const TWO_COPIES: Bounds = Bounds { attempts: 1, copies: 2, others: 2, removal: false };
+const REMOVAL: Bounds = Bounds { attempts: 1, copies: 2, others: 1, removal: true };
 
 fn holds(bounds: Bounds) {
     let checker = Protocol { without: Without::Nothing, bounds }.checker().threads(2).spawn_bfs().join();
@@ -104,7 +108,13 @@ fn holds(bounds: Bounds) {
         checker.assert_no_discovery(promise.name);
     }
     for way in ways() {
-        if bounds.attempts > 1 || way.name != "committed by the second attempt" {
+        let possible = match way.name {
+            "committed by the second attempt" => bounds.attempts > 1,
+            "committed later than asked for" => bounds.others > 1,
+            "committed, and nobody can tell" => bounds.removal,
+            _ => true,
+        };
+        if possible {
             checker.assert_any_discovery(way.name);
         }
     }
@@ -114,6 +124,7 @@ fn holds(bounds: Bounds) {
 fn promises_are_kept() {
     holds(TWO_ATTEMPTS);
     holds(TWO_COPIES);
+    holds(REMOVAL);
 }
 
 /// `cargo test --release -p quorate-txn --test parallel_commit -- --ignored --nocapture`
@@ -122,6 +133,8 @@ fn promises_are_kept() {
 fn promises_are_kept_with_more_of_everything() {
     holds(Bounds { others: 3, ..TWO_ATTEMPTS });
     holds(Bounds { others: 3, ..TWO_COPIES });
+    holds(Bounds { removal: true, ..TWO_ATTEMPTS });
+    holds(Bounds { removal: true, ..TWO_COPIES });
 }
 
 #[test]
@@ -135,6 +148,9 @@ fn each_rule_is_needed() {
         (Without::CompareAndSet, TWO_ATTEMPTS, "what is committed stays committed"),
         (Without::WaitingForAnswers, TWO_ATTEMPTS, "what the client was told is so"),
         (Without::ProofBeforeAgain, TWO_ATTEMPTS, "what is committed stays committed"),
+        (Without::RemovalAfterIntents, REMOVAL, "what is committed is there"),
+        (Without::ThresholdOfRecords, REMOVAL, "what is committed stays committed"),
+        (Without::UnknownOutcome, REMOVAL, "what the client was told is so"),
     ];
     for (without, bounds, promise) in rules {
         let found = HasDiscoveries::AnyOf([promise].into());

@@ -24,6 +24,12 @@ pub enum Without {
     WaitingForAnswers,
     /// The coordinator begins another attempt when an answer does not come.
     ProofBeforeAgain,
+    /// The record of a commit is removed while intents of it are left.
+    RemovalAfterIntents,
+    /// What comes after the removal of the record makes another one.
+    ThresholdOfRecords,
+    /// Whoever asks for the outcome is told the same as one who stands before an intent.
+    UnknownOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +54,8 @@ pub enum Step {
     Read(usize, Ts),
     Write(usize),
     NewLeader(usize),
+    /// The time of the record is over.
+    Remove,
 }
 
 pub fn steps(world: &World, without: Without, bounds: Bounds, out: &mut Vec<Step>) {
@@ -64,9 +72,12 @@ pub fn steps(world: &World, without: Without, bounds: Bounds, out: &mut Vec<Step
         }
         _ => {}
     }
+    if bounds.removal && removable(world, without) {
+        out.push(Step::Remove);
+    }
     for key in 0..KEYS {
         let place = &world.places[key];
-        if place.intent.is_some() && matches!(world.record, Record::Final(_)) {
+        if place.intent.is_some() && matches!(world.record, Record::Final(_) | Record::Gone) {
             out.push(Step::Resolve(key));
         }
         let in_the_way = |ts| place.intent.is_some_and(|intent| intent.ts <= ts);
@@ -86,6 +97,16 @@ pub fn steps(world: &World, without: Without, bounds: Bounds, out: &mut Vec<Step
     }
 }
 
+fn removable(world: &World, without: Without) -> bool {
+    let intents = world.places.iter().any(|place| place.intent.is_some());
+    match world.record {
+        Record::Final(Outcome::Committed(_)) => !intents || without == Without::RemovalAfterIntents,
+        Record::Final(Outcome::Aborted) => true,
+        Record::Absent => world.attempt > 0,
+        Record::Staging { .. } | Record::Gone => false,
+    }
+}
+
 fn coordinator(world: &World, without: Without, bounds: Bounds, out: &mut Vec<Step>) {
     if world.told.is_some() {
         return;
@@ -94,7 +115,8 @@ fn coordinator(world: &World, without: Without, bounds: Bounds, out: &mut Vec<St
         out.push(Step::Begin);
         return;
     }
-    if matches!(world.record, Record::Final(_)) {
+    let told = world.record == Record::Gone && without == Without::UnknownOutcome;
+    if told || matches!(world.record, Record::Final(_)) {
         out.push(Step::AskRecord);
     }
     if world.deciding {
@@ -153,11 +175,10 @@ pub fn take(world: &mut World, without: Without, step: Step) {
             decide(world, Outcome::Aborted);
         }
         Step::Decide(ts) => decide(world, Outcome::Committed(ts)),
-        Step::AskRecord => {
-            if let Record::Final(outcome) = world.record {
-                world.told = Some(outcome);
-            }
-        }
+        Step::AskRecord => match world.record {
+            Record::Final(outcome) => world.told = Some(outcome),
+            _ => world.told = Some(Outcome::Aborted),
+        },
         Step::Recover => match world.record {
             Record::Staging { attempt } => {
                 world.recovery = Some(Recovery { attempt, found: [None; KEYS] });
@@ -183,6 +204,8 @@ pub fn take(world: &mut World, without: Without, step: Step) {
             place.foreign = place.foreign.max(place.noted).max(place.version.unwrap_or(0)) + 1;
         }
         Step::NewLeader(key) => world.places[key].noted = 0,
+        Step::Remove if without == Without::ThresholdOfRecords => world.record = Record::Absent,
+        Step::Remove => world.record = Record::Gone,
     }
     world.was_committed = world.was_committed.or(world.is_committed());
 }
@@ -215,6 +238,7 @@ fn deliver(world: &mut World, without: Without, message: Message) {
                 Record::Absent => true,
                 Record::Staging { attempt: staged } => staged <= attempt,
                 Record::Final(_) => without == Without::CompareAndSet,
+                Record::Gone => false,
             };
             if open {
                 world.record = Record::Final(outcome);
@@ -231,7 +255,7 @@ fn deliver(world: &mut World, without: Without, message: Message) {
 
 fn prepare(world: &mut World, without: Without, key: usize, attempt: u8) -> Answer {
     let wanted = asked(attempt);
-    if key == ANCHOR && matches!(world.record, Record::Final(_)) {
+    if key == ANCHOR && matches!(world.record, Record::Final(_) | Record::Gone) {
         return Answer::Unclear;
     }
     let place = &mut world.places[key];
@@ -282,7 +306,12 @@ fn end_recovery(world: &mut World, without: Without) {
 }
 
 fn resolve(world: &mut World, key: usize) {
-    let Record::Final(outcome) = world.record else { return };
+    let outcome = match world.record {
+        Record::Final(outcome) => outcome,
+        // That is what one who stands before the intent is told.
+        Record::Gone => Outcome::Aborted,
+        Record::Absent | Record::Staging { .. } => return,
+    };
     let place = &mut world.places[key];
     let Some(intent) = place.intent.take() else { return };
     match outcome {

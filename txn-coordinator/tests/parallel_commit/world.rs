@@ -15,6 +15,8 @@ pub struct Bounds {
     pub copies: u8,
     /// Others read up to this time, and write one above it at most.
     pub others: Ts,
+    /// Whether the record is removed some time.
+    pub removal: bool,
 }
 
 /// The timestamp that an attempt asks for.
@@ -31,8 +33,12 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Record {
     Absent,
-    Staging { attempt: u8 },
+    Staging {
+        attempt: u8,
+    },
     Final(Outcome),
+    /// Removed, or there never was one; and none will be.
+    Gone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,6 +152,7 @@ impl World {
         match self.record {
             Record::Final(Outcome::Committed(ts)) => Some(ts),
             Record::Staging { attempt } if self.all_stand(attempt) => Some(asked(attempt)),
+            Record::Gone => self.was_committed,
             _ => None,
         }
     }

@@ -62,6 +62,7 @@ pub fn kind(op: &ShardOp) -> &'static str {
         ShardOp::ReleaseLocks(_) => "release",
         ShardOp::Waits(_) => "waits",
         ShardOp::Prevent(_) => "prevent",
+        ShardOp::Settle(_) => "settle",
     }
 }
 

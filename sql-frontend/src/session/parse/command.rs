@@ -18,6 +18,7 @@ pub struct Modes {
     pub read_only: Option<bool>,
     pub deferrable: Option<bool>,
     pub as_of: Option<AsOf>,
+    pub idempotency_key: Option<String>,
 }
 
 /// What stands behind `AS OF SYSTEM TIME`.

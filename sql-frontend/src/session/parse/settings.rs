@@ -31,6 +31,9 @@ impl Reader<'_, '_> {
                 }
             } else if self.eat("as") {
                 modes.as_of = Some(self.as_of()?);
+            } else if self.eat("idempotency") {
+                self.expect("key")?;
+                modes.idempotency_key = Some(self.parser.parse_literal_string()?);
             } else if self.eat("not") {
                 self.expect("deferrable")?;
                 modes.deferrable = Some(false);

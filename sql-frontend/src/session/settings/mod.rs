@@ -154,7 +154,7 @@ static SPECS: &[Spec] = &[
         "The weakest guarantee that an answer may have.",
     ),
     spec(
-        "quorate.idempotency_key",
+        IDEMPOTENCY_KEY,
         Kind::Key,
         "",
         "Transactions under one key happen once; the same again get the first one's answers.",
@@ -231,6 +231,8 @@ pub struct Settings {
     idempotency_key: Option<Arc<str>>,
 }
 
+/// The setting that holds it.
+pub const IDEMPOTENCY_KEY: &str = "quorate.idempotency_key";
 /// Longest idempotency key, in bytes.
 const MAX_KEY: usize = 255;
 
@@ -370,7 +372,7 @@ impl Settings {
         self.lock_timeout = millis(self, "lock_timeout")?;
         self.idle_timeout = millis(self, "idle_in_transaction_session_timeout")?;
         self.read_staleness = millis(self, "read_staleness")?;
-        let key = self.get("quorate.idempotency_key")?;
+        let key = self.get(IDEMPOTENCY_KEY)?;
         self.idempotency_key = (!key.is_empty()).then(|| Arc::from(key));
         Ok(())
     }

@@ -33,6 +33,8 @@ pub struct World {
     ids: AtomicU64,
     /// Operations of the driver go on until this falls.
     held: AtomicBool,
+    /// The setting `idempotency_ttl`, in milliseconds; 0: unknown.
+    idempotency_ttl: AtomicU64,
 }
 
 impl ClusterInfo for World {
@@ -55,6 +57,11 @@ impl ClusterInfo for World {
     /// The stand-in keeps all versions, and closes at once.
     fn closed(&self) -> Vec<(quorate_proto::ShardId, Timestamp)> {
         vec![(SHARD, self.env.clock().physical().minus(Duration::from_millis(1)))]
+    }
+
+    fn idempotency_ttl(&self) -> Option<Duration> {
+        let millis = self.idempotency_ttl.load(Ordering::SeqCst);
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 }
 
@@ -120,6 +127,10 @@ impl World {
     fn tell(&self) {
         let news = self.unheard.swap(0, Ordering::SeqCst);
         self.schema.send_modify(|lease| lease.version += news);
+    }
+
+    pub fn set_idempotency_ttl(&self, ttl: Option<Duration>) {
+        self.idempotency_ttl.store(ttl.map_or(0, |ttl| ttl.as_millis() as u64), Ordering::SeqCst);
     }
 
     pub fn hold_operations(&self, held: bool) {
@@ -198,6 +209,7 @@ impl Node {
             reported: watch::Sender::new(0),
             ids: AtomicU64::new(100),
             held: AtomicBool::new(false),
+            idempotency_ttl: AtomicU64::new(0),
         });
         let server = SqlServer::start_with(env.clone(), coordinator, world.clone(), world.clone(), config)
             .await

@@ -192,7 +192,9 @@ impl Store {
                 Done(Ok(ShardReply::Released))
             }
             ShardOp::Waits(_) => Done(Ok(ShardReply::Circle(Vec::new()))),
-            ShardOp::Prevent(_) => unreachable!("coordinators leave it to the anchor's shard"),
+            ShardOp::Prevent(_) | ShardOp::Settle(_) => {
+                unreachable!("coordinators leave it to the anchor's shard")
+            }
         }
     }
 

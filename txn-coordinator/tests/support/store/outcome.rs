@@ -4,7 +4,7 @@ use super::Step::Done;
 use super::{Noted, Record, Step, Store, Version, refuse, state};
 use quorate_proto::{
     Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId,
-    kv::{Decide, Decision, QueryTxn, Resolve, ShardReply, TxnMeta, TxnState},
+    kv::{Decide, Decision, Inquiry, QueryTxn, Resolve, ShardReply, TxnMeta, TxnState},
 };
 
 impl Store {
@@ -66,7 +66,7 @@ impl Store {
     pub(super) fn query(&mut self, query: &QueryTxn) -> Step {
         let known = self.records.get(&query.txn).map(|(_, record)| record.clone());
         let undecided = !matches!(known, Some(Record::Committed(..) | Record::Aborted));
-        if undecided && query.abort_now {
+        if undecided && query.why == Inquiry::End {
             let record = self.end(query.txn, &query.anchor);
             return Done(Ok(ShardReply::Txn(state(Some(&record)))));
         }
