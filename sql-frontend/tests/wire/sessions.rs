@@ -151,6 +151,7 @@ async fn answer(client: &Client, sql: &str) -> Option<String> {
 
 fn row(message: &SimpleQueryMessage) -> Option<String> {
     let SimpleQueryMessage::Row(row) = message else { return None };
-    let cells: Vec<&str> = (0..row.len()).map(|at| row.get(at).unwrap_or("null")).collect();
+    let cell = |text| if text == "" { "''" } else { text };
+    let cells: Vec<&str> = (0..row.len()).map(|at| row.get(at).map_or("null", cell)).collect();
     Some(cells.join("|"))
 }

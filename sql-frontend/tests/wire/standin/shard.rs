@@ -7,7 +7,7 @@ use quorate_proto::{
     kv::{
         CheckKind, CommitLocal, LockMode, LockRequest, Prepare, ReadCertificate, ReadOp, ReadReply,
         ReadRequest, ReadResult, Row, Scan, ScanResult, ShardAnswer, ShardOp, ShardReply, ShardRequest,
-        TxnState, WaitPolicy,
+        TxnState, WaitPolicy, Waits,
     },
 };
 use std::{
@@ -28,6 +28,8 @@ struct State {
     done: BTreeMap<TxnId, Timestamp>,
     /// Rolled back: whatever still waits for them is too late.
     ended: std::collections::BTreeSet<TxnId>,
+    /// Who waits for whom, as the detector of deadlocks is told; and since when he is there.
+    waits: BTreeMap<TxnId, (Timestamp, Vec<TxnId>)>,
     entries: u64,
 }
 
@@ -110,6 +112,7 @@ impl Shard {
                 let found = state.done.get(&query.txn).copied();
                 Ok(ShardReply::Txn(found.map_or(TxnState::Pending(None), TxnState::Committed)))
             }
+            ShardOp::Waits(waits) => Ok(ShardReply::Circle(self.state.lock().circle(&waits))),
             ShardOp::Heartbeat(_) => Ok(ShardReply::HeartbeatSeen(TxnState::Pending(None))),
             other => Err(KvError::BadRequest { why: format!("the stand-in has no {other:?}") }),
         }
@@ -237,6 +240,26 @@ impl Drop for Counted<'_> {
 }
 
 impl State {
+    /// The circle that the reporter is to break, being the youngest in it.
+    fn circle(&mut self, report: &Waits) -> Vec<TxnId> {
+        self.waits.insert(report.txn, (report.started, report.blockers.clone()));
+        let mut paths: Vec<Vec<TxnId>> = vec![vec![report.txn]];
+        while let Some(path) = paths.pop() {
+            let next =
+                path.last().and_then(|last| self.waits.get(last)).map(|(_, blockers)| blockers.clone());
+            for blocker in next.unwrap_or_default() {
+                if blocker == report.txn {
+                    let youngest = path.iter().max_by_key(|txn| self.waits[txn].0);
+                    return if youngest == Some(&report.txn) { path } else { vec![] };
+                }
+                if !path.contains(&blocker) {
+                    paths.push(path.iter().copied().chain([blocker]).collect());
+                }
+            }
+        }
+        vec![]
+    }
+
     /// When what an operation looks at was last changed.
     fn newest(&self, op: &ReadOp) -> Timestamp {
         let last = |versions: &Vec<(Timestamp, _)>| versions.last().map(|(ts, _)| *ts);
