@@ -103,9 +103,9 @@ update t set v = 2 where id = 21 and pg_advisory_unlock(21) returning v
 delete from t where id = 21 and pg_advisory_unlock(21) returning id
 ----
 
-select pg_advisory_unlock_all()
+select pg_advisory_unlock_all(), 1
 ----
-
+|1
 
 select count(*) from t where pg_advisory_unlock(id)
 ----

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use quorate_env::{Env, serve};
 use quorate_proto::{
     Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId, Value,
+    key::prefix,
     kv::{
         CheckKind, CommitLocal, LockMode, LockRequest, Prepare, ReadCertificate, ReadOp, ReadReply,
         ReadRequest, ReadResult, Row, Scan, ScanResult, ShardAnswer, ShardOp, ShardReply, ShardRequest,
@@ -39,7 +40,7 @@ pub struct Shard {
     released: Notify,
     /// Commits are refused.
     pub refuses: AtomicBool,
-    /// So many locking reads are told of a conflict.
+    /// So many locking reads of rows are told of a conflict.
     pub conflicts: AtomicU64,
     scanned: AtomicU64,
     /// Requests that wait for a lock now.
@@ -121,7 +122,11 @@ impl Shard {
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, KvError> {
         let (mut results, mut read_ts) = (Vec::new(), request.read_ts);
         let fails = |left: u64| left.checked_sub(1);
+        let rows = |op: &ReadOp| {
+            matches!(op, ReadOp::Get(key) if key[0] == prefix::TABLE) || matches!(op, ReadOp::Scan(_))
+        };
         if request.lock.is_some()
+            && request.ops.iter().any(rows)
             && self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok()
         {
             return Err(conflict(&Key::from("told"), read_ts, read_ts));
