@@ -8,7 +8,7 @@ mod sessions;
 mod support;
 
 use sessions::{Stage, play};
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 use support::{Demo, pause};
 use tokio_postgres::{Client, error::SqlState};
 
@@ -23,9 +23,17 @@ impl Stage for Demo {
     }
 }
 
-/// The shard in which the locks lie leads at this node.
-fn lead(demo: &Demo, node: u16) {
-    demo.quorate(&["shard", "transfer-leader", "1", "--to", &node.to_string(), "--host", &demo.rpc(1)]);
+/// From now on the shard in which the locks lie is led by this node. The driver of a cluster that has just begun may not know it yet.
+async fn lead(demo: &Demo, node: u16) {
+    let (node, host) = (node.to_string(), demo.rpc(1));
+    let arguments = ["shard", "transfer-leader", "1", "--to", &node, "--host", &host];
+    for _ in 0..300 {
+        if Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).output().unwrap().status.success() {
+            return;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+    panic!("node {node} does not lead");
 }
 
 /// Whether the client gets the lock; what is asked while nobody leads is asked again.
@@ -83,7 +91,7 @@ async fn nothing_is_lost_under_a_lock(demo: &Demo) {
     let moving = async {
         for node in [2, 3, 1, 2] {
             pause(Duration::from_millis(700)).await;
-            lead(demo, node);
+            lead(demo, node).await;
         }
     };
     tokio::join!(futures::future::join_all(clients), moving);
@@ -115,7 +123,7 @@ async fn a_circle_of_advisory_and_row_locks_is_broken(demo: &Demo) {
 async fn a_lock_is_held_though_its_leader_dies() {
     let demo = Demo::start();
     let (holder, other) = (demo.client(1).await, demo.client(2).await);
-    lead(&demo, 3);
+    lead(&demo, 3).await;
     holder.batch_execute("SELECT pg_advisory_lock(1); BEGIN; SELECT pg_advisory_xact_lock(2)").await.unwrap();
     demo.kill(3);
     for lock in [1, 2, 1, 2] {
@@ -134,7 +142,7 @@ async fn what_a_dead_nodes_sessions_held_comes_free() {
     let demo = Demo::start();
     let (holder, waiter) = (demo.client(3).await, demo.client(3).await);
     let other = demo.client(1).await;
-    lead(&demo, 2);
+    lead(&demo, 2).await;
     holder.batch_execute("SELECT pg_advisory_lock(1); BEGIN; SELECT pg_advisory_xact_lock(2)").await.unwrap();
     let waiting = tokio::spawn(async move { waiter.batch_execute("SELECT pg_advisory_lock(1)").await });
     pause(Duration::from_millis(500)).await;

@@ -226,13 +226,10 @@ impl Keeper {
 
     /// Whoever waits for a session waits for what its transaction waits for, such as a row.
     pub(super) fn report_sessions(&self) {
-        let sessions: Vec<Arc<SessionLocks>> = self
-            .sessions
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .filter(|locks| locks.holds_any())
-            .collect();
+        // Dropped without the lock: the last hold of one enters [`Keeper::forget`].
+        let mut sessions: Vec<Arc<SessionLocks>> =
+            self.sessions.lock().values().filter_map(Weak::upgrade).collect();
+        sessions.retain(|locks| locks.holds_any());
         if sessions.is_empty() {
             return;
         }

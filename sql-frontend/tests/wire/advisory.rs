@@ -9,7 +9,7 @@ use crate::{
 };
 use quorate_sql::server::SqlConfig;
 use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, error::SqlState};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_keep_each_other_out_as_in_postgresql() {
@@ -112,28 +112,27 @@ async fn a_wait_that_is_cancelled_keeps_nobody_waiting() {
     assert_eq!(one(&waiter, "select pg_advisory_unlock(1)").await, "f");
 }
 
+/// In a transaction and without: where the session keeps what the others wait for, there is no use in running the statement again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_sessions_that_wait_for_one_another_one_gives_way() {
     let node = Node::start().await;
-    let clients = [node.connect().await, node.connect().await, node.connect().await];
-    for (at, client) in clients.iter().enumerate() {
-        run(client, &format!("begin; select pg_advisory_lock({at})")).await;
-    }
-    let waiting = clients.into_iter().enumerate().map(|(at, client)| async move {
-        let answer = client.batch_execute(&format!("select pg_advisory_xact_lock({})", (at + 1) % 3)).await;
-        let gave_way = answer.is_err();
-        if let Err(error) = answer {
-            assert_eq!(error.code().map(|code| code.code()), Some("40P01"));
-            // It has lost its transaction, and not what the session holds.
-            run(&client, "rollback").await;
-            assert_eq!(one(&client, &format!("select pg_advisory_unlock({at})")).await, "t");
-        } else {
-            run(&client, &format!("commit; select pg_advisory_unlock({at})")).await;
+    for (begin, end) in [("begin", "rollback"), ("select 1", "select 2")] {
+        let clients = [node.connect().await, node.connect().await, node.connect().await];
+        for (at, client) in clients.iter().enumerate() {
+            run(client, &format!("select pg_advisory_lock({at})")).await;
+            run(client, begin).await;
         }
-        gave_way
-    });
-    let gave_way = futures::future::join_all(waiting).await;
-    assert_eq!(gave_way.iter().filter(|gave_way| **gave_way).count(), 1);
+        let waiting = clients.into_iter().enumerate().map(|(at, client)| async move {
+            let wait = format!("select pg_advisory_xact_lock({})", (at + 1) % 3);
+            let state = client.batch_execute(&wait).await.err().map(|error| error.code().unwrap().clone());
+            run(&client, end).await;
+            // The one who gave way has lost its transaction, and not what the session holds.
+            assert_eq!(one(&client, &format!("select pg_advisory_unlock({at})")).await, "t");
+            state
+        });
+        let states: Vec<SqlState> = futures::future::join_all(waiting).await.into_iter().flatten().collect();
+        assert_eq!(states, [SqlState::T_R_DEADLOCK_DETECTED], "{begin}");
+    }
 }
 
 /// The server runs a transaction again that could not be serialized and of which its client has seen nothing. What the session
