@@ -1,4 +1,5 @@
 //! Advisory locks over the wire: scripts of several sessions, with PostgreSQL's answers, and what these cannot show.
+#![allow(clippy::disallowed_methods, reason = "clients are outside of any node")]
 
 use crate::{
     isolation::Oracle,
