@@ -191,6 +191,8 @@ impl fmt::Debug for Span {
 pub mod prefix {
     /// Idempotency records: `hash(user, key) (8 bytes) ++ user ++ key` (PROTOCOL 17).
     pub const IDEMPOTENCY: u8 = 0x08;
+    /// Advisory locks, and the leases of the nodes whose sessions hold them, written by `sql-frontend`.
+    pub const ADVISORY: u8 = 0x0c;
     /// Catalog: descriptors of schemas, tables and sequences, written by `sql-frontend`.
     pub const CATALOG: u8 = 0x10;
     /// Rows: `table id ++ index id ++ columns…`, all in the encoding of [`crate::ordered`].

@@ -15,6 +15,7 @@ macro_rules! states {
 }
 
 states! {
+    WARNING = "01000",
     PROTOCOL_VIOLATION = "08P01",
     FEATURE_NOT_SUPPORTED = "0A000",
     CARDINALITY_VIOLATION = "21000",

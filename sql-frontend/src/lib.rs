@@ -3,6 +3,7 @@
 //! PostgreSQL 15 is the reference for syntax, types, SQLSTATEs and texts; whatever is not supported is refused
 //! with an error that says so, never answered differently.
 
+pub mod advisory;
 pub mod bind;
 pub mod catalog;
 pub mod ddl;

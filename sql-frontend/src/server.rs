@@ -1,6 +1,7 @@
 //! The SQL server of a node: listens, admits connections, knows the live sessions, and hands each its surroundings.
 
 use crate::{
+    advisory,
     catalog::{
         Catalog, Sequences,
         rowid::{MAX_NODE, RowIds},
@@ -93,6 +94,8 @@ pub struct SqlConfig {
     pub query_memory: usize,
     /// How long a schema change waits for transactions that use the state before it.
     pub schema_patience: Duration,
+    /// How long advisory locks outlive the last sign of life of the node whose sessions hold them.
+    pub advisory_lease: Duration,
 }
 
 impl Default for SqlConfig {
@@ -106,6 +109,7 @@ impl Default for SqlConfig {
             max_statement: 16 << 20,
             query_memory: 256 << 20,
             schema_patience: Duration::from_secs(60),
+            advisory_lease: Duration::from_secs(15),
         }
     }
 }
@@ -120,6 +124,7 @@ pub struct Shared {
     pub sequences: Arc<Sequences>,
     pub row_ids: RowIds,
     pub engine: Arc<Engine>,
+    pub advisory: Arc<advisory::Keeper>,
     pub sessions: Arc<Sessions>,
     pub config: SqlConfig,
     plans: AtomicU64,
@@ -182,6 +187,7 @@ impl SqlServer {
             sequences: Sequences::new(env.clone(), coordinator.clone()),
             row_ids: RowIds::new(env.clone()),
             sessions: Sessions::new(env.node(), config.max_connections),
+            advisory: advisory::Keeper::new(env.clone(), coordinator.clone(), config.advisory_lease),
             env: env.clone(),
             coordinator,
             placement,

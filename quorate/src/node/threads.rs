@@ -6,6 +6,10 @@ use tokio::runtime::{Builder, Runtime};
 /// Added to the threads' nice value: when the machine is busy, messages and timers of Raft groups go before statements.
 const NICENESS: i32 = 5;
 
+/// A statement that sleeps or waits for an advisory lock holds a thread up, and another one takes its place: more of them than there
+/// can be clients, or those would wait for one another's threads.
+const HELD_UP: usize = 2048;
+
 /// Threads for messages, Raft groups and shards: half as many as there are processors. More of them wake one another for
 /// tasks of microseconds; what takes long has threads elsewhere.
 pub fn for_node() -> usize {
@@ -32,8 +36,12 @@ pub struct SqlThreads(Option<Runtime>);
 
 impl SqlThreads {
     pub fn start() -> io::Result<Self> {
-        let runtime =
-            Builder::new_multi_thread().thread_name("sql").on_thread_start(step_back).enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .thread_name("sql")
+            .max_blocking_threads(HELD_UP)
+            .on_thread_start(step_back)
+            .enable_all()
+            .build()?;
         Ok(SqlThreads(Some(runtime)))
     }
 

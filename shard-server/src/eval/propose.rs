@@ -3,12 +3,11 @@
 use crate::{
     command::Command,
     group_commit::GroupCommit,
-    latch::LatchSet,
     leader::{LatchGuard, Leader},
     replica::Replica,
 };
 use quorate_consensus::ProposeError;
-use quorate_proto::{KvError, LogPosition};
+use quorate_proto::{KvError, LogPosition, TxnId};
 use std::{sync::Arc, time::Duration};
 
 impl Replica {

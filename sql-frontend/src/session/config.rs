@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{SqlError, SqlState},
     types::{Datum, PgType},
-    wire::io::Outbox,
+    wire::{backend::Severity, io::Outbox},
 };
 use PgType::{Bool, Text};
 use parking_lot::Mutex;
@@ -59,9 +59,12 @@ impl Live {
 }
 
 impl Session {
-    /// Keeps what the statement that has just run has set.
-    pub(super) fn take_over_settings(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
+    /// Keeps what the functions of the statement that has just run have set, and tells what they warn of.
+    pub(super) fn take_over(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
         let Ok(view) = self.link.get() else { return Ok(()) };
+        for warning in std::mem::take(&mut *view.warnings.lock()) {
+            self.notice(out, Severity::Warning, &warning);
+        }
         for change in view.settings.take() {
             self.change_settings(change.local, out, |settings| change.apply(settings))?;
         }

@@ -125,7 +125,7 @@ impl Session {
             }
             out.relieve().await.map_err(|_| gone())?;
         }
-        self.take_over_settings(out)?;
+        self.take_over(out)?;
         backend::copy_done(&mut out.buffer);
         Ok(count)
     }

@@ -137,7 +137,7 @@ impl Session {
             let read = Deep::new(is_deep(&step.planned.sql), read);
             count = guarded(&stop, Some(inbox), read).await?;
         }
-        self.take_over_settings(&mut io.outbox)?;
+        self.take_over(&mut io.outbox)?;
         let verb = if fetch.moves { "MOVE" } else { "FETCH" };
         self.complete(&format!("{verb} {count}"), &mut io.outbox);
         Ok(())

@@ -36,7 +36,7 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             .detail(format!("{} has a value at {value_ts} that may precede the read.", describe_key(key))),
         KvError::BoundPassed { needed, bound } => {
             serialization("schema_lease", "It is seldom met by transactions shorter than a few seconds.").detail(format!(
-                "The commit timestamp {needed} would lie beyond {bound}, where the node's lease on the schema ends."
+                "The commit timestamp {needed} would lie beyond {bound}, where the node's lease on the schema, or on an advisory lock, ends."
             ))
         }
         KvError::TxnAborted { txn, why } => {

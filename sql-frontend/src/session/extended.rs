@@ -327,7 +327,7 @@ impl Session {
             None => (0, false),
         };
         let tag = outcome.tag.replace("{}", &sent.to_string());
-        self.take_over_settings(&mut io.outbox)?;
+        self.take_over(&mut io.outbox)?;
         if more {
             backend::portal_suspended(&mut io.outbox.buffer);
             return Ok(());

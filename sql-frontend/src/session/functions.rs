@@ -5,7 +5,7 @@
 
 use super::names::Names;
 use super::view::SessionView;
-use super::{config, inquiry, outcome, signal, sleep};
+use super::{advisory, config, inquiry, outcome, signal, sleep};
 use crate::{
     bind::bind_type,
     catalog::{
@@ -131,8 +131,6 @@ static FUNCTIONS: &[Function] = &[
     function("pg_encoding_to_char", &[Int4], Name, |_, args| {
         Ok(Datum::Text(if args[0] == Datum::Int4(6) { "UTF8" } else { "" }.into()))
     }),
-    // Connection pools call it between clients. There is no lock that a session could take this way, so none is left.
-    function("pg_advisory_unlock_all", &[], Text, |_, _| Ok(Datum::Text(String::new()))),
     function("pg_is_in_recovery", &[], Bool, |_, _| Ok(Datum::Bool(false))),
     function("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))),
     function("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))),
@@ -169,6 +167,7 @@ pub fn resolve(link: &Arc<Link>, schema: Option<&str>, name: &str, args: &[PgTyp
             .chain(config::FUNCTIONS)
             .chain(signal::FUNCTIONS)
             .chain(sleep::FUNCTIONS)
+            .chain(advisory::FUNCTIONS)
             .chain(outcome::FUNCTIONS)
     };
     let found = all().find(|f| fits(f, true)).or_else(|| all().find(|f| fits(f, false)))?;

@@ -1,5 +1,6 @@
 //! A client's session: its settings, its transaction, its prepared statements and portals, and how statements run.
 
+mod advisory;
 pub mod cancel;
 mod config;
 mod copy;
@@ -35,6 +36,7 @@ mod utility;
 pub mod view;
 
 use crate::{
+    advisory::SessionLocks,
     error::{SqlError, SqlState},
     server::Shared,
     wire::{
@@ -67,6 +69,7 @@ pub struct Session {
     /// Last numbers taken from sequences, for `currval` and `lastval`.
     sequences: Arc<view::SequenceState>,
     link: Arc<functions::Link>,
+    locks: Arc<SessionLocks>,
     /// What the statement under way says it waits for.
     notes: Arc<notes::Notes>,
     /// Guarantee of the last statement that read or wrote.
@@ -83,6 +86,7 @@ pub struct Session {
 impl Session {
     pub fn new(shared: Arc<Shared>, admission: Admission) -> Self {
         let settings = Arc::new(Settings::new(&admission.entry.user));
+        let locks = SessionLocks::new(shared.advisory.clone(), admission.entry.pid);
         Session {
             shared,
             admission,
@@ -94,6 +98,7 @@ impl Session {
             shapes: BTreeMap::new(),
             sequences: Arc::default(),
             link: Arc::default(),
+            locks,
             notes: Arc::default(),
             guarantee: String::new(),
             past_reads: past::PastReads::default(),
@@ -218,6 +223,8 @@ impl Session {
     pub async fn close(&mut self) {
         self.portals.clear();
         self.abort().await;
+        let freed = self.locks.unlock_all();
+        self.await_release(freed).await;
     }
 }
 

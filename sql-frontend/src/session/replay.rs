@@ -88,11 +88,12 @@ impl Session {
     ) -> Result<(), SqlError> {
         for _ in 0..STATEMENT_ATTEMPTS {
             let Some(txn) = self.moving_txn(step) else { break };
-            let mark = txn.savepoint();
+            let (mark, effects) = (txn.savepoint(), self.locks.effects());
             let result = self.execute_step(step, out).await;
             let same = matches!(&self.tx, Tx::Open(open) if open.txn.id() == txn.id());
             let conflict = matches!(&result, Err(e) if e.sqlstate == SqlState::SERIALIZATION_FAILURE);
-            if !(conflict && same && txn.is_open() && out.holds(start)) {
+            let again = conflict && self.locks.effects() == effects;
+            if !(again && same && txn.is_open() && out.holds(start)) {
                 txn.release(mark);
                 return result;
             }
@@ -127,7 +128,11 @@ impl Session {
         loop {
             let next = begin.unwrap_or(out.position());
             let Tx::Open(open) = &mut self.tx else { return Err(error) };
-            if !is_retryable(&error) || !open.log.is_replayable(out, next) {
+            // What the session has locked for itself it would lock twice; and it keeps it, so that a circle would close again.
+            let deadlock = error.sqlstate == SqlState::DEADLOCK_DETECTED;
+            let stays =
+                open.locks.effects() != open.effects || deadlock && open.locks.holds_beyond_transaction();
+            if !is_retryable(&error) || stays || open.locks.are_lost() || !open.log.is_replayable(out, next) {
                 return Err(error);
             }
             // What the failing statement had written so far; later attempts clean up after themselves.
@@ -137,9 +142,10 @@ impl Session {
             open.log.attempts += 1;
             let attempt = open.log.attempts;
             count_conflict(&error, "transaction_retried");
-            if error.sqlstate == SqlState::DEADLOCK_DETECTED {
+            if deadlock {
                 // The locks must go, or the same cycle closes again.
                 open.txn.rollback();
+                open.locks.end_since(0).done().await;
                 let options = quorate_txn::TxnOptions {
                     read_ts: open.past.map(|past| past.at),
                     ..super::tx::options(self.admission.entry.pid, open.txn.isolation(), open.read_only)

@@ -215,7 +215,7 @@ impl Session {
                 RowFormat { types: &types, formats: &step.formats, zone: &zone, relation: &relation };
             (sent, _) = send_rows(rows, usize::MAX, &format, out).await?;
         }
-        self.take_over_settings(out)?;
+        self.take_over(out)?;
         self.finish_statement();
         let tag = outcome.tag.replace("{}", &sent.to_string());
         self.keep_answer(step, start, &tag, out);

@@ -65,6 +65,10 @@ impl Session {
             let error = self.named(error);
             self.report(&error, &mut io.outbox);
         }
+        if let Tx::Open(open) = &mut self.tx {
+            let freed = std::mem::take(&mut open.freed);
+            self.await_release(freed).await;
+        }
         self.note_rest();
         backend::ready_for_query(&mut io.outbox.buffer, self.status());
         if io.outbox.flush().await.is_err() {
@@ -275,7 +279,7 @@ impl Session {
                 Ok(()) => self.release(name).map(|()| "RELEASE"),
                 Err(error) => Err(error),
             },
-            Command::RollbackTo(name) => self.rollback_to(name, out).map(|()| "ROLLBACK"),
+            Command::RollbackTo(name) => self.rollback_to(name, out).await.map(|()| "ROLLBACK"),
             _ => return None,
         };
         Some(result.map(|tag| backend::command_complete(&mut out.buffer, tag)))

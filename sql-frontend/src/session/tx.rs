@@ -13,6 +13,7 @@ use super::{
     settings::{self, Settings},
 };
 use crate::{
+    advisory::{SessionLocks, session::Released},
     catalog::{Catalog, Pinned, Snapshot},
     ddl::{self, AfterCommit},
     error::{SqlError, SqlState},
@@ -37,6 +38,8 @@ impl Tx {
     pub fn fail(&mut self, catalog: &Arc<Catalog>) {
         if let Tx::Open(open) = self {
             open.failed = true;
+            let freed = open.locks.end_since(open.savepoints.len());
+            open.freed = std::mem::take(&mut open.freed).with(freed);
             if open.savepoints.is_empty() {
                 open.txn.rollback();
                 open.pinned = Arc::new(catalog.pin());
@@ -48,6 +51,12 @@ impl Tx {
 /// A transaction under way.
 pub struct OpenTx {
     pub txn: Txn,
+    /// The session's advisory locks, some of them this transaction's.
+    pub locks: Arc<SessionLocks>,
+    /// [`SessionLocks::effects`] at its beginning.
+    pub effects: u64,
+    /// Advisory locks that an error has cost it.
+    pub freed: Released,
     pub pinned: Arc<Pinned>,
     /// The catalog with this transaction's own changes.
     pub overlay: Option<Arc<Snapshot>>,
@@ -153,6 +162,9 @@ impl Session {
         let started = self.shared.env.clock().physical().unix_micros() as i64;
         self.tx = Tx::Open(Box::new(OpenTx {
             txn: self.shared.coordinator.begin(options(self.pid(), level.isolation(), read_only)),
+            locks: self.locks.clone(),
+            effects: self.locks.effects(),
+            freed: Released::default(),
             pinned: Arc::new(self.shared.catalog.pin()),
             overlay: None,
             explicit,
@@ -268,10 +280,12 @@ impl Session {
                 }
             }
             // The lease is extended for versions in use only, and the commit may outlive this session.
-            let (lease, pinned) = (self.shared.cluster.schema(), open.pinned.clone());
+            let (lease, pinned, locks) =
+                (self.shared.cluster.schema(), open.pinned.clone(), self.locks.clone());
             open.txn.follow_commit_bound(move || {
                 let _in_use = &pinned;
-                lease.borrow().until
+                // Behind the other bound somebody else may have an advisory lock.
+                lease.borrow().until.min(locks.bound())
             });
             let allowed = if open.txn.buffered().0 > 0 { open.pinned.begin_commit() } else { Ok(()) };
             if let Err(error) = allowed {
@@ -313,6 +327,7 @@ impl Session {
     async fn committed(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
         let Some(open) = self.leave() else { return Ok(()) };
         self.portals.clear();
+        self.await_release(open.locks.end_since(0)).await;
         let OpenTx { settings_after, after_commit, pinned, overlay, .. } = *open;
         self.switch_settings(settings_after, out);
         // The pin would hold back the very change that is waited for.
@@ -342,7 +357,9 @@ impl Session {
         if let Some(open) = self.leave() {
             self.portals.clear();
             open.txn.rollback();
+            let freed = open.freed.with(open.locks.end_since(0));
             open.txn.released(RELEASE).await;
+            self.await_release(freed).await;
         }
     }
 
@@ -423,16 +440,18 @@ impl Session {
         let open = self.explicit_tx("RELEASE SAVEPOINT")?;
         let at = Self::mark(open, name)?;
         open.txn.release(open.savepoints[at].savepoint);
+        open.locks.merge_into(at);
         open.savepoints.truncate(at);
         Ok(())
     }
 
-    pub(super) fn rollback_to(&mut self, name: &str, out: &mut Outbox) -> Result<(), SqlError> {
+    pub(super) async fn rollback_to(&mut self, name: &str, out: &mut Outbox) -> Result<(), SqlError> {
         let open = self.explicit_tx("ROLLBACK TO SAVEPOINT")?;
         let at = Self::mark(open, name)?;
         open.savepoints.truncate(at + 1);
         let mark = &open.savepoints[at];
         open.txn.rollback_to(mark.savepoint);
+        let freed = open.locks.end_since(at + 1);
         open.overlay = mark.overlay.clone();
         open.settings_after = mark.settings_after.clone();
         open.after_commit.truncate(mark.after_commit);
@@ -440,6 +459,7 @@ impl Session {
         let (settings, portals) = (mark.settings.clone(), mark.portals.clone());
         self.portals.retain(|name, _| portals.contains(name));
         self.switch_settings(settings, out);
+        self.await_release(freed).await;
         Ok(())
     }
 }

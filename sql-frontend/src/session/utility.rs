@@ -301,6 +301,8 @@ impl Session {
             }
             self.change_settings(false, out, |settings| settings.reset_all().map(drop))?;
             self.prepared.clear();
+            let freed = self.locks.unlock_all();
+            self.await_release(freed).await;
         }
         if matches!(what, Discard::All | Discard::Plans) {
             self.plans.clear();

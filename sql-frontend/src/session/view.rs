@@ -1,7 +1,10 @@
 //! The session as running statements see it: for virtual tables and for functions that need the session.
 
 use super::{Session, config::Live, cursor::Declared, names::Names, notes::Notes, stop::Stop};
-use crate::{catalog::Snapshot, error::SqlError, exec::ExecContext, func::StatementContext, server::Shared};
+use crate::{
+    advisory::SessionLocks, catalog::Snapshot, error::SqlError, exec::ExecContext, func::StatementContext,
+    server::Shared,
+};
 use parking_lot::Mutex;
 use quorate_txn::Txn;
 use std::{collections::BTreeMap, sync::Arc};
@@ -43,6 +46,11 @@ pub struct SessionView {
     pub database: String,
     pub pid: u32,
     pub txn: Txn,
+    pub locks: Arc<SessionLocks>,
+    /// How many savepoints there are.
+    pub subtransactions: usize,
+    /// What the statement's functions have to say to the client.
+    pub warnings: Mutex<Vec<SqlError>>,
     pub sequences: Arc<SequenceState>,
     pub notes: Arc<Notes>,
     pub cursors: Vec<Declared>,
@@ -75,6 +83,9 @@ impl Session {
             database: self.database().to_string(),
             pid: self.admission.entry.pid,
             txn: open.txn.clone(),
+            locks: self.locks.clone(),
+            subtransactions: open.savepoints.len(),
+            warnings: Mutex::default(),
             sequences: self.sequences.clone(),
             notes: self.notes.clone(),
             cursors: self.declared_cursors(),

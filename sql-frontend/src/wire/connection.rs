@@ -253,6 +253,7 @@ async fn next(session: &Session, io: &mut Io) -> Result<Frontend, Option<SqlErro
     };
     let message = tokio::select! {
         biased;
+        error = session.lost_locks() => return Err(Some(error)),
         message = io.inbox.message() => message,
         () = timeout => {
             return Err(Some(SqlError::new(

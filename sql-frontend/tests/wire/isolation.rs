@@ -15,14 +15,15 @@ impl Stage for Node {
     }
 
     async fn until_waiting(&self, statements: usize) {
-        while self.shard.waiting() < statements as u64 {
+        let advisory = &self.server.shared().advisory;
+        while self.shard.waiting() + (advisory.waiting() as u64) < statements as u64 {
             self.env.sleep(Duration::from_millis(2)).await;
         }
     }
 }
 
 /// PostgreSQL, for what is expected.
-struct Oracle(String);
+pub struct Oracle(pub String);
 
 impl Stage for Oracle {
     async fn connect(&self, _: usize) -> Client {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod advisory;
 mod catalog;
 mod columns;
 mod copying;

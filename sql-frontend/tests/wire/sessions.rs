@@ -151,6 +151,11 @@ async fn answer(client: &Client, sql: &str) -> Option<String> {
 
 fn row(message: &SimpleQueryMessage) -> Option<String> {
     let SimpleQueryMessage::Row(row) = message else { return None };
-    let cells: Vec<&str> = (0..row.len()).map(|at| row.get(at).unwrap_or("null")).collect();
+    let shown = |text: Option<&str>| match text {
+        None => "null".to_string(),
+        Some("") => "''".into(),
+        Some(text) => text.into(),
+    };
+    let cells: Vec<String> = (0..row.len()).map(|at| shown(row.get(at))).collect();
     Some(cells.join("|"))
 }

@@ -58,7 +58,7 @@ async fn what_still_runs_when_the_node_goes_is_ended_and_told_why() {
 }
 
 /// A client and the notices that it gets.
-async fn listening(node: &Node) -> (Client, UnboundedReceiver<String>) {
+pub async fn listening(node: &Node) -> (Client, UnboundedReceiver<String>) {
     let config = format!("host=127.0.0.1 port={} user=root dbname=quorate", node.server.address().port());
     let (client, mut connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
     let (tell, notices) = unbounded_channel();
@@ -75,7 +75,7 @@ async fn listening(node: &Node) -> (Client, UnboundedReceiver<String>) {
 }
 
 /// The next notice; the statement that it is about has not ended yet.
-async fn heard(node: &Node, notices: &mut UnboundedReceiver<String>) -> String {
+pub async fn heard(node: &Node, notices: &mut UnboundedReceiver<String>) -> String {
     let next = node.env.timeout(Duration::from_secs(20), notices.recv()).await;
     next.expect("nothing is said").expect("a connection")
 }

@@ -4,10 +4,11 @@ use parking_lot::Mutex;
 use quorate_env::{Env, serve};
 use quorate_proto::{
     Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId, Value,
+    key::prefix,
     kv::{
         CheckKind, CommitLocal, LockMode, LockRequest, Prepare, ReadCertificate, ReadOp, ReadReply,
         ReadRequest, ReadResult, Row, Scan, ScanResult, ShardAnswer, ShardOp, ShardReply, ShardRequest,
-        TxnState, WaitPolicy,
+        TxnState, WaitPolicy, Waits,
     },
 };
 use std::{
@@ -28,6 +29,8 @@ struct State {
     done: BTreeMap<TxnId, Timestamp>,
     /// Rolled back: whatever still waits for them is too late.
     ended: std::collections::BTreeSet<TxnId>,
+    /// Who waits for whom, as the detector of deadlocks is told; and since when he is there.
+    waits: BTreeMap<TxnId, (Timestamp, Vec<TxnId>)>,
     entries: u64,
 }
 
@@ -37,7 +40,7 @@ pub struct Shard {
     released: Notify,
     /// Commits are refused.
     pub refuses: AtomicBool,
-    /// So many locking reads are told of a conflict.
+    /// So many locking reads of rows are told of a conflict.
     pub conflicts: AtomicU64,
     scanned: AtomicU64,
     /// Requests that wait for a lock now.
@@ -110,6 +113,7 @@ impl Shard {
                 let found = state.done.get(&query.txn).copied();
                 Ok(ShardReply::Txn(found.map_or(TxnState::Pending(None), TxnState::Committed)))
             }
+            ShardOp::Waits(waits) => Ok(ShardReply::Circle(self.state.lock().circle(&waits))),
             ShardOp::Heartbeat(_) => Ok(ShardReply::HeartbeatSeen(TxnState::Pending(None))),
             other => Err(KvError::BadRequest { why: format!("the stand-in has no {other:?}") }),
         }
@@ -118,7 +122,11 @@ impl Shard {
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, KvError> {
         let (mut results, mut read_ts) = (Vec::new(), request.read_ts);
         let fails = |left: u64| left.checked_sub(1);
+        let rows = |op: &ReadOp| {
+            matches!(op, ReadOp::Get(key) if key[0] == prefix::TABLE) || matches!(op, ReadOp::Scan(_))
+        };
         if request.lock.is_some()
+            && request.ops.iter().any(rows)
             && self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok()
         {
             return Err(conflict(&Key::from("told"), read_ts, read_ts));
@@ -237,6 +245,26 @@ impl Drop for Counted<'_> {
 }
 
 impl State {
+    /// The circle that the reporter is to break, being the youngest in it.
+    fn circle(&mut self, report: &Waits) -> Vec<TxnId> {
+        self.waits.insert(report.txn, (report.started, report.blockers.clone()));
+        let mut paths: Vec<Vec<TxnId>> = vec![vec![report.txn]];
+        while let Some(path) = paths.pop() {
+            let next =
+                path.last().and_then(|last| self.waits.get(last)).map(|(_, blockers)| blockers.clone());
+            for blocker in next.unwrap_or_default() {
+                if blocker == report.txn {
+                    let youngest = path.iter().max_by_key(|txn| self.waits[txn].0);
+                    return if youngest == Some(&report.txn) { path } else { vec![] };
+                }
+                if !path.contains(&blocker) {
+                    paths.push(path.iter().copied().chain([blocker]).collect());
+                }
+            }
+        }
+        vec![]
+    }
+
     /// When what an operation looks at was last changed.
     fn newest(&self, op: &ReadOp) -> Timestamp {
         let last = |versions: &Vec<(Timestamp, _)>| versions.last().map(|(ts, _)| *ts);
