@@ -30,6 +30,8 @@ pub enum Command {
     Setting(SettingArgs),
     /// Benchmarks
     Bench(quorate_bench::BenchArgs),
+    /// Whether a cluster keeps its promises
+    Check(quorate_check::CheckArgs),
 }
 
 #[derive(Args, Debug, Clone)]

@@ -47,5 +47,6 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
         Shard(args) => runtime.block_on(admin::shard(args)),
         Setting(args) => runtime.block_on(admin::setting(args)),
         Bench(args) => runtime.block_on(quorate_bench::run(args, progress::held)),
+        Check(args) => runtime.block_on(quorate_check::run(args, progress::held)),
     }
 }

@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("quorate-txn", &["quorate-proto", "quorate-env"]),
     ("quorate-sql", &["quorate-proto", "quorate-env", "quorate-txn"]),
     ("quorate-bench", &["quorate-proto", "quorate-env"]),
+    ("quorate-check", &["workspace-hack"]),
     (
         "quorate-sim",
         &[
@@ -40,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quorate-txn",
             "quorate-sql",
             "quorate-bench",
+            "quorate-check",
         ],
     ),
     ("xtask", &[]),

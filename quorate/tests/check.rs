@@ -1,0 +1,118 @@
+//! `quorate check isolation` against real processes: it finds nothing while a node is killed and comes back, and it finds what
+//! somebody changes behind its clients' backs.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
+mod support;
+
+use std::{process::Stdio, time::Duration};
+use support::{
+    Demo, pause,
+    tools::{Ran, command},
+};
+use tokio::process::Child;
+use tokio_postgres::Client;
+
+fn urls(demo: &Demo) -> String {
+    demo.nodes().map(|node| demo.url(node)).collect::<Vec<_>>().join(",")
+}
+
+fn start(demo: &Demo, arguments: &[&str]) -> Child {
+    let urls = urls(demo);
+    let all = [&["check", "isolation", "--clients", "6", "--url", &urls], arguments].concat();
+    command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+async fn end(check: Child) -> Ran {
+    let output = check.wait_with_output().await.unwrap();
+    let text = |raw| String::from_utf8(raw).unwrap();
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// As Ctrl-C does: it judges what was seen so far.
+async fn interrupt(check: Child) -> Ran {
+    let pid = check.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    end(check).await
+}
+
+/// Waits until a table of the check has rows; returns its name.
+async fn in_use(client: &Client, table: &str) -> String {
+    for _ in 0..1200 {
+        let found = format!("SELECT schemaname::text FROM pg_tables WHERE tablename = '{table}'");
+        if let Ok(Some(row)) = client.query_opt(&found, &[]).await {
+            let name = format!("{}.{table}", row.get::<_, String>(0));
+            let filled = client.query_one(&format!("SELECT count(*) FROM {name}"), &[]).await;
+            if filled.is_ok_and(|row| row.get::<_, i64>(0) > 0) {
+                return name;
+            }
+        }
+        pause(Duration::from_millis(50)).await;
+    }
+    panic!("nothing comes into {table}");
+}
+
+async fn nothing_stays(client: &Client) {
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'quorate_check%'";
+    assert_eq!(client.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0, "its tables are dropped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_causes_no_anomaly_and_a_changed_row_does() {
+    let demo = Demo::start();
+    let client = demo.client(1).await;
+    let check = start(&demo, &["--duration", "21s", "--json"]);
+    // The second run's table, so that the node dies under transactions of all sorts.
+    in_use(&client, "ledger_1").await;
+    demo.kill(2);
+    pause(Duration::from_secs(5)).await;
+    demo.restart(2);
+    let report = end(check).await.json();
+    let sections = report["sections"].as_array().unwrap();
+    assert_eq!((report["strict"].as_bool(), sections.len()), (Some(true), 7), "{report:#}");
+    let mut lost = 0;
+    for section in sections {
+        assert!(section["findings"].as_array().unwrap().is_empty(), "{section:#}");
+        assert!(section["committed"].as_u64().unwrap() > 0, "{section:#}");
+        lost += section["refusals"][""].as_u64().unwrap_or(0);
+    }
+    assert!(lost > 0, "clients were connected to the node that was killed: {report:#}");
+    nothing_stays(&client).await;
+    what_is_changed_behind_their_backs_is_found(&demo, &client).await;
+    demo.assert_healthy().await;
+}
+
+async fn what_is_changed_behind_their_backs_is_found(demo: &Demo, client: &Client) {
+    let arguments = ["--duration", "600s", "--level", "read-committed", "--workload"];
+    let check = start(demo, &[&arguments[..], &["list-append"]].concat());
+    let lists = in_use(client, "lists_0").await;
+    change(client, &format!("DELETE FROM {lists} WHERE k = (SELECT min(k) FROM {lists})")).await;
+    anomaly(&interrupt(check).await, "an acknowledged write is lost");
+    nothing_stays(client).await;
+
+    let check = start(demo, &[&arguments[..], &["bank"]].concat());
+    let ledger = in_use(client, "ledger_0").await;
+    let accounts = ledger.replace("ledger_0", "accounts_0");
+    change(client, &format!("UPDATE {accounts} SET balance = balance + 1 WHERE id = 3")).await;
+    anomaly(&interrupt(check).await, "a balance that the ledger does not explain");
+    nothing_stays(client).await;
+}
+
+fn anomaly(ran: &Ran, name: &str) {
+    ran.fails(1, "anomalies found");
+    assert!(ran.out.contains(&format!("ANOMALY {name}")), "{name}: {ran:?}");
+}
+
+/// Changes a row, once others let it.
+async fn change(client: &Client, sql: &str) {
+    for _ in 0..200 {
+        match client.execute(sql, &[]).await {
+            Ok(1) => return,
+            Ok(_) => {}
+            Err(error) => {
+                assert!(error.code().is_some_and(|state| state.code().starts_with("40")), "{error:?}");
+            }
+        }
+    }
+    panic!("{sql} changes nothing");
+}
