@@ -48,7 +48,7 @@ async fn tell(view: &SessionView, pid: u32, signal: Signal) -> Result<bool, SqlE
     let node = Sessions::node_of(pid);
     let known = view.shared.cluster.nodes().into_iter().any(|known| known.id == node);
     if node == view.shared.env.node() || !known {
-        return Ok(view.shared.signal(pid, signal));
+        return Ok(found(view, pid, view.shared.signal(pid, signal)));
     }
     let command = NodeCommand::Signal { pid, signal };
     let answer = tokio::select! {
@@ -57,12 +57,21 @@ async fn tell(view: &SessionView, pid: u32, signal: Signal) -> Result<bool, SqlE
         answer = quorate_env::call(&view.shared.env, node, &command, PATIENCE) => answer,
     };
     match answer.map(|answer| answer.result) {
-        Ok(Ok(NodeReply::Signaled(found))) => Ok(found),
+        Ok(Ok(NodeReply::Signaled(there))) => Ok(found(view, pid, there)),
         _ => Err(SqlError::new(
             SqlState("08006"),
             format!("node {node}, which serves the session {pid}, does not answer"),
         )),
     }
+}
+
+/// As it was found; nobody under the number is worth a warning.
+fn found(view: &SessionView, pid: u32, there: bool) -> bool {
+    if !there {
+        let text = format!("PID {pid} is not a PostgreSQL backend process");
+        view.warnings.lock().push(SqlError::new(SqlState("01000"), text));
+    }
+    there
 }
 
 /// Whether it is gone in that time; at once true if there is nothing to wait for.
