@@ -234,12 +234,12 @@ async fn what_cannot_be_answered_twice_is_refused_or_told() {
 }
 
 /// Until the answer to a question is what it should be.
-async fn until(client: &Client, question: &str, answer: &str) {
+async fn until(node: &Node, client: &Client, question: &str, answer: &str) {
     for _ in 0..3000 {
         if one(client, question).await == answer {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        node.env.sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("{question} is not {answer} after a minute");
 }
@@ -257,12 +257,12 @@ async fn an_old_key_is_as_one_that_was_never_used() {
         run(&c, &format!("set default_transaction_isolation = '{level}'")).await;
         under(&c, "k").await;
         node.world.set_idempotency_ttl(AGES_AGO);
-        until(&q, outcome, "unknown").await;
+        until(&node, &q, outcome, "unknown").await;
         // Other statements than before, and another user of the key: it is free.
         run(&c, "update a set n = 0 where id = 1").await;
-        until(&q, outcome, "unknown").await;
+        until(&node, &q, outcome, "unknown").await;
         run(&c, &format!("begin; {add}; commit")).await;
-        until(&q, outcome, "unknown").await;
+        until(&node, &q, outcome, "unknown").await;
         run(&c, add).await;
         node.world.set_idempotency_ttl(LONG);
         assert_eq!(one(&q, outcome).await, "committed", "{level}");
@@ -285,13 +285,13 @@ async fn an_abort_for_good_is_for_as_long_as_keys_count() {
     under(&c, "k").await;
     run(&c, "update a set n = 1 where id = 1").await;
     node.world.set_idempotency_ttl(AGES_AGO);
-    until(&q, asked, "unknown").await;
+    until(&node, &q, asked, "unknown").await;
     assert_eq!(one(&q, settled).await, "aborted", "in place of the old one");
     node.world.set_idempotency_ttl(LONG);
     assert_eq!(one(&q, settled).await, "aborted");
     assert_eq!(fails(&c, "update a set n = 2 where id = 1").await, "25Q02");
     node.world.set_idempotency_ttl(AGES_AGO);
-    until(&q, asked, "unknown").await;
+    until(&node, &q, asked, "unknown").await;
     run(&c, "update a set n = 3 where id = 1").await;
     assert_eq!(one(&q, "select n from a where id = 1").await, "3");
 }
@@ -318,7 +318,7 @@ async fn old_records_are_removed_in_the_background() {
             tries += 1;
             assert!(tries < 300, "{key} is still there");
             node.world.set_idempotency_ttl(AGES_AGO);
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            node.env.sleep(std::time::Duration::from_millis(200)).await;
         }
     }
 }
