@@ -12,6 +12,9 @@ use crate::{
 use quorate_proto::Key;
 use std::collections::BTreeSet;
 
+/// How often a row's fate is asked for again before what is in its way counts as no matter of the clause's.
+const ASKED_AGAIN: u32 = 3;
+
 pub struct Resolver<'a> {
     writer: &'a Writer,
     table: &'a TableDescriptor,
@@ -51,22 +54,33 @@ impl<'a> Resolver<'a> {
     pub async fn write(&mut self, rows: Vec<Row>, checks: &Checks) -> Result<Vec<Row>, SqlError> {
         let mut out = Vec::with_capacity(rows.len());
         for row in rows {
-            match self.fate(&row).await? {
-                Fate::Skip => {}
-                Fate::Insert => {
-                    self.written.insert(primary_key(self.table, &row)?);
-                    let change = Change { old: None, new: Some(row) };
-                    self.writer.apply(self.table, std::slice::from_ref(&change)).await?;
-                    out.extend(change.new);
-                }
-                Fate::Update(existing) => {
-                    if let Some(new) = self.update(existing, row, checks).await? {
-                        out.push(new);
-                    }
-                }
-            }
+            out.extend(self.write_one(row, checks).await?);
         }
         Ok(out)
+    }
+
+    /// A place that was free when its fate was asked may be taken when it is written to: if the lock on it was lost with its
+    /// leader, and somebody came in between. Then the row has another fate.
+    async fn write_one(&mut self, mut row: Row, checks: &Checks) -> Result<Option<Row>, SqlError> {
+        let mut left = ASKED_AGAIN;
+        loop {
+            match self.fate(&row).await? {
+                Fate::Skip => return Ok(None),
+                Fate::Update(existing) => return self.update(existing, row, checks).await,
+                Fate::Insert => {}
+            }
+            let change = Change { old: None, new: Some(row) };
+            match self.writer.apply(self.table, std::slice::from_ref(&change)).await {
+                Err(error) if error.sqlstate == SqlState::UNIQUE_VIOLATION && left > 0 => left -= 1,
+                result => {
+                    let new = result.map(|()| change.new)?;
+                    let key = new.as_ref().map(|row| primary_key(self.table, row)).transpose()?;
+                    self.written.extend(key);
+                    return Ok(new);
+                }
+            }
+            row = change.new.unwrap_or_default();
+        }
     }
 
     async fn fate(&self, row: &Row) -> Result<Fate, SqlError> {

@@ -107,11 +107,21 @@ async fn a_transaction_that_changes_too_much_is_told_so_at_once() {
     assert_eq!(one(&c, "select count(*) from t where b = 'x'").await, "2000");
 }
 
+/// A cancel request that comes before its statement has no effect.
+async fn until_active(operator: &Client, sql: &str) {
+    let shown: String = sql.chars().take(1000).collect();
+    let shown = shown.replace('\'', "''");
+    let active = format!(
+        "select count(*) from pg_stat_activity where state = 'active' and starts_with(query, '{shown}')"
+    );
+    while one(operator, &active).await != "1" {}
+}
+
 /// Each is made of one batch, which nothing could interrupt from outside.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_ends_within_a_batch() {
     let node = Node::start().await;
-    let c = node.connect().await;
+    let (c, operator) = (node.connect().await, node.connect().await);
     for long in [
         "select max(length(exp(5500.5 + (g % 300)::numeric)::text)) from generate_series(1, 1000) g",
         "select max(length(array_to_string(array[exp(5500.5 + (g % 300)::numeric)], ','))) from generate_series(1, 1000) g",
@@ -122,7 +132,7 @@ async fn a_statement_ends_within_a_batch() {
         run(&c, "set statement_timeout = 0").await;
         let token = c.cancel_token();
         let cancel = async {
-            node.env.sleep(Duration::from_millis(100)).await;
+            until_active(&operator, long).await;
             token.cancel_query(NoTls).await.unwrap();
         };
         let (state, ()) = tokio::join!(fails(&c, long), cancel);
@@ -134,18 +144,18 @@ async fn a_statement_ends_within_a_batch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_ends_while_it_is_planned() {
     let node = Node::start().await;
-    let c = node.connect().await;
+    let (c, operator) = (node.connect().await, node.connect().await);
     run(&c, "create table t (a int primary key, b int)").await;
     let joins: String = (1..90).map(|i| format!(" join t t{i} on t{i}.a = t{}.b", i - 1)).collect();
     run(&c, "set statement_timeout = '30ms'").await;
     assert_eq!(fails(&c, &format!("explain select * from t t0{joins}")).await, "57014");
     run(&c, "set statement_timeout = 0").await;
     let token = c.cancel_token();
+    let sql = format!("explain select * from t t0{joins} where t0.b > 1");
     let cancel = async {
-        node.env.sleep(Duration::from_millis(30)).await;
+        until_active(&operator, &sql).await;
         token.cancel_query(NoTls).await.unwrap();
     };
-    let sql = format!("explain select * from t t0{joins} where t0.b > 1");
     let (state, ()) = tokio::join!(fails(&c, &sql), cancel);
     assert_eq!(state, "57014");
 }

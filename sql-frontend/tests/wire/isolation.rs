@@ -57,6 +57,30 @@ async fn each_level_shows_what_it_may() {
     assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The lock on the free place is lost with its leader, and another session inserts there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_free_place_that_is_lost_meanwhile_is_a_conflict_and_no_violation() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key, v int)").await;
+    for level in ["serializable", "repeatable read", "read committed"] {
+        run(&c, &format!("set default_transaction_isolation = '{level}'")).await;
+        run(&c, "insert into t values (2, 5)").await;
+        run(&c, "delete from t").await;
+        node.shard.losses.store(1, Ordering::SeqCst);
+        run(&c, "insert into t values (2, 7) on conflict (id) do update set v = t.v + excluded.v").await;
+        assert_eq!(one(&c, "select v from t").await, "12", "{level}");
+        run(&c, "delete from t").await;
+        node.shard.losses.store(1, Ordering::SeqCst);
+        run(&c, "insert into t values (2, 7) on conflict do nothing").await;
+        assert_eq!(one(&c, "select v from t").await, "12", "{level}");
+        run(&c, "delete from t").await;
+        node.shard.losses.store(1, Ordering::SeqCst);
+        assert_eq!(fails(&c, "insert into t values (2, 7)").await, "23505", "{level}");
+        run(&c, "delete from t").await;
+    }
+}
+
 /// The client has seen results, so that the transaction cannot run again unseen; one of its statements can, if each has a
 /// snapshot of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

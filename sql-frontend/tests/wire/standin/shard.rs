@@ -42,6 +42,8 @@ pub struct Shard {
     pub refuses: AtomicBool,
     /// So many locking reads of rows are told of a conflict.
     pub conflicts: AtomicU64,
+    /// So many places that locking reads have found free are lost to others, who put there what was there before.
+    pub losses: AtomicU64,
     scanned: AtomicU64,
     /// Requests that wait for a lock now.
     waiting: AtomicU64,
@@ -58,6 +60,7 @@ impl Shard {
             released: Notify::new(),
             refuses: AtomicBool::new(false),
             conflicts: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
         });
@@ -120,7 +123,7 @@ impl Shard {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, KvError> {
-        let (mut results, mut read_ts) = (Vec::new(), request.read_ts);
+        let (mut results, mut lost, mut read_ts) = (Vec::new(), Vec::new(), request.read_ts);
         let fails = |left: u64| left.checked_sub(1);
         let rows = |op: &ReadOp| {
             matches!(op, ReadOp::Get(key) if key[0] == prefix::TABLE) || matches!(op, ReadOp::Scan(_))
@@ -137,7 +140,12 @@ impl Shard {
                     let locked = self.lock(&request, key).await?;
                     let state = self.state.lock();
                     let at = request.lock.as_ref().map_or(Some(request.read_ts), |_| None);
-                    ReadResult::Get(locked.then(|| state.get(key, at)).flatten())
+                    let found = locked.then(|| state.get(key, at)).flatten();
+                    let free = request.lock.is_some() && found.is_none() && key[0] == prefix::TABLE;
+                    if free && self.losses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
+                        lost.push(key);
+                    }
+                    ReadResult::Get(found)
                 }
                 ReadOp::Scan(scan) => ReadResult::Scan(self.scan(&request, scan).await?),
             });
@@ -145,6 +153,9 @@ impl Shard {
         if request.lock.is_some() {
             let state = self.state.lock();
             read_ts = request.ops.iter().map(|op| state.newest(op)).fold(read_ts, Timestamp::max);
+        }
+        for key in lost {
+            self.state.lock().lose(key, self.env.clock().now());
         }
         Ok(ReadReply { results, read_ts, certificate: ReadCertificate::Lease(1) })
     }
@@ -263,6 +274,15 @@ impl State {
             }
         }
         vec![]
+    }
+
+    /// The lock is lost, and somebody else puts there what was there before.
+    fn lose(&mut self, key: &Key, ts: Timestamp) {
+        self.locks.remove(key);
+        let versions = self.data.get_mut(key).expect("something was there before");
+        let before =
+            versions.iter().rev().find_map(|(_, value)| value.clone()).expect("a row was there before");
+        versions.push((ts, Some(before)));
     }
 
     /// When what an operation looks at was last changed.
