@@ -50,6 +50,7 @@ fn name(raw: &Bytes) -> Result<String, SqlError> {
 impl Session {
     /// Parse, Bind, Describe, Execute and Close. After an error the rest up to Sync is skipped.
     pub async fn extended(&mut self, message: Frontend, io: &mut Io) -> Result<(), SqlError> {
+        self.begin_batch();
         let result = match message {
             Frontend::Parse { name: statement, sql, types } => {
                 self.parse(name(&statement)?, &sql, &types, &mut io.outbox).await
@@ -92,7 +93,6 @@ impl Session {
         types: &[u32],
         out: &mut Outbox,
     ) -> Result<(), SqlError> {
-        self.admission.entry.cancel.reset();
         if !name.is_empty() && self.prepared.contains_key(&name) {
             return Err(SqlError::new(
                 SqlState::DUPLICATE_PREPARED_STATEMENT,

@@ -79,6 +79,8 @@ pub struct Session {
     completed: Option<u64>,
     /// What the last commit took.
     spent: explain::Spent,
+    /// It is the client's turn.
+    at_rest: bool,
     /// The connection must end.
     over: bool,
 }
@@ -104,6 +106,7 @@ impl Session {
             past_reads: past::PastReads::default(),
             completed: None,
             spent: explain::Spent::default(),
+            at_rest: true,
             over: false,
         }
     }

@@ -139,6 +139,20 @@ async fn a_statement_ends_within_a_batch() {
         assert_eq!(state, "57014", "{long}");
     }
     assert_eq!(one(&c, "select 1").await, "1");
+    // A prepared one, and once more: the request has had its effect.
+    let prepared =
+        "select max(length(exp(5500.5 + (g % 300)::numeric)::text)) from generate_series(1, $1::int) g";
+    let statement = c.prepare(prepared).await.unwrap();
+    for _ in 0..2 {
+        let token = c.cancel_token();
+        let cancel = async {
+            until_active(&operator, prepared).await;
+            token.cancel_query(NoTls).await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(c.query(&statement, &[&1000]), cancel);
+        assert_eq!(ended.unwrap_err().code().unwrap().code(), "57014");
+        assert_eq!(c.query(&statement, &[&1]).await.unwrap().len(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
