@@ -7,8 +7,8 @@
 mod sessions;
 mod support;
 
-use sessions::{Stage, play};
-use std::{path::PathBuf, process::Command, time::Duration};
+use sessions::{Stage, play, scripts};
+use std::{process::Command, time::Duration};
 use support::{Demo, pause};
 use tokio_postgres::{Client, error::SqlState};
 
@@ -51,12 +51,8 @@ async fn gets(client: &Client, lock: i64) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_keep_each_other_out_across_gateways() {
     let demo = Demo::start();
-    let only = std::env::var("QUORATE_SCRIPT").ok();
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sql-frontend/testdata/advisory");
-    let mut all: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    all.sort();
     let mut wrong = Vec::new();
-    for path in all.iter().filter(|p| only.as_ref().is_none_or(|o| p.to_string_lossy().contains(o))) {
+    for path in &scripts(concat!(env!("CARGO_MANIFEST_DIR"), "/../sql-frontend/testdata/advisory")) {
         wrong.extend(play(path, &demo, false).await);
     }
     assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));

@@ -6,8 +6,8 @@
 mod sessions;
 mod support;
 
-use sessions::{Stage, play};
-use std::{path::PathBuf, time::Duration};
+use sessions::{Stage, play, scripts};
+use std::time::Duration;
 use support::{Demo, pause};
 use tokio_postgres::{Client, error::SqlState};
 
@@ -25,12 +25,8 @@ impl Stage for Demo {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_level_shows_what_it_may_at_mixed_gateways() {
     let demo = Demo::start();
-    let only = std::env::var("QUORATE_SCRIPT").ok();
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sql-frontend/testdata/isolation");
-    let mut all: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    all.sort();
     let mut wrong = Vec::new();
-    for path in all.iter().filter(|p| only.as_ref().is_none_or(|o| p.to_string_lossy().contains(o))) {
+    for path in &scripts(concat!(env!("CARGO_MANIFEST_DIR"), "/../sql-frontend/testdata/isolation")) {
         wrong.extend(play(path, &demo, false).await);
     }
     assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));

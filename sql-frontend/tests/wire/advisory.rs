@@ -4,22 +4,18 @@
 use crate::{
     isolation::Oracle,
     session::{fails, one, rows, run},
-    sessions::play,
+    sessions::{play, scripts},
     standin::Node,
     waiting::{heard, listening},
 };
 use quorate_sql::server::SqlConfig;
-use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 use tokio_postgres::{Client, NoTls, error::SqlState};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_keep_each_other_out_as_in_postgresql() {
-    let only = std::env::var("QUORATE_SCRIPT").ok();
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/advisory");
-    let mut all: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    all.sort();
     let mut wrong = Vec::new();
-    for path in all.iter().filter(|p| only.as_ref().is_none_or(|o| p.to_string_lossy().contains(o))) {
+    for path in &scripts(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/advisory")) {
         wrong.extend(match std::env::var("QUORATE_ORACLE") {
             Ok(conninfo) => play(path, &Oracle(conninfo), true).await,
             Err(_) => play(path, &Node::start().await, false).await,

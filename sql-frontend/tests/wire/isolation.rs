@@ -3,10 +3,10 @@
 
 use crate::{
     session::{fails, one, run},
-    sessions::{Stage, play},
+    sessions::{Stage, play, scripts},
     standin::Node,
 };
-use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 use tokio_postgres::{Client, NoTls};
 
 impl Stage for Node {
@@ -43,12 +43,8 @@ impl Stage for Oracle {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_level_shows_what_it_may() {
-    let only = std::env::var("QUORATE_SCRIPT").ok();
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/isolation");
-    let mut all: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    all.sort();
     let mut wrong = Vec::new();
-    for path in all.iter().filter(|p| only.as_ref().is_none_or(|o| p.to_string_lossy().contains(o))) {
+    for path in &scripts(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/isolation")) {
         wrong.extend(match std::env::var("QUORATE_ORACLE") {
             Ok(conninfo) => play(path, &Oracle(conninfo), true).await,
             Err(_) => play(path, &Node::start().await, false).await,

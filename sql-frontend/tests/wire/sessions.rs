@@ -9,7 +9,12 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test, in real time")]
 
-use std::{collections::BTreeMap, fmt::Write, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -20,6 +25,15 @@ pub trait Stage {
     async fn connect(&self, session: usize) -> Client;
     /// Returns when so many statements wait for locks.
     async fn until_waiting(&self, statements: usize);
+}
+
+/// The scripts of a directory in their order, or those of which `QUORATE_SCRIPT` is a part of the path.
+pub fn scripts(dir: &str) -> Vec<PathBuf> {
+    let only = std::env::var("QUORATE_SCRIPT").ok();
+    let mut all: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.retain(|path| only.as_ref().is_none_or(|only| path.to_string_lossy().contains(only)));
+    all.sort();
+    all
 }
 
 /// Plays a script; what differs from what it says.
