@@ -12,6 +12,7 @@ mod measure;
 pub mod net;
 pub mod offsets;
 mod placement_client;
+pub mod planted;
 mod precise;
 pub mod probe;
 pub mod random;
