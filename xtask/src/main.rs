@@ -1,10 +1,11 @@
-//! One-command developer tasks: `cargo xtask demo | test | sim | bench | dist`.
+//! One-command developer tasks: `cargo xtask demo | test | sim | planted | bench | dist`.
 
 #![expect(clippy::disallowed_methods, reason = "tools for developers, in real time")]
 
 mod bench;
 mod edges;
 mod packages;
+mod planted;
 mod run;
 mod steps;
 
@@ -16,6 +17,8 @@ usage: cargo xtask <task> [options]
   demo  [--fresh] [options of `quorate demo`]  build, start three nodes on this machine, open a SQL shell
   test  [--only NAME]                 everything that CI runs, each step timed
   sim   [--seeds N] [--from S] [--seed S]      simulated clusters; a failing seed prints how to replay it
+  planted [--list] [--only NAME] [--tests]     our own rules are switched off, one at a time: tests, or the simulation, must
+                                      find each; with --tests without the simulation
   bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed; the figures go into
                                       target/bench-NAME.json
   dist                                the binary to ship, target/dist/quorate; building it takes long
@@ -30,6 +33,7 @@ fn main() -> Result<()> {
         "demo" => steps::demo(&rest),
         "test" => steps::test(&rest),
         "sim" => steps::sim(&rest),
+        "planted" => planted::planted(&rest),
         "bench" => bench::bench(&rest),
         "dist" => steps::dist(),
         "edges" => edges::check(),

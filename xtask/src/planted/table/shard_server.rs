@@ -1,0 +1,5 @@
+//! Faults of the shards.
+
+use super::Planted;
+
+pub const FAULTS: &[Planted] = &[];

@@ -1,0 +1,5 @@
+//! Faults of the SQL frontend.
+
+use super::Planted;
+
+pub const FAULTS: &[Planted] = &[];

@@ -1,0 +1,5 @@
+//! Faults of the transaction coordinator.
+
+use super::Planted;
+
+pub const FAULTS: &[Planted] = &[];
