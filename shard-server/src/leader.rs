@@ -150,8 +150,10 @@ impl Leader {
         }
         self.over.store(true, Ordering::Release);
         let mut core = self.core();
-        core.latch_waiters.clear();
-        core.lock_waiters.clear();
+        if !quorate_env::planted!("shard.waiters_outlive_term") {
+            core.latch_waiters.clear();
+            core.lock_waiters.clear();
+        }
     }
 
     /// Waits for its turn and latches.

@@ -34,7 +34,7 @@ impl RangeState {
     /// Whether all that a read as of `ts` needs is here still, also a proof that nothing has changed since. To be asked after
     /// the engine's snapshot was taken (PROTOCOL 9, 24): what was removed before that was removed below this threshold.
     pub fn still_holds(&self, ts: Timestamp) -> Result<(), KvError> {
-        if ts < self.gc_threshold {
+        if ts < self.gc_threshold && !quorate_env::planted!("shard.threshold_unchecked") {
             quorate_env::probe!("shard.refused_below_threshold");
             return Err(KvError::BelowGcThreshold { read_ts: ts, threshold: self.gc_threshold });
         }
@@ -160,7 +160,7 @@ impl Replica {
     /// [`quorate_consensus::StateMachine::leadership`].
     pub(crate) fn leadership_changed(&self, now: &Leadership) {
         let present = self.leader.load_full();
-        let leads = now.is_leader && now.ready;
+        let leads = now.is_leader && (now.ready || quorate_env::planted!("shard.eager_leader"));
         if present.as_ref().is_some_and(|leader| leads && leader.term == now.term) {
             return;
         }
@@ -183,8 +183,10 @@ impl Replica {
         let state = self.state.load();
         // What was closed when the threshold was raised, here or elsewhere, lies above it.
         let closed = self.closed().max(state.gc_threshold);
-        let low_water = clock.physical().plus(2 * clock.bound()).max(now.predecessors_until);
-        let low_water = low_water.max(state.low_water).max(closed);
+        let predecessors = clock.physical().plus(2 * clock.bound()).max(now.predecessors_until);
+        let predecessors =
+            if quorate_env::planted!("shard.low_water_not_raised") { Timestamp::ZERO } else { predecessors };
+        let low_water = predecessors.max(state.low_water).max(closed);
         let locks = self.take_inherited(now.ready_at.index);
         let (config, env) = (&self.context.config, &self.context.env);
         let leader = Leader::new(self.shard, now.term, low_water, locks, config, env);

@@ -50,9 +50,15 @@ impl Source {
         let descriptor = descriptor.ok_or_else(|| missing("the descriptor"))?;
         let membership = meta::get(&*snapshot, shard, &meta::MEMBERSHIP).map_err(fatal)?;
         let gc_threshold = meta::get(&*snapshot, shard, &meta::GC_THRESHOLD).map_err(fatal)?;
+        let gc_threshold =
+            gc_threshold.filter(|_| !quorate_env::planted!("shard.snapshot_without_threshold"));
         let record_threshold = meta::get(&*snapshot, shard, &meta::RECORD_THRESHOLD).map_err(fatal)?;
         let low_water = meta::get(&*snapshot, shard, &meta::LOW_WATER).map_err(fatal)?;
-        let ranges = Family::KEYED.iter().rev().map(|f| FamilyRange::of_span(*f, &descriptor.span)).collect();
+        let without = |family: &Family| {
+            quorate_env::planted!("shard.snapshot_without_intents") && *family == Family::Intent
+        };
+        let families = Family::KEYED.iter().rev().filter(|family| !without(family));
+        let ranges = families.map(|family| FamilyRange::of_span(*family, &descriptor.span)).collect();
         Ok(Source {
             snapshot,
             position: applied.ok_or_else(|| missing("the applied position"))?.position,

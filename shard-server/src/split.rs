@@ -19,7 +19,7 @@ use crate::{
     replica::{RangeState, Replica},
 };
 use quorate_consensus::{FOUNDING_POSITION, Start};
-use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor, ShardId, Span};
+use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor, ShardId, Span, Timestamp};
 use quorate_storage::{StorageError, WriteBatch};
 use std::{sync::Arc, time::Duration};
 
@@ -45,7 +45,9 @@ pub(crate) async fn split(
         return Err(KvError::BadRequest { why: format!("{at:?} is not inside {span:?}") });
     }
     let right_span = Span { start: at.clone(), end: span.end.clone() };
-    let set = LatchSet { spans: vec![(span, Access::Write)], ..LatchSet::default() };
+    let spans =
+        if quorate_env::planted!("shard.split_unlatched") { Vec::new() } else { vec![(span, Access::Write)] };
+    let set = LatchSet { spans, ..LatchSet::default() };
     let latched = leader.latch(set).await?;
     let descriptor = replica.descriptor();
     let group = replica.group()?;
@@ -86,7 +88,9 @@ fn already(
 
 /// The locks that go along.
 fn locks(leader: &Leader, right: &Span) -> LockImage {
-    let mut parts = hand_over::parts(leader.core().held(right));
+    let held = leader.core().held(right);
+    let held = if quorate_env::planted!("shard.locks_lost_at_split") { Vec::new() } else { held };
+    let mut parts = hand_over::parts(held);
     if parts.len() > LOCK_PARTS {
         tracing::info!(shard = leader.shard.0, "too many locks for a split: some are lost");
         parts.truncate(LOCK_PARTS);
@@ -102,7 +106,8 @@ fn plan(
     ids: &[ReplicaId],
     locks: LockImage,
 ) -> Split {
-    let closed = replica.closed();
+    let closed =
+        if quorate_env::planted!("shard.split_forgets_closed") { Timestamp::ZERO } else { replica.closed() };
     let clock = replica.context.env.clock();
     let version = left.version + 1;
     let replicas = left.replicas.iter().zip(ids);

@@ -136,8 +136,8 @@ impl Bank {
         while !self.closed.load(Ordering::Relaxed) {
             world.sleep(Duration::from_micros(world.random().range(0..60_000))).await;
             let Some(node) = self.cluster.running.any(&world) else { continue };
-            if world.random().chance(0.15) {
-                let past = world.random().chance(0.3).then(|| past(&world, &node));
+            if world.random().chance(0.2) {
+                let past = world.random().chance(0.5).then(|| past(&world, &node));
                 self.audit(&node, past).await;
             } else {
                 self.transfer(&node).await;
@@ -146,15 +146,11 @@ impl Bank {
     }
 
     async fn transfer(&self, node: &Node) {
-        let random = self.cluster.world.random();
-        let from = random.range(0..ACCOUNTS);
-        let to = (from + random.range(1..ACCOUNTS)) % ACCOUNTS;
-        let amount = random.range(1..100);
-        let locked = random.chance(0.7);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let order = Order::draw(self.cluster.world.random(), id);
         let begun = self.cluster.world.elapsed();
         let outcome = on_node(node, move |node| async move {
-            let body = move |txn: Txn| transfer(txn, id, from, to, amount, locked);
+            let body = move |txn: Txn| transfer(txn, order);
             node.coordinator.run(TxnOptions::default(), body).await
         });
         self.record(id, begun, true, outcome.await);
@@ -260,24 +256,57 @@ fn past(world: &SimWorld, node: &Node) -> Timestamp {
 
 type Outcome = Result<(BTreeMap<u64, u64>, quorate_txn::Committed), TxnError>;
 
-async fn transfer(
-    txn: Txn,
+/// What one transfer is to do.
+#[derive(Clone, Copy, Debug)]
+struct Order {
     id: TransferId,
     from: u64,
     to: u64,
     amount: u64,
     locked: bool,
-) -> Result<BTreeMap<u64, u64>, TxnError> {
-    let lock = locked.then_some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) });
-    let mut states = Vec::new();
-    for account in [from, to] {
-        let row = txn.get(&account_key(account), lock.clone()).await?;
-        let state = row.and_then(|row| Account::decode(&row));
-        states.push(state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?);
+    /// An account that is only looked at: two transfers that look at what the other changes must not miss each other.
+    watched: Option<u64>,
+    /// Between reading and writing.
+    pause: Duration,
+}
+
+impl Order {
+    fn draw(random: &quorate_env::random::Random, id: TransferId) -> Self {
+        let from = random.range(0..ACCOUNTS);
+        let step = random.range(1..ACCOUNTS);
+        let watched = (from + step + random.range(1..ACCOUNTS)) % ACCOUNTS;
+        let pause = if random.chance(0.15) { random.range(1..1000) } else { 0 };
+        Order {
+            id,
+            from,
+            to: (from + step) % ACCOUNTS,
+            amount: random.range(1..100),
+            locked: random.chance(0.6),
+            watched: Some(watched).filter(|watched| *watched != from && random.chance(0.5)),
+            pause: Duration::from_millis(pause),
+        }
     }
-    let amount = amount.min(states[0].balance);
-    let mut wrote = BTreeMap::new();
+}
+
+async fn balance(txn: &Txn, account: u64, lock: Option<LockRequest>) -> Result<Account, TxnError> {
+    let row = txn.get(&account_key(account), lock).await?;
+    let state = row.and_then(|row| Account::decode(&row));
+    state.ok_or_else(|| damaged(txn, format!("account {account} is gone")))
+}
+
+async fn transfer(txn: Txn, order: Order) -> Result<BTreeMap<u64, u64>, TxnError> {
+    let Order { id, from, to, .. } = order;
+    let lock = order.locked.then_some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) });
     let mut reads = BTreeMap::new();
+    if let Some(account) = order.watched {
+        reads.insert(account, balance(&txn, account, None).await?.sequence);
+    }
+    let states = [balance(&txn, from, lock.clone()).await?, balance(&txn, to, lock).await?];
+    if !order.pause.is_zero() {
+        quorate_env::time::sleep(order.pause).await;
+    }
+    let amount = order.amount.min(states[0].balance);
+    let mut wrote = BTreeMap::new();
     for (account, state, balance) in
         [(from, states[0], states[0].balance - amount), (to, states[1], states[1].balance + amount)]
     {
@@ -305,13 +334,13 @@ async fn audit(txn: Txn, scanning: bool) -> Result<BTreeMap<u64, u64>, TxnError>
     let mut reads = BTreeMap::new();
     let mut sum = 0;
     for account in 0..ACCOUNTS {
-        let row = if scanning {
-            scanned(&txn, account).await?
+        let state = if scanning {
+            let row = scanned(&txn, account).await?;
+            let state = row.and_then(|row| Account::decode(&row));
+            state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?
         } else {
-            txn.get(&account_key(account), None).await?
+            balance(&txn, account, None).await?
         };
-        let state = row.and_then(|row| Account::decode(&row));
-        let state = state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?;
         sum += state.balance;
         reads.insert(account, state.sequence);
     }

@@ -12,7 +12,8 @@ use std::time::Duration;
 /// Number of a transfer, unique in a run.
 pub type TransferId = u64;
 
-/// What one transaction did: for each account the sequence number of the version it read; writers wrote the next one.
+/// What one transaction did: for each account that it looked at, the sequence number of the version it read. What writers wrote,
+/// their marks tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub reads: BTreeMap<u64, u64>,

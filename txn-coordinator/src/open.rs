@@ -102,6 +102,6 @@ impl Inner {
         if claims && !self.historical() {
             return Some(self.began);
         }
-        state.fixed.then_some(state.read_ts)
+        (state.fixed && !quorate_env::planted!("txn.reads_hold_nothing")).then_some(state.read_ts)
     }
 }

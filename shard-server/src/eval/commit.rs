@@ -73,7 +73,9 @@ impl Replica {
 /// What the record says already; `None` lets the request go on.
 fn finished(snapshot: &dyn Snapshot, txn: &TxnMeta) -> Result<Option<ShardReply>, KvError> {
     match record::get(snapshot, &txn.anchor, txn.id).map_err(internal)? {
-        Some(TxnRecord::Committed { ts, position, .. }) => {
+        Some(TxnRecord::Committed { ts, position, .. })
+            if !quorate_env::planted!("shard.commit_repeated") =>
+        {
             quorate_env::probe!("shard.repeated_commit");
             Ok(Some(ShardReply::Committed(ts, position)))
         }

@@ -41,7 +41,7 @@ impl Replica {
         let snapshot = self.context.engine.snapshot();
         let state = self.still(&leader, version)?;
         match record::get(&*snapshot, &txn.anchor, txn.id).map_err(internal)? {
-            Some(record) if record.is_final() => {
+            Some(record) if record.is_final() && !quorate_env::planted!("shard.final_overwritten") => {
                 quorate_env::probe!("shard.repeated_decide");
                 return Ok(ShardReply::Decided(record.state(), record.position()));
             }

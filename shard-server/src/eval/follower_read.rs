@@ -20,7 +20,7 @@ impl Replica {
         let closed = self.closed();
         let read_ts = request.read_ts;
         // A value above K may still appear inside the uncertainty interval.
-        if read_ts.max(request.uncertain_to) > closed {
+        if read_ts.max(request.uncertain_to) > closed && !quorate_env::planted!("shard.follower_too_new") {
             quorate_env::count!("quorate_shard_follower_reads_too_new_total");
             return Ok(None);
         }
@@ -29,7 +29,7 @@ impl Replica {
         state.still_holds(read_ts)?;
         let mut view = View::new(&*snapshot, request.txn.as_ref(), read_ts, request.uncertain_to);
         let results = self.look(&mut view, &request.ops)?;
-        if !view.blocked.is_empty() {
+        if !view.blocked.is_empty() && !quorate_env::planted!("shard.intents_skipped") {
             quorate_env::probe!("shard.follower_met_an_intent");
             quorate_env::count!("quorate_shard_follower_reads_blocked_total");
             return Ok(None);

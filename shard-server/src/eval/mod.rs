@@ -125,7 +125,7 @@ impl Replica {
     async fn wait_clock(&self, ts: Timestamp) -> Result<(), KvError> {
         let clock = self.context.env.clock();
         let latest = clock.physical().plus(clock.bound());
-        if ts <= latest {
+        if ts <= latest || quorate_env::planted!("shard.future_admitted") {
             return Ok(());
         }
         if ts.since(latest) > self.context.config.clock_patience {
@@ -139,7 +139,7 @@ impl Replica {
     /// Holds an answer back that met a version at `ts`, until nobody can find it from the future (PROTOCOL 15).
     async fn reveal(&self, ts: Timestamp) {
         let clock = self.context.env.clock();
-        if ts > Timestamp::ZERO {
+        if ts > Timestamp::ZERO && !quorate_env::planted!("shard.revealed_early") {
             clock.wait_until_past(if clock.commit_wait() { ts.plus(clock.bound()) } else { ts }).await;
         }
     }
@@ -148,7 +148,7 @@ impl Replica {
     /// says if its record may have been removed. To be asked when no final record was found, and after the engine's snapshot
     /// was taken: what was removed before that was removed at or below this threshold.
     fn check_deadline(&self, state: &RangeState, txn: TxnId, deadline: Timestamp) -> Result<(), KvError> {
-        if deadline <= state.record_threshold {
+        if deadline <= state.record_threshold && !quorate_env::planted!("shard.forgotten_made_anew") {
             quorate_env::probe!("shard.copy_after_record");
             return Err(KvError::Forgotten { txn });
         }
@@ -156,7 +156,8 @@ impl Replica {
     }
 
     fn check_clock(&self, txn: TxnId, deadline: Timestamp) -> Result<(), KvError> {
-        if self.context.env.clock().physical() > deadline {
+        if self.context.env.clock().physical() > deadline && !quorate_env::planted!("shard.deadline_ignored")
+        {
             return Err(KvError::TxnAborted { txn, why: "its deadline has passed".into() });
         }
         Ok(())

@@ -95,7 +95,9 @@ impl Replica {
 fn undecided(snapshot: &dyn Snapshot, txn: &TxnMeta) -> Result<Option<TxnRecord>, KvError> {
     match record::get(snapshot, &txn.anchor, txn.id).map_err(internal)? {
         Some(TxnRecord::Committed { ts, .. }) => Err(KvError::TxnCommitted { txn: txn.id, ts }),
-        Some(TxnRecord::Aborted { .. }) => Err(aborted(txn)),
+        Some(TxnRecord::Aborted { .. }) if !quorate_env::planted!("shard.staged_over_final") => {
+            Err(aborted(txn))
+        }
         Some(record) if record.undecided().is_some_and(|(known, _)| known.attempt > txn.attempt) => {
             Err(older_attempt(txn))
         }

@@ -22,7 +22,9 @@ impl Replica {
         let leader = self.leader()?;
         let points = vec![(key.clone(), Access::Read)];
         let latched = leader.latch(LatchSet { points, ..LatchSet::default() }).await?;
-        leader.core().cache.add_point(&key, ts, None);
+        if !quorate_env::planted!("shard.prevention_not_noted") {
+            leader.core().cache.add_point(&key, ts, None);
+        }
         let snapshot = self.context.engine.snapshot();
         self.still(&leader, version)?;
         let stands = intent::get(&*snapshot, &key)

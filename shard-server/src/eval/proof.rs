@@ -90,6 +90,9 @@ impl Late {
         newest: Timestamp,
     ) -> Result<(), KvError> {
         let Some(asked) = claims.asked.filter(|asked| newest >= *asked) else { return Ok(()) };
+        if quorate_env::planted!("shard.late_copy_accepted") {
+            return Ok(());
+        }
         let refusal =
             |their_ts, other| KvError::Conflict { key: key.clone(), other, their_ts, our_ts: claims.read_ts };
         if mvcc::get(snapshot, key, asked).map_err(internal)?.is_some_and(|version| version.ts == asked) {
@@ -161,7 +164,9 @@ impl Replica {
                     Proof::Blocked(key, other) => (key, Some(other)),
                 },
             };
-            drop((latched, snapshot));
+            if !quorate_env::planted!("shard.waits_with_latches") {
+                drop((latched, snapshot));
+            }
             // However the wait ends, the record is looked at anew: another copy may have committed meanwhile.
             match blocked {
                 (key, Some(other)) if !claims.writes.iter().any(|write| write.key == key) => {
@@ -217,7 +222,9 @@ impl Replica {
                 (CheckKind::UnchangedSince(since), newest) => {
                     prove_unchanged(state, &check.key, since, newest.map(|newest| newest.ts))?;
                 }
-                (CheckKind::Absent, Some(newest)) if newest.value.is_some() => {
+                (CheckKind::Absent, Some(newest))
+                    if newest.value.is_some() && !quorate_env::planted!("shard.absence_unproven") =>
+                {
                     return Ok(Proof::Exists(check.key.clone(), newest.ts));
                 }
                 (CheckKind::Absent, newest) => {
@@ -230,11 +237,11 @@ impl Replica {
         if let Some(refusal) = late.0 {
             return Err(refusal);
         }
-        if ts > claims.before {
+        if ts > claims.before && !quorate_env::planted!("shard.bound_ignored") {
             return Err(KvError::BoundPassed { needed: ts, bound: claims.before });
         }
         let clock = self.context.env.clock();
-        if ts > clock.physical().plus(clock.bound()) {
+        if ts > clock.physical().plus(clock.bound()) && !quorate_env::planted!("shard.future_admitted") {
             return Ok(Proof::TooEarly(ts));
         }
         if !claims.refresh.is_empty() {
@@ -245,12 +252,16 @@ impl Replica {
                 return Ok(Proof::Blocked(key, Arc::new(other.txn)));
             }
             let changed = mvcc::changed_between(snapshot, span, claims.read_ts, ts).map_err(internal)?;
-            if let Some((key, their_ts)) = changed {
+            if let Some((key, their_ts)) =
+                changed.filter(|_| !quorate_env::planted!("shard.refresh_unproven"))
+            {
                 return Err(KvError::Conflict { key, other: None, their_ts, our_ts: claims.read_ts });
             }
         }
         let checked = claims.checks.iter().map(|check| &check.key);
-        leader.note_reads(claims.refresh, checked, ts, claims.txn.id);
+        if !quorate_env::planted!("shard.proofs_not_noted") {
+            leader.note_reads(claims.refresh, checked, ts, claims.txn.id);
+        }
         Ok(Proof::Holds(ts))
     }
 }
@@ -262,7 +273,7 @@ fn prove_unchanged(
     newest: Option<Timestamp>,
 ) -> Result<(), KvError> {
     match newest {
-        Some(their_ts) if their_ts > since => {
+        Some(their_ts) if their_ts > since && !quorate_env::planted!("shard.exclusion_unproven") => {
             Err(KvError::Conflict { key: key.clone(), other: None, their_ts, our_ts: since })
         }
         Some(same) if same == since => Ok(()),
@@ -275,7 +286,9 @@ fn prove_unchanged(
 fn foreign_intent(snapshot: &dyn Snapshot, key: &Key, txn: &TxnMeta) -> Result<Option<Intent>, KvError> {
     match intent::get(snapshot, key).map_err(internal)? {
         Some(found) if found.txn.id != txn.id => Ok(Some(found)),
-        Some(own) if own.txn.attempt > txn.attempt => {
+        Some(own)
+            if own.txn.attempt > txn.attempt && !quorate_env::planted!("shard.older_attempt_accepted") =>
+        {
             Err(KvError::TxnAborted { txn: txn.id, why: "a newer attempt of it has written already".into() })
         }
         _ => Ok(None),

@@ -52,6 +52,9 @@ impl Replica {
             Todo::ToAbort(meta) => meta,
             Todo::Gone => return Ok(gone(query.why)),
         };
+        if quorate_env::planted!("shard.abort_not_written") {
+            return Ok(TxnState::Aborted);
+        }
         let (attempt, deadline) = (meta.attempt, meta.deadline);
         let (intents, position) = (Vec::new(), LogPosition::default());
         let record = TxnRecord::Aborted { attempt, deadline, intents, position };
@@ -104,7 +107,7 @@ impl Replica {
         over || match query.why {
             Inquiry::Outcome => false,
             Inquiry::End => true,
-            Inquiry::Intent => silent(),
+            Inquiry::Intent => silent() && !quorate_env::planted!("shard.silent_kept_alive"),
         }
     }
 }
@@ -112,7 +115,9 @@ impl Replica {
 fn gone(why: Inquiry) -> TxnState {
     quorate_env::probe!("shard.record_gone");
     match why {
-        Inquiry::Outcome | Inquiry::End => TxnState::Unknown,
-        Inquiry::Intent => TxnState::Aborted,
+        Inquiry::Outcome | Inquiry::End if !quorate_env::planted!("shard.gone_means_aborted") => {
+            TxnState::Unknown
+        }
+        _ => TxnState::Aborted,
     }
 }

@@ -38,7 +38,11 @@ impl<'a> View<'a> {
         read_ts: Timestamp,
         uncertain_to: Timestamp,
     ) -> Self {
-        let uncertain_to = uncertain_to.max(read_ts);
+        let uncertain_to = if quorate_env::planted!("shard.uncertain_ignored") {
+            read_ts
+        } else {
+            uncertain_to.max(read_ts)
+        };
         View { snapshot, txn, read_ts, uncertain_to, met: Timestamp::ZERO, blocked: Vec::new() }
     }
 
@@ -99,9 +103,14 @@ impl Replica {
         loop {
             self.wait_clock(read_ts).await?;
             let leader = self.leader()?;
+            let checked_early = quorate_env::planted!("shard.lease_checked_early");
+            let early = if checked_early { Some(self.certify(&leader).await?) } else { None };
             let snapshot = self.snapshot_for(&leader, &request, read_ts).await?;
-            let state = self.still(&leader, version)?;
-            let certificate = self.certify(&leader).await?;
+            let state = if checked_early { self.same_range(version)? } else { self.still(&leader, version)? };
+            let certificate = match early {
+                Some(early) => early,
+                None => self.certify(&leader).await?,
+            };
             state.still_holds(read_ts)?;
             let mut view = View::new(&*snapshot, request.txn.as_ref(), read_ts, request.uncertain_to);
             match self.look(&mut view, &request.ops) {
@@ -182,6 +191,9 @@ impl Replica {
 }
 
 pub(super) fn note(core: &mut crate::leader::Core, ops: &[ReadOp], ts: Timestamp, by: Option<TxnId>) {
+    if quorate_env::planted!("shard.reads_not_noted") {
+        return;
+    }
     for op in ops {
         match op {
             ReadOp::Get(key) => core.cache.add_point(key, ts, by),

@@ -3,7 +3,7 @@
 use super::harness::*;
 use quorate_proto::placement::{ReplicaCommand, ReplicaReply};
 use quorate_proto::{Key, KvError, ReplicaId, ReplicaRole, ShardId};
-use quorate_storage::Engine;
+use quorate_storage::{Engine, Family};
 
 #[test]
 fn a_copy_moves_to_another_node_and_the_old_one_is_destroyed() {
@@ -33,6 +33,8 @@ fn a_copy_moves_to_another_node_and_the_old_one_is_destroyed() {
         let reply = cluster.servers.command(1, change(all, 1)).await.unwrap();
         let ReplicaReply::Changed(now) = reply else { panic!("{reply:?}") };
         assert!(now[0].config_epoch > 1 && now[0].replicas.len() == 3, "{now:?}");
+        let intents = |node| cluster.engine(node).dump().iter().filter(|row| row.0 == Family::Intent).count();
+        cluster.until("the intent has come along", || intents(2) == 1 && intents(3) == 1).await;
         let to = ReplicaId(2);
         cluster
             .servers
@@ -64,8 +66,8 @@ fn a_copy_moves_to_another_node_and_the_old_one_is_destroyed() {
     });
 }
 
-fn data(engine: &quorate_storage::MemEngine) -> Vec<(quorate_storage::Family, bytes::Bytes, bytes::Bytes)> {
-    engine.dump().into_iter().filter(|(family, ..)| *family != quorate_storage::Family::Meta).collect()
+fn data(engine: &quorate_storage::MemEngine) -> Vec<(Family, bytes::Bytes, bytes::Bytes)> {
+    engine.dump().into_iter().filter(|(family, ..)| *family != Family::Meta).collect()
 }
 
 /// A shard that has flushed keeps F up with A, and an idle one flushes no more.

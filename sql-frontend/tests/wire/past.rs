@@ -138,6 +138,13 @@ async fn a_session_that_allows_it_reads_what_is_closed_here() {
         run(&other, "update t set v = 13").await;
         pause(50).await;
     }
+    // Once it has seen something, the session sees nothing older, whatever has been closed here.
+    run(&other, "update t set v = 15").await;
+    pause(50).await;
+    assert_eq!(one(&c, "select v from t").await, "15");
+    node.world.fall_behind(Duration::from_secs(4));
+    assert_eq!(one(&c, "select v from t").await, "15");
+    run(&other, "update t set v = 13").await;
     run(&c, "reset read_staleness").await;
     assert_eq!(one(&c, "select v from t").await, "13");
     let guarantee = one(&c, "show guarantee").await;

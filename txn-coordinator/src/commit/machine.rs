@@ -183,7 +183,8 @@ impl Machine {
             return Some((index, false));
         }
         let only_reads = others.all(|part| part.checks.is_empty());
-        (only_reads && self.plan.commit_ts == self.plan.read_ts).then_some((index, true))
+        let pinned = !quorate_env::planted!("txn.local_not_pinned");
+        (only_reads && self.plan.commit_ts == self.plan.read_ts).then_some((index, pinned))
     }
 
     fn prepare(&mut self) -> Vec<Effect> {
@@ -213,7 +214,9 @@ impl Machine {
     /// caches protect them up to it.
     fn proven_by_intents(&self, part: &Part) -> bool {
         let reads_hold = self.plan.commit_ts == self.plan.read_ts;
-        !part.writes.is_empty() || (part.checks.is_empty() && (part.refresh.is_empty() || reads_hold))
+        !part.writes.is_empty()
+            || (part.checks.is_empty() && (part.refresh.is_empty() || reads_hold))
+            || quorate_env::planted!("txn.staged_unproven")
     }
 
     /// Parts that have nothing to prove at the staged timestamp need not be asked.
@@ -246,7 +249,8 @@ impl Machine {
             }
             Event::Regrouped { part, parts, maybe } => {
                 self.doubt |= maybe;
-                if self.staged && !parts.iter().all(|part| self.proven_by_intents(part)) {
+                let proven = parts.iter().all(|part| self.proven_by_intents(part));
+                if self.staged && !proven && !quorate_env::planted!("txn.taken_apart_unnoticed") {
                     return self.taken_apart(part, maybe);
                 }
                 self.regrouped(part, parts)
@@ -296,7 +300,7 @@ impl Machine {
             }
             _ => {}
         }
-        if failure.maybe {
+        if failure.maybe && !quorate_env::planted!("txn.lost_commit_told_as_failed") {
             // Some copy may have been applied, or be applied later: the record must say before anything else is done.
             self.decide_maybe = true;
             self.failure = Some(failure.error);
@@ -347,7 +351,8 @@ impl Machine {
     /// Staged, a failure ends the transaction only if some part certainly has no intents; otherwise others may find it
     /// committed, and only the record's shard can tell.
     fn prepare_failed(&mut self, error: KvError) -> Vec<Effect> {
-        if !self.staged || !self.doubt || self.phase == Phase::Aborting {
+        let doubt = self.doubt && !quorate_env::planted!("txn.begun_again_in_doubt");
+        if !self.staged || !doubt || self.phase == Phase::Aborting {
             return self.fail(error);
         }
         self.failure.get_or_insert(error);
@@ -359,6 +364,7 @@ impl Machine {
     /// A refusal that may be due to the transaction itself: committed by others, who took its coordinator for dead.
     fn doubt_own(&mut self, error: KvError) -> KvError {
         match error {
+            error if quorate_env::planted!("txn.own_commit_conflicts") => error,
             KvError::Conflict { key, other: Some(other), their_ts, our_ts } if other == self.plan.txn => {
                 self.doubt = true;
                 KvError::Conflict { key, other: None, their_ts, our_ts }
@@ -408,7 +414,7 @@ impl Machine {
         }
         let bound = self.plan.commit_max;
         let passed = (self.ts > bound).then(|| KvError::BoundPassed { needed: self.ts, bound });
-        if self.staged && self.doubt {
+        if self.staged && self.doubt && !quorate_env::planted!("txn.high_intent_believed") {
             // The intent that stands too high may be a second one: the first may have completed the staged commit.
             self.decide_maybe = true;
             self.failure = passed;
@@ -549,7 +555,7 @@ impl Machine {
 
     fn ask_failed(&mut self) -> Vec<Effect> {
         let error = self.failure.take().unwrap_or(KvError::Ambiguous { why: String::new() });
-        if self.decide_maybe {
+        if self.decide_maybe && !quorate_env::planted!("txn.unknown_told_as_failed") {
             let why = format!("transaction {}: {error}", self.plan.txn);
             return self.answer(Err(KvError::Ambiguous { why }));
         }

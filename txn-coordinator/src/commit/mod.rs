@@ -33,6 +33,9 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
             return Err(txn.error(KvError::BadRequest { why: "the transaction is over".into() }));
         }
         state.phase = Phase::Committing;
+        if quorate_env::planted!("txn.bound_let_go") {
+            state.followed_bound = None;
+        }
         (pieces(txn, &state), state.refused.take())
     };
     if let Some(error) = refused {
@@ -85,6 +88,7 @@ fn pieces(txn: &Inner, state: &State) -> Pieces {
     let mut checks: Vec<Check> = state
         .locks
         .iter()
+        .filter(|_| !quorate_env::planted!("txn.unproven_locks"))
         .map(|(key, since)| Check { key: key.clone(), kind: CheckKind::UnchangedSince(*since) })
         .collect();
     checks.extend(state.buffer.absent().map(|key| Check { key: key.clone(), kind: CheckKind::Absent }));
@@ -96,11 +100,13 @@ fn pieces(txn: &Inner, state: &State) -> Pieces {
             .buffer
             .writes()
             .filter(|(key, ..)| !state.locks.contains_key(*key) && !absent.contains(key))
+            .filter(|_| !quorate_env::planted!("txn.unproven_writes"))
             .map(|(key, _, first)| Check { key: key.clone(), kind: CheckKind::UnchangedSince(since(first)) }),
     );
     checks.sort_by(|a, b| a.key.cmp(&b.key));
     // Without writes and locks all reads were one snapshot already.
     let prove = txn.options.isolation == Isolation::Serializable && !(writes.is_empty() && checks.is_empty());
+    let prove = prove && !quorate_env::planted!("txn.unproven_reads");
     // A key that is written is proven unchanged by its check.
     let unproven = |span: &Span| !checked_point(span, &checks, state.read_ts);
     let refresh = if prove { state.spans.iter().filter(unproven).collect() } else { Vec::new() };
@@ -126,7 +132,9 @@ async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
         if let Some(latest) = state.locks.values().max() {
             commit_ts = commit_ts.max(*latest);
         }
-        if now.since(state.read_ts) > coordinator.stale_after() {
+        if now.since(state.read_ts) > coordinator.stale_after()
+            && !quorate_env::planted!("txn.old_stages_below")
+        {
             commit_ts = commit_ts.max(now);
         }
         // The anchor is one of the keys written, unless its record exists elsewhere already.

@@ -149,7 +149,8 @@ impl Inner {
             let unseen = self.face(&keys, &mut rows, read_ts, &lock).await?;
             // Whoever writes there all the same must not pass for one who has found what was there.
             let mut state = self.state.lock();
-            unseen.iter().filter(|key| !before.contains(*key)).for_each(|key| {
+            let forgotten = unseen.iter().filter(|key| !before.contains(*key));
+            forgotten.filter(|_| !quorate_env::planted!("txn.unseen_overwritten")).for_each(|key| {
                 state.locks.remove(key);
             });
         }
@@ -183,7 +184,7 @@ impl Inner {
         };
         let repeatable = self.options.isolation == Isolation::RepeatableRead;
         match lock.purpose {
-            Purpose::Place => Ok(Vec::new()),
+            Purpose::Place if !quorate_env::planted!("txn.unique_by_snapshot") => Ok(Vec::new()),
             Purpose::Arbiter => {
                 let found = keys.iter().zip(rows).find(|(_, row)| row.is_some() && newer(row, read_ts));
                 match found.filter(|_| repeatable) {
@@ -191,7 +192,7 @@ impl Inner {
                     None => Ok(Vec::new()),
                 }
             }
-            Purpose::Row => {
+            Purpose::Row | Purpose::Place => {
                 // One that is skipped cannot be told from one that is gone.
                 let skips = lock.request.wait == WaitPolicy::SkipLocked;
                 let doubtful: Vec<usize> = (0..keys.len())
@@ -212,7 +213,11 @@ impl Inner {
                             rows[at] = None;
                             unseen.push(keys[at].clone());
                         }
-                        Some(_) if repeatable && newer(&rows[at], read_ts) => {
+                        Some(_)
+                            if repeatable
+                                && newer(&rows[at], read_ts)
+                                && !quorate_env::planted!("txn.newer_row_changed") =>
+                        {
                             return Err(conflict(&keys[at], &rows[at], read_ts));
                         }
                         Some(_) => {}
@@ -426,7 +431,7 @@ impl Inner {
             let why = "a historical read cannot move".into();
             return Err(self.error(KvError::Internal { why }));
         }
-        if !spans.is_empty() {
+        if !spans.is_empty() && !quorate_env::planted!("txn.moved_unproven") {
             quorate_env::probe!("txn.refreshed");
             self.refresh(spans, from, to).await?;
         }

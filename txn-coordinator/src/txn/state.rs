@@ -79,6 +79,9 @@ impl State {
     #[must_use]
     pub(crate) fn end(&mut self, clean: bool) -> Option<Bound> {
         self.phase = Phase::Ended { clean };
+        if quorate_env::planted!("txn.bound_kept") {
+            return None;
+        }
         self.followed_bound.take()
     }
 }
@@ -261,7 +264,7 @@ impl State {
     /// The shards that must hear that the locks go; halves that were split off since among them.
     pub(crate) fn take_lock_shards(&mut self, router: &Router) -> BTreeSet<ShardId> {
         let mut shards = std::mem::take(&mut self.lock_shards);
-        if !shards.is_empty() {
+        if !shards.is_empty() && !quorate_env::planted!("txn.halves_keep_locks") {
             shards.extend(router.owners(self.locks.keys()));
         }
         shards

@@ -11,6 +11,8 @@ use std::{fmt, path::Path};
 pub enum Finder {
     /// This test of this target fails: `crate/target`, or `crate` for a library's own; by the crate's directory.
     Test(&'static str, &'static str),
+    /// This script of the shards' scenarios, `shard-server/testdata`, shows something else.
+    Script(&'static str),
     /// One of the first so many seeds of the simulation fails, which passes without the fault.
     Seeds(u64),
 }
@@ -32,6 +34,11 @@ impl Finder {
                 let trial = Trial::start(&mut built.test(target, name)?, planted, output.to_path_buf())?;
                 judge(name, &trial.end()?)
             }
+            Finder::Script(script) => {
+                let mut command = built.test("shard-server/scenarios", "scripts")?;
+                let command = command.env("QUORATE_SCRIPT", format!("/{script}"));
+                judge("scripts", &Trial::start(command, planted, output.to_path_buf())?.end()?)
+            }
             Finder::Seeds(most) => seeds::search(planted, most, built, output),
         }
     }
@@ -41,6 +48,7 @@ impl fmt::Display for Finder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Finder::Test(target, name) => write!(f, "{target} {name}"),
+            Finder::Script(script) => write!(f, "shard-server script {script}"),
             Finder::Seeds(most) => write!(f, "{most} seeds"),
         }
     }

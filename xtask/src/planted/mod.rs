@@ -41,7 +41,7 @@ impl Args {
     }
 
     fn wants(&self, finder: &Finder) -> bool {
-        !self.tests || matches!(finder, Finder::Test(..))
+        !self.tests || !matches!(finder, Finder::Seeds(_))
     }
 
     fn chosen(&self) -> Result<Vec<&'static Planted>> {

@@ -35,6 +35,8 @@ pub struct World {
     held: AtomicBool,
     /// The setting `idempotency_ttl`, in milliseconds; 0: unknown.
     idempotency_ttl: AtomicU64,
+    /// How far behind the present everything is closed, in milliseconds.
+    behind: AtomicU64,
 }
 
 impl ClusterInfo for World {
@@ -54,9 +56,10 @@ impl ClusterInfo for World {
         vec![]
     }
 
-    /// The stand-in keeps all versions, and closes at once.
+    /// The stand-in keeps all versions, and closes at once, unless it has fallen behind.
     fn closed(&self) -> Vec<(quorate_proto::ShardId, Timestamp)> {
-        vec![(SHARD, self.env.clock().physical().minus(Duration::from_millis(1)))]
+        let behind = Duration::from_millis(self.behind.load(Ordering::SeqCst));
+        vec![(SHARD, self.env.clock().physical().minus(behind))]
     }
 
     fn idempotency_ttl(&self) -> Option<Duration> {
@@ -131,6 +134,10 @@ impl World {
 
     pub fn set_idempotency_ttl(&self, ttl: Option<Duration>) {
         self.idempotency_ttl.store(ttl.map_or(0, |ttl| ttl.as_millis() as u64), Ordering::SeqCst);
+    }
+
+    pub fn fall_behind(&self, by: Duration) {
+        self.behind.store(by.as_millis() as u64, Ordering::SeqCst);
     }
 
     pub fn hold_operations(&self, held: bool) {
@@ -210,6 +217,7 @@ impl Node {
             ids: AtomicU64::new(100),
             held: AtomicBool::new(false),
             idempotency_ttl: AtomicU64::new(0),
+            behind: AtomicU64::new(1),
         });
         let server = SqlServer::start_with(env.clone(), coordinator, world.clone(), world.clone(), config)
             .await

@@ -4,7 +4,7 @@ mod shard_server;
 mod sql;
 mod txn;
 
-use super::finder::Finder;
+pub use super::finder::Finder;
 
 /// A rule that can be switched off, and who notices.
 pub struct Planted {

@@ -1,5 +1,353 @@
 //! Faults of the shards.
 
-use super::Planted;
+use super::{
+    Finder::{Script, Seeds, Test},
+    Planted,
+};
 
-pub const FAULTS: &[Planted] = &[];
+pub const FAULTS: &[Planted] = &[
+    Planted {
+        names: "shard.eager_leader",
+        what: "4: a leader evaluates before its term's blank entry is applied",
+        found_by: &[Seeds(200)],
+    },
+    Planted {
+        names: "shard.shared_entry_believed",
+        what: "4: what shared an entry that was lost is told that it is applied",
+        found_by: &[Test("shard-server/cluster", "grouping::commands_of_an_entry_that_is_lost_are_all_told")],
+    },
+    Planted {
+        names: "shard.waiters_outlive_term",
+        what: "5: a leader that steps down sends nobody away",
+        found_by: &[Test("shard-server/cluster", "leaders::stepping_down_sends_lock_waiters_away")],
+    },
+    Planted {
+        names: "shard.locks_not_taken_over",
+        what: "5, 18: the locks that were handed over are not taken",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "hand_overs::locks_go_along_when_leadership_is_handed_over",
+        )],
+    },
+    Planted {
+        names: "shard.returned_locks_come_back",
+        what: "5, 18: locks that were handed over are taken whoever has led since",
+        found_by: &[Test("shard-server/cluster", "hand_overs::what_was_released_since_is_not_taken_over")],
+    },
+    Planted {
+        names: "shard.low_water_not_raised",
+        what: "5, 11, 21: a new leader writes below what its predecessors read",
+        found_by: &[
+            Test(
+                "shard-server/cluster",
+                "leaders::a_new_leader_writes_above_earlier_reads_and_knows_earlier_commits",
+            ),
+            Script("leader_change.txt"),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.reads_not_noted",
+        what: "5: reads leave no trace in the timestamp cache",
+        found_by: &[Script("own_reads.txt"), Seeds(200)],
+    },
+    Planted {
+        names: "shard.proofs_not_noted",
+        what: "5: what was proven up to a later time leaves no trace in the timestamp cache",
+        found_by: &[Script("own_reads.txt")],
+    },
+    Planted {
+        names: "shard.cache_forgets",
+        what: "5: what the timestamp cache has no room for was never read",
+        found_by: &[Test("shard-server", "ts_cache::tests::forgetting_raises_the_low_water")],
+    },
+    Planted {
+        names: "shard.flushed_too_early",
+        what: "6, 8: F moves without a flush",
+        found_by: &[Test("shard-server/cluster", "membership::the_flusher_follows_and_rests")],
+    },
+    Planted {
+        names: "shard.snapshot_without_intents",
+        what: "8: a snapshot leaves the intents behind",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "membership::a_copy_moves_to_another_node_and_the_old_one_is_destroyed",
+        )],
+    },
+    Planted {
+        names: "shard.lease_checked_early,shard.waiters_outlive_term",
+        what: "9: a reader checks term and lease before it waits for a latch",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "leaders::a_reader_behind_a_latch_of_a_deposed_leader_is_sent_away",
+        )],
+    },
+    Planted {
+        names: "shard.waits_with_latches",
+        what: "10: a commit waits for a lock with its latches held",
+        found_by: &[Script("locks.txt")],
+    },
+    Planted {
+        names: "shard.future_admitted",
+        what: "11: requests beyond the clock are admitted",
+        found_by: &[Script("time.txt")],
+    },
+    Planted {
+        names: "shard.commit_repeated",
+        what: "12: a copy of a commit in one shard is carried out again",
+        found_by: &[Script("commit_local.txt")],
+    },
+    Planted {
+        names: "shard.final_overwritten",
+        what: "12: a final record is written over",
+        found_by: &[Script("intents.txt")],
+    },
+    Planted {
+        names: "shard.deadline_ignored",
+        what: "12: transactions commit after their deadline",
+        found_by: &[Script("commit_local.txt")],
+    },
+    Planted {
+        names: "shard.abort_not_written",
+        what: "12: a question is answered with \"aborted\", which is not written down",
+        found_by: &[Script("recovery.txt"), Seeds(200)],
+    },
+    Planted {
+        names: "shard.silent_kept_alive",
+        what: "12: nobody finishes a dead coordinator's transaction",
+        found_by: &[Script("recovery.txt"), Test("sim/seed", "a_gateway_may_die_at_every_step_of_a_commit")],
+    },
+    Planted {
+        names: "shard.forgotten_made_anew",
+        what: "12: late copies make records anew that were removed",
+        found_by: &[
+            Script("forget.txt"),
+            Test("shard-server/cluster", "forgetting::no_leader_takes_a_late_copy_for_a_new_transaction"),
+        ],
+    },
+    Planted {
+        names: "shard.gone_means_aborted",
+        what: "12: a record that is gone passes for an abort, whoever asks",
+        found_by: &[Script("forget.txt")],
+    },
+    Planted {
+        names: "shard.record_before_intents",
+        what: "12: a commit's record goes while intents are left",
+        found_by: &[Script("forget.txt"), Seeds(200)],
+    },
+    Planted {
+        names: "shard.forgets_unannounced",
+        what: "12: records go without the threshold being raised",
+        found_by: &[Script("forget.txt")],
+    },
+    Planted {
+        names: "shard.locks_outlive_commit",
+        what: "12: a commit whose outcome is unknown to its proposer keeps its locks",
+        found_by: &[Script("commit_local.txt")],
+    },
+    Planted {
+        names: "shard.exclusion_unproven",
+        what: "13: a commit does not prove that its keys have not changed",
+        found_by: &[Script("commit_local.txt"), Script("leader_change.txt"), Seeds(200)],
+    },
+    Planted {
+        names: "shard.absence_unproven",
+        what: "13: a commit does not prove that a key is absent",
+        found_by: &[Script("commit_local.txt")],
+    },
+    Planted {
+        names: "shard.refresh_unproven",
+        what: "13: a commit does not prove that its reads have not changed",
+        found_by: &[Script("commit_local.txt"), Seeds(200)],
+    },
+    Planted {
+        names: "shard.intents_not_asked",
+        what: "14: a recovery takes a staged record's word for its intents",
+        found_by: &[
+            Script("staging.txt"),
+            Test("sim/seed", "a_gateway_may_die_at_every_step_of_a_commit"),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.prevention_not_noted",
+        what: "14: an intent that was found missing may be laid afterwards",
+        found_by: &[Script("staging.txt")],
+    },
+    Planted {
+        names: "shard.staged_over_final",
+        what: "14: a transaction is staged over its abort",
+        found_by: &[Script("staging.txt")],
+    },
+    Planted {
+        names: "shard.late_copy_accepted",
+        what: "14: a prepare that comes after its transaction's end lays intents",
+        found_by: &[Script("late_copies.txt")],
+    },
+    Planted {
+        names: "shard.older_attempt_accepted",
+        what: "14: writes of an older attempt are accepted",
+        found_by: &[Script("intents.txt")],
+    },
+    Planted {
+        names: "shard.revealed_early",
+        what: "15: answers leave before the clock has passed what they met",
+        found_by: &[Script("time.txt")],
+    },
+    Planted {
+        names: "shard.uncertain_ignored",
+        what: "16: uncertain values pass for later ones",
+        found_by: &[Script("time.txt")],
+    },
+    Planted {
+        names: "shard.locks_outlive_gateway",
+        what: "18: unspilled locks stay when their gateway or deadline is gone",
+        found_by: &[Script("locks.txt")],
+    },
+    Planted {
+        names: "shard.local_circle_unnoticed",
+        what: "19: circles of waiters within a shard are not broken",
+        found_by: &[Script("locks.txt")],
+    },
+    Planted {
+        names: "shard.circle_unnoticed",
+        what: "19: the deadlock detector finds no circles",
+        found_by: &[
+            Script("deadlock.txt"),
+            Test("shard-server", "detector::tests::the_youngest_of_a_circle_across_shards_is_told"),
+        ],
+    },
+    Planted {
+        names: "shard.bound_ignored",
+        what: "20: the shard accepts commits above their bound",
+        found_by: &[Script("commit_local.txt"), Script("intents.txt")],
+    },
+    Planted {
+        names: "shard.closed_without_lease",
+        what: "22: who has no lease goes on closing",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "closing::a_deposed_leader_closes_nothing_over_its_successors_writes",
+        )],
+    },
+    Planted {
+        names: "shard.evaluations_not_counted",
+        what: "22: evaluations under way do not hold K back",
+        found_by: &[
+            Script("closing.txt"),
+            Test(
+                "shard-server",
+                "closed::evaluations::tests::what_is_under_way_holds_it_back_and_what_comes_later_goes_above",
+            ),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.written_below_closed",
+        what: "22: evaluations go below K",
+        found_by: &[
+            Test("shard-server/cluster", "closing::nothing_is_written_where_it_is_closed"),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.closed_before_applied",
+        what: "22: a follower takes K before it has applied what it rests on",
+        found_by: &[
+            Test("shard-server", "closed::frontier::tests::nothing_is_taken_before_its_entry_in_its_range"),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.gap_unnoticed",
+        what: "22: a lost closing message goes unnoticed",
+        found_by: &[Test(
+            "shard-server",
+            "closed::inbox::tests::after_a_lost_message_nothing_counts_until_all_is_said_anew",
+        )],
+    },
+    Planted {
+        names: "shard.split_forgets_closed",
+        what: "22, 25: a split leaves K behind",
+        found_by: &[
+            Test("shard-server/cluster", "closing::halves_of_a_split_and_a_snapshot_inherit_what_was_closed"),
+            Script("closing.txt"),
+        ],
+    },
+    Planted {
+        names: "shard.follower_too_new",
+        what: "23: a replica answers above its K",
+        found_by: &[
+            Test(
+                "shard-server/cluster",
+                "closing::every_replica_answers_what_is_closed_and_sends_what_is_not_to_the_leader",
+            ),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.intents_skipped",
+        what: "23: a replica reads past intents",
+        found_by: &[
+            Test("shard-server/cluster", "closing::an_intent_is_never_skipped"),
+            Script("closing.txt"),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.threshold_unchecked",
+        what: "24: reads and proofs do not look at the threshold",
+        found_by: &[
+            Script("gc.txt"),
+            Test("shard-server/cluster", "gc::no_replica_answers_below_the_threshold_under_no_leader"),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "shard.threshold_not_raised",
+        what: "24: versions go without the threshold being raised",
+        found_by: &[Script("gc.txt"), Seeds(200)],
+    },
+    Planted {
+        names: "shard.garbage_above_closed",
+        what: "24: the threshold rises above K",
+        found_by: &[
+            Script("gc.txt"),
+            Test("shard-server/cluster", "gc::no_replica_answers_below_the_threshold_under_no_leader"),
+        ],
+    },
+    Planted {
+        names: "shard.snapshot_without_threshold",
+        what: "24: a snapshot leaves the threshold behind",
+        found_by: &[Test("shard-server/cluster", "gc::a_copy_that_comes_by_snapshot_inherits_the_threshold")],
+    },
+    Planted {
+        names: "shard.locks_lost_at_split",
+        what: "25: the right half of a split loses its locks",
+        found_by: &[
+            Script("split.txt"),
+            Test("shard-server/cluster", "split_locks::whoever_leads_the_right_half_first_has_its_locks"),
+        ],
+    },
+    Planted {
+        names: "shard.split_unlatched",
+        what: "25: a split does not keep others out",
+        found_by: &[Test("shard-server/cluster", "split_locks::what_is_given_back_during_a_split_is_free")],
+    },
+    Planted {
+        names: "shard.records_not_latched",
+        what: "25: a split does not wait for the records it moves",
+        found_by: &[Test(
+            "shard-server",
+            "latch::tests::a_split_waits_for_the_records_that_it_moves_and_they_for_it",
+        )],
+    },
+    Planted {
+        names: "shard.overlap_allowed",
+        what: "25: a copy is created over keys that another one here still holds",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "splits::a_copy_of_overlapping_keys_is_created_by_the_split_only",
+        )],
+    },
+];
