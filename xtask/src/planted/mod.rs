@@ -135,6 +135,9 @@ mod tests {
         let split = |fault: &Planted| fault.names.split(',').map(str::to_owned).collect::<Vec<_>>();
         let told: BTreeSet<String> = table::all().flat_map(split).collect();
         assert_eq!(told, planted);
+        let rules = fs::read_to_string(run::root().join("docs/rules.md")).unwrap();
+        let untold: Vec<_> = told.iter().filter(|name| !rules.contains(*name)).collect();
+        assert!(untold.is_empty(), "docs/rules.md does not say whose rule is switched off: {untold:?}");
         assert!(table::all().all(|fault| !fault.found_by.is_empty()));
     }
 
