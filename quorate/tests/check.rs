@@ -82,6 +82,48 @@ async fn a_killed_node_causes_no_anomaly_and_a_changed_row_does() {
     demo.assert_healthy().await;
 }
 
+/// Leadership is handed around and shards are split in the midst of transactions, and gateways die amid commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hand_overs_splits_and_dying_gateways_cause_no_anomaly() {
+    let demo = Demo::start();
+    let client = demo.client(1).await;
+    let workload = ["--level", "serializable", "--workload", "list-append", "--duration", "20s", "--json"];
+    let check = start(&demo, &workload);
+    let lists = in_use(&client, "lists_0").await;
+    let report = tokio::select! {
+        report = end(check) => report,
+        _ = stir(&demo, &lists) => unreachable!("it has no end"),
+    };
+    let report = report.json();
+    let section = &report["sections"][0];
+    assert!(section["findings"].as_array().unwrap().is_empty(), "{section:#}");
+    demo.up();
+    nothing_stays(&client).await;
+    demo.assert_healthy().await;
+}
+
+/// Troubles the shards of the table, again and again. What cannot be done just then is left out.
+async fn stir(demo: &Demo, table: &str) {
+    let client = demo.client(1).await;
+    for round in 1u64.. {
+        // The first node stays, as whoever looks on is its client.
+        let (next, dies) = (round % 3 + 1, if round / 4 % 2 == 0 { 2 } else { 3 });
+        let shards = client.query(&format!("SHOW SHARDS FROM TABLE {table}"), &[]).await.unwrap_or_default();
+        for shard in shards.iter().rev().take(4) {
+            let shard = shard.get::<_, i64>("shard_id").to_string();
+            drop(demo.ask(1, &["shard", "transfer-leader", &shard, "--to", &next.to_string()]).await);
+        }
+        // Through one of the stretches of keys that the lists lie in.
+        let at = round % 8 * 1_000_000 + round / 8 + 1;
+        drop(client.batch_execute(&format!("ALTER TABLE {table} SPLIT AT VALUES ({at})")).await);
+        if round % 4 == 0 {
+            demo.kill(dies);
+            pause(Duration::from_millis(500)).await;
+            drop(demo.manage(&["restart", &dies.to_string()]).await);
+        }
+    }
+}
+
 async fn what_is_changed_behind_their_backs_is_found(demo: &Demo, client: &Client) {
     let arguments = ["--duration", "600s", "--level", "read-committed", "--workload"];
     let check = start(demo, &[&arguments[..], &["list-append"]].concat());

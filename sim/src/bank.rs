@@ -288,10 +288,15 @@ impl Order {
     }
 }
 
-async fn balance(txn: &Txn, account: u64, lock: Option<LockRequest>) -> Result<Account, TxnError> {
+/// The accounts were opened before the first transfer began.
+async fn there(txn: &Txn, account: u64, lock: Option<LockRequest>) -> Result<Account, TxnError> {
     let row = txn.get(&account_key(account), lock).await?;
-    let state = row.and_then(|row| Account::decode(&row));
-    state.ok_or_else(|| damaged(txn, format!("account {account} is gone")))
+    row.and_then(|row| Account::decode(&row)).ok_or_else(|| gone(txn, account))
+}
+
+fn gone(txn: &Txn, account: u64) -> TxnError {
+    tracing::error!(account, "an account is gone");
+    damaged(txn, format!("account {account} is gone"))
 }
 
 async fn transfer(txn: Txn, order: Order) -> Result<BTreeMap<u64, u64>, TxnError> {
@@ -299,9 +304,9 @@ async fn transfer(txn: Txn, order: Order) -> Result<BTreeMap<u64, u64>, TxnError
     let lock = order.locked.then_some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) });
     let mut reads = BTreeMap::new();
     if let Some(account) = order.watched {
-        reads.insert(account, balance(&txn, account, None).await?.sequence);
+        reads.insert(account, there(&txn, account, None).await?.sequence);
     }
-    let states = [balance(&txn, from, lock.clone()).await?, balance(&txn, to, lock).await?];
+    let states = [there(&txn, from, lock.clone()).await?, there(&txn, to, lock).await?];
     if !order.pause.is_zero() {
         quorate_env::time::sleep(order.pause).await;
     }
@@ -331,24 +336,28 @@ async fn scanned(txn: &Txn, account: u64) -> Result<Option<Value>, TxnError> {
 }
 
 async fn audit(txn: Txn, scanning: bool) -> Result<BTreeMap<u64, u64>, TxnError> {
-    let mut reads = BTreeMap::new();
-    let mut sum = 0;
+    let mut states = BTreeMap::new();
     for account in 0..ACCOUNTS {
-        let state = if scanning {
-            let row = scanned(&txn, account).await?;
-            let state = row.and_then(|row| Account::decode(&row));
-            state.ok_or_else(|| damaged(&txn, format!("account {account} is gone")))?
+        let row = if scanning {
+            scanned(&txn, account).await?
         } else {
-            balance(&txn, account, None).await?
+            txn.get(&account_key(account), None).await?
         };
-        sum += state.balance;
-        reads.insert(account, state.sequence);
+        states.extend(row.and_then(|row| Account::decode(&row)).map(|state| (account, state)));
     }
+    // They were all opened at once, which may be later than what is read.
+    if states.is_empty() {
+        return Err(damaged(&txn, "no account is open yet".into()));
+    }
+    if let Some(account) = (0..ACCOUNTS).find(|account| !states.contains_key(account)) {
+        return Err(gone(&txn, account));
+    }
+    let sum: u64 = states.values().map(|state| state.balance).sum();
     // An attempt may still fail its proof at commit; what it read is judged in the history.
     if sum != ACCOUNTS * START_BALANCE {
         tracing::error!(sum, "an audit of one snapshot does not add up");
     }
-    Ok(reads)
+    Ok(states.into_iter().map(|(account, state)| (account, state.sequence)).collect())
 }
 
 async fn everything(txn: Txn) -> Result<Vec<(Key, Value)>, TxnError> {

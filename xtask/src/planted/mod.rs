@@ -15,15 +15,17 @@ use finder::{Finder, Found};
 use std::path::PathBuf;
 use table::Planted;
 
-const USAGE: &str = "usage: cargo xtask planted [--list] [--only NAME] [--tests]";
+const USAGE: &str = "usage: cargo xtask planted [--list] [--only NAME] [--tests|--seeds]";
 
 #[derive(Default)]
 struct Args {
     list: bool,
     /// Faults whose names contain it.
     only: String,
-    /// Not the seeds of the simulation, which take long.
+    /// Tests alone: the seeds of the simulation take long.
     tests: bool,
+    /// The seeds alone.
+    seeds: bool,
 }
 
 impl Args {
@@ -33,6 +35,7 @@ impl Args {
             match arg.as_str() {
                 "--list" => args.list = true,
                 "--tests" => args.tests = true,
+                "--seeds" => args.seeds = true,
                 "--only" => args.only = given.next().context(USAGE)?.clone(),
                 _ => bail!("what is {arg}?\n{USAGE}"),
             }
@@ -41,7 +44,8 @@ impl Args {
     }
 
     fn wants(&self, finder: &Finder) -> bool {
-        !self.tests || !matches!(finder, Finder::Seeds(_))
+        let seeds = matches!(finder, Finder::Seeds(_));
+        if seeds { !self.tests } else { !self.seeds }
     }
 
     fn chosen(&self) -> Result<Vec<&'static Planted>> {
@@ -67,7 +71,7 @@ pub fn planted(given: &[String]) -> Result<()> {
     let (built, outputs) = (Built::new()?, run::target_dir().join("planted"));
     std::fs::create_dir_all(&outputs)?;
     let (mut tried, mut missed) = (0, Vec::new());
-    for fault in chosen {
+    for fault in chosen.into_iter().filter(|fault| fault.found_by.iter().any(|finder| args.wants(finder))) {
         println!("\n{}: {}", fault.names, fault.what);
         for (at, finder) in fault.found_by.iter().enumerate().filter(|(_, finder)| args.wants(finder)) {
             let output = outputs.join(format!("{}-{at}.txt", fault.names));

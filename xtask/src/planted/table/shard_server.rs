@@ -163,11 +163,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "shard.intents_not_asked",
         what: "14: a recovery takes a staged record's word for its intents",
-        found_by: &[
-            Script("staging.txt"),
-            Test("sim/seed", "a_gateway_may_die_at_every_step_of_a_commit"),
-            Seeds(200),
-        ],
+        found_by: &[Script("staging.txt"), Seeds(200)],
     },
     Planted {
         names: "shard.prevention_not_noted",

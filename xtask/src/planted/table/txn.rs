@@ -117,13 +117,10 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "txn.own_commit_conflicts",
         what: "14: a refusal due to the transaction's own commit passes for a failure",
-        found_by: &[
-            Test("txn-coordinator/machine", "a_prepare_that_finds_the_record_committed_is_asked_about"),
-            Test(
-                "txn-coordinator/transactions",
-                "a_prepare_that_comes_again_after_a_recovery_changes_nothing",
-            ),
-        ],
+        found_by: &[Test(
+            "txn-coordinator/machine",
+            "a_prepare_that_finds_the_record_committed_is_asked_about",
+        )],
     },
     Planted {
         names: "txn.taken_apart_unnoticed",
