@@ -7,7 +7,7 @@ mod support;
 
 use std::{process::Stdio, time::Duration};
 use support::{
-    Demo, pause,
+    Demo, pause, seconds,
     tools::{Ran, command},
 };
 use tokio::process::Child;
@@ -82,20 +82,24 @@ async fn a_killed_node_causes_no_anomaly_and_a_changed_row_does() {
     demo.assert_healthy().await;
 }
 
-/// Leadership is handed around and shards are split in the midst of transactions, and gateways die amid commits.
+/// Leadership is handed around and shards are split in the midst of transactions, and gateways die amid commits; for as long as
+/// `QUORATE_TEST_SECONDS` says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hand_overs_splits_and_dying_gateways_cause_no_anomaly() {
     let demo = Demo::start();
     let client = demo.client(1).await;
-    let workload = ["--level", "serializable", "--workload", "list-append", "--duration", "20s", "--json"];
+    let duration = format!("{}s", seconds(16).as_secs());
+    let workload =
+        ["--level", "serializable", "--workload", "list-append", "--duration", &duration, "--json"];
     let check = start(&demo, &workload);
     let lists = in_use(&client, "lists_0").await;
     let report = tokio::select! {
         report = end(check) => report,
-        _ = stir(&demo, &lists) => unreachable!("it has no end"),
+        () = stir(&demo, &lists) => unreachable!("it has no end"),
     };
     let report = report.json();
     let section = &report["sections"][0];
+    println!("{} committed, refused: {}", section["committed"], section["refusals"]);
     assert!(section["findings"].as_array().unwrap().is_empty(), "{section:#}");
     demo.up();
     nothing_stays(&client).await;
@@ -106,20 +110,27 @@ async fn hand_overs_splits_and_dying_gateways_cause_no_anomaly() {
 async fn stir(demo: &Demo, table: &str) {
     let client = demo.client(1).await;
     for round in 1u64.. {
-        // The first node stays, as whoever looks on is its client.
-        let (next, dies) = (round % 3 + 1, if round / 4 % 2 == 0 { 2 } else { 3 });
-        let shards = client.query(&format!("SHOW SHARDS FROM TABLE {table}"), &[]).await.unwrap_or_default();
-        for shard in shards.iter().rev().take(4) {
-            let shard = shard.get::<_, i64>("shard_id").to_string();
-            drop(demo.ask(1, &["shard", "transfer-leader", &shard, "--to", &next.to_string()]).await);
-        }
-        // Through one of the stretches of keys that the lists lie in.
-        let at = round % 8 * 1_000_000 + round / 8 + 1;
-        drop(client.batch_execute(&format!("ALTER TABLE {table} SPLIT AT VALUES ({at})")).await);
-        if round % 4 == 0 {
-            demo.kill(dies);
-            pause(Duration::from_millis(500)).await;
-            drop(demo.manage(&["restart", &dies.to_string()]).await);
+        pause(Duration::from_millis(100)).await;
+        match round % 8 {
+            // The first node stays, as whoever looks on is its client.
+            0 if round % 32 == 0 => {
+                let node = if round % 64 == 0 { 2 } else { 3 };
+                demo.kill(node);
+                pause(Duration::from_millis(500)).await;
+                drop(demo.manage(&["restart", &node.to_string()]).await);
+            }
+            1 | 5 => {
+                // Through one of the stretches of keys that the lists lie in.
+                let at = round / 4 % 8 * 1_000_000 + round / 32 + 1;
+                drop(client.batch_execute(&format!("ALTER TABLE {table} SPLIT AT VALUES ({at})")).await);
+            }
+            _ => {
+                let shards = client.query(&format!("SHOW SHARDS FROM TABLE {table}"), &[]).await;
+                let shards: Vec<i64> = shards.iter().flatten().map(|row| row.get("shard_id")).collect();
+                let Some(shard) = shards.get(round as usize % shards.len().max(1)) else { continue };
+                let (shard, to) = (shard.to_string(), (round / 3 % 3 + 1).to_string());
+                drop(demo.ask(1, &["shard", "transfer-leader", &shard, "--to", &to]).await);
+            }
         }
     }
 }

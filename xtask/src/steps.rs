@@ -1,6 +1,6 @@
 //! The tasks themselves.
 
-use crate::{edges, packages, run};
+use crate::{edges, packages, planted, run};
 use anyhow::{Context, Result, bail};
 use std::{
     process::Command,
@@ -50,6 +50,7 @@ const STEPS: &[Step] = &[
     ("build", || run::check(&mut run::cargo(&["build", "--workspace", "--all-targets", "--locked"]))),
     ("tests", || run::check(&mut run::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))),
     ("simulation", simulation),
+    ("planted", planted::by_tests),
 ];
 
 /// No warning, of the compiler or of clippy: `clippy.toml` says what the code must not call. Its artefacts are cargo's for

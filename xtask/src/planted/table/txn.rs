@@ -9,10 +9,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "txn.lost_commit_told_as_failed",
         what: "12: a commit whose answer was lost is told to have failed",
-        found_by: &[
-            Test("txn-coordinator/machine", "a_refusal_after_a_lost_answer_is_not_the_records_word"),
-            Seeds(200),
-        ],
+        found_by: &[Test("txn-coordinator/machine", "a_refusal_after_a_lost_answer_is_not_the_records_word")],
     },
     Planted {
         names: "txn.unknown_told_as_failed",
@@ -52,10 +49,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "txn.unproven_writes",
         what: "13: a commit does not prove what it writes without a lock",
-        found_by: &[
-            Test("txn-coordinator/isolation", "the_first_of_two_writers_wins_under_repeatable_read"),
-            Seeds(200),
-        ],
+        found_by: &[Test("txn-coordinator/isolation", "the_first_of_two_writers_wins_under_repeatable_read")],
     },
     Planted {
         names: "txn.newer_row_changed",
@@ -81,10 +75,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "txn.local_not_pinned",
         what: "13: a commit in one shard moves past its reads in others",
-        found_by: &[
-            Test("txn-coordinator/transactions", "reading_elsewhere_does_not_cost_a_second_round"),
-            Seeds(200),
-        ],
+        found_by: &[Test("txn-coordinator/transactions", "reading_elsewhere_does_not_cost_a_second_round")],
     },
     Planted {
         names: "txn.staged_unproven",
@@ -103,7 +94,6 @@ pub const FAULTS: &[Planted] = &[
                 "a_staged_commit_without_answers_is_unknown_until_its_intents_are_asked",
             ),
             Test("txn-coordinator/machine", "a_conflict_that_may_be_with_itself_is_asked_about"),
-            Seeds(200),
         ],
     },
     Planted {
