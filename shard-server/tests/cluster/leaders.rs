@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use quorate_env::NodeId;
-use quorate_proto::kv::{LockMode, ReleaseLocks, ShardOp, ShardReply};
+use quorate_proto::kv::{Inquiry, LockMode, QueryTxn, ReleaseLocks, ShardOp, ShardReply, TxnState};
 use quorate_proto::placement::ReplicaCommand;
 use quorate_proto::{ErrorClass, Key, KvError, ReplicaId, ShardId, TxnId};
 use std::time::Duration;
@@ -105,6 +105,36 @@ fn a_new_leader_writes_above_earlier_reads_and_knows_earlier_commits() {
         assert!(ts > read_ts, "{ts} is not above the read at {read_ts}");
         let again = cluster.servers.send(&Key::from("k"), commit_op(1, now, "k", "v")).await.unwrap();
         assert_eq!(first, again);
+    });
+}
+
+/// PROTOCOL 4: a leader dies before it has told anybody that a transaction is committed, which its client knows. Its successor
+/// is asked again and again to bring that to an end, and does not do so before it has applied what became of it.
+#[test]
+fn a_new_leader_evaluates_nothing_before_it_has_applied_what_was_acknowledged() {
+    run(5, |mut cluster| async move {
+        let descriptor = cluster.found(&[1, 2, 3]).await;
+        let (old, ..) = cluster.leader("k").await;
+        let now = cluster.now();
+        let committed = cluster.servers.send(&Key::from("k"), commit_op(1, now, "k", "first")).await;
+        let ShardReply::Committed(ts, _) = committed.unwrap() else { panic!("not committed") };
+        cluster.crash(old).await;
+        let (txn, anchor) = (meta(1, "k", now), Key::from("k"));
+        let query = ShardOp::QueryTxn(QueryTxn { txn: txn.id, anchor, why: Inquiry::End, meta: Some(txn) });
+        let answers = (1..=3).filter(|node| *node != old).map(|node| {
+            let (servers, to, query) = (cluster.servers.clone(), descriptor.clone(), query.clone());
+            Box::pin(async move {
+                loop {
+                    match servers.send_to(node, &to, query.clone()).await {
+                        Err(error) if error.class() == ErrorClass::Reroute => {}
+                        answer => return answer,
+                    }
+                    quorate_env::time::sleep(Duration::from_micros(50)).await;
+                }
+            })
+        });
+        let (first, ..) = futures::future::select_all(answers).await;
+        assert_eq!(first, Ok(ShardReply::Txn(TxnState::Committed(ts))));
     });
 }
 

@@ -9,7 +9,10 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "shard.eager_leader",
         what: "4: a leader evaluates before its term's blank entry is applied",
-        found_by: &[Seeds(200)],
+        found_by: &[Test(
+            "shard-server/cluster",
+            "leaders::a_new_leader_evaluates_nothing_before_it_has_applied_what_was_acknowledged",
+        )],
     },
     Planted {
         names: "shard.shared_entry_believed",
