@@ -17,9 +17,9 @@ fn urls(demo: &Demo) -> String {
     demo.nodes().map(|node| demo.url(node)).collect::<Vec<_>>().join(",")
 }
 
-fn start(demo: &Demo, arguments: &[&str]) -> Child {
-    let urls = urls(demo);
-    let all = [&["check", "isolation", "--clients", "6", "--url", &urls], arguments].concat();
+fn start(demo: &Demo, clients: u32, arguments: &[&str]) -> Child {
+    let (urls, clients) = (urls(demo), clients.to_string());
+    let all = [&["check", "isolation", "--clients", &clients, "--url", &urls], arguments].concat();
     command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -61,7 +61,7 @@ async fn nothing_stays(client: &Client) {
 async fn a_killed_node_causes_no_anomaly_and_a_changed_row_does() {
     let demo = Demo::start();
     let client = demo.client(1).await;
-    let check = start(&demo, &["--duration", "21s", "--json"]);
+    let check = start(&demo, 6, &["--duration", "21s", "--json"]);
     // The second run's table, so that the node dies under transactions of all sorts.
     in_use(&client, "ledger_1").await;
     demo.kill(2);
@@ -88,10 +88,18 @@ async fn a_killed_node_causes_no_anomaly_and_a_changed_row_does() {
 async fn hand_overs_splits_and_dying_gateways_cause_no_anomaly() {
     let demo = Demo::start();
     let client = demo.client(1).await;
+    // So that transactions that have lasted for long still commit where they have read, in the midst of what others have done.
+    let late = ["setting", "set", "closing_target", "30s"];
+    let mut tries = 0;
+    while demo.ask(1, &late).await.code != Some(0) {
+        tries += 1;
+        assert!(tries < 100, "the setting cannot be changed");
+        pause(Duration::from_millis(100)).await;
+    }
     let duration = format!("{}s", seconds(16).as_secs());
     let workload =
         ["--level", "serializable", "--workload", "list-append", "--duration", &duration, "--json"];
-    let check = start(&demo, &workload);
+    let check = start(&demo, 16, &workload);
     let lists = in_use(&client, "lists_0").await;
     let report = tokio::select! {
         report = end(check) => report,
@@ -137,13 +145,13 @@ async fn stir(demo: &Demo, table: &str) {
 
 async fn what_is_changed_behind_their_backs_is_found(demo: &Demo, client: &Client) {
     let arguments = ["--duration", "600s", "--level", "read-committed", "--workload"];
-    let check = start(demo, &[&arguments[..], &["list-append"]].concat());
+    let check = start(demo, 6, &[&arguments[..], &["list-append"]].concat());
     let lists = in_use(client, "lists_0").await;
     change(client, &format!("DELETE FROM {lists} WHERE k = (SELECT min(k) FROM {lists})")).await;
     anomaly(&interrupt(check).await, "an acknowledged write is lost");
     nothing_stays(client).await;
 
-    let check = start(demo, &[&arguments[..], &["bank"]].concat());
+    let check = start(demo, 6, &[&arguments[..], &["bank"]].concat());
     let ledger = in_use(client, "ledger_0").await;
     let accounts = ledger.replace("ledger_0", "accounts_0");
     change(client, &format!("UPDATE {accounts} SET balance = balance + 1 WHERE id = 3")).await;

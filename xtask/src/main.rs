@@ -17,7 +17,7 @@ usage: cargo xtask <task> [options]
   demo  [--fresh] [options of `quorate demo`]  build, start three nodes on this machine, open a SQL shell
   test  [--only NAME]                 everything that CI runs, each step timed
   sim   [--seeds N] [--from S] [--seed S]      simulated clusters; a failing seed prints how to replay it
-  planted [--list] [--only NAME] [--tests|--seeds]  our own rules are switched off, one at a time: tests, or the
+  planted [--list] [--only NAME] [--tests|--seeds|--live]  our own rules are switched off, one at a time: tests, or the
                                       simulation, must find each
   bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed; the figures go into
                                       target/bench-NAME.json

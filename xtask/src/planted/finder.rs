@@ -13,8 +13,17 @@ pub enum Finder {
     Test(&'static str, &'static str),
     /// This script of the shards' scenarios, `shard-server/testdata`, shows something else.
     Script(&'static str),
+    /// The isolation checker finds an anomaly on a live cluster whose shards are troubled, in one of so many runs.
+    Live(u32),
     /// One of the first so many seeds of the simulation fails, which passes without the fault.
     Seeds(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Test,
+    Live,
+    Seeds,
 }
 
 pub enum Found {
@@ -24,6 +33,14 @@ pub enum Found {
 }
 
 impl Finder {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Finder::Test(..) | Finder::Script(_) => Kind::Test,
+            Finder::Live(_) => Kind::Live,
+            Finder::Seeds(_) => Kind::Seeds,
+        }
+    }
+
     /// Plants the faults and looks on; what the finder prints goes into the file.
     ///
     /// # Errors
@@ -39,6 +56,7 @@ impl Finder {
                 let command = command.env("QUORATE_SCRIPT", format!("/{script}"));
                 judge("scripts", &Trial::start(command, planted, output.to_path_buf())?.end()?)
             }
+            Finder::Live(runs) => live(planted, runs, built, output),
             Finder::Seeds(most) => seeds::search(planted, most, built, output),
         }
     }
@@ -49,6 +67,7 @@ impl fmt::Display for Finder {
         match self {
             Finder::Test(target, name) => write!(f, "{target} {name}"),
             Finder::Script(script) => write!(f, "shard-server script {script}"),
+            Finder::Live(runs) => write!(f, "{runs} runs of {}", LIVE.1),
             Finder::Seeds(most) => write!(f, "{most} seeds"),
         }
     }
@@ -61,6 +80,23 @@ impl fmt::Display for Found {
             Found::No(why) => write!(f, "NOT FOUND: {why}"),
         }
     }
+}
+
+/// A test of the isolation checker, and for how many seconds it runs here.
+const LIVE: (&str, &str, &str) =
+    ("quorate/check", "hand_overs_splits_and_dying_gateways_cause_no_anomaly", "40");
+
+fn live(planted: &str, runs: u32, built: &Built, output: &Path) -> Result<Found> {
+    let (target, name, seconds) = LIVE;
+    for run in 1..=runs {
+        let mut command = built.test(target, name)?;
+        let command = command.env("QUORATE_TEST_SECONDS", seconds);
+        let ended = Trial::start(command, planted, output.to_path_buf())?.end()?;
+        if let Found::Yes(what) = judge(name, &ended)? {
+            return Ok(Found::Yes(format!("by run {run}: {what}")));
+        }
+    }
+    Ok(Found::No(format!("{runs} runs pass")))
 }
 
 /// A test finds a fault by failing as a test: neither by hanging nor by dying.
@@ -78,8 +114,12 @@ fn judge(name: &str, ended: &Ended) -> Result<Found> {
     Ok(Found::Yes(complaint(&ended.text)))
 }
 
-/// The first line that says what is wrong.
+/// The first line that says what is wrong: an anomaly or a problem by its name, or else what somebody panicked about.
 pub fn complaint(text: &str) -> String {
+    let anomaly = text.split("\\\"anomaly\\\": \\\"").nth(1).and_then(|rest| rest.split('\\').next());
+    if let Some(name) = anomaly {
+        return format!("anomaly {name}");
+    }
     let mut lines = text.lines();
     let problem = text.lines().map(str::trim).find(|line| line.starts_with("PROBLEM: "));
     let panic = || {

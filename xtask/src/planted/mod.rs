@@ -11,21 +11,19 @@ mod trial;
 use crate::run;
 use anyhow::{Context, Result, bail};
 use build::Built;
-use finder::{Finder, Found};
+use finder::{Finder, Found, Kind};
 use std::path::PathBuf;
 use table::Planted;
 
-const USAGE: &str = "usage: cargo xtask planted [--list] [--only NAME] [--tests|--seeds]";
+const USAGE: &str = "usage: cargo xtask planted [--list] [--only NAME] [--tests|--seeds|--live]";
 
 #[derive(Default)]
 struct Args {
     list: bool,
     /// Faults whose names contain it.
     only: String,
-    /// Tests alone: the seeds of the simulation take long.
-    tests: bool,
-    /// The seeds alone.
-    seeds: bool,
+    /// The finders to try: all without it. Seeds of the simulation and live clusters take long.
+    kind: Option<Kind>,
 }
 
 impl Args {
@@ -34,8 +32,9 @@ impl Args {
         while let Some(arg) = given.next() {
             match arg.as_str() {
                 "--list" => args.list = true,
-                "--tests" => args.tests = true,
-                "--seeds" => args.seeds = true,
+                "--tests" => args.kind = Some(Kind::Test),
+                "--seeds" => args.kind = Some(Kind::Seeds),
+                "--live" => args.kind = Some(Kind::Live),
                 "--only" => args.only = given.next().context(USAGE)?.clone(),
                 _ => bail!("what is {arg}?\n{USAGE}"),
             }
@@ -44,8 +43,7 @@ impl Args {
     }
 
     fn wants(&self, finder: &Finder) -> bool {
-        let seeds = matches!(finder, Finder::Seeds(_));
-        if seeds { !self.tests } else { !self.seeds }
+        self.kind.is_none_or(|kind| kind == finder.kind())
     }
 
     fn chosen(&self) -> Result<Vec<&'static Planted>> {
@@ -149,7 +147,8 @@ mod tests {
     fn arguments_are_understood() {
         let parse = |given: &str| Args::parse(&given.split(' ').map(str::to_owned).collect::<Vec<_>>());
         assert!(parse("--list --only txn").is_ok_and(|args| args.list && args.only == "txn"));
-        assert!(parse("--tests").is_ok_and(|args| args.tests && !args.wants(&Finder::Seeds(1))));
+        assert!(parse("--tests").is_ok_and(|args| !args.wants(&Finder::Seeds(1))));
+        assert!(parse("--seeds").is_ok_and(|args| args.wants(&Finder::Seeds(1))));
         assert!(parse("--only").is_err());
         assert!(parse("txn").is_err());
     }

@@ -15,8 +15,8 @@ use std::{
 pub fn search(planted: &str, most: u64, built: &Built, output: &Path) -> Result<Found> {
     let jobs = available_parallelism().map_or(1, usize::from);
     let (mut left, mut running) = (1..=most, VecDeque::new());
-    // What fails without the fault too is another bug's affair.
-    let mut failed_anyway = 0;
+    // Those that hang, or fail without the fault too, show nothing.
+    let mut doubtful = Vec::new();
     let found = loop {
         while running.len() < jobs
             && let Some(seed) = left.next()
@@ -25,26 +25,24 @@ pub fn search(planted: &str, most: u64, built: &Built, output: &Path) -> Result<
         }
         let Some((seed, trial)) = running.pop_front() else { break None };
         let with = trial.end()?;
-        let text = with.text;
         if with.status.is_some_and(|status| status.success()) {
             std::fs::remove_file(file(output, seed))?;
             continue;
         }
         let without = start(seed, "", built, output.to_path_buf())?.end()?;
         if with.status.is_some() && without.status.is_some_and(|status| status.success()) {
-            break Some(format!("by seed {seed}: {}", complaint(&text)));
+            break Some(format!("by seed {seed}: {}", complaint(&with.text)));
         }
-        failed_anyway += 1;
+        doubtful.push(seed);
     };
     running.iter_mut().for_each(|(_, trial)| trial.kill());
-    let anyway = if failed_anyway > 0 {
-        format!(" ({failed_anyway} fail without it, too, or hang)")
-    } else {
-        String::new()
+    let besides = match &doubtful[..] {
+        [] => String::new(),
+        seeds => format!(" (seeds {seeds:?} hang, or fail without it too)"),
     };
     Ok(match found {
-        Some(found) => Found::Yes(format!("{found}{anyway}")),
-        None => Found::No(format!("{most} seeds pass{anyway}")),
+        Some(found) => Found::Yes(found + &besides),
+        None => Found::No(format!("{most} seeds pass{besides}")),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Faults of the shards.
 
 use super::{
-    Finder::{Script, Seeds, Test},
+    Finder::{Live, Script, Seeds, Test},
     Planted,
 };
 
@@ -47,6 +47,7 @@ pub const FAULTS: &[Planted] = &[
             ),
             Script("leader_change.txt"),
             Seeds(200),
+            Live(3),
         ],
     },
     Planted {
@@ -166,7 +167,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "shard.intents_not_asked",
         what: "14: a recovery takes a staged record's word for its intents",
-        found_by: &[Script("staging.txt"), Seeds(200)],
+        found_by: &[Script("staging.txt"), Seeds(200), Live(3)],
     },
     Planted {
         names: "shard.prevention_not_noted",
@@ -327,6 +328,11 @@ pub const FAULTS: &[Planted] = &[
             Script("split.txt"),
             Test("shard-server/cluster", "split_locks::whoever_leads_the_right_half_first_has_its_locks"),
         ],
+    },
+    Planted {
+        names: "shard.locks_lost_at_split,txn.unproven_locks",
+        what: "13, 25: the right half of a split loses its locks, and no commit proves them",
+        found_by: &[Live(3)],
     },
     Planted {
         names: "shard.split_unlatched",

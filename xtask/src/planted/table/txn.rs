@@ -1,7 +1,7 @@
 //! Faults of the transaction coordinator.
 
 use super::{
-    Finder::{Seeds, Test},
+    Finder::{Live, Seeds, Test},
     Planted,
 };
 
@@ -24,6 +24,7 @@ pub const FAULTS: &[Planted] = &[
             Test("txn-coordinator/transactions", "write_skew_is_refused_and_retried"),
             Test("txn-coordinator/serializable", "in_peace"),
             Seeds(200),
+            Live(3),
         ],
     },
     Planted {
