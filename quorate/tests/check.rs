@@ -121,8 +121,8 @@ async fn stir(demo: &Demo, table: &str) {
         pause(Duration::from_millis(100)).await;
         match round % 8 {
             // The first node stays, as whoever looks on is its client.
-            0 if round % 32 == 0 => {
-                let node = if round % 64 == 0 { 2 } else { 3 };
+            0 if round % 16 == 0 => {
+                let node = if round % 32 == 0 { 2 } else { 3 };
                 demo.kill(node);
                 pause(Duration::from_millis(500)).await;
                 drop(demo.manage(&["restart", &node.to_string()]).await);

@@ -47,7 +47,7 @@ pub const FAULTS: &[Planted] = &[
             ),
             Script("leader_change.txt"),
             Seeds(200),
-            Live(3),
+            Live(6),
         ],
     },
     Planted {
@@ -167,7 +167,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "shard.intents_not_asked",
         what: "14: a recovery takes a staged record's word for its intents",
-        found_by: &[Script("staging.txt"), Seeds(200), Live(3)],
+        found_by: &[Script("staging.txt"), Seeds(200), Live(5)],
     },
     Planted {
         names: "shard.prevention_not_noted",
