@@ -22,8 +22,14 @@ fn say(text: &str) {
     out.flush().unwrap();
 }
 
-/// Runs the child test until it has said `lines` lines and a little more, kills it, and returns what it said.
-fn run_and_kill(child: &str, dir: &Path, lines: usize) -> Vec<String> {
+/// Says that it is alive; nothing of that need be there.
+fn go_on() {
+    println!("on");
+}
+
+/// Runs the child test until it has said `lines` times what is durable, has gone `on` so many times since and a little more,
+/// kills it, and returns what it said to be durable.
+fn run_and_kill(child: &str, dir: &Path, lines: usize, on: usize) -> Vec<String> {
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", child, "--ignored", "--nocapture"])
         .env(DIR, dir)
@@ -31,11 +37,12 @@ fn run_and_kill(child: &str, dir: &Path, lines: usize) -> Vec<String> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = Vec::new();
+    let (mut said, mut left) = (Vec::new(), on);
     let mut reader = BufReader::new(process.stdout.take().unwrap()).lines();
-    while said.len() < lines
+    while (said.len() < lines || left > 0)
         && let Some(line) = reader.next()
     {
+        left = if said.len() < lines { on } else { left - 1 };
         said.extend(line.unwrap().split("durable ").nth(1).map(str::to_owned));
     }
     // `kill` is SIGKILL; what it says until then counts as well.
@@ -87,7 +94,7 @@ fn log_child() {
 fn killed_logs_keep_what_was_acknowledged() {
     for round in 0..5 {
         let dir = tempfile::tempdir().unwrap();
-        let said = run_and_kill("crash::log_child", dir.path(), 200 + round * 700);
+        let said = run_and_kill("crash::log_child", dir.path(), 200 + round * 700, 0);
         let log = open_log(dir.path());
         for line in &said {
             let (n, index) = line.split_once(' ').unwrap();
@@ -126,7 +133,7 @@ mod engine {
         let engine = open(&dir);
         for n in 1.. {
             let mut batch = WriteBatch::new();
-            batch.put(Data, key(n), vec![n as u8; 500]);
+            batch.put(Data, key(n), vec![n as u8; 2000]);
             batch.put(Intent, key(n), "intent");
             batch.delete(Intent, key(n - 1));
             batch.put(Record, key(n), "record");
@@ -138,15 +145,18 @@ mod engine {
             if n % 300 == 0 {
                 engine.flush().unwrap();
                 say(&n.to_string());
+            } else if n % 10 == 0 {
+                go_on();
             }
         }
     }
 
+    /// Killed well after the last flush that was asked for, so that those stand that RocksDB has made by itself.
     #[test]
     fn killed_engines_keep_a_prefix() {
         for round in 0..4 {
             let dir = tempfile::tempdir().unwrap();
-            let said = run_and_kill("crash::engine::child", dir.path(), 2 + round * 3);
+            let said = run_and_kill("crash::engine::child", dir.path(), 1 + round, 8 + round * 6);
             let engine = open(dir.path());
             let applied = engine.get(Meta, b"applied").unwrap().unwrap();
             let applied = u64::from_be_bytes(applied[..].try_into().unwrap());
@@ -185,7 +195,7 @@ mod engine {
     fn killed_ingests_are_whole_or_absent() {
         for round in 0..4 {
             let dir = tempfile::tempdir().unwrap();
-            let said = run_and_kill("crash::engine::ingest_child", dir.path(), 3 + round * 5);
+            let said = run_and_kill("crash::engine::ingest_child", dir.path(), 3 + round * 5, 0);
             let engine = open(dir.path());
             let generation = engine.get(Meta, b"generation").unwrap().unwrap();
             let n = u64::from_be_bytes(generation[..].try_into().unwrap());
