@@ -15,7 +15,7 @@ use futures::FutureExt;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
 use openraft::{Config, ServerState, SnapshotPolicy, StepDownPolicy};
-use quorate_env::{Handler, Refusal, probe};
+use quorate_env::{Handler, Refusal, planted, probe};
 use quorate_proto::rpc::{Service, encode};
 use quorate_proto::{LogPosition, NodeId, ReplicaId, Timestamp};
 use std::future::Future;
@@ -54,7 +54,7 @@ pub(crate) fn raft_config(config: &ConsensusConfig, name: String) -> Config {
         enable_elect: false,
         removed_leader_step_down: StepDownPolicy::After(150),
         enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(planted!("consensus.leader_restored")),
         backoff: "50ms 100ms 200ms ..800ms".into(),
         ..Config::default()
     }
@@ -222,7 +222,8 @@ fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: 
         let mut others = others;
         others.all(|id| {
             let up_to_date = elections.acks.get(id).is_some_and(|ack| {
-                ack.term == leadership.term && ack.commit == committed && ack.matched == committed
+                let matched = ack.matched == committed || planted!("consensus.quiet_too_early");
+                ack.term == leadership.term && ack.commit == committed && matched
             });
             (up_to_date && standing.is_fortified(*id)) || !standing.reaches(*id, now)
         })
@@ -270,7 +271,7 @@ fn step(shared: &Arc<Shared>, now: Duration, campaigns: &mut u32) {
 /// PROTOCOL 21: a node whose clock strays leads nothing.
 fn give_up_if_fenced(shared: &Arc<Shared>) {
     let leadership = shared.leadership.borrow().clone();
-    if !leadership.is_leader || !shared.env.clock().is_fenced() {
+    if !leadership.is_leader || !shared.env.clock().is_fenced() || planted!("consensus.fenced_leader_stays") {
         return;
     }
     let Some(raft) = shared.raft() else { return };
@@ -319,7 +320,7 @@ pub(crate) fn update(shared: &Arc<Shared>, metrics: &RaftServerMetrics<Types>) {
     *shared.members.lock() = members;
     let before = shared.leadership.borrow().clone();
     let blank = shared.elections.lock().blank;
-    let ready = is_leader && blank.term == term;
+    let ready = is_leader && (blank.term == term || planted!("consensus.ready_before_blank_entry"));
     let continues = before.is_leader && before.term == term;
     let lease_start = match (is_leader, continues) {
         (false, _) => Duration::ZERO,
@@ -343,6 +344,9 @@ pub(crate) fn update(shared: &Arc<Shared>, metrics: &RaftServerMetrics<Types>) {
 }
 
 fn predecessors_until(shared: &Shared, term: u64) -> Timestamp {
+    if planted!("consensus.predecessors_clocks_forgotten") {
+        return Timestamp::ZERO;
+    }
     let own = shared.leaders_clock();
     let told = {
         let clocks = shared.elections.lock().clocks;

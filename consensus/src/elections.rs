@@ -4,7 +4,7 @@
 
 use crate::raft::types::{Vote, vote_parts};
 use crate::shared::{Elections, Known, Shared};
-use quorate_env::probe;
+use quorate_env::{planted, probe};
 use quorate_proto::{NodeId, ReplicaId, Timestamp};
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ impl Shared {
     /// Step "promises outlive restarts". A group founded in this life has no earlier promises; a sole voter that itself led
     /// last promised nobody anything.
     fn is_young(&self, elections: &Elections, now: Duration) -> bool {
-        now < self.node.young_until && !elections.founded && !self.led_alone()
+        let young = now < self.node.young_until && !planted!("consensus.young_votes");
+        young && !elections.founded && !self.led_alone()
     }
 
     fn led_alone(&self) -> bool {
@@ -64,11 +65,14 @@ impl Shared {
                 probe!("consensus.vote_withheld_young");
                 return Err(Withheld::Young);
             }
-            if let Some(known) = self.bound_to(&elections, now) {
+            if let Some(known) = self.bound_to(&elections, now)
+                && !planted!("consensus.vote_against_supported")
+            {
                 probe!("consensus.vote_withheld_supported");
                 return Err(Withheld::Supported(known));
             }
-            if leadership.is_leader && self.lease_of(&elections, leadership.term).is_some() {
+            let leads = leadership.is_leader && !planted!("consensus.leader_votes_within_lease");
+            if leads && self.lease_of(&elections, leadership.term).is_some() {
                 return Err(Withheld::Leading);
             }
         }
@@ -85,11 +89,11 @@ impl Shared {
         let (term, replica, _) = vote_parts(now_voted);
         let mut elections = self.elections.lock();
         elections.pending_votes -= 1;
-        if replica != self.replica() {
+        if replica != self.replica() && !planted!("consensus.lease_after_vote") {
             elections.barred = elections.barred.max(term.saturating_sub(1));
         }
         let bound = self.bound_to(&elections, now).is_some_and(|known| known.term < term);
-        !granted || transfer || !bound
+        !granted || transfer || !bound || planted!("consensus.late_vote_counts")
     }
 
     /// May this replica ask for votes, or count one that it was given?
@@ -100,8 +104,8 @@ impl Shared {
             return Err(Withheld::Young);
         }
         match self.bound_to(&elections, now) {
-            Some(known) => Err(Withheld::Supported(known)),
-            None => Ok(()),
+            Some(known) if !planted!("consensus.candidate_while_bound") => Err(Withheld::Supported(known)),
+            _ => Ok(()),
         }
     }
 
@@ -135,7 +139,7 @@ impl Shared {
     /// Never again a lease in this term or an earlier one.
     pub fn bar_lease(&self, term: u64) {
         let mut elections = self.elections.lock();
-        if term > elections.barred {
+        if term > elections.barred && !planted!("consensus.lease_after_hand_over") {
             elections.barred = term;
             elections.barred_at = self.env.boottime();
         }
@@ -179,5 +183,88 @@ impl Shared {
         } else if term == elections.clocks.0 {
             elections.clocks.1 = elections.clocks.1.max(clock);
         }
+    }
+}
+
+/// The steps of the argument in `docs/consensus.md` that no scenario reaches at will. A replica that leads alone is asked by
+/// node 3, and told by node 2 that this one leads in a later term.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::vote;
+    use crate::support::Ping;
+    use crate::testing::{Noting, single};
+    use quorate_env::sim::{SimConfig, SimWorld};
+    use quorate_proto::ShardId;
+    use std::sync::Arc;
+
+    const ASKING: NodeId = NodeId(3);
+    const LEADING: NodeId = NodeId(2);
+
+    fn run(scenario: impl FnOnce(&Shared, u64) + Send + 'static) {
+        let run = SimWorld::run(SimConfig::new(1), |world| async move {
+            let env = world.start(NodeId(1), "");
+            let (_consensus, group) = single(env, ShardId(3), Arc::new(Noting::default())).await;
+            let term = group.leadership().borrow().term;
+            scenario(&group.shared, term);
+        });
+        run.unwrap();
+    }
+
+    /// An append of the other leader arrives.
+    fn hear_of_leader(shared: &Shared, term: u64) {
+        let ping = Ping { incarnation: 7, sent: 0, physical: Timestamp::ZERO, clock: Timestamp::ZERO };
+        shared.node.granted.lock().heard(LEADING, &ping, shared.env.boottime());
+        shared.note_leader(term, ReplicaId(2), LEADING, 7);
+    }
+
+    #[test]
+    fn a_vote_is_withheld_while_the_leader_is_supported() {
+        run(|shared, term| {
+            shared.bar_lease(term);
+            hear_of_leader(shared, term + 1);
+            for pre in [true, false] {
+                let withheld = shared.begin_vote(pre, false, term + 2, ASKING);
+                assert!(matches!(withheld, Err(Withheld::Supported(known)) if known.node == LEADING));
+            }
+            assert!(matches!(shared.may_campaign(), Err(Withheld::Supported(_))));
+            shared.note_released(term + 1, ReplicaId(2));
+            assert_eq!(shared.begin_vote(true, false, term + 2, ASKING), Ok(()));
+            assert_eq!(shared.may_campaign(), Ok(()));
+        });
+    }
+
+    #[test]
+    fn a_vote_that_was_decided_too_late_is_kept_back() {
+        run(|shared, term| {
+            shared.bar_lease(term);
+            let given = vote(term + 2, ReplicaId(3), false);
+            let decide = |leader_back: bool| {
+                shared.begin_vote(false, false, term + 2, ASKING).expect("nobody is supported");
+                if leader_back {
+                    hear_of_leader(shared, term + 1);
+                }
+                shared.vote_decided(true, false, &given)
+            };
+            assert!(decide(false));
+            assert!(!decide(true), "it may have acknowledged the leader's append meanwhile");
+        });
+    }
+
+    #[test]
+    fn a_leader_that_is_asked_itself_keeps_its_lease_or_votes() {
+        run(|shared, term| {
+            assert!(shared.lease().is_some());
+            assert_eq!(shared.begin_vote(false, false, term + 1, ASKING), Err(Withheld::Leading));
+            // A hand-over may ask; as long as the answer is not known, nothing is read by the lease.
+            shared.begin_vote(false, true, term + 1, ASKING).expect("a hand-over");
+            assert_eq!(shared.lease(), None);
+            let own = vote(term, shared.replica(), true);
+            assert!(shared.vote_decided(false, true, &own));
+            assert!(shared.lease().is_some());
+            shared.begin_vote(false, true, term + 1, ASKING).expect("a hand-over");
+            assert!(shared.vote_decided(true, true, &vote(term + 1, ReplicaId(3), false)));
+            assert_eq!(shared.lease(), None, "never again in this term");
+        });
     }
 }

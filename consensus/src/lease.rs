@@ -1,6 +1,7 @@
 //! Until when a leader may answer alone: pure arithmetic over promises (PROTOCOL 2, 3).
 
 use crate::support::{Epoch, Promise};
+use quorate_env::planted;
 use quorate_proto::{LogPosition, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,7 +29,8 @@ impl Ack {
         if known.term > self.term || (known.term == self.term && older_epoch) {
             return None;
         }
-        if known.term != self.term || known.epoch != self.epoch {
+        let same_life = known.epoch == self.epoch || planted!("consensus.told_before_restart");
+        if known.term != self.term || !same_life {
             return Some(self);
         }
         let (commit, matched) = (known.commit.max(self.commit), known.matched.max(self.matched));
@@ -49,6 +51,9 @@ pub(crate) struct Standing<'a> {
 impl Standing<'_> {
     /// The promise that a voter's acknowledgement in this term lets the leader lean on.
     fn counts(&self, voter: u64) -> Option<Promise> {
+        if planted!("consensus.support_without_append") {
+            return (self.promise)(voter);
+        }
         let ack = self.acks.get(&voter).filter(|ack| ack.term == self.term)?;
         (self.promise)(voter).filter(|promise| ack.epoch == Some(promise.epoch))
     }

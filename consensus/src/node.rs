@@ -16,7 +16,7 @@ use crate::{ConsensusConfig, FOUNDING_POSITION, Membership, OpenError, StateMach
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use parking_lot::Mutex;
-use quorate_env::{Env, Service, scope};
+use quorate_env::{Env, Service, planted, scope};
 use quorate_proto::{KvError, LogPosition, Replica, ReplicaId, ReplicaRole, ShardId};
 use quorate_storage::{GroupKey, LogState, LogStore};
 use std::collections::BTreeMap;
@@ -198,7 +198,8 @@ impl Found {
         let applied = machine.applied();
         let fresh = *log == LogState::default();
         let blank = applied.position == LogPosition::default();
-        let founding = matches!(start, Start::Founding { .. }) && fresh;
+        let founding =
+            matches!(start, Start::Founding { .. }) && (fresh || planted!("consensus.founded_again"));
         let membership = match (&applied.membership, start) {
             (Some((at, raw)), _) => {
                 let membership = decode_membership(raw).map_err(|e| mismatch(e.to_string()))?;
@@ -216,7 +217,7 @@ impl Found {
         }
         // A crash between the founding state and the founding of the log.
         let interrupted = fresh && applied.position == FOUNDING_POSITION;
-        if fresh && !blank && !interrupted {
+        if fresh && !blank && !interrupted && !planted!("consensus.opened_without_log") {
             return Err(mismatch(format!("state at {} without a log", applied.position)));
         }
         let install = founding || interrupted;

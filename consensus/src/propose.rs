@@ -118,55 +118,24 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Applied, Entry, FOUNDING_POSITION, Fatal, Leadership, SnapshotSink, SnapshotSource, StateMachine,
-    };
-    use parking_lot::Mutex;
+    use crate::testing::Noting;
     use quorate_env::sim::{SimConfig, SimWorld};
     use quorate_proto::ShardId;
     use std::sync::Arc;
-
-    #[derive(Default)]
-    struct Counter(Mutex<Vec<(LogPosition, bool)>>);
-
-    impl StateMachine for Counter {
-        fn applied(&self) -> Applied {
-            Applied { position: FOUNDING_POSITION, membership: None }
-        }
-
-        fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal> {
-            self.0.lock().extend(entries.iter().map(|e| (e.position, e.command.is_some())));
-            Ok(vec![Bytes::new(); entries.len()])
-        }
-
-        fn flushed(&self) -> LogPosition {
-            FOUNDING_POSITION
-        }
-
-        fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, Fatal> {
-            Err(Fatal("none".into()))
-        }
-
-        fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
-            Err(Fatal("none".into()))
-        }
-
-        fn leadership(&self, _: &Leadership) {}
-    }
 
     /// PROTOCOL 4. openraft is told no term here, so the entry gets into the log.
     #[test]
     fn an_entry_of_another_term_is_applied_as_nothing() {
         let run = SimWorld::run(SimConfig::new(1), |world| async move {
             let env = world.start(NodeId(1), "");
-            let counter = Arc::new(Counter::default());
-            let (_consensus, group) = crate::testing::single(env, ShardId(3), counter.clone()).await;
+            let noting = Arc::new(Noting::default());
+            let (_consensus, group) = crate::testing::single(env, ShardId(3), noting.clone()).await;
             let term = group.leadership().borrow().term;
             for (evaluated_term, applied) in [(term - 1, false), (term, true), (term + 1, false)] {
                 let command = Command { evaluated_term, bytes: Bytes::from_static(b"x") };
                 let written = group.shared.raft().unwrap().client_write(command).await.unwrap();
                 assert_eq!(written.data == Reply::TermChanged, !applied);
-                let last = *counter.0.lock().last().unwrap();
+                let last = *noting.0.lock().last().unwrap();
                 assert_eq!(last, (position(&written.log_id), applied));
             }
             let (at, _) = group.propose(term, Bytes::from_static(b"y")).await.unwrap();

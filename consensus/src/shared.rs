@@ -8,7 +8,7 @@ use crate::raft::types::{StoredMembership, Types};
 use crate::{Leadership, Lease, Membership, StateMachine};
 use openraft::Raft;
 use parking_lot::Mutex;
-use quorate_env::{Env, watch};
+use quorate_env::{Env, planted, watch};
 use quorate_proto::{LogPosition, NodeId, ReplicaId, ShardId, Timestamp};
 use quorate_storage::{GroupKey, LogStore};
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,13 +205,22 @@ impl Shared {
         let mut durable = self.durable.subscribe();
         loop {
             // The tracker knows of snapshots as well.
-            if self.frontiers.lock().durable_position().index >= index {
+            let here = self.frontiers.lock().durable_position().index >= index;
+            if here || planted!("consensus.applied_before_durable") {
                 return true;
             }
             if self.is_stopped() || durable.changed().await.is_err() {
                 return false;
             }
         }
+    }
+
+    /// F: up to here the log may go.
+    pub fn flushed(&self) -> LogPosition {
+        if planted!("consensus.trimmed_before_flushed") {
+            return self.frontiers.lock().applied();
+        }
+        self.machine.flushed()
     }
 
     pub fn note_applied(&self) {
@@ -298,7 +307,8 @@ impl Shared {
     /// The lease as of now. Everything it rests on is looked at under the lock that votes take, too.
     pub fn lease(&self) -> Option<Lease> {
         let leadership = self.leadership.borrow().clone();
-        if !leadership.ready || self.is_stopped() || self.env.clock().is_fenced() {
+        let fenced = self.env.clock().is_fenced() && !planted!("consensus.fenced_lease");
+        if !leadership.ready || self.is_stopped() || fenced {
             return None;
         }
         let elections = self.elections.lock();
@@ -306,7 +316,8 @@ impl Shared {
     }
 
     pub fn lease_of(&self, elections: &Elections, term: u64) -> Option<Lease> {
-        if elections.barred >= term || elections.pending_votes > 0 {
+        let voting = elections.pending_votes > 0 && !planted!("consensus.lease_during_vote");
+        if elections.barred >= term || voting {
             return None;
         }
         let now = self.env.boottime();

@@ -1,6 +1,8 @@
 //! A group of one replica in memory, for the unit tests of whoever implements a [`StateMachine`].
 
 use crate::{Consensus, ConsensusConfig, Group, Start, StateMachine};
+#[cfg(test)]
+pub(crate) use noting::Noting;
 use quorate_env::Env;
 use quorate_proto::{Replica, ReplicaId, ReplicaRole, ShardId};
 use quorate_storage::log::mem::MemLog;
@@ -41,4 +43,43 @@ pub async fn join(
         .expect("the state machine fits a founding");
     group.leadership().wait_for(|l| l.ready).await.expect("the group runs");
     group
+}
+
+#[cfg(test)]
+mod noting {
+    use crate::{
+        Applied, Entry, FOUNDING_POSITION, Fatal, Leadership, SnapshotSink, SnapshotSource, StateMachine,
+    };
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+    use quorate_proto::LogPosition;
+
+    /// Notes which entries came, and whether with a command.
+    #[derive(Default)]
+    pub(crate) struct Noting(pub Mutex<Vec<(LogPosition, bool)>>);
+
+    impl StateMachine for Noting {
+        fn applied(&self) -> Applied {
+            Applied { position: FOUNDING_POSITION, membership: None }
+        }
+
+        fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal> {
+            self.0.lock().extend(entries.iter().map(|e| (e.position, e.command.is_some())));
+            Ok(vec![Bytes::new(); entries.len()])
+        }
+
+        fn flushed(&self) -> LogPosition {
+            FOUNDING_POSITION
+        }
+
+        fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, Fatal> {
+            Err(Fatal("none".into()))
+        }
+
+        fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
+            Err(Fatal("none".into()))
+        }
+
+        fn leadership(&self, _: &Leadership) {}
+    }
 }

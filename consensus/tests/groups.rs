@@ -6,7 +6,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{Cluster, SHARD, ms, replica, replicas, run, run_with};
-use quorate_consensus::{ConsensusConfig, ProposeError, ReadCertificate};
+use quorate_consensus::{ConsensusConfig, OpenError, ProposeError, ReadCertificate};
 use quorate_env::{NodeId, sim::SimConfig};
 use quorate_proto::placement::ShardMode;
 use quorate_proto::{KvError, Replica, ReplicaId, ReplicaRole};
@@ -16,6 +16,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn others_than(node: u64) -> Vec<u64> {
+    (1..=3).filter(|n| *n != node).collect()
 }
 
 #[test]
@@ -66,6 +70,72 @@ fn a_dead_leader_is_replaced_within_two_seconds_and_nothing_is_lost() {
             cluster.restart(leader).await;
             cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
             assert!(watch.share() > 0.3, "{}", watch.share());
+        });
+    }
+}
+
+/// PROTOCOL 1: the others hold an entry, and it is committed, while its leader's own disk lags and then loses it. It must not
+/// propose another one in that place and term.
+#[test]
+fn who_led_before_a_restart_leads_in_a_new_term_only() {
+    for seed in 0..3 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let (old, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            cluster.stall_log(old, true);
+            let group = cluster.group(old, SHARD);
+            let proposing =
+                cluster.world.spawn("propose", async move { group.propose(term, bytes("b")).await });
+            let hold = |n: u64| cluster.machine(n, SHARD).values() == ["a", "b"];
+            cluster.eventually("the others hold it", SECOND, || others_than(old).into_iter().all(hold)).await;
+            assert_eq!(
+                cluster.machine(old, SHARD).values(),
+                ["a"],
+                "it applies what is durable here (PROTOCOL 6)"
+            );
+            cluster.crash_losing_all(old).await;
+            cluster.restart(old).await;
+            cluster.wait_leader_if(SHARD, 4 * SECOND, |_, t| t > term).await;
+            cluster.write(SHARD, "c").await;
+            cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b", "c"]).await;
+            drop(proposing);
+        });
+    }
+}
+
+/// PROTOCOL 4: what a leader has acknowledged stands in its successor's log, which may not have applied it yet.
+#[test]
+fn a_new_leader_answers_nothing_before_its_first_entry_is_applied() {
+    for seed in 0..3 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let (old, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            cluster.world.sleep(SECOND).await;
+            cluster.write(SHARD, "b").await;
+            // Before the others hear that it is committed.
+            cluster.crash(old).await;
+            let leads = |n: &u64| cluster.group(*n, SHARD).leadership().borrow().is_leader;
+            let new = loop {
+                if let Some(new) = cluster.up().into_iter().find(leads) {
+                    break new;
+                }
+                assert!(cluster.world.elapsed() < 10 * SECOND);
+                cluster.world.sleep(Duration::from_micros(50)).await;
+            };
+            cluster.stall_log(new, true);
+            cluster.world.sleep(ms(100)).await;
+            assert_eq!(cluster.machine(new, SHARD).values(), ["a"]);
+            let group = cluster.group(new, SHARD);
+            assert_eq!(group.lease(), None);
+            let refused = group.confirm_read().await;
+            assert!(matches!(refused, Err(KvError::NotReady { .. })), "{refused:?}");
+            cluster.stall_log(new, false);
+            cluster.wait_leader_if(SHARD, 5 * SECOND, |_, t| t > term).await;
+            cluster.same_everywhere(SHARD, &cluster.up(), &["a", "b"]).await;
         });
     }
 }
@@ -185,6 +255,98 @@ fn a_restarted_node_does_not_vote_within_a_lease_period() {
     });
 }
 
+/// PROTOCOL 3: one member has lost sight of a leader whose group is quiet. The other is asked to elect it, and supports the leader.
+#[test]
+fn who_supports_the_leader_elects_nobody_else() {
+    run(14, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let _watch = cluster.watch_leases(SHARD);
+        let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        cluster.world.sleep(10 * SECOND).await;
+        assert!(cluster.group(leader, SHARD).is_quiet());
+        let cut_off = leader % 3 + 1;
+        cluster.world.partition(&[NodeId(leader)], &[NodeId(cut_off)]);
+        for _ in 0..100 {
+            cluster.world.sleep(ms(50)).await;
+            assert_eq!(cluster.leader(SHARD), Some((leader, term)));
+            assert!(cluster.group(leader, SHARD).lease().is_some());
+        }
+        cluster.world.heal();
+        cluster.write(SHARD, "b").await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
+    });
+}
+
+/// PROTOCOL 7: a vote that a crash takes back might be given twice in one term.
+#[test]
+fn no_vote_counts_before_it_is_on_the_disk() {
+    run(15, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let (old, term) = cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        cluster.crash(old).await;
+        others_than(old).into_iter().for_each(|n| cluster.stall_log(n, true));
+        for _ in 0..400 {
+            cluster.world.sleep(ms(10)).await;
+            let leads = |n: &u64| cluster.group(*n, SHARD).leadership().borrow().is_leader;
+            assert_eq!(cluster.up().into_iter().find(leads), None, "elected by votes that are on no disk");
+        }
+        others_than(old).into_iter().for_each(|n| cluster.stall_log(n, false));
+        cluster.wait_leader_if(SHARD, 5 * SECOND, |_, t| t > term).await;
+        cluster.write(SHARD, "b").await;
+    });
+}
+
+/// PROTOCOL 7: it may have voted, and acknowledged entries, and knows nothing of that any more.
+#[test]
+fn a_replica_that_has_lost_its_log_is_not_opened() {
+    run(16, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        cluster.found(SHARD, 1..=3).await;
+        let (leader, _) = cluster.wait_leader(SHARD, SECOND).await;
+        cluster.write(SHARD, "a").await;
+        cluster.same_everywhere(SHARD, &[1, 2, 3], &["a"]).await;
+        let lost = leader % 3 + 1;
+        cluster.flush(lost, SHARD);
+        cluster.crash(lost).await;
+        cluster.lose_log(lost);
+        let refused = cluster.try_restart(lost).await;
+        assert!(matches!(refused, Err(OpenError::Mismatch { .. })), "{refused:?}");
+        cluster.write(SHARD, "b").await;
+    });
+}
+
+/// PROTOCOL 21. Its clock goes back, so that no promise ends by that.
+#[test]
+fn a_leader_whose_clock_strays_reads_nothing_and_gives_up() {
+    for seed in 0..3 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let (old, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            cluster.world.sleep(2 * SECOND).await;
+            let group = cluster.group(old, SHARD);
+            assert!(group.lease().is_some());
+            cluster.world.jump_clock(NodeId(old), -500_000);
+            let until = cluster.world.elapsed() + 5 * SECOND;
+            let mut fenced = false;
+            while cluster.leader(SHARD).is_none_or(|(_, t)| t <= term) {
+                assert!(cluster.world.elapsed() < until, "it leads on");
+                cluster.world.sleep(ms(5)).await;
+                let now = cluster.env(old).clock().is_fenced();
+                assert!(!now || group.lease().is_none(), "fenced, with a lease");
+                fenced |= now;
+            }
+            assert!(fenced);
+            assert_ne!(cluster.leader(SHARD).map(|(node, _)| node), Some(old));
+        });
+    }
+}
+
 #[test]
 fn a_term_that_is_over_is_refused() {
     run(4, |world| async move {
@@ -235,6 +397,34 @@ fn leadership_is_handed_over_and_the_giver_keeps_no_lease() {
                     Err(KvError::NotLeader { .. })
                 ));
             }
+        });
+    }
+}
+
+/// PROTOCOL 2: the heir is elected by the third member, and the giver does not even hear of that.
+#[test]
+fn a_giver_that_hears_nothing_more_has_no_lease_all_the_same() {
+    for seed in 0..3 {
+        run(seed, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            let _watch = cluster.watch_leases(SHARD);
+            let (giver, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            cluster.world.sleep(SECOND).await;
+            let group = cluster.group(giver, SHARD);
+            assert!(group.lease().is_some());
+            for other in others_than(giver) {
+                cluster.world.cut(NodeId(other), NodeId(giver));
+            }
+            let heir = giver % 3 + 1;
+            let (_, ()) = tokio::join!(group.transfer(replica(heir).id), async {
+                let (next, _) = cluster.wait_leader_if(SHARD, SECOND, |_, t| t > term).await;
+                assert_eq!((next, group.lease()), (heir, None));
+            });
+            cluster.world.heal();
+            cluster.write(SHARD, "b").await;
+            cluster.same_everywhere(SHARD, &[1, 2, 3], &["a", "b"]).await;
         });
     }
 }

@@ -90,7 +90,7 @@ impl Clock {
     /// If it is more than the bound ahead of the own physical clock: refused and counted.
     pub fn observe(&self, reading: Timestamp) -> Result<(), ClockAhead> {
         let physical = self.physical();
-        if reading > physical.plus(self.bound) {
+        if reading > physical.plus(self.bound) && !crate::planted!("env.leaping_clock_followed") {
             crate::count!("quorate_env_clock_readings_refused_total");
             return Err(ClockAhead { ahead: reading.since(physical) });
         }

@@ -5,6 +5,7 @@
 //! System", 1984); one that misses the others means that a clock has stepped, and starts afresh. A node is fenced only
 //! when its *whole* interval lies outside, so that slow exchanges on a busy machine never fence anyone.
 
+use crate::planted;
 use quorate_proto::NodeId;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -100,7 +101,7 @@ impl Estimate {
 impl Offsets {
     pub(crate) fn new(bound: Duration) -> Self {
         Offsets {
-            limit: (bound.as_micros() as i64 * 4) / 10,
+            limit: (bound.as_micros() as i64 * if planted!("env.fenced_too_late") { 8 } else { 4 }) / 10,
             peers: BTreeMap::new(),
             own: None,
             majority_at: None,
@@ -115,7 +116,8 @@ impl Offsets {
 
     pub(crate) fn peer(&self, peer: NodeId, now: Duration) -> Option<Interval> {
         let estimate = self.peers.get(&peer)?;
-        (now.saturating_sub(estimate.seen) <= FRESH).then(|| estimate.at(now))
+        let fresh = now.saturating_sub(estimate.seen) <= FRESH || planted!("env.stale_measurements_count");
+        fresh.then(|| estimate.at(now))
     }
 
     /// Takes in one exchange, made just now.
@@ -129,7 +131,7 @@ impl Offsets {
     pub(crate) fn own_step(&mut self, physical_micros: u64, boot: Duration) {
         let own = physical_micros as i64 - boot.as_micros() as i64;
         let step = own - self.own.unwrap_or(own);
-        if step.abs() >= STEP_MICROS {
+        if step.abs() >= STEP_MICROS && !planted!("env.own_step_unnoticed") {
             for estimate in self.peers.values_mut() {
                 estimate.interval = estimate.interval.shifted(-step).widened(STEP_MICROS);
             }
@@ -149,7 +151,8 @@ impl Offsets {
         let majority = nodes / 2 + 1;
         if intervals.len() < majority {
             let since = self.majority_at.unwrap_or(first_look);
-            let patience = if self.majority_at.is_some() { LOST_CONTACT } else { Duration::ZERO };
+            let known_once = self.majority_at.is_some() || planted!("env.not_fenced_at_start");
+            let patience = if known_once { LOST_CONTACT } else { Duration::ZERO };
             let silence = now.saturating_sub(since);
             // A fence for straying stays until a majority says otherwise.
             if !matches!(self.fence, Some(Fence::Strayed { .. })) {
@@ -162,7 +165,9 @@ impl Offsets {
             low: median(intervals.iter().map(|interval| interval.low)),
             high: median(intervals.iter().map(|interval| interval.high)),
         };
-        let certainly_off = median.low > self.limit || median.high < -self.limit;
+        let point = Interval { low: median.middle(), high: median.middle() };
+        let seen = if planted!("env.offsets_are_points") { point } else { median };
+        let certainly_off = seen.low > self.limit || seen.high < -self.limit;
         let offset_micros = -median.middle();
         self.fence = (member && certainly_off).then_some(Fence::Strayed { offset_micros });
         if median.low <= 0 && median.high >= 0 && median.width() > 2 * self.limit {

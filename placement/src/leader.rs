@@ -3,7 +3,7 @@
 
 use crate::{Placement, command::Command, run, settings};
 use parking_lot::Mutex;
-use quorate_env::watch;
+use quorate_env::{planted, watch};
 use quorate_proto::{
     NodeId, Replica, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
@@ -142,7 +142,7 @@ impl Session {
         let mut lease = Timestamp::ZERO;
         if let Some(heard) = memory.nodes.get_mut(&id) {
             want_full = !heard.complete;
-            if current && uses_catalog(&node) {
+            if (current || planted!("placement.schema_lease_for_all")) && uses_catalog(&node) {
                 lease = physical.plus(SCHEMA_LEASE);
                 heard.lease = heard.lease.max(lease);
             }
@@ -352,7 +352,8 @@ impl Session {
         let clock = placement.env.clock();
         let now = clock.physical();
         let mut memory = self.memory.lock();
-        let unheard = self.began_at.plus(SCHEMA_LEASE);
+        let forgotten = planted!("placement.predecessors_leases_forgotten");
+        let unheard = if forgotten { Timestamp::ZERO } else { self.began_at.plus(SCHEMA_LEASE) };
         let lagging = state
             .nodes
             .iter()
@@ -363,7 +364,7 @@ impl Session {
                 None => Some(unheard),
             })
             .filter(|until| until.plus(clock.bound()) >= now);
-        let latest = lagging.max();
+        let latest = lagging.max().filter(|_| !planted!("placement.schema_raised_while_used"));
         if latest.is_none() {
             memory.raising = memory.raising.max(version + 1);
         }

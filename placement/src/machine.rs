@@ -12,7 +12,7 @@ use quorate_consensus::{
     Applied, Entry, FOUNDING_POSITION, Fatal, Leadership, Membership, SnapshotSink, SnapshotSource,
     StateMachine, founding_membership,
 };
-use quorate_env::{Env, watch};
+use quorate_env::{Env, planted, watch};
 use quorate_proto::{LogPosition, NodeId, Replica, ReplicaId, ShardId, rpc};
 use quorate_storage::{Engine, Family, Snapshot, StorageError, WriteBatch, meta};
 use std::{sync::Arc, time::Duration};
@@ -64,7 +64,9 @@ impl Machine {
         let fresh = known.is_none();
         let replica = match known {
             Some(replica) => replica,
-            None if founding.done => return Err(StartError::Lost(node)),
+            None if founding.done && !planted!("placement.lost_founder_starts") => {
+                return Err(StartError::Lost(node));
+            }
             None => found(&*engine, node, &founding.members)?,
         };
         // What is found may have been written by an earlier life in this very process: then it is not durable yet.
@@ -247,7 +249,9 @@ impl SnapshotSink for Sink {
         let mut batch = WriteBatch::new();
         let mut shared = self.core.shared.write();
         for (key, _) in own_pairs(&*self.core.engine.snapshot()).map_err(fatal)? {
-            batch.delete(Family::Meta, key);
+            if !planted!("placement.snapshot_over_old_state") {
+                batch.delete(Family::Meta, key);
+            }
         }
         batch.extend(self.batch);
         put_position(&mut batch, position, Some(&membership));
@@ -292,4 +296,43 @@ fn read_applied(snapshot: &dyn Snapshot) -> Result<Applied, StorageError> {
 
 fn fatal(error: StorageError) -> Fatal {
     Fatal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_proto::ReplicaRole;
+    use quorate_storage::MemEngine;
+
+    fn open(engine: &MemEngine, done: bool) -> Arc<Machine> {
+        let member = Replica { id: ReplicaId(1), node: NodeId(1), role: ReplicaRole::Voter };
+        let founding = Founding { members: vec![member], done };
+        Machine::open(Arc::new(engine.clone()), NodeId(1), &founding).unwrap()
+    }
+
+    fn apply(machine: &Machine, index: u64, command: Command) {
+        let position = LogPosition { term: 2, index };
+        let command = Some(rpc::encode(&command));
+        machine.apply(&[Entry { position, evaluated_term: 2, command, membership: None }]).unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_leaves_nothing_of_what_was_there() {
+        let (engine, other) = (MemEngine::new(), MemEngine::new());
+        let (to, from) = (open(&engine, false), open(&other, false));
+        apply(&to, 11, Command::SetSetting("gc_ttl".into(), "77min".into()));
+        apply(&from, 11, Command::RaiseSchema(1));
+        apply(&from, 12, Command::RaiseSchema(2));
+        let (mut source, mut sink) = (from.snapshot().unwrap(), to.restore().unwrap());
+        while let Some(chunk) = source.next_chunk().unwrap() {
+            sink.chunk(chunk).unwrap();
+        }
+        let (position, encoded) = source.membership();
+        let membership = Membership { position, encoded, replicas: vec![], joint: false };
+        sink.finish(source.position(), membership).unwrap();
+        let same = |to: &Machine| *to.state() == *from.state() && to.applied() == from.applied();
+        assert!(same(&to) && to.flushed() == from.applied().position, "{:?}", *to.state());
+        engine.crash();
+        assert!(same(&open(&engine, true)), "durable when it is through");
+    }
 }

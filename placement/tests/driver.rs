@@ -4,14 +4,14 @@ mod support;
 
 use quorate_env::sim::{SimConfig, SimWorld};
 use quorate_proto::{
-    Key, NodeId, ReplicaRole, ShardId, Span,
-    placement::{IdKind, NodeState, Operation, OperationState, PlacementReply, PlacementRequest},
+    Key, NodeId, ReplicaRole, ShardId, Span, Timestamp,
+    placement::{IdKind, NodeInfo, NodeState, Operation, OperationState, PlacementReply, PlacementRequest},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use support::{Cluster, node, run, run_with};
+use support::{Cluster, info, node, run, run_with};
 
 async fn split(cluster: &Cluster, at: &str) -> OperationState {
     cluster.do_it(Operation::Split { at: Key::from(at) }).await.state
@@ -304,6 +304,51 @@ fn a_silent_node_holds_the_catalog_up_for_its_lease_and_no_longer() {
         cluster.ask(PlacementRequest::AdvanceSchema { to: 3 }).await;
         let waited = cluster.world.elapsed() - before;
         assert!(waited > Duration::from_secs(2) && waited < Duration::from_secs(8), "{waited:?}");
+    });
+}
+
+/// It does not know what its predecessor has granted to a node that it never hears of.
+#[test]
+fn a_new_leader_waits_for_the_leases_of_its_predecessor() {
+    run(12, 4, |cluster| async move {
+        cluster.ask(PlacementRequest::AdvanceSchema { to: 1 }).await;
+        cluster.world.sleep(Duration::from_secs(2)).await;
+        cluster.crash(node(4)).await;
+        let silent = cluster.world.elapsed();
+        let first = leader(&cluster).await;
+        cluster.crash(first).await;
+        cluster.up(first);
+        for to in 2..=3 {
+            cluster.ask(PlacementRequest::AdvanceSchema { to }).await;
+        }
+        let waited = cluster.world.elapsed() - silent;
+        assert!(waited > Duration::from_secs(6) && waited < Duration::from_secs(15), "{waited:?}");
+    });
+}
+
+/// What it would use, nobody waits for any more.
+#[test]
+fn a_node_that_is_two_versions_behind_gets_no_lease() {
+    run(13, 3, |cluster| async move {
+        for to in 1..=3 {
+            cluster.ask(PlacementRequest::AdvanceSchema { to }).await;
+        }
+        let env = cluster.world.env(node(1)).expect("up");
+        let beat = |schema_version| PlacementRequest::Heartbeat {
+            node: NodeInfo { id: node(9), ..info(&env) },
+            clock_offset_micros: 0,
+            changed: vec![],
+            full: true,
+            map_version: 0,
+            schema_version,
+            holds: None,
+        };
+        let lease = async |schema_version| match cluster.ask(beat(schema_version)).await {
+            PlacementReply::Heartbeat { schema_lease_until, .. } => schema_lease_until,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(lease(1).await, Timestamp::ZERO);
+        assert!(lease(2).await > env.clock().physical());
     });
 }
 

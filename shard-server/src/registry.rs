@@ -135,6 +135,7 @@ impl Context {
         let engine: &dyn Engine = &*self.engine;
         if let Some(ReplicaState::Gone(gone)) = meta::get(engine, shard, &meta::REPLICA).map_err(internal)?
             && id <= gone
+            && !quorate_env::planted!("shard.destroyed_copy_comes_back")
         {
             return Err(KvError::BadRequest {
                 why: format!("replica {id} of shard {shard} was destroyed here"),
@@ -157,7 +158,8 @@ impl Context {
             return Ok(());
         }
         let blank = meta::shards(&*self.engine.snapshot()).map_err(internal)?.is_empty();
-        if blank || self.consensus.has_log(shard) {
+        let forgotten = blank || self.consensus.has_log(shard);
+        if forgotten && !quorate_env::planted!("shard.lost_copy_comes_back") {
             let why = format!("replica {id} of shard {shard} may have promised something here that is lost");
             return Err(KvError::BadRequest { why });
         }
@@ -240,7 +242,7 @@ impl Context {
             group.stop().await;
         }
         let mut batch = WriteBatch::new();
-        if !replica.is_empty() {
+        if !replica.is_empty() && !quorate_env::planted!("shard.destroyed_copy_leaves_data") {
             for family in Family::KEYED {
                 batch.delete_range(FamilyRange::of_span(family, &replica.state.load().descriptor.span));
             }

@@ -135,12 +135,18 @@ pub(crate) fn found_right(
     parent: &RangeState,
     batch: &mut WriteBatch,
 ) -> Result<bool, StorageError> {
-    let state = RangeState {
+    let mut state = RangeState {
         descriptor: split.right.clone(),
         low_water: split.low_water.max(parent.low_water),
         closed: split.closed,
         ..parent.clone()
     };
+    if quorate_env::planted!("shard.split_forgets_low_water") {
+        state.low_water = Timestamp::ZERO;
+    }
+    if quorate_env::planted!("shard.split_forgets_thresholds") {
+        (state.gc_threshold, state.record_threshold) = (Timestamp::ZERO, Timestamp::ZERO);
+    }
     replica.context.add_right(state, batch)
 }
 

@@ -92,6 +92,16 @@ fn an_intent_above_the_staged_timestamp_is_decided_upon_when_no_answer_was_lost(
 }
 
 #[test]
+fn a_commit_that_is_pushed_above_its_bound_fails() {
+    let plan = plan(vec![part(1, &["a"]), part(2, &["x"])]);
+    let (mut machine, _) = Machine::new(Plan { commit_max: S, ..plan });
+    machine.step(prepared(1, LATER, false));
+    let effects = machine.step(prepared(0, S, false));
+    let passed = Effect::Answer(Err(KvError::BoundPassed { needed: LATER, bound: S }));
+    assert!(effects.contains(&passed), "{effects:?}");
+}
+
+#[test]
 fn a_repeated_answer_at_the_staged_timestamp_is_as_good_as_the_first() {
     let mut machine = staged();
     machine.step(prepared(1, S, true));

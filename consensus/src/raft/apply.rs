@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend};
+use quorate_env::planted;
 use quorate_proto::LogPosition;
 use std::io;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ impl Machine {
             EntryPayload::Blank => {}
             EntryPayload::Normal(Command { evaluated_term, bytes }) => {
                 out.evaluated_term = evaluated_term;
-                if evaluated_term == at.term {
+                if evaluated_term == at.term || planted!("consensus.other_terms_entry") {
                     out.command = Some(bytes);
                 } else {
                     quorate_env::probe!("consensus.stale_term_entry");
@@ -172,7 +173,7 @@ impl RaftStateMachine<Types> for Machine {
     /// "Building" a snapshot copies nothing: it reports F, up to which the log may be trimmed. What is sent to a replica that
     /// needs one is opened by [`Self::get_current_snapshot`], as of then.
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        let flushed = self.shared.machine.flushed();
+        let flushed = self.shared.flushed();
         PositionOnly { flushed, membership: self.membership_at(flushed) }
     }
 

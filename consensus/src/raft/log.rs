@@ -6,6 +6,7 @@ use crate::shared::Shared;
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
+use quorate_env::planted;
 use quorate_proto::LogPosition;
 use quorate_storage::{Done, GroupKey, LogStore, StorageError};
 use std::fmt::Debug;
@@ -126,6 +127,9 @@ impl RaftLogStorage<Types> for Log {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let (done, rx) = waiter();
         self.0.log.save_vote(self.0.key, encode_vote(vote), done);
+        if planted!("consensus.vote_before_fsync") {
+            return Ok(());
+        }
         wait(rx).await
     }
 
@@ -184,7 +188,7 @@ impl RaftLogStorage<Types> for Log {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let upto = position(&upto);
-        let flushed = self.0.machine.flushed();
+        let flushed = self.0.flushed();
         self.0.frontiers.lock().trim(upto, flushed).map_err(io::Error::other)?;
         let last = self.0.log.state(self.0.key).last.unwrap_or_default();
         let (done, rx) = waiter();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_consensus::{
     Applied, Consensus, ConsensusConfig, Entry, FOUNDING_POSITION, Fatal, Group, Leadership, Membership,
-    ProposeError, SnapshotSink, SnapshotSource, Start, StateMachine, founding_membership,
+    OpenError, ProposeError, SnapshotSink, SnapshotSource, Start, StateMachine, founding_membership,
 };
 use quorate_env::sim::{SimConfig, SimOutcome, SimWorld};
 use quorate_env::{Env, NodeId};
@@ -300,9 +300,20 @@ impl Cluster {
     }
 
     pub async fn crash(&self, node: u64) {
-        let id = NodeId(node);
-        self.world.crash(id).await;
+        self.world.crash(NodeId(node)).await;
         let torn = self.world.random().range(0..3) as usize;
+        self.lose_power(node, torn);
+    }
+
+    /// A crash that leaves nothing of what no sync had reached.
+    pub async fn crash_losing_all(&self, node: u64) {
+        self.world.crash(NodeId(node)).await;
+        self.lose_power(node, 0);
+    }
+
+    /// Of the writes that waited for a sync, the disk has the first `torn`.
+    fn lose_power(&self, node: u64, torn: usize) {
+        let id = NodeId(node);
         let mut inner = self.inner.lock();
         inner.lives.remove(&id);
         let disk = inner.disks.get_mut(&id).unwrap();
@@ -312,16 +323,30 @@ impl Cluster {
         }
     }
 
+    /// While it is stalled, nothing of what the node writes to its log reaches the disk.
+    pub fn stall_log(&self, node: u64, on: bool) {
+        let log = self.inner.lock().disks[&NodeId(node)].log.clone();
+        log.stall(on);
+    }
+
+    /// The log of a node that is down is gone.
+    pub fn lose_log(&self, node: u64) {
+        self.inner.lock().disks.get_mut(&NodeId(node)).unwrap().log = MemLog::new();
+    }
+
     pub async fn restart(&self, node: u64) {
+        self.try_restart(node).await.unwrap();
+    }
+
+    pub async fn try_restart(&self, node: u64) -> Result<(), OpenError> {
         self.boot(node);
         let id = NodeId(node);
         let machines = self.inner.lock().disks[&id].machines.clone();
         for (shard, (replica, machine)) in machines {
-            self.consensus(node)
-                .open(shard, replica, Start::Existing, Arc::new(Machine(machine)))
-                .await
-                .unwrap();
+            let machine = Arc::new(Machine(machine));
+            self.consensus(node).open(shard, replica, Start::Existing, machine).await?;
         }
+        Ok(())
     }
 
     pub fn up(&self) -> Vec<u64> {

@@ -11,12 +11,14 @@ use super::{
     operation::Job,
 };
 use crate::command::GearRequest;
+use quorate_env::planted;
 use quorate_proto::{Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, placement::ReplicaCommand};
 
 pub(super) async fn remake(job: &Job, shard: ShardId, lost: &Replica) -> Result<(), Stop> {
     let node = Some(lost.node);
     let gear = job.equip(GearRequest { shard: false, replicas: 1, of: shard, node }).await?;
-    let new = Replica { id: ReplicaId(gear.replica), role: ReplicaRole::Learner, ..lost.clone() };
+    let id = if planted!("placement.lost_id_comes_back") { lost.id } else { ReplicaId(gear.replica) };
+    let new = Replica { id, role: ReplicaRole::Learner, ..lost.clone() };
     let mut descriptor = job.shard(shard)?;
     match descriptor.replica_on(lost.node) {
         Some(held) if held.id == lost.id => descriptor = exchange(job, descriptor, lost, &new).await?,

@@ -1,6 +1,7 @@
 //! `DATA/node.json`: who the node is, kept across restarts; and the lock that keeps a second process out of `DATA`.
 
 use anyhow::{Context, Result, bail};
+use quorate_env::planted;
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole,
     placement::{Founder, NodeInfo},
@@ -77,12 +78,16 @@ impl Identity {
     pub fn may_join(&self, founders: &[Founder]) -> Result<(), String> {
         let own = founders.iter().find(|f| f.replica.node.0 == self.node_id);
         match own {
-            Some(founder) if founder.data_id != self.data_id => Err(format!(
-                "node {} is a founder of this cluster, and its data directory is not the one that it was founded in: it may \
+            Some(founder)
+                if founder.data_id != self.data_id && !planted!("node.founder_in_another_directory") =>
+            {
+                Err(format!(
+                    "node {} is a founder of this cluster, and its data directory is not the one that it was founded in: it may \
                  have voted for changes of the placement driver that are not here, so it must not vote again; start it with \
                  the directory that it had, or join with an empty one under a new --node-id",
-                self.node_id
-            )),
+                    self.node_id
+                ))
+            }
             _ => Ok(()),
         }
     }

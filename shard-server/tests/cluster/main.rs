@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"]
 
+mod clocks;
 mod closing;
 mod forgetting;
 mod gc;

@@ -3,6 +3,7 @@
 use super::harness::*;
 use quorate_proto::placement::ReplicaCommand;
 use quorate_proto::{Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId};
+use quorate_storage::{Engine, meta};
 use std::time::Duration;
 
 fn split(at: &str) -> ReplicaCommand {
@@ -45,6 +46,34 @@ fn the_parents_leader_leads_the_right_half_and_a_restarted_follower_has_both() {
         assert_eq!(cluster.get("k15").await.as_deref(), Some("after"));
         assert_eq!(cluster.get("k05").await.as_deref(), Some("after"));
         assert_eq!(cluster.get("k19").await.as_deref(), Some("before"));
+    });
+}
+
+/// Power fails before the split is flushed. The right half's log, with what was acknowledged since, is not begun anew.
+#[test]
+fn a_split_that_is_applied_again_leaves_the_right_halfs_log_alone() {
+    run(11, |mut cluster| async move {
+        cluster.found(&[1, 2, 3]).await;
+        cluster.put(1, "k15", "before").await.unwrap();
+        let (leader, ..) = cluster.leader("k").await;
+        let follower = leader % 3 + 1;
+        let lagging = follower % 3 + 1;
+        cluster.servers.command(leader, split("k10")).await.unwrap();
+        let servers = cluster.servers.clone();
+        let everywhere = || (1..=3).all(|node| servers.get(node).descriptors().len() == 2);
+        cluster
+            .until("the right half is led, and everywhere", || everywhere() && servers_lead(&cluster, "k15"))
+            .await;
+        cluster.sim.partition(&[NodeId(lagging)], &[NodeId(leader), NodeId(follower)]);
+        cluster.put(2, "k15", "after").await.unwrap();
+        cluster.crash(follower).await;
+        cluster.crash(leader).await;
+        let engine = cluster.engine(follower);
+        let lost = meta::get(&engine as &dyn Engine, ShardId(2), &meta::REPLICA).unwrap();
+        assert_eq!(lost, None, "its split is lost with the crash");
+        cluster.sim.heal();
+        cluster.up(follower).await;
+        assert_eq!(cluster.get("k15").await.as_deref(), Some("after"));
     });
 }
 

@@ -10,6 +10,7 @@
 //! [`TableDescriptor::closed`]: super::TableDescriptor::closed
 
 use super::snapshot::Snapshot;
+use quorate_env::planted;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -88,7 +89,7 @@ impl Pins {
     pub fn begin_commit(&mut self, id: PinId) -> Result<(), String> {
         let Some(pin) = self.live.get_mut(&id) else { return Ok(()) };
         pin.committing = pin.barred.is_none();
-        pin.barred.clone().map_or(Ok(()), Err)
+        pin.barred.clone().filter(|_| !planted!("sql.closed_table_is_written")).map_or(Ok(()), Err)
     }
 
     pub fn end_statement(&mut self, id: PinId) {
@@ -106,7 +107,7 @@ impl Pins {
         self.current = snapshot;
         for pin in self.live.values_mut() {
             bar(pin, &self.current);
-            if !pin.running {
+            if !pin.running || planted!("sql.statement_holds_nothing") {
                 advance(pin, &self.current);
             }
         }
@@ -119,7 +120,8 @@ impl Pins {
 
     /// What the node may now report, if that is more than it has.
     pub fn report(&mut self) -> Option<u64> {
-        let holding = self.live.values().filter(|pin| pin.committing || pin.barred.is_none());
+        let commits = |pin: &Pin| pin.committing && !planted!("sql.commit_under_way_holds_nothing");
+        let holding = self.live.values().filter(|pin| commits(pin) || pin.barred.is_none());
         let pinned = holding.map(|pin| pin.snapshot.version).min();
         let least = pinned.map_or(self.current.version, |p| p.min(self.current.version));
         (least > self.reported).then(|| {
@@ -131,7 +133,7 @@ impl Pins {
 
 fn advance(pin: &mut Pin, current: &Arc<Snapshot>) {
     let used: Vec<(u64, u64)> = pin.used.iter().copied().collect();
-    if current.still_has(&used) {
+    if current.still_has(&used) || planted!("sql.used_table_holds_nothing") {
         pin.snapshot = current.clone();
     }
 }

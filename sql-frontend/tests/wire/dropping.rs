@@ -4,6 +4,7 @@ use crate::{
     session::{fails, one, run},
     standin::Node,
 };
+use quorate_proto::Timestamp;
 use quorate_sql::server::SqlConfig;
 use std::time::Duration;
 
@@ -28,6 +29,20 @@ async fn what_is_written_to_a_dropped_table_is_not_acknowledged() {
     assert_eq!(fails(&writer, "insert into t values (4)").await, "42P01");
     run(&changer, "create table t (id int primary key)").await;
     assert_eq!(one(&writer, "select count(*) from t").await, "0");
+}
+
+/// The version that it was bound by may be unknown to all others by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_committed_beyond_the_lease_on_the_schema() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key); insert into t values (1)").await;
+    run(&c, "begin; insert into t values (2)").await;
+    node.world.set_lease(node.env.clock().physical());
+    assert_eq!(fails(&c, "commit").await, "40001");
+    node.world.set_lease(Timestamp::MAX);
+    assert_eq!(one(&c, "select count(*) from t").await, "1");
+    run(&c, "insert into t values (2)").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use super::{TOMBSTONE, split_raw};
 use crate::engine::{Family, raw_bounds};
 use crate::{Result, Snapshot, WriteBatch};
 use bytes::Bytes;
+use quorate_env::planted;
 use quorate_proto::ordered::take_bytes;
 use quorate_proto::{Key, Span, Timestamp};
 
@@ -84,7 +85,7 @@ pub fn collect_garbage(
         }
         garbage.versions_seen += 1;
         let gone = cursor.value() == [TOMBSTONE];
-        if ts > threshold {
+        if ts > threshold && !planted!("storage.garbage_above_threshold") {
             if here.above.replace(ts).is_some() {
                 garbage.note_more(threshold.next());
                 more = cursor.seek(&at(&here.prefix, threshold))?;
@@ -97,7 +98,8 @@ pub fn collect_garbage(
             garbage.batch.delete(Family::Data, Bytes::copy_from_slice(raw));
         } else {
             here.covered = true;
-            here.tombstone = gone.then(|| Bytes::copy_from_slice(raw));
+            let last = gone && !planted!("storage.tombstones_stay");
+            here.tombstone = last.then(|| Bytes::copy_from_slice(raw));
             here.above.into_iter().for_each(|above| garbage.note_more(above));
         }
         more = cursor.next()?;

@@ -413,7 +413,8 @@ impl Machine {
             return self.committed_by_intents();
         }
         let bound = self.plan.commit_max;
-        let passed = (self.ts > bound).then(|| KvError::BoundPassed { needed: self.ts, bound });
+        let passed = self.ts > bound && !quorate_env::planted!("txn.bound_not_checked_again");
+        let passed = passed.then(|| KvError::BoundPassed { needed: self.ts, bound });
         if self.staged && self.doubt && !quorate_env::planted!("txn.high_intent_believed") {
             // The intent that stands too high may be a second one: the first may have completed the staged commit.
             self.decide_maybe = true;

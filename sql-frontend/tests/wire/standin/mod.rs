@@ -132,6 +132,11 @@ impl World {
         self.schema.send_modify(|lease| lease.version += news);
     }
 
+    /// Until when the node may use its version of the catalog.
+    pub fn set_lease(&self, until: Timestamp) {
+        self.schema.send_modify(|lease| lease.until = until);
+    }
+
     pub fn set_idempotency_ttl(&self, ttl: Option<Duration>) {
         self.idempotency_ttl.store(ttl.map_or(0, |ttl| ttl.as_millis() as u64), Ordering::SeqCst);
     }

@@ -7,6 +7,7 @@
 use super::{Inner, failed, options, raw_end, raw_key};
 use crate::engine::{Family, FamilyRange, Ingest};
 use crate::{Result, StorageError, WriteBatch, WriteOp};
+use quorate_env::planted;
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -139,14 +140,16 @@ impl Ingest for RocksIngest {
             finish(self.open[at].take())?;
         }
         let rows = std::mem::take(&mut self.files);
-        self.stage_ranges(replace)?;
+        if !planted!("storage.ingest_keeps_what_it_replaces") {
+            self.stage_ranges(replace)?;
+        }
         self.files.extend(rows);
         self.stage_batch(batch)?;
         let inner = self.inner.clone();
         // Most of what is unflushed goes down before writers have to wait.
-        inner.flush()?;
+        inner.flush_before_ingest()?;
         let _order = inner.order.write();
-        inner.flush()?;
+        inner.flush_before_ingest()?;
         if self.files.is_empty() {
             return Ok(());
         }

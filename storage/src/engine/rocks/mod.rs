@@ -18,6 +18,7 @@ use super::{Engine, Family, FamilyRange, Ingest, Snapshot};
 use crate::{Result, StorageError, WriteBatch, WriteOp};
 use bytes::Bytes;
 use parking_lot::RwLock;
+use quorate_env::planted;
 use rocksdb::{DB, WriteOptions};
 use std::any::Any;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,11 @@ impl Inner {
         self.db.flush().map_err(|e| failed("flush", e))
     }
 
+    /// What an ingest brings is durable at once, and so must be what was written before.
+    fn flush_before_ingest(&self) -> Result<()> {
+        if planted!("storage.ingest_without_flush") { Ok(()) } else { self.flush() }
+    }
+
     fn next_staged(&self) -> PathBuf {
         self.staging.join(format!("{}.sst", self.staged.fetch_add(1, Ordering::Relaxed)))
     }
@@ -115,6 +121,14 @@ impl Engine for RocksEngine {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
+        if planted!("storage.metadata_in_another_batch") {
+            let of_meta = |op: &WriteOp| matches!(op, WriteOp::Put(Family::Meta, ..));
+            let (meta, rest) = batch.ops.iter().cloned().partition::<Vec<_>, _>(of_meta);
+            if !meta.is_empty() && !rest.is_empty() {
+                self.write(&WriteBatch { ops: rest })?;
+                return self.write(&WriteBatch { ops: meta });
+            }
+        }
         let _order = self.inner.order.read();
         self.inner.db.write_opt(rocks, &options).map_err(|e| failed("write", e))
     }

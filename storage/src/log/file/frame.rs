@@ -10,6 +10,8 @@
 //! a bad frame with a sequence that some intact frame calls synced is corruption; a bad frame that none does is the torn
 //! tail of a crash (PROTOCOL 7).
 
+use quorate_env::planted;
+
 pub(super) const FRAME_HEADER: usize = 40;
 const MAGIC: &[u8; 4] = b"QLF1";
 pub(super) const ALIGN: u64 = 8;
@@ -21,6 +23,11 @@ pub(super) struct FrameHead {
     pub synced: u64,
 }
 
+/// Where the part begins that the checksum covers: at the generation.
+fn covered_from() -> usize {
+    if planted!("storage.checksum_without_generation") { 16 } else { 8 }
+}
+
 /// Fills in the header of a frame whose first [`FRAME_HEADER`] bytes were left free, and pads its end.
 pub(super) fn seal(frame: &mut Vec<u8>, head: FrameHead) {
     let length = (frame.len() - FRAME_HEADER) as u32;
@@ -29,7 +36,7 @@ pub(super) fn seal(frame: &mut Vec<u8>, head: FrameHead) {
     frame[24..32].copy_from_slice(&head.synced.to_le_bytes());
     frame[32..36].copy_from_slice(&length.to_le_bytes());
     frame[36..40].fill(0);
-    let crc = crc32c::crc32c(&frame[8..]);
+    let crc = crc32c::crc32c(&frame[covered_from()..]);
     frame[..4].copy_from_slice(MAGIC);
     frame[4..8].copy_from_slice(&crc.to_le_bytes());
     frame.resize(frame.len().next_multiple_of(ALIGN as usize), 0);
@@ -43,7 +50,7 @@ pub(super) fn open(raw: &[u8]) -> Option<(FrameHead, &[u8], usize)> {
     }
     let length = u32::from_le_bytes(header[32..36].try_into().ok()?) as usize;
     let end = FRAME_HEADER.checked_add(length)?;
-    let covered = raw.get(8..end)?;
+    let covered = raw.get(covered_from()..end)?;
     if crc32c::crc32c(covered) != u32::from_le_bytes(header[4..8].try_into().ok()?) {
         return None;
     }

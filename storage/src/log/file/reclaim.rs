@@ -12,6 +12,7 @@ use super::segment::Segment;
 use super::writer::{Writer, place};
 use crate::Result;
 use crate::log::GroupKey;
+use quorate_env::planted;
 use std::sync::Arc;
 
 /// So many files may stay before entries are moved.
@@ -25,7 +26,8 @@ impl Writer {
     /// Does one step. Returns whether another may follow at once.
     pub fn reclaim(&mut self) -> Result<bool> {
         let Some(&oldest) = self.sealed.front() else { return Ok(false) };
-        if self.live.get(&oldest).copied().unwrap_or(0) == 0 {
+        let empty = self.live.get(&oldest).copied().unwrap_or(0) == 0;
+        if empty || planted!("storage.recycled_with_live_entries") {
             self.release(oldest)?;
             return Ok(true);
         }
@@ -87,7 +89,7 @@ impl Writer {
         let standing: Vec<GroupKey> =
             self.kept.iter().filter(|(_, kept)| kept.oldest() <= oldest).map(|(group, _)| *group).collect();
         let mut groups = standing.into_iter().peekable();
-        while groups.peek().is_some() {
+        while groups.peek().is_some() && !planted!("storage.recycled_without_heads") {
             self.frame.clear();
             self.frame.resize(FRAME_HEADER, 0);
             let mut written = Vec::new();
@@ -100,7 +102,9 @@ impl Writer {
                 }
             }
             self.write_frame()?;
-            self.sync()?;
+            if !planted!("storage.recycled_before_heads_are_synced") {
+                self.sync()?;
+            }
             for group in written {
                 if let Some(kept) = self.kept.get_mut(&group) {
                     kept.moved(self.active.generation);

@@ -183,6 +183,68 @@ fn files_are_recycled_and_stay_few() {
     assert_eq!(log.read(group(2), 0..u64::MAX, u64::MAX).unwrap().len(), 9);
 }
 
+/// A file counts as written to from one write to it until its fsync. Another one is not begun, nor an old one made free,
+/// before that.
+#[test]
+fn an_old_file_goes_when_what_replaces_it_is_synced() {
+    #[derive(Default)]
+    struct Seen {
+        last: Option<PathBuf>,
+        dirty: bool,
+        changes: u64,
+        early: u64,
+    }
+    let dir = directory();
+    let seen: Arc<Mutex<Seen>> = Arc::default();
+    let noting = seen.clone();
+    let fault: DiskFault = Arc::new(move |call, file| {
+        let mut seen = noting.lock();
+        let same = seen.last.as_deref() == Some(file);
+        match call {
+            DiskCall::Sync => seen.dirty &= !same,
+            DiskCall::Write => {
+                seen.changes += u64::from(!same);
+                seen.early += u64::from(!same && seen.dirty);
+                (seen.last, seen.dirty) = (Some(file.to_owned()), true);
+            }
+        }
+        Ok(())
+    });
+    let log = open_with(dir.path(), Some(fault)).unwrap();
+    wait(|done| log.save_vote(group(1), Bytes::from("kept"), done)).unwrap();
+    for index in 1..=200u64 {
+        wait(|done| log.append(group(2), vec![entry(index, vec![1; 1000])], done)).unwrap();
+        if index % 5 == 0 {
+            wait(|done| log.purge_to(group(2), LogPosition { term: 1, index }, done)).unwrap();
+        }
+    }
+    log.close();
+    drop(log);
+    let seen = seen.lock();
+    assert!(seen.changes > 20 && seen.early == 0, "{} of {} too early", seen.early, seen.changes);
+    let log = open_with(dir.path(), None).unwrap();
+    assert_eq!(log.state(group(1)).vote, Some(Bytes::from("kept")));
+}
+
+/// Numbers of a torn tail's frames are given out again, so that a frame of the file's earlier life may bear the next one.
+#[test]
+fn frames_of_a_files_earlier_life_are_strangers() {
+    let dir = directory();
+    let framed = |generation, sequence: u64| {
+        let mut raw = vec![0; FRAME_HEADER];
+        record::put_entries(&mut raw, group(1), &[entry(sequence, b"x".to_vec())]);
+        frame::seal(&mut raw, frame::FrameHead { generation, sequence, synced: sequence - 1 });
+        raw
+    };
+    let mut content = segment::header(5, 1);
+    content.extend(framed(5, 1));
+    content.extend(framed(4, 2));
+    content.resize(SEGMENT as usize, 0);
+    std::fs::write(dir.path().join("00000001.qlog"), content).unwrap();
+    let log = open_with(dir.path(), None).unwrap();
+    assert_eq!(log.read(group(1), 0..u64::MAX, u64::MAX).unwrap().len(), 1);
+}
+
 #[test]
 fn an_entry_larger_than_a_segment() {
     let dir = directory();

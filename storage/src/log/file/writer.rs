@@ -11,6 +11,7 @@ use super::supply::Supply;
 use crate::log::group::LogOp;
 use crate::log::{Done, GroupKey};
 use crate::{Result, StorageError};
+use quorate_env::planted;
 use quorate_proto::LogPosition;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -131,8 +132,8 @@ impl Writer {
             record::put_committed(&mut self.frame, *group, *at);
         }
         let outcome = self.write_frame().and_then(|frame| match waited_for {
-            true => self.sync().map(|()| frame),
-            false => Ok(frame),
+            true if !planted!("storage.acknowledged_before_fsync") => self.sync().map(|()| frame),
+            _ => Ok(frame),
         });
         match outcome {
             Ok(start) => {
@@ -196,7 +197,10 @@ impl Writer {
     /// Waits until all frames are on disk.
     pub fn sync(&mut self) -> Result<()> {
         if self.synced + 1 < self.sequence {
-            self.active.file.sync(&self.shared.disk)?;
+            let synced = self.active.file.sync(&self.shared.disk);
+            if !planted!("storage.failed_fsync_ignored") {
+                synced?;
+            }
             self.synced = self.sequence - 1;
             quorate_env::count!("quorate_storage_log_fsyncs_total");
         }

@@ -1,7 +1,13 @@
-//! All faults that can be planted, and who must find each; a file for each crate.
+//! All faults that can be planted, and who must find each; a file for each crate or matter.
 
+mod consensus;
+mod copies;
+mod env;
+mod placement;
+mod schema;
 mod shard_server;
 mod sql;
+mod storage;
 mod txn;
 
 pub use super::finder::Finder;
@@ -15,7 +21,17 @@ pub struct Planted {
     pub found_by: &'static [Finder],
 }
 
-const TABLES: &[&[Planted]] = &[shard_server::FAULTS, txn::FAULTS, sql::FAULTS];
+const TABLES: &[&[Planted]] = &[
+    env::FAULTS,
+    storage::FAULTS,
+    consensus::FAULTS,
+    placement::FAULTS,
+    shard_server::FAULTS,
+    copies::FAULTS,
+    txn::FAULTS,
+    sql::FAULTS,
+    schema::FAULTS,
+];
 
 pub fn all() -> impl Iterator<Item = &'static Planted> {
     TABLES.iter().copied().flatten()
