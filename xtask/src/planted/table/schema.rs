@@ -19,9 +19,17 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "sql.schema_settled_too_early",
         what: "20: a schema change is through when everybody has heard of it",
+        found_by: &[
+            Test("sql-frontend/wire", "dropping::a_drop_waits_for_who_has_used_the_table"),
+            Test("sql-frontend/wire", "dropping::a_version_raised_before_a_change_does_not_count_for_it"),
+        ],
+    },
+    Planted {
+        names: "sql.schema_settled_by_hearsay",
+        what: "20: a version raised before a schema change counts for it",
         found_by: &[Test(
             "sql-frontend/wire",
-            "dropping::a_version_raised_before_the_drop_does_not_count_for_it",
+            "dropping::a_version_raised_before_a_change_does_not_count_for_it",
         )],
     },
     Planted {
