@@ -625,6 +625,23 @@ fn a_commit_of_nothing_and_one_that_fails_at_once_let_go_of_their_bound_too() {
     });
 }
 
+/// PROTOCOL 21. It strays while its commit waits until it may be told of: by which clock?
+#[test]
+fn a_gateway_whose_clock_strays_acknowledges_nothing_and_begins_nothing() {
+    run(quiet(17), |shards| async move {
+        let coordinator = shards.coordinator(1);
+        let txn = coordinator.begin(TxnOptions::default());
+        txn.put(key("a"), value("1"));
+        txn.put(key("i"), value("1"));
+        shards.world.jump_clock(NodeId(1), -500_000);
+        let error = txn.commit().await.unwrap_err();
+        assert!(matches!(error.error, KvError::Ambiguous { .. }), "{error}");
+        assert!(shards.world.env(NodeId(1)).unwrap().clock().is_fenced());
+        let error = coordinator.begin(TxnOptions::default()).get(&key("a"), None).await.unwrap_err();
+        assert!(matches!(error.error, KvError::ClockFenced { .. }), "{error}");
+    });
+}
+
 #[test]
 fn run_repeats_until_it_is_through() {
     run(quiet(15), |shards| async move {

@@ -1,10 +1,11 @@
-//! Clocks that break the bound they promised: only real-time order may suffer, never isolation (PROTOCOL 21).
+//! Clocks that break the bound they promised: only real-time order may suffer, never isolation; and who knows that its own
+//! one does is silent (PROTOCOL 21).
 
 use super::harness::*;
 use quorate_env::NodeId;
-use quorate_proto::kv::ShardReply;
+use quorate_proto::kv::{ReadRequest, ShardOp, ShardReply};
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{Key, ReplicaId, ShardId, Timestamp};
+use quorate_proto::{Key, KvError, ReplicaId, ShardId, Timestamp};
 use std::time::Duration;
 
 /// A read of the leader, whose clock turns out to be three seconds ahead of the others'.
@@ -67,4 +68,24 @@ fn a_new_leader_of_a_right_half_does_so_too() {
             assert!(ts > read_ts, "{ts} is not above the read at {read_ts}");
         });
     }
+}
+
+/// A follower that is asked about the past needs no lease, nor anybody else.
+#[test]
+fn a_replica_whose_clock_strays_answers_nothing() {
+    run(77, |cluster| async move {
+        let shard = cluster.found(&[1, 2, 3]).await;
+        cluster.put(1, "z", "v").await.unwrap();
+        let follower = cluster.leader("z").await.0 % 3 + 1;
+        cluster.sim.sleep(Duration::from_secs(2)).await;
+        let ShardOp::Read(read) = get_op("z", cluster.now().minus(Duration::from_secs(1))) else { panic!() };
+        let read = ShardOp::Read(ReadRequest { follower: true, ..read });
+        let answer = cluster.servers.send_to(follower, &shard, read.clone()).await;
+        assert_eq!(value_of(answer.unwrap()).as_deref(), Some("v"));
+        cluster.sim.jump_clock(NodeId(follower), -500_000);
+        let env = cluster.sim.env(NodeId(follower)).unwrap();
+        cluster.until("it is fenced", || env.clock().is_fenced()).await;
+        let refused = cluster.servers.send_to(follower, &shard, read).await;
+        assert!(matches!(refused, Err(KvError::ClockFenced { .. })), "{refused:?}");
+    });
 }

@@ -1,4 +1,4 @@
-//! Faults of a node's clock.
+//! Faults of a node's clock, and of who goes by it though it strays.
 
 use super::{Finder::Test, Planted};
 
@@ -31,6 +31,27 @@ pub const FAULTS: &[Planted] = &[
         names: "env.own_step_unnoticed",
         what: "21: a step of the own clock goes unnoticed until the next exchange",
         found_by: &[Test("env", "offsets::tests::a_step_of_the_own_clock_is_noticed_without_an_exchange")],
+    },
+    Planted {
+        names: "shard.fenced_answers",
+        what: "21: a replica whose node's clock strays answers",
+        found_by: &[Test("shard-server/cluster", "clocks::a_replica_whose_clock_strays_answers_nothing")],
+    },
+    Planted {
+        names: "txn.fenced_acknowledges",
+        what: "21: a gateway whose clock strays acknowledges commits",
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "a_gateway_whose_clock_strays_acknowledges_nothing_and_begins_nothing",
+        )],
+    },
+    Planted {
+        names: "txn.fenced_begins",
+        what: "21: a gateway whose clock strays begins transactions",
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "a_gateway_whose_clock_strays_acknowledges_nothing_and_begins_nothing",
+        )],
     },
     Planted {
         names: "env.leaping_clock_followed",
