@@ -9,6 +9,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("storage", "log::file::tests::torn_tails_lose_nothing_acknowledged")],
     },
     Planted {
+        names: "storage.votes_overtake",
+        what: "7: a group's votes come to disk ahead of what was written before them",
+        found_by: &[Test("storage/suite", "log::file::agrees_with_the_model")],
+    },
+    Planted {
         names: "storage.failed_fsync_ignored",
         what: "7: a failed fsync passes for a good one",
         found_by: &[Test("storage", "log::file::tests::a_failed_fsync_kills_the_log")],
