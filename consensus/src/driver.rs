@@ -138,7 +138,9 @@ pub(crate) async fn drive(node: Arc<NodeState>) {
             if housekeeping {
                 crate::trim::trim(&shared);
                 give_up_if_fenced(&shared);
-                if let Some(term) = shared.stuck_hand_over(STUCK_HAND_OVER) {
+                if let Some(term) = shared.stuck_hand_over(STUCK_HAND_OVER)
+                    && !planted!("consensus.stuck_hand_over_kept")
+                {
                     // Its messages were lost, and the members are bound to this node as long as it answers pings.
                     probe!("consensus.stuck_hand_over_released");
                     step_down(&shared, term);

@@ -34,7 +34,7 @@ impl Segment {
     pub fn read(&self, offset: u64, length: u32, crc: u32) -> Result<bytes::Bytes> {
         let mut raw = vec![0; length as usize];
         self.file.file.read_exact_at(&mut raw, offset).map_err(|e| self.file.failed("read", e))?;
-        if crc32c::crc32c(&raw) != crc {
+        if crc32c::crc32c(&raw) != crc && !quorate_env::planted!("storage.damaged_entries_served") {
             let place = format!("{} at {offset}", self.file.path.display());
             return Err(StorageError::Corruption(format!("log entry fails its checksum: {place}")));
         }

@@ -32,6 +32,14 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("consensus/groups", "a_giver_that_hears_nothing_more_has_no_lease_all_the_same")],
     },
     Planted {
+        names: "consensus.stuck_hand_over_kept",
+        what: "2: who gave its lease up and found no heir stays, and refuses all",
+        found_by: &[Test(
+            "consensus/groups",
+            "a_hand_over_whose_messages_are_lost_does_not_leave_a_leader_that_refuses_all",
+        )],
+    },
+    Planted {
         names: "consensus.vote_against_supported",
         what: "3: votes are given while the leader is supported",
         found_by: &[Test("consensus", "elections::tests::a_vote_is_withheld_while_the_leader_is_supported")],

@@ -55,6 +55,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("storage", "log::file::tests::damage_to_synced_frames_is_found")],
     },
     Planted {
+        names: "storage.damaged_entries_served",
+        what: "7: an entry that fails its checksum is read all the same",
+        found_by: &[Test("storage", "log::file::tests::a_corrupt_entry_is_not_served")],
+    },
+    Planted {
         names: "storage.holes_in_older_files",
         what: "7: an older file may end at any frame",
         found_by: &[Test("storage", "log::file::tests::damage_to_synced_frames_is_found")],
