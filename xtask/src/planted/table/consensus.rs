@@ -1,12 +1,18 @@
 //! Faults of the Raft groups: elections, leases, the log and its frontiers.
 
-use super::{Finder::Test, Planted};
+use super::{
+    Finder::{Seeds, Test},
+    Planted,
+};
 
 pub const FAULTS: &[Planted] = &[
     Planted {
         names: "consensus.leader_restored",
         what: "1: who led before a restart leads on in that term",
-        found_by: &[Test("consensus/groups", "who_led_before_a_restart_leads_in_a_new_term_only")],
+        found_by: &[
+            Test("consensus/groups", "who_led_before_a_restart_leads_in_a_new_term_only"),
+            Seeds(200),
+        ],
     },
     Planted {
         names: "consensus.young_votes",
@@ -86,10 +92,10 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "consensus.support_without_append",
         what: "3: support counts for the lease of a term without an append acknowledged in it",
-        found_by: &[Test(
-            "consensus",
-            "lease::tests::only_acknowledgements_of_this_term_under_this_epoch_count",
-        )],
+        found_by: &[
+            Test("consensus", "lease::tests::only_acknowledgements_of_this_term_under_this_epoch_count"),
+            Seeds(200),
+        ],
     },
     Planted {
         names: "consensus.told_before_restart",
