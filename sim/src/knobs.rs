@@ -88,6 +88,7 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
     draw.vary(&mut txn.max_unresolved, |rng| rng.random_range(1..10));
     draw.vary(&mut txn.max_read_spans, |rng| rng.random_range(1..6));
     draw.millis(&mut txn.stale_after, 1..100);
+    draw.vary(&mut txn.memory_bytes, |rng| rng.random_range(0..2000));
     txn.parallel_commit = true;
     draw.vary(&mut txn.parallel_commit, |_| false);
     let clock_jumps = seed % 5 == 4;

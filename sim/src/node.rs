@@ -14,7 +14,7 @@ use quorate_proto::{
 };
 use quorate_shard_server::{Peers, ShardServer};
 use quorate_storage::{MemEngine, MemLog};
-use quorate_txn::{Coordinator, Router, route::SendOptions};
+use quorate_txn::{Coordinator, MemoryScratch, Router, route::SendOptions};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -146,7 +146,7 @@ async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Res
     let placement = Placement::start(env.clone(), consensus, engine, founding)
         .await
         .map_err(|error| error.to_string())?;
-    let coordinator = Coordinator::new(env.clone(), router.clone(), knobs.txn);
+    let coordinator = Coordinator::new(env.clone(), router.clone(), knobs.txn, Arc::new(MemoryScratch));
     env.spawn("node.pulse", pulse(shards.clone(), driver.clone(), coordinator.clone(), knobs.gc_ttl))
         .detach();
     Ok(Node { env, shards, driver, coordinator, _placement: placement })

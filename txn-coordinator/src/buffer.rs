@@ -2,51 +2,102 @@
 //!
 //! Every write gets the next sequence number. A savepoint is a sequence number to which one can return; a scan reads as of
 //! the number at its start, so that a statement never meets rows that it has written itself (the Halloween problem). An
-//! older version of a key is kept only while such a mark needs it.
+//! older version of a key is kept only while such a mark needs it. What grows with the transaction can be moved out of
+//! memory ([`Buffer::spill`]).
 
+use crate::{
+    overflow::OverflowMap,
+    scratch::{Result, ScratchStore},
+};
+use minicbor::{Decode, Encode};
 use quorate_proto::{Key, Span, Timestamp, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Sequence number of a write; 0 is before all.
 pub type Seq = u64;
 
-#[derive(Clone, Debug, Default)]
 pub struct Buffer {
-    /// Versions in rising order, never empty.
-    keys: BTreeMap<Key, Entry>,
+    keys: OverflowMap<Entry>,
     /// Keys whose absence the commit must prove, with the number at which that was asked.
-    absent: BTreeMap<Key, Seq>,
-    /// Which keys were touched when, for `rollback_to`. Only as far back as the oldest mark reaches.
-    log: Vec<(Seq, Touch)>,
+    absent: OverflowMap<Seq>,
+    /// Which keys were touched when (by [`numbered`]), for `rollback_to`. Only as far back as the oldest mark reaches.
+    log: OverflowMap<Touch>,
+    /// Keys with more than one version.
+    layered: BTreeSet<Key>,
     /// Marks that savepoints and running scans hold; counted, as several may share a number.
     marks: BTreeMap<Seq, usize>,
     last: Seq,
+    written: usize,
+    checked_absent: usize,
     bytes: usize,
+    in_memory: usize,
 }
 
-#[derive(Clone, Debug)]
+/// Versions in rising order, never empty.
+#[derive(Clone, Debug, Encode, Decode)]
 struct Entry {
-    versions: Vec<(Seq, Option<Value>)>,
+    #[n(0)]
+    versions: Vec<Version>,
     /// Read timestamp of the statement that wrote first; proves a blind write under READ COMMITTED.
+    #[n(1)]
     since: Timestamp,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Encode, Decode)]
+struct Version {
+    #[n(0)]
+    seq: Seq,
+    /// `None` deletes.
+    #[n(1)]
+    value: Option<Value>,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
 enum Touch {
-    Write(Key),
-    Absent(Key),
+    #[n(0)]
+    Write(#[n(0)] Key),
+    #[n(1)]
+    Absent(#[n(0)] Key),
 }
 
 /// Rough cost of an entry beside its key and value.
 const OVERHEAD: usize = 96;
+/// So much of the log is undone at a time.
+const UNDONE: usize = 1024;
+/// Spaces of the scratch store; another one's begins at 16.
+const KEYS: u8 = 1;
+const ABSENT: u8 = 2;
+const LOG: u8 = 3;
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Buffer {
+            keys: OverflowMap::new(KEYS),
+            absent: OverflowMap::new(ABSENT),
+            log: OverflowMap::new(LOG),
+            layered: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            last: 0,
+            written: 0,
+            checked_absent: 0,
+            bytes: 0,
+            in_memory: 0,
+        }
+    }
+}
 
 impl Buffer {
+    /// Nothing is written, and no absence is to be proven.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.written == 0 && self.checked_absent == 0
     }
 
+    /// Keys written.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.written
     }
 
     /// Bytes of keys and values held, about.
@@ -54,79 +105,100 @@ impl Buffer {
         self.bytes
     }
 
+    /// Bytes touched in memory since the last [`Buffer::spill`], about.
+    pub fn in_memory(&self) -> usize {
+        self.in_memory
+    }
+
     pub fn seq(&self) -> Seq {
         self.last
     }
 
     /// Puts a value, or deletes with `None`.
-    pub fn write(&mut self, key: Key, value: Option<Value>, read_ts: Timestamp) {
+    pub fn write(&mut self, key: Key, value: Option<Value>, read_ts: Timestamp) -> Result<()> {
         self.last += 1;
         let seq = self.last;
         let newest_mark = self.marks.last_key_value().map(|(seq, _)| *seq);
-        let size = value.as_ref().map_or(0, |v| v.len()) + OVERHEAD;
+        let size = size_of_version(&value);
+        self.in_memory += key.len() + size;
         if newest_mark.is_some() {
-            self.log.push((seq, Touch::Write(key.clone())));
+            self.in_memory += OVERHEAD;
+            self.log.insert(numbered(seq), Touch::Write(key.clone()));
         }
-        match self.keys.get_mut(&key) {
+        let version = Version { seq, value };
+        match self.keys.get_mut(&key)? {
             None => {
                 self.bytes += key.len() + size;
-                self.keys.insert(key, Entry { versions: vec![(seq, value)], since: read_ts });
+                self.written += 1;
+                self.keys.insert(key, Entry { versions: vec![version], since: read_ts });
             }
             Some(entry) => {
                 self.bytes += size;
                 // The version so far is needed only by marks taken since it was written.
                 match entry.versions.last_mut() {
-                    Some(last) if newest_mark.is_none_or(|mark| mark < last.0) => {
-                        self.bytes -= size_of_version(&last.1);
-                        *last = (seq, value);
+                    Some(last) if newest_mark.is_none_or(|mark| mark < last.seq) => {
+                        self.bytes -= size_of_version(&last.value);
+                        *last = version;
                     }
-                    _ => entry.versions.push((seq, value)),
+                    _ => {
+                        entry.versions.push(version);
+                        self.layered.insert(key);
+                    }
                 }
             }
         }
+        Ok(())
     }
 
-    pub fn check_absent(&mut self, key: Key) {
+    pub fn check_absent(&mut self, key: Key) -> Result<()> {
         self.last += 1;
+        self.in_memory += key.len() + OVERHEAD;
         if !self.marks.is_empty() {
-            self.log.push((self.last, Touch::Absent(key.clone())));
+            self.log.insert(numbered(self.last), Touch::Absent(key.clone()));
         }
-        self.absent.entry(key).or_insert(self.last);
+        if !self.absent.contains(&key)? {
+            self.checked_absent += 1;
+            self.absent.insert(key, self.last);
+        }
+        Ok(())
     }
 
-    pub fn absent(&self) -> impl Iterator<Item = &Key> {
-        self.absent.keys()
+    /// Keys of a span whose absence is to be proven, in order.
+    pub fn absent(&self, span: &Span) -> impl Iterator<Item = Result<Key>> + Send + use<'_> {
+        self.absent.range(span, false).map(|pair| Ok(pair?.0))
+    }
+
+    /// Whether the key is written.
+    pub fn has(&self, key: &Key) -> Result<bool> {
+        self.keys.contains(key)
     }
 
     /// The newest own write of a key: `None` if there is none, `Some(None)` if it deletes.
-    pub fn get(&self, key: &Key) -> Option<Option<&Value>> {
-        self.get_as_of(key, Seq::MAX)
+    pub fn get(&self, key: &Key) -> Result<Option<Option<Value>>> {
+        Ok(self.keys.with(key, |entry| entry.as_of(Seq::MAX).map(Option::<&Value>::cloned))?.flatten())
     }
 
-    pub fn get_as_of(&self, key: &Key, as_of: Seq) -> Option<Option<&Value>> {
-        self.keys.get(key)?.as_of(as_of)
-    }
-
-    /// Own writes within the span as of a number, in key order.
+    /// Own writes within the span as of a number, in key order or against it.
     pub fn range(
         &self,
         span: &Span,
         as_of: Seq,
-    ) -> impl DoubleEndedIterator<Item = (&Key, Option<&Value>)> + use<'_> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let upper = match &span.end {
-            Some(end) => Excluded(end.clone().max(span.start.clone())),
-            None => Unbounded,
-        };
-        let bounds = (Included(span.start.clone()), upper);
-        self.keys.range::<Key, _>(bounds).filter_map(move |(key, entry)| Some((key, entry.as_of(as_of)?)))
+        reverse: bool,
+    ) -> impl Iterator<Item = Result<(Key, Option<Value>)>> + Send + use<'_> {
+        self.keys.range(span, reverse).filter_map(move |pair| {
+            let seen = |(key, entry): (Key, Entry)| Some((key, entry.as_of(as_of)?.cloned()));
+            pair.map(seen).transpose()
+        })
     }
 
-    /// What the commit writes: newest versions in key order, each with the read timestamp of its first write.
-    pub fn writes(&self) -> impl Iterator<Item = (&Key, Option<&Value>, Timestamp)> {
-        self.keys.iter().map(|(key, entry)| {
-            let value = entry.versions.last().and_then(|(_, value)| value.as_ref());
-            (key, value, entry.since)
+    /// What the commit writes in a span: newest versions in key order, each with the read timestamp of its first write.
+    pub fn writes(
+        &self,
+        span: &Span,
+    ) -> impl Iterator<Item = Result<(Key, Option<Value>, Timestamp)>> + Send + use<'_> {
+        self.keys.range(span, false).map(|pair| {
+            let (key, mut entry) = pair?;
+            Ok((key, entry.versions.pop().and_then(|version| version.value), entry.since))
         })
     }
 
@@ -136,6 +208,7 @@ impl Buffer {
         self.last
     }
 
+    /// What cannot be forgotten when nobody needs it any more takes room, and nothing else.
     pub fn unmark(&mut self, mark: Seq) {
         if let Some(count) = self.marks.get_mut(&mark) {
             *count -= 1;
@@ -144,66 +217,85 @@ impl Buffer {
             }
         }
         if self.marks.is_empty() {
-            self.forget_history();
+            // What is left of it in scratch space has numbers that no later mark reaches.
+            self.log = OverflowMap::new(LOG);
+            for key in std::mem::take(&mut self.layered) {
+                self.forget_older(&key);
+            }
+        }
+    }
+
+    /// Without marks only newest versions matter.
+    fn forget_older(&mut self, key: &Key) {
+        if let Ok(Some(entry)) = self.keys.get_mut(key) {
+            let older = entry.versions.len() - 1;
+            for version in entry.versions.drain(..older) {
+                self.bytes -= size_of_version(&version.value);
+            }
         }
     }
 
     /// Undoes all writes after the mark, which stays. Numbers keep rising, so that scans begun before are not confused.
-    pub fn rollback_to(&mut self, mark: Seq) {
+    pub fn rollback_to(&mut self, mark: Seq) -> Result<()> {
         debug_assert!(self.marks.contains_key(&mark), "returning to a mark that nobody holds");
-        while let Some((seq, _)) = self.log.last() {
-            if *seq <= mark {
-                break;
+        let since = Span { start: numbered(mark + 1), end: None };
+        loop {
+            let newest = self.log.range(&since, true).take(UNDONE).collect::<Result<Vec<(Key, Touch)>>>()?;
+            if newest.is_empty() {
+                return Ok(());
             }
-            let Some((_, touch)) = self.log.pop() else { break };
-            match touch {
-                Touch::Write(key) => self.undo_write(&key, mark),
-                Touch::Absent(key) => {
-                    if self.absent.get(&key).is_some_and(|seq| *seq > mark) {
-                        self.absent.remove(&key);
-                    }
+            for (number, touch) in newest {
+                match touch {
+                    Touch::Write(key) => self.undo_write(&key, mark)?,
+                    Touch::Absent(key) => self.undo_absent(&key, mark)?,
                 }
+                self.log.remove(&number);
             }
         }
     }
 
-    fn undo_write(&mut self, key: &Key, mark: Seq) {
-        let Some(entry) = self.keys.get_mut(key) else { return };
-        while let Some((seq, value)) = entry.versions.last() {
-            if *seq <= mark {
-                return;
+    fn undo_write(&mut self, key: &Key, mark: Seq) -> Result<()> {
+        let Some(entry) = self.keys.get_mut(key)? else { return Ok(()) };
+        while let Some(version) = entry.versions.last() {
+            if version.seq <= mark {
+                return Ok(());
             }
-            self.bytes -= size_of_version(value);
+            self.bytes -= size_of_version(&version.value);
             entry.versions.pop();
         }
         self.bytes -= key.len();
+        self.written -= 1;
+        self.layered.remove(key);
         self.keys.remove(key);
+        Ok(())
     }
 
-    /// Without marks only newest versions matter.
-    fn forget_history(&mut self) {
-        let touched: BTreeSet<Key> = self
-            .log
-            .drain(..)
-            .filter_map(|(_, touch)| match touch {
-                Touch::Write(key) => Some(key),
-                Touch::Absent(_) => None,
-            })
-            .collect();
-        for key in touched {
-            if let Some(entry) = self.keys.get_mut(&key) {
-                let older = entry.versions.len() - 1;
-                for (_, value) in entry.versions.drain(..older) {
-                    self.bytes -= size_of_version(&value);
-                }
-            }
+    fn undo_absent(&mut self, key: &Key, mark: Seq) -> Result<()> {
+        if self.absent.with(key, |seq| *seq > mark)? == Some(true) {
+            self.checked_absent -= 1;
+            self.absent.remove(key);
         }
+        Ok(())
     }
+
+    /// Moves all of it out of memory, but for marks and the names of keys with several versions.
+    pub fn spill(&mut self, store: &Arc<dyn ScratchStore>) -> Result<()> {
+        self.keys.spill(store)?;
+        self.absent.spill(store)?;
+        self.log.spill(store)?;
+        self.in_memory = 0;
+        Ok(())
+    }
+}
+
+/// The log's key of a number.
+fn numbered(seq: Seq) -> Key {
+    seq.to_be_bytes().to_vec().into()
 }
 
 impl Entry {
     fn as_of(&self, as_of: Seq) -> Option<Option<&Value>> {
-        self.versions.iter().rev().find(|(seq, _)| *seq <= as_of).map(|(_, value)| value.as_ref())
+        self.versions.iter().rev().find(|version| version.seq <= as_of).map(|version| version.value.as_ref())
     }
 }
 
@@ -213,48 +305,61 @@ fn size_of_version(value: &Option<Value>) -> usize {
 
 /// Merges rows found in shards with own writes, both in scan order and of the same span.
 ///
-/// `rows` are what the shards hold in `span`; own puts replace or join them, own deletes remove them.
+/// `rows` are what the shards hold in `span`; own puts replace or join them, own deletes remove them. Ends after `most` rows:
+/// then the second result is the last key that was looked at.
+///
+/// # Errors
+/// If scratch space fails.
 pub fn overlay(
     rows: impl IntoIterator<Item = (Key, Value)>,
     buffer: &Buffer,
     span: &Span,
     as_of: Seq,
     reverse: bool,
-) -> Vec<(Key, Value)> {
-    let mut own: Box<dyn Iterator<Item = (&Key, Option<&Value>)>> =
-        if reverse { Box::new(buffer.range(span, as_of).rev()) } else { Box::new(buffer.range(span, as_of)) };
+    most: usize,
+) -> Result<(Vec<(Key, Value)>, Option<Key>)> {
     let before = |a: &Key, b: &Key| if reverse { a > b } else { a < b };
-    let mut next = own.next();
+    let (mut rows, mut own) = (rows.into_iter().peekable(), buffer.range(span, as_of, reverse).peekable());
     let mut out = Vec::new();
-    for (key, value) in rows {
-        while let Some((own_key, own_value)) = next
-            && before(own_key, &key)
-        {
-            out.extend(own_value.map(|v| (own_key.clone(), v.clone())));
-            next = own.next();
-        }
-        match next {
-            Some((own_key, own_value)) if *own_key == key => {
-                out.extend(own_value.map(|v| (key, v.clone())));
-                next = own.next();
-            }
-            _ => out.push((key, value)),
+    loop {
+        let own_first = match (rows.peek(), own.peek()) {
+            (None, None) => return Ok((out, None)),
+            (Some((key, _)), Some(Ok((own_key, _)))) => !before(key, own_key),
+            (theirs, _) => theirs.is_none(),
+        };
+        let (key, value) = if own_first || matches!(own.peek(), Some(Err(_))) {
+            let Some(pair) = own.next() else { continue };
+            let (key, value) = pair?;
+            rows.next_if(|(theirs, _)| *theirs == key);
+            (key, value)
+        } else {
+            let Some((key, value)) = rows.next() else { continue };
+            (key, Some(value))
+        };
+        out.extend(value.map(|value| (key.clone(), value)));
+        if out.len() >= most {
+            let more = rows.peek().is_some() || own.peek().is_some();
+            return Ok((out, more.then_some(key)));
         }
     }
-    while let Some((own_key, own_value)) = next {
-        out.extend(own_value.map(|v| (own_key.clone(), v.clone())));
-        next = own.next();
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::{MemoryScratch, Scratch};
     use proptest::prelude::*;
 
     fn put(buffer: &mut Buffer, key: &str, value: &str) {
-        buffer.write(Key::from(key), Some(Value::from(value)), Timestamp::ZERO);
+        buffer.write(Key::from(key), Some(Value::from(value)), Timestamp::ZERO).unwrap();
+    }
+
+    fn seen(buffer: &Buffer, as_of: Seq) -> Vec<(Key, Option<Value>)> {
+        buffer.range(&Span::ALL, as_of, false).collect::<Result<_>>().unwrap()
+    }
+
+    fn absent(buffer: &Buffer) -> usize {
+        buffer.absent(&Span::ALL).count()
     }
 
     #[test]
@@ -264,11 +369,10 @@ mod tests {
         let scan = buffer.mark();
         put(&mut buffer, "a", "2");
         put(&mut buffer, "b", "2");
-        let seen: Vec<_> = buffer.range(&Span::ALL, scan).map(|(k, v)| (k.clone(), v.cloned())).collect();
-        assert_eq!(seen, [(Key::from("a"), Some(Value::from("1")))]);
+        assert_eq!(seen(&buffer, scan), [(Key::from("a"), Some(Value::from("1")))]);
         buffer.unmark(scan);
-        assert_eq!(buffer.get(&Key::from("a")), Some(Some(&Value::from("2"))));
-        assert_eq!(buffer.keys[&Key::from("a")].versions.len(), 1);
+        assert_eq!(buffer.get(&Key::from("a")), Ok(Some(Some(Value::from("2")))));
+        assert_eq!(buffer.keys.with(&Key::from("a"), |entry| entry.versions.len()), Ok(Some(1)));
     }
 
     #[test]
@@ -277,19 +381,19 @@ mod tests {
         put(&mut buffer, "a", "1");
         let bytes = buffer.bytes();
         let outer = buffer.mark();
-        buffer.check_absent(Key::from("k"));
+        buffer.check_absent(Key::from("k")).unwrap();
         put(&mut buffer, "a", "2");
         let inner = buffer.mark();
-        buffer.write(Key::from("a"), None, Timestamp::ZERO);
+        buffer.write(Key::from("a"), None, Timestamp::ZERO).unwrap();
         put(&mut buffer, "b", "3");
-        buffer.rollback_to(inner);
-        assert_eq!(buffer.get(&Key::from("a")), Some(Some(&Value::from("2"))));
-        assert_eq!(buffer.get(&Key::from("b")), None);
-        assert_eq!(buffer.absent().count(), 1);
+        buffer.rollback_to(inner).unwrap();
+        assert_eq!(buffer.get(&Key::from("a")), Ok(Some(Some(Value::from("2")))));
+        assert_eq!(buffer.get(&Key::from("b")), Ok(None));
+        assert_eq!(absent(&buffer), 1);
         buffer.unmark(inner);
-        buffer.rollback_to(outer);
-        assert_eq!(buffer.get(&Key::from("a")), Some(Some(&Value::from("1"))));
-        assert_eq!(buffer.absent().count(), 0);
+        buffer.rollback_to(outer).unwrap();
+        assert_eq!(buffer.get(&Key::from("a")), Ok(Some(Some(Value::from("1")))));
+        assert_eq!(absent(&buffer), 0);
         assert_eq!(buffer.bytes(), bytes);
     }
 
@@ -300,6 +404,7 @@ mod tests {
         Savepoint,
         Rollback(usize),
         Release,
+        Spill,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -310,6 +415,7 @@ mod tests {
                 2 => Just(Step::Savepoint),
                 1 => (0usize..4).prop_map(Step::Rollback),
                 1 => Just(Step::Release),
+                1 => Just(Step::Spill),
             ],
             0..60,
         )
@@ -321,15 +427,16 @@ mod tests {
         fn agrees_with_a_copying_model(steps in steps()) {
             let mut buffer = Buffer::default();
             let mut model: BTreeMap<u8, Option<u8>> = BTreeMap::new();
+            let store = MemoryScratch.open().unwrap();
             let mut saved: Vec<(Seq, BTreeMap<u8, Option<u8>>)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Put(k, v) => {
-                        buffer.write(vec![k].into(), Some(vec![v].into()), Timestamp::ZERO);
+                        buffer.write(vec![k].into(), Some(vec![v].into()), Timestamp::ZERO).unwrap();
                         model.insert(k, Some(v));
                     }
                     Step::Delete(k) => {
-                        buffer.write(vec![k].into(), None, Timestamp::ZERO);
+                        buffer.write(vec![k].into(), None, Timestamp::ZERO).unwrap();
                         model.insert(k, None);
                     }
                     Step::Savepoint => saved.push((buffer.mark(), model.clone())),
@@ -337,22 +444,25 @@ mod tests {
                         for (seq, _) in saved.drain(n + 1..) {
                             buffer.unmark(seq);
                         }
-                        buffer.rollback_to(saved[n].0);
+                        buffer.rollback_to(saved[n].0).unwrap();
                         model = saved[n].1.clone();
                     }
                     Step::Rollback(_) => {}
+                    Step::Spill => buffer.spill(&store).unwrap(),
                     Step::Release => {
                         if let Some((seq, _)) = saved.pop() {
                             buffer.unmark(seq);
                         }
                     }
                 }
-                let seen: BTreeMap<u8, Option<u8>> =
-                    buffer.writes().map(|(k, v, _)| (k[0], v.map(|v| v[0]))).collect();
-                prop_assert_eq!(&seen, &model);
+                let bytes = |pairs: Vec<(Key, Option<Value>)>| -> BTreeMap<u8, Option<u8>> {
+                    pairs.into_iter().map(|(k, v)| (k[0], v.map(|v| v[0]))).collect()
+                };
+                let writes = buffer.writes(&Span::ALL).map(|write| write.map(|(k, v, _)| (k, v)));
+                prop_assert_eq!(&bytes(writes.collect::<Result<_>>().unwrap()), &model);
+                prop_assert_eq!(buffer.len(), model.len());
                 for (seq, at) in &saved {
-                    let seen: BTreeMap<u8, Option<u8>> =
-                        buffer.range(&Span::ALL, *seq).map(|(k, v)| (k[0], v.map(|v| v[0]))).collect();
+                    let seen = bytes(seen(&buffer, *seq));
                     // A rollback may have removed versions newer than the mark, never those the mark sees.
                     prop_assert_eq!(&seen, at);
                 }
@@ -363,12 +473,12 @@ mod tests {
         fn overlay_agrees_with_a_map(
             rows in prop::collection::btree_map(0u8..20, any::<u8>(), 0..12),
             own in prop::collection::btree_map(0u8..20, any::<Option<u8>>(), 0..12),
-            start in 0u8..20, len in 0u8..20, reverse: bool,
+            start in 0u8..20, len in 0u8..20, reverse: bool, most in 1usize..8,
         ) {
             let span = Span::new(vec![start], vec![start + len]);
             let mut buffer = Buffer::default();
             for (k, v) in &own {
-                buffer.write(vec![*k].into(), v.map(|v| vec![v].into()), Timestamp::ZERO);
+                buffer.write(vec![*k].into(), v.map(|v| vec![v].into()), Timestamp::ZERO).unwrap();
             }
             let inside = |k: u8| k >= start && k < start + len;
             let mut found: Vec<(Key, Value)> = rows.iter().filter(|(k, _)| inside(**k))
@@ -380,7 +490,20 @@ mod tests {
             let mut expected: Vec<(Key, Value)> = model.into_iter().filter(|(k, _)| inside(*k))
                 .map(|(k, v)| (vec![k].into(), vec![v].into())).collect();
             if reverse { found.reverse(); expected.reverse(); }
-            prop_assert_eq!(overlay(found, &buffer, &span, Seq::MAX, reverse), expected);
+            // In pages, each of which goes on behind the last key of the one before.
+            let (mut rest, mut pages) = (span.clone(), Vec::new());
+            loop {
+                let rows: Vec<_> = found.iter().filter(|(key, _)| rest.contains(key)).cloned().collect();
+                let (page, cut) = overlay(rows, &buffer, &rest, Seq::MAX, reverse, most).unwrap();
+                prop_assert!(page.len() <= most);
+                pages.extend(page);
+                match cut {
+                    None => break,
+                    Some(last) if reverse => rest.end = Some(last),
+                    Some(last) => rest.start = last.successor(),
+                }
+            }
+            prop_assert_eq!(pages, expected);
         }
     }
 }

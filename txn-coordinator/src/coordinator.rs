@@ -6,6 +6,7 @@ use crate::{
     history::{Evidence, History, Outcome},
     open::Open,
     route::SendOptions,
+    scratch::Scratch,
     txn::Committed,
 };
 use quorate_env::Env;
@@ -30,16 +31,18 @@ pub struct Coordinator {
     pub(crate) history: History,
     pub(crate) cleanup: Cleanup,
     pub(crate) open: Open,
+    pub(crate) scratch: Arc<dyn Scratch>,
     /// [`TxnConfig::stale_after`], in microseconds.
     stale_after: AtomicU64,
 }
 
 impl Coordinator {
-    pub fn new(env: Env, router: Arc<Router>, config: TxnConfig) -> Arc<Self> {
+    /// `scratch` is where transactions keep what is more than [`TxnConfig::memory_bytes`].
+    pub fn new(env: Env, router: Arc<Router>, config: TxnConfig, scratch: Arc<dyn Scratch>) -> Arc<Self> {
         let cleanup = Cleanup::new(env.clone(), router.clone(), &config);
         let stale_after = AtomicU64::new(config.stale_after.as_micros() as u64);
         let (history, open) = (History::new(8192), Open::default());
-        Arc::new(Coordinator { env, router, config, history, cleanup, open, stale_after })
+        Arc::new(Coordinator { env, router, config, history, cleanup, open, scratch, stale_after })
     }
 
     /// Leaders close timestamps at this distance from now on.

@@ -5,10 +5,11 @@
 //! with two-phase commit and a replicated decision otherwise.
 //!
 //! The parts that decide something are pure and have no clock, no network and no tasks: [`buffer`], [`spans`],
-//! [`route::map`], [`commit::machine`]. What this crate never does: read a replica's state, know SQL, keep anything on
-//! disk.
+//! [`overflow`], [`route::map`], [`commit::machine`]. What this crate never does: read a replica's state, know SQL, keep
+//! anything beyond the process. What large transactions hold goes where the node says ([`Scratch`]).
 
 pub mod buffer;
+mod changes;
 pub mod commit;
 pub mod coordinator;
 pub mod cost;
@@ -18,7 +19,9 @@ pub mod guarantee;
 pub mod history;
 mod open;
 pub mod options;
+pub mod overflow;
 pub mod route;
+pub mod scratch;
 pub mod spans;
 pub mod txn;
 
@@ -30,4 +33,5 @@ pub use history::{Evidence, Outcome};
 pub use open::TxnInfo;
 pub use options::{Isolation, ScanOptions, TxnConfig, TxnOptions};
 pub use route::Router;
+pub use scratch::{MemoryScratch, Scratch, ScratchError, ScratchStore};
 pub use txn::{Committed, Savepoint, Txn};

@@ -98,8 +98,7 @@ impl Inner {
     /// What was locked or written must not have changed since, some statement ago; what was read is read at one time. A
     /// transaction that has done nothing yet, or is between two statements under READ COMMITTED, takes a new time.
     fn looks_back_to(&self, state: &State) -> Option<Timestamp> {
-        let claims = !state.locks.is_empty() || state.buffer.writes().next().is_some();
-        if claims && !self.historical() {
+        if !state.changes.is_empty() && !self.historical() {
             return Some(self.began);
         }
         (state.fixed && !quorate_env::planted!("txn.reads_hold_nothing")).then_some(state.read_ts)

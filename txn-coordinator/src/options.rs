@@ -78,8 +78,10 @@ pub struct TxnConfig {
     pub max_unresolved: usize,
     /// Read spans kept one by one; above it neighbours are merged into wider ones.
     pub max_read_spans: usize,
-    /// Bytes of keys and values that a transaction may buffer.
+    /// Bytes of keys and values that a transaction may change.
     pub max_buffer_bytes: usize,
+    /// Bytes of these, and of the names of what is locked, that a transaction holds in memory; the rest lies in scratch space.
+    pub memory_bytes: usize,
     /// Rows of one page of a scan.
     pub page_rows: u64,
     /// Bytes of one page of a scan.
@@ -100,7 +102,8 @@ impl Default for TxnConfig {
             stale_after: Duration::from_millis(100),
             max_unresolved: 4096,
             max_read_spans: 1024,
-            max_buffer_bytes: 256 << 20,
+            max_buffer_bytes: 2 << 30,
+            memory_bytes: 8 << 20,
             page_rows: 4096,
             page_bytes: 512 << 10,
             max_attempts: 50,

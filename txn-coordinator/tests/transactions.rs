@@ -9,7 +9,7 @@ use quorate_env::sim::SimConfig;
 use quorate_proto::{KvError, NodeId, ShardId, Span, Timestamp};
 use quorate_txn::{Isolation, Outcome, ScanOptions, Txn, TxnConfig, TxnError, TxnOptions};
 use std::{sync::Arc, time::Duration};
-use support::{FakeShards, exclusive, key, run, run_as, run_with, value};
+use support::{FRUGAL, FakeShards, exclusive, key, run, run_as, run_with, value};
 
 fn quiet(seed: u64) -> SimConfig {
     SimConfig { shake: 0.0, ..SimConfig::new(seed) }
@@ -149,9 +149,14 @@ fn what_is_read_where_it_is_written_costs_no_second_round() {
 
 #[test]
 fn reads_see_own_writes_and_scans_are_merged_both_ways() {
-    run(quiet(4), |shards| async move {
+    own_writes(1);
+    own_writes(FRUGAL.0);
+}
+
+fn own_writes(gateway: u64) {
+    run(quiet(4), move |shards| async move {
         put_all(&shards, &[("a", "1"), ("c", "1"), ("i", "1"), ("k", "1"), ("q", "1"), ("r", "1")]).await;
-        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        let txn = shards.coordinator(gateway).begin(TxnOptions::default());
         txn.put(key("b"), value("2"));
         txn.put(key("i"), value("2"));
         txn.delete(key("q"));
@@ -329,22 +334,58 @@ fn absence_is_proven_at_commit() {
     });
 }
 
+/// More changes than belong into memory, over all shards: all of them, or after a conflict none, and no intent is left.
 #[test]
-fn splits_under_a_commit_are_followed() {
-    splits(true);
-    splits(false);
+fn a_transaction_that_does_not_fit_into_memory_commits_whole_or_not_at_all() {
+    run(quiet(22), |shards| async move {
+        put_all(&shards, &[("a", "0"), ("z", "0")]).await;
+        let keys: Vec<String> = (0..9000).map(|n| format!("{}{n:05}", ["b", "i", "q"][n % 3])).collect();
+        for other in [true, false] {
+            let txn = shards.coordinator(FRUGAL.0).begin(TxnOptions::default());
+            assert_eq!(txn.get(&key("a"), None).await.unwrap(), Some(value("0")));
+            txn.get(&key("z"), exclusive()).await.unwrap();
+            for k in &keys {
+                txn.put(key(k), value(&"x".repeat(100)));
+            }
+            let savepoint = txn.savepoint();
+            keys.iter().for_each(|k| txn.delete(key(k)));
+            txn.rollback_to(savepoint);
+            assert_eq!(rows(&txn, Span::ALL, ScanOptions::default()).await.unwrap().len(), keys.len() + 2);
+            if other {
+                put_all(&shards, &[("a", "0")]).await;
+                let error = txn.commit().await.unwrap_err();
+                assert!(matches!(error.error, KvError::Conflict { .. }), "{error}");
+            } else {
+                txn.commit().await.unwrap();
+            }
+            shards.world.sleep(Duration::from_secs(5)).await;
+            let there = keys.iter().filter(|k| shards.value(k).is_some()).count();
+            assert_eq!(there, if other { 0 } else { keys.len() });
+            let store = shards.store.lock();
+            assert!(store.intents.is_empty() && store.locks.is_empty());
+        }
+    });
 }
 
-fn splits(parallel: bool) {
-    run_with(quiet(9), parallel, |shards| async move {
-        put_all(&shards, &[("a", "1")]).await;
-        let txn = shards.coordinator(1).begin(TxnOptions::default());
+#[test]
+fn splits_under_a_commit_are_followed() {
+    splits(true, 1);
+    splits(false, 1);
+    splits(false, FRUGAL.0);
+}
+
+fn splits(parallel: bool, gateway: u64) {
+    run_with(quiet(9), parallel, move |shards| async move {
+        let first = shards.coordinator(gateway).begin(TxnOptions::default());
+        first.put(key("a"), value("1"));
+        first.commit().await.unwrap();
+        let txn = shards.coordinator(gateway).begin(TxnOptions::default());
         txn.put(key("a"), value("2"));
         txn.put(key("c"), value("2"));
         shards.store.lock().split(&key("b"));
         let committed = txn.commit().await.unwrap();
         assert_eq!(committed.cost.entries, 4, "one shard has become two");
-        let txn = shards.coordinator(1).begin(TxnOptions::default());
+        let txn = shards.coordinator(gateway).begin(TxnOptions::default());
         for k in ["a", "c", "d", "i"] {
             txn.put(key(k), value("3"));
         }
@@ -358,16 +399,17 @@ fn splits(parallel: bool) {
 
 #[test]
 fn lost_answers_are_asked_for_and_nothing_happens_twice() {
-    lost_answers(true);
-    lost_answers(false);
+    lost_answers(true, 1);
+    lost_answers(false, 1);
+    lost_answers(false, FRUGAL.0);
 }
 
-fn lost_answers(parallel: bool) {
+fn lost_answers(parallel: bool, gateway: u64) {
     run_with(quiet(10), parallel, move |shards| async move {
         let decide = if parallel { "local" } else { "decide" };
         for lost in ["local", "prepare", decide] {
             shards.faults.lock().lose_next = Some((lost, 1));
-            let txn = shards.coordinator(1).begin(TxnOptions::default());
+            let txn = shards.coordinator(gateway).begin(TxnOptions::default());
             txn.put(key("a"), value(lost));
             if lost != "local" {
                 txn.put(key("i"), value(lost));

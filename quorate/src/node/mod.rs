@@ -9,6 +9,7 @@ mod identity;
 mod membership;
 mod parts;
 mod pulse;
+mod scratch;
 pub mod threads;
 
 use crate::{
@@ -25,7 +26,9 @@ use quorate_env::{Env, EnvConfig, PlacementClient};
 use quorate_placement::Placement;
 use quorate_proto::{NodeId, placement::NodeInfo};
 use quorate_sql::server::{SqlConfig, SqlServer};
+use quorate_storage::ScratchDir;
 use quorate_txn::{Coordinator, Router, TxnConfig};
+use scratch::OnDisk;
 use std::{net::ToSocketAddrs, sync::Arc};
 use threads::SqlThreads;
 use tokio::{
@@ -53,6 +56,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
     let sql_threads = SqlThreads::start()?;
 
     let storage = Storage::open(&env, &data).context("cannot open the data directory")?;
+    let scratch = Arc::new(OnDisk(ScratchDir::open(&data.join("scratch"))?));
     let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join)?;
     let client = Arc::new(PlacementClient::new(env.clone(), membership.placement_nodes()));
     let router = Router::new(env.clone(), client.clone());
@@ -89,7 +93,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
         env.spawn("map.watch", driver_watch::map(env.clone(), client.clone(), router.clone())).detach();
         env.spawn("schema.watch", driver_watch::schema(env.clone(), client.clone(), pulse.clone())).detach();
         if args.roles.contains(&Role::Sql) {
-            let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default());
+            let coordinator = Coordinator::new(env.clone(), router.clone(), TxnConfig::default(), scratch);
             pulse.set_coordinator(coordinator.clone());
             let config =
                 SqlConfig { listen: args.sql.clone(), insecure: args.insecure, ..SqlConfig::default() };

@@ -1,8 +1,10 @@
 //! What remains to be done when the client has its answer: resolving intents, writing aborts, releasing locks; and the
 //! heartbeats of transactions that hold locks for long. All of it may be lost with the node: others then do the rest.
 
+use super::events::Part;
 use crate::{
     Router, TxnConfig,
+    changes::Changes,
     route::{SendError, SendOptions},
     txn::state::{Inner, Phase},
 };
@@ -31,6 +33,57 @@ const MAX_LISTED: usize = 4096;
 const BATCH: usize = 2048;
 /// Requests of one transaction that are out at a time: a large one must not flood its shards.
 const PARALLEL_BATCHES: usize = 8;
+
+/// Keys that may have intents: by name, or as what a large transaction has kept of some spans.
+#[derive(Default)]
+pub(crate) struct Keys {
+    listed: Vec<Key>,
+    /// The last is the next.
+    kept: Vec<Span>,
+    changes: Arc<Changes>,
+}
+
+impl Keys {
+    pub(super) fn of<'a>(parts: impl Iterator<Item = &'a Part>, changes: &Arc<Changes>) -> Self {
+        let mut keys = Keys { changes: changes.clone(), ..Keys::default() };
+        for part in parts {
+            keys.listed.extend(part.writes.iter().map(|write| write.key.clone()));
+            keys.kept.extend(part.kept.iter().map(|kept| kept.span.clone()));
+        }
+        keys.kept.reverse();
+        keys
+    }
+
+    fn is_empty(&self) -> bool {
+        self.listed.is_empty() && self.kept.is_empty()
+    }
+
+    /// What a record says of where the intents are: which keys, or if these are too many, between which.
+    pub(super) fn named(&self) -> (Vec<Key>, Option<Span>) {
+        if self.kept.is_empty() && self.listed.len() <= MAX_LISTED {
+            return (self.listed.clone(), None);
+        }
+        let points = self.listed.iter().map(Span::point);
+        let all = points.chain(self.kept.iter().cloned()).reduce(|a, b| Span {
+            start: a.start.min(b.start),
+            // None of them is without an end.
+            end: a.end.max(b.end),
+        });
+        (Vec::new(), all)
+    }
+
+    /// The next of them, as many as that and some more; none: that was all. What cannot be read is left to whoever meets it.
+    fn take(&mut self, about: usize) -> Vec<Key> {
+        let rest = self.listed.len().saturating_sub(about);
+        let mut some = self.listed.split_off(rest);
+        while some.len() < about
+            && let Some(span) = self.kept.pop()
+        {
+            some.extend(self.changes.buffer.writes(&span).map_while(|write| Some(write.ok()?.0)));
+        }
+        some
+    }
+}
 
 /// Locks on their way out.
 pub(crate) type Releasing = oneshot::Receiver<()>;
@@ -80,7 +133,7 @@ impl Cleanup {
     }
 
     /// Turns intents into versions, or removes them, batched by shard.
-    pub(crate) fn resolve(&self, txn: TxnId, decision: Decision, keys: Vec<Key>) {
+    pub(crate) fn resolve(&self, txn: TxnId, decision: Decision, keys: Keys) {
         if keys.is_empty() {
             return;
         }
@@ -104,7 +157,7 @@ impl Cleanup {
         &self,
         meta: TxnMeta,
         ts: Timestamp,
-        keys: Vec<Key>,
+        keys: Keys,
         prepared: Vec<(ShardId, LogPosition)>,
     ) {
         if self.env.fault("txn.left_intents") {
@@ -125,7 +178,7 @@ impl Cleanup {
     }
 
     /// Writes ABORTED, and then removes the intents, not before: should the record say otherwise, they go by that.
-    pub(crate) fn abort(&self, meta: TxnMeta, keys: Vec<Key>) {
+    pub(crate) fn abort(&self, meta: TxnMeta, keys: Keys) {
         quorate_env::count!("quorate_txn_aborts_written_total");
         let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
         let place = self.place();
@@ -203,15 +256,6 @@ fn options(env: &Env) -> SendOptions {
     SendOptions { deadline: env.boottime() + PATIENCE, attempt: ATTEMPT, follower: false }
 }
 
-/// What a record says of where the intents are: which keys, or if these are too many, between which.
-pub(super) fn listed(keys: &[&Key]) -> (Vec<Key>, Option<Span>) {
-    if keys.len() <= MAX_LISTED {
-        return (keys.iter().copied().cloned().collect(), None);
-    }
-    let ends = keys.iter().min().zip(keys.iter().max());
-    (Vec::new(), ends.map(|(first, last)| Span { start: (*first).clone(), end: Some(last.successor()) }))
-}
-
 fn left_to_others(txn: TxnId, error: &SendError) {
     quorate_env::probe!("txn.resolve_left_to_others");
     tracing::info!(%txn, error = %error.error, "intents are left for others to resolve");
@@ -224,11 +268,12 @@ async fn conclude(
     router: &Arc<Router>,
     meta: TxnMeta,
     decision: Decision,
-    keys: Vec<Key>,
+    mut keys: Keys,
     prepared: Vec<(ShardId, LogPosition)>,
 ) -> Result<TxnState, SendError> {
     let (txn, anchor) = (meta.id, meta.anchor.clone());
-    let (intents, span) = listed(&keys.iter().collect::<Vec<_>>());
+    let (intents, span) = keys.named();
+    let few = span.is_none();
     let decide = Decide { txn: meta, decision, intents, prepared, span };
     let sent = router.send(ShardOp::Decide(decide), options(env)).await?;
     let ShardReply::Decided(state, _) = sent.reply else { return Ok(TxnState::Unknown) };
@@ -237,17 +282,31 @@ async fn conclude(
         TxnState::Aborted => Decision::Abort,
         TxnState::Pending(_) | TxnState::Unknown => return Ok(state),
     };
-    let todo = if said == decision && said != Decision::Abort && keys.len() <= MAX_LISTED {
+    if said == decision && said != Decision::Abort && few {
         let home = router.locate(&anchor, options(env).deadline).await?;
-        keys.into_iter().filter(|key| !home.contains(key)).collect()
-    } else {
-        keys
-    };
-    resolve(env, router, txn, said, todo).await?;
+        keys.listed.retain(|key| !home.contains(key));
+    }
+    resolve(env, router, txn, said, keys).await?;
     Ok(state)
 }
 
 async fn resolve(
+    env: &Env,
+    router: &Arc<Router>,
+    txn: TxnId,
+    decision: Decision,
+    mut keys: Keys,
+) -> Result<(), SendError> {
+    loop {
+        let some = keys.take(PARALLEL_BATCHES * BATCH);
+        if some.is_empty() {
+            return Ok(());
+        }
+        resolve_some(env, router, txn, decision, some).await?;
+    }
+}
+
+async fn resolve_some(
     env: &Env,
     router: &Arc<Router>,
     txn: TxnId,

@@ -1,16 +1,16 @@
 //! Carries out what the commit machine says.
 
 use super::{
-    cleanup::listed,
+    cleanup::Keys,
     events::{Effect, Event, Failure, Part, Plan},
     evidence,
     machine::Machine,
-    plan::{Pieces, size},
+    plan::{Pieces, Work, size},
 };
 use crate::{
     Outcome, TxnError,
     route::{SendError, SendOptions, Sent},
-    txn::state::Inner,
+    txn::state::{Inner, no_room},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use quorate_proto::{
@@ -38,6 +38,7 @@ const SLOWEST: usize = 256 << 10;
 pub(super) struct Driver {
     txn: Arc<Inner>,
     machine: Machine,
+    work: Work,
     first: Vec<Effect>,
     meta: TxnMeta,
     running: FuturesUnordered<BoxFuture<'static, (Event, crate::Cost)>>,
@@ -47,10 +48,10 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(txn: Arc<Inner>, plan: Plan) -> Self {
+    pub(super) fn new(txn: Arc<Inner>, plan: Plan, work: Work) -> Self {
         let coordinator = &txn.coordinator;
         let now = coordinator.env.clock().physical();
-        let bytes: usize = plan.parts.iter().flat_map(|part| &part.writes).map(size).sum();
+        let bytes: usize = plan.parts.iter().map(bytes).sum();
         let window = coordinator.config.commit_window + Duration::from_secs((bytes / SLOWEST) as u64);
         let deadline = txn.deadline.min(now.plus(window));
         let anchor = txn.state.lock().anchor.clone().unwrap_or_default();
@@ -59,6 +60,7 @@ impl Driver {
         Driver {
             txn,
             machine,
+            work,
             first,
             meta,
             running: FuturesUnordered::new(),
@@ -160,7 +162,7 @@ impl Driver {
     }
 
     fn written(&self) -> impl Iterator<Item = &Part> {
-        self.machine.plan().parts.iter().filter(|part| !part.writes.is_empty())
+        self.machine.plan().parts.iter().filter(|part| part.writes_something())
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -230,9 +232,8 @@ impl Driver {
         self.running.push(future);
     }
 
-    fn keys(&self, parts: &[usize]) -> Vec<Key> {
-        let writes = parts.iter().flat_map(|part| &self.machine.part(*part).writes);
-        writes.map(|write| write.key.clone()).collect()
+    fn keys(&self, parts: &[usize]) -> Keys {
+        Keys::of(parts.iter().map(|part| self.machine.part(*part)), &self.work.changes)
     }
 
     fn options(&self) -> SendOptions {
@@ -247,8 +248,16 @@ impl Driver {
         commit_max: Timestamp,
     ) -> BoxFuture<'static, (Event, crate::Cost)> {
         let router = self.txn.coordinator.router.clone();
-        let share = self.machine.part(part).clone();
-        let all = Pieces::of_all(self.machine.plan().parts.iter());
+        let loaded: Result<Vec<Part>, _> =
+            self.machine.plan().parts.iter().map(|part| self.work.load(part)).collect();
+        let parts = match loaded {
+            Ok(parts) => parts,
+            Err(error) => {
+                let failure = Failure::definite(no_room(&error));
+                return done(Event::Local(Err(failure)));
+            }
+        };
+        let (share, all) = (parts[part].clone(), Pieces::of_all(parts.iter()));
         let read_ts = self.machine.plan().read_ts;
         let op = ShardOp::CommitLocal(CommitLocal {
             txn: self.meta.clone(),
@@ -284,7 +293,13 @@ impl Driver {
 
     fn prepare(&self, part: usize, commit_ts: Timestamp) -> BoxFuture<'static, (Event, crate::Cost)> {
         let router = self.txn.coordinator.router.clone();
-        let share = self.machine.part(part).clone();
+        let share = match self.work.load(self.machine.part(part)) {
+            Ok(share) => share,
+            Err(error) => {
+                let failure = Failure::definite(no_room(&error));
+                return done(Event::PrepareFailed { part, failure });
+            }
+        };
         let plan = self.machine.plan();
         let op = ShardOp::Prepare(Prepare {
             txn: self.meta.clone(),
@@ -391,8 +406,7 @@ impl Driver {
 
     fn decide(&self, ts: Timestamp) -> BoxFuture<'static, (Event, crate::Cost)> {
         let coordinator = self.txn.coordinator.clone();
-        let keys = self.written().flat_map(|part| part.writes.iter().map(|write| &write.key));
-        let (intents, span) = listed(&keys.collect::<Vec<_>>());
+        let (intents, span) = Keys::of(self.written(), &self.work.changes).named();
         let op = ShardOp::Decide(Decide {
             txn: self.meta.clone(),
             decision: Decision::Commit(ts),
@@ -462,6 +476,17 @@ async fn passed(env: &quorate_env::Env, ts: Timestamp) {
         }
         env.sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Of the keys and values that a part writes, about.
+fn bytes(part: &Part) -> usize {
+    let kept = part.kept.as_ref().map_or(0, |kept| kept.bytes);
+    kept + part.writes.iter().map(size).sum::<usize>()
+}
+
+/// Over before anything was sent.
+fn done(event: Event) -> BoxFuture<'static, (Event, crate::Cost)> {
+    futures::future::ready((event, crate::Cost::default())).boxed()
 }
 
 fn waited(mut cost: crate::Cost) -> crate::Cost {

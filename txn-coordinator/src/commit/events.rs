@@ -12,9 +12,30 @@ pub struct Part {
     pub refresh: Vec<Span>,
     pub checks: Vec<Check>,
     pub writes: Vec<Write>,
+    /// Instead of checks and writes.
+    pub kept: Option<Kept>,
+}
+
+/// What a large transaction has of a span, which is not brought into memory before its turn: writes, and checks of the keys
+/// written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub span: Span,
+    /// Of its keys and values, about.
+    pub bytes: usize,
 }
 
 impl Part {
+    pub fn writes_something(&self) -> bool {
+        !self.writes.is_empty() || self.kept.is_some()
+    }
+
+    /// Whether it writes this key, which the transaction does write.
+    pub fn holds(&self, key: &Key) -> bool {
+        let listed = self.writes.binary_search_by(|write| write.key.cmp(key)).is_ok();
+        listed || self.kept.as_ref().is_some_and(|kept| kept.span.contains(key))
+    }
+
     /// Whether something was read or checked that no own intent protects, so that a later commit timestamp needs proof.
     pub(super) fn needs_proof(&self) -> bool {
         !self.refresh.is_empty() || self.unprotected().next().is_some()

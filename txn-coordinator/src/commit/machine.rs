@@ -172,8 +172,7 @@ impl Machine {
     /// The part that can be committed in one entry, and whether its timestamp must stay: reads in other shards hold at the
     /// read timestamp only (their timestamp caches protect them up to it and no further).
     fn local_part(&self) -> Option<(usize, bool)> {
-        let writes = |part: &Part| !part.writes.is_empty();
-        let mut writers = self.plan.parts.iter().enumerate().filter(|(_, part)| writes(part));
+        let mut writers = self.plan.parts.iter().enumerate().filter(|(_, part)| part.writes_something());
         let (index, part) = writers.next()?;
         if writers.next().is_some() || part.shard != self.plan.anchor_shard {
             return None;
@@ -189,7 +188,7 @@ impl Machine {
 
     fn prepare(&mut self) -> Vec<Effect> {
         self.phase = Phase::Preparing;
-        self.prepared_any |= self.plan.parts.iter().any(|part| !part.writes.is_empty());
+        self.prepared_any |= self.plan.parts.iter().any(|part| part.writes_something());
         self.staged = self.stageable();
         if self.staged {
             quorate_env::probe!("txn.staged");
@@ -197,7 +196,7 @@ impl Machine {
         self.settle_readers(0);
         let waiting = self.status.iter().enumerate().filter(|(_, s)| **s == Status::Waiting);
         let parts: Vec<usize> = waiting.map(|(part, _)| part).collect();
-        self.entries += parts.iter().filter(|part| !self.plan.parts[**part].writes.is_empty()).count() as u64;
+        self.entries += parts.iter().filter(|part| self.plan.parts[**part].writes_something()).count() as u64;
         parts.into_iter().map(|part| Effect::Prepare { part, commit_ts: self.plan.commit_ts }).collect()
     }
 
@@ -205,7 +204,7 @@ impl Machine {
     fn stageable(&self) -> bool {
         let mut parts = self.plan.parts.iter();
         self.plan.stage
-            && self.plan.parts.iter().any(|part| !part.writes.is_empty())
+            && self.plan.parts.iter().any(|part| part.writes_something())
             && parts.all(|part| self.proven_by_intents(part))
     }
 
@@ -214,7 +213,7 @@ impl Machine {
     /// caches protect them up to it.
     fn proven_by_intents(&self, part: &Part) -> bool {
         let reads_hold = self.plan.commit_ts == self.plan.read_ts;
-        !part.writes.is_empty()
+        part.writes_something()
             || (part.checks.is_empty() && (part.refresh.is_empty() || reads_hold))
             || quorate_env::planted!("txn.staged_unproven")
     }
@@ -226,7 +225,7 @@ impl Machine {
         }
         let ts = self.plan.commit_ts;
         for (part, status) in self.plan.parts.iter().zip(&mut self.status).skip(first) {
-            if part.writes.is_empty() && *status == Status::Waiting {
+            if !part.writes_something() && *status == Status::Waiting {
                 *status = Status::Prepared { ts, position: None, proven: ts };
             }
         }
@@ -454,7 +453,7 @@ impl Machine {
         self.decide_sent = true;
         self.entries += 1;
         let ts = self.ts;
-        let anchored = |part: &Part| part.writes.iter().any(|write| write.key == self.plan.anchor);
+        let anchored = |part: &Part| part.holds(&self.plan.anchor);
         self.decided = self.plan.parts.iter().zip(&self.status).find_map(|(part, status)| match status {
             Status::Prepared { position: Some(position), .. } if anchored(part) => {
                 Some((part.shard, *position))
@@ -463,7 +462,7 @@ impl Machine {
         });
         self.phase = Phase::Done;
         self.committed = Some(ts);
-        let parts = self.parts_with(|_, part| !part.writes.is_empty());
+        let parts = self.parts_with(|_, part| part.writes_something());
         let mut effects = self.wait(ts);
         effects.push(Effect::Resolve { ts, parts, record: true });
         effects
@@ -578,7 +577,7 @@ impl Machine {
         let mut effects = self.wait(ts);
         effects.extend(self.maybe_answer());
         if self.prepared_any {
-            let parts = self.parts_with(|_, part| !part.writes.is_empty());
+            let parts = self.parts_with(|_, part| part.writes_something());
             effects.push(Effect::Resolve { ts, parts, record: false });
         }
         effects
@@ -587,7 +586,7 @@ impl Machine {
     /// The record says aborted already.
     fn aborted_by_others(&mut self, error: KvError) -> Vec<Effect> {
         let mut effects = self.answer(Err(error));
-        let parts = self.parts_with(|_, part| !part.writes.is_empty());
+        let parts = self.parts_with(|_, part| part.writes_something());
         if self.prepared_any {
             effects.push(Effect::Abort { record: false, parts });
         }
@@ -610,7 +609,7 @@ impl Machine {
     fn clean_up(&mut self) -> Vec<Effect> {
         self.phase = Phase::Done;
         let parts = self.parts_with(|status, part| {
-            !part.writes.is_empty() && matches!(status, Status::Prepared { .. } | Status::Lost)
+            part.writes_something() && matches!(status, Status::Prepared { .. } | Status::Lost)
         });
         if parts.is_empty() && !self.plan.record {
             return Vec::new();

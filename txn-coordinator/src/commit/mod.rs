@@ -8,17 +8,19 @@ pub mod machine;
 pub mod plan;
 
 use crate::{
-    Evidence, Isolation, Outcome, Txn, TxnError,
+    Evidence, Isolation, Outcome, ScratchError, Txn, TxnError,
+    changes::Changes,
     txn::{
         Committed,
-        state::{Inner, Phase, State},
+        state::{Inner, Phase, State, no_room},
     },
 };
+use cleanup::Keys;
 use events::Plan;
-use plan::Pieces;
+use plan::{GroupError, Work};
 use quorate_proto::{
     Key, KvError, Span, Timestamp,
-    kv::{Check, CheckKind, Write},
+    kv::{Check, CheckKind},
 };
 use std::sync::Arc;
 
@@ -27,7 +29,7 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
     txn.check_open()?;
     // Reads still running would add to what must be proven; they end first.
     let _alone = txn.moving.write().await;
-    let (pieces, refused) = {
+    let (work, refused) = {
         let mut state = txn.state.lock();
         if state.phase != Phase::Open {
             return Err(txn.error(KvError::BadRequest { why: "the transaction is over".into() }));
@@ -36,24 +38,24 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
         if quorate_env::planted!("txn.bound_let_go") {
             state.followed_bound = None;
         }
-        (pieces(txn, &state), state.refused.take())
+        (work(txn, &state), state.refused.take())
     };
     if let Some(error) = refused {
         return Err(end(txn, true, error));
     }
-    if pieces.is_empty() {
+    if work.changes.is_empty() {
         let (read_ts, _bound) = {
             let mut state = txn.state.lock();
             (state.read_ts, state.end(true))
         };
         return Ok(summary(txn, read_ts));
     }
-    let plan = match plan(txn, &pieces).await {
+    let plan = match plan(txn, &work).await {
         Ok(plan) => plan,
         Err(error) => return Err(end(txn, true, error.error)),
     };
     // Runs to its end even if the client goes away meanwhile.
-    let driver = drive::Driver::new(txn.clone(), plan);
+    let driver = drive::Driver::new(txn.clone(), plan, work);
     let (answer, told) = tokio::sync::oneshot::channel();
     txn.coordinator.env.spawn("txn.commit", driver.run(answer)).detach();
     match told.await {
@@ -78,74 +80,41 @@ fn summary(txn: &Inner, ts: Timestamp) -> Committed {
     Committed { txn: txn.id, ts, cost: state.cost, guarantee: state.guarantee }
 }
 
-/// All that the commit proves and writes, in key order.
-fn pieces(txn: &Inner, state: &State) -> Pieces {
-    let writes: Vec<Write> = state
-        .buffer
-        .writes()
-        .map(|(key, value, _)| Write { key: key.clone(), value: value.cloned() })
-        .collect();
-    let mut checks: Vec<Check> = state
-        .locks
-        .iter()
-        .filter(|_| !quorate_env::planted!("txn.unproven_locks"))
-        .map(|(key, since)| Check { key: key.clone(), kind: CheckKind::UnchangedSince(*since) })
-        .collect();
-    checks.extend(state.buffer.absent().map(|key| Check { key: key.clone(), kind: CheckKind::Absent }));
-    // A write that was neither locked nor checked: nobody may have written the key since it could have been read.
-    let since = |first: Timestamp| if txn.read_committed() { first } else { state.read_ts };
-    let absent: std::collections::BTreeSet<&Key> = state.buffer.absent().collect();
-    checks.extend(
-        state
-            .buffer
-            .writes()
-            .filter(|(key, ..)| !state.locks.contains_key(*key) && !absent.contains(key))
-            .filter(|_| !quorate_env::planted!("txn.unproven_writes"))
-            .map(|(key, _, first)| Check { key: key.clone(), kind: CheckKind::UnchangedSince(since(first)) }),
-    );
-    checks.sort_by(|a, b| a.key.cmp(&b.key));
+/// All that the commit proves and writes.
+fn work(txn: &Inner, state: &State) -> Work {
+    let changes = state.changes.clone();
+    // A key that was neither locked nor checked must not have been written since it could have been read.
+    let unlocked = (!txn.read_committed()).then_some(state.read_ts);
     // Without writes and locks all reads were one snapshot already.
-    let prove = txn.options.isolation == Isolation::Serializable && !(writes.is_empty() && checks.is_empty());
+    let prove = txn.options.isolation == Isolation::Serializable && !changes.is_empty();
     let prove = prove && !quorate_env::planted!("txn.unproven_reads");
     // A key that is written is proven unchanged by its check.
-    let unproven = |span: &Span| !checked_point(span, &checks, state.read_ts);
+    let unproven = |span: &Span| !checked_point(span, &changes, unlocked, state.read_ts);
     let refresh = if prove { state.spans.iter().filter(unproven).collect() } else { Vec::new() };
-    Pieces { refresh, checks, writes }
+    Work { changes, refresh, unlocked }
 }
 
 /// Whether the span is one key that is checked not to have changed since it was read. (Without a write, too: a check is proven
 /// up to the commit timestamp, as a span is.)
-fn checked_point(span: &Span, checks: &[Check], read_ts: Timestamp) -> bool {
-    let first = checks.partition_point(|check| check.key < span.start);
-    let unchanged =
-        |check: &Check| matches!(check.kind, CheckKind::UnchangedSince(since) if since <= read_ts);
+fn checked_point(span: &Span, changes: &Changes, unlocked: Option<Timestamp>, read_ts: Timestamp) -> bool {
+    let unchanged = |check: Check| matches!(check.kind, CheckKind::UnchangedSince(since) if since <= read_ts);
     span.end.as_ref() == Some(&span.start.successor())
-        && checks[first..].iter().take_while(|check| check.key == span.start).any(unchanged)
+        && matches!(changes.items(span).next(), Some(Ok(item)) if item.checks(unlocked).any(unchanged))
 }
 
-async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
+async fn plan(txn: &Arc<Inner>, work: &Work) -> Result<Plan, TxnError> {
     let coordinator = &txn.coordinator;
+    let full = |error: ScratchError| txn.error(no_room(&error));
     let (read_ts, commit_ts, commit_max, record, anchor) = {
         let mut state = txn.state.lock();
         let now = coordinator.env.clock().now();
-        let mut commit_ts = state.read_ts.max(state.newest_met.next());
-        if let Some(latest) = state.locks.values().max() {
-            commit_ts = commit_ts.max(*latest);
-        }
+        let mut commit_ts = state.read_ts.max(state.newest_met.next()).max(work.changes.latest_lock());
         if now.since(state.read_ts) > coordinator.stale_after()
             && !quorate_env::planted!("txn.old_stages_below")
         {
             commit_ts = commit_ts.max(now);
         }
-        // The anchor is one of the keys written, unless its record exists elsewhere already.
-        let written = |key: &Key| pieces.writes.binary_search_by(|write| write.key.cmp(key)).is_ok();
-        if !state.record
-            && !state.anchor.as_ref().is_some_and(written)
-            && let Some(first) = pieces.writes.first()
-        {
-            state.anchor = Some(first.key.clone());
-        }
-        let anchor = state.anchor.clone().unwrap_or_else(|| pieces.first_key());
+        let anchor = anchor(&state, &work.changes).map_err(full)?;
         state.anchor = Some(anchor.clone());
         (state.read_ts, commit_ts, state.commit_max(), state.record, anchor)
     };
@@ -153,10 +122,33 @@ async fn plan(txn: &Arc<Inner>, pieces: &Pieces) -> Result<Plan, TxnError> {
         return Err(txn.error(KvError::BoundPassed { needed: commit_ts, bound: commit_max }));
     }
     let deadline = txn.send_options().deadline;
-    let parts = pieces.group(&coordinator.router, deadline).await.map_err(|e| txn.failed(e))?;
+    let (parts, stage) = if work.changes.spilled() {
+        let parts = work.group(&coordinator.router, deadline).await.map_err(|error| match error {
+            GroupError::Send(error) => txn.failed(error),
+            GroupError::Scratch(error) => full(error),
+        })?;
+        (parts, false)
+    } else {
+        let pieces = work.pieces().map_err(full)?;
+        let parts = pieces.group(&coordinator.router, deadline).await.map_err(|e| txn.failed(e))?;
+        (parts, coordinator.config.parallel_commit && pieces.stageable(&anchor))
+    };
     let anchor_shard = coordinator.router.locate(&anchor, deadline).await.map_err(|e| txn.failed(e))?.id;
-    let stage = coordinator.config.parallel_commit && pieces.stageable(&anchor);
     Ok(Plan { txn: txn.id, read_ts, commit_ts, commit_max, parts, record, anchor, anchor_shard, stage })
+}
+
+/// One of the keys written, unless its record exists elsewhere already.
+fn anchor(state: &State, changes: &Changes) -> Result<Key, ScratchError> {
+    if let Some(anchor) = &state.anchor
+        && (state.record || changes.buffer.has(anchor)?)
+    {
+        return Ok(anchor.clone());
+    }
+    let first = changes.buffer.writes(&Span::ALL).next().transpose()?.map(|(key, ..)| key);
+    match first.or_else(|| state.anchor.clone()) {
+        Some(anchor) => Ok(anchor),
+        None => Ok(changes.items(&Span::ALL).next().transpose()?.map(|item| item.key).unwrap_or_default()),
+    }
 }
 
 /// Drops everything; see [`Txn::rollback`].
@@ -183,7 +175,7 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
         txn.state.lock().releasing = releasing;
     }
     if let Some(anchor) = record {
-        cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new());
+        cleanup.abort(txn.meta(anchor, txn.deadline), Keys::default());
     }
     txn.coordinator.history.forget(txn.id);
 }
@@ -217,7 +209,7 @@ pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
     } else {
         coordinator.cleanup.release(txn.id, shards);
         if let Some(anchor) = record {
-            coordinator.cleanup.abort(txn.meta(anchor, txn.deadline), Vec::new());
+            coordinator.cleanup.abort(txn.meta(anchor, txn.deadline), Keys::default());
         }
     }
     Txn(coordinator.open.enter(next))

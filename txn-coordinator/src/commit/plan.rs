@@ -1,12 +1,16 @@
 //! What a commit proves and writes, grouped by shard.
 
-use super::events::Part;
-use crate::route::{Router, SendError};
+use super::events::{Kept, Part};
+use crate::{
+    changes::Changes,
+    route::{Router, SendError},
+    scratch::ScratchError,
+};
 use quorate_proto::{
-    Key, ShardDescriptor, Span,
+    Key, ShardDescriptor, Span, Timestamp,
     kv::{Check, Write},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Keys and values up to this many bytes are not cut: what lies in one shard is committed by one entry.
 const LARGE: usize = 1 << 20;
@@ -43,11 +47,6 @@ impl Pieces {
         all
     }
 
-    /// Nothing to write and nothing to prove.
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.checks.is_empty()
-    }
-
     /// Few enough to be listed in a record and asked for one by one, and the anchor among them.
     pub fn stageable(&self, anchor: &Key) -> bool {
         (self.writes.len() <= MAX_STAGED || quorate_env::planted!("txn.many_staged"))
@@ -55,52 +54,128 @@ impl Pieces {
             && self.writes.binary_search_by(|write| write.key.cmp(anchor)).is_ok()
     }
 
-    pub fn first_key(&self) -> Key {
-        let first = self.writes.first().map(|write| &write.key);
-        first.or(self.checks.first().map(|check| &check.key)).cloned().unwrap_or_default()
-    }
-
     /// By shard as the map has it now, large shares cut into several.
     pub async fn group(&self, router: &Router, deadline: Duration) -> Result<Vec<Part>, SendError> {
-        let mut grouping = Grouping { router, deadline, current: None };
         let all: usize = self.writes.iter().map(size).sum();
-        let most = if all <= LARGE { LARGE } else { PIECE };
-        let mut parts: Vec<(Part, usize)> = Vec::new();
+        let mut cutter = Cutter::new(router, deadline, if all <= LARGE { LARGE } else { PIECE }, false);
         // Writes and checks walk through the shards together, so that a key's check stays beside its write.
         let (mut checks, mut writes) = (self.checks.iter().peekable(), self.writes.iter().peekable());
         loop {
             let key = match (checks.peek(), writes.peek()) {
-                (Some(check), Some(write)) => (&check.key).min(&write.key).clone(),
-                (Some(check), None) => check.key.clone(),
-                (None, Some(write)) => write.key.clone(),
+                (Some(check), Some(write)) => (&check.key).min(&write.key),
+                (Some(check), None) => &check.key,
+                (None, Some(write)) => &write.key,
                 (None, None) => break,
             };
-            let shard = grouping.shard_of(&key).await?.id;
-            let part = match parts.last_mut() {
-                Some((part, bytes)) if part.shard == shard && *bytes < most => (part, bytes),
-                _ => {
-                    parts.push((Part { shard, ..Part::default() }, 0));
-                    let Some((part, bytes)) = parts.last_mut() else { break };
-                    (part, bytes)
-                }
-            };
-            while let Some(check) = checks.next_if(|check| check.key == key) {
-                *part.1 += key.len() + 16;
-                part.0.checks.push(check.clone());
-            }
-            if let Some(write) = writes.next_if(|write| write.key == key) {
-                *part.1 += size(write);
-                part.0.writes.push(write.clone());
-            }
+            let own_checks = std::iter::from_fn(|| checks.next_if(|check| check.key == *key).cloned());
+            let own_checks = own_checks.collect();
+            let write = writes.next_if(|write| write.key == *key).cloned();
+            cutter.add(key, own_checks, write).await?;
         }
-        let mut parts: Vec<Part> = parts.into_iter().map(|(part, _)| part).collect();
-        for span in &self.refresh {
-            for (shard, span) in router.split(span, deadline).await? {
+        cutter.finish(&self.refresh).await
+    }
+}
+
+/// All that a commit does, and where it stands until its turn comes.
+pub(crate) struct Work {
+    pub changes: Arc<Changes>,
+    pub refresh: Vec<Span>,
+    /// [`crate::changes::Item::checks`].
+    pub unlocked: Option<Timestamp>,
+}
+
+impl Work {
+    /// Brought into memory.
+    pub fn pieces(&self) -> Result<Pieces, ScratchError> {
+        let (checks, writes) = self.within(&Span::ALL)?;
+        Ok(Pieces { refresh: self.refresh.clone(), checks, writes })
+    }
+
+    /// The part with what it keeps brought into memory.
+    pub fn load(&self, part: &Part) -> Result<Part, ScratchError> {
+        let Some(kept) = &part.kept else { return Ok(part.clone()) };
+        let (checks, writes) = self.within(&kept.span)?;
+        Ok(Part { shard: part.shard, refresh: part.refresh.clone(), checks, writes, kept: None })
+    }
+
+    fn within(&self, span: &Span) -> Result<(Vec<Check>, Vec<Write>), ScratchError> {
+        let (mut checks, mut writes) = (Vec::new(), Vec::new());
+        for item in self.changes.items(span) {
+            let item = item?;
+            checks.extend(item.checks(self.unlocked));
+            writes.extend(item.into_write());
+        }
+        Ok((checks, writes))
+    }
+
+    /// [`Pieces::group`] for what does not belong into memory.
+    pub async fn group(&self, router: &Router, deadline: Duration) -> Result<Vec<Part>, GroupError> {
+        let mut cutter = Cutter::new(router, deadline, PIECE, true);
+        for item in self.changes.items(&Span::ALL) {
+            let item = item.map_err(GroupError::Scratch)?;
+            let (key, checks) = (item.key.clone(), item.checks(self.unlocked).collect());
+            cutter.add(&key, checks, item.into_write()).await.map_err(GroupError::Send)?;
+        }
+        cutter.finish(&self.refresh).await.map_err(GroupError::Send)
+    }
+}
+
+/// Why a commit could not be laid out.
+pub(crate) enum GroupError {
+    Send(SendError),
+    Scratch(ScratchError),
+}
+
+/// Cuts what comes in key order into parts.
+struct Cutter<'a> {
+    grouping: Grouping<'a>,
+    /// Bytes after which a part is closed.
+    most: usize,
+    /// Closed parts keep no more than the name of what they hold.
+    keep: bool,
+    closed: Vec<Part>,
+    open: Option<(Part, usize)>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(router: &'a Router, deadline: Duration, most: usize, keep: bool) -> Self {
+        let grouping = Grouping { router, deadline, current: None };
+        Cutter { grouping, most, keep, closed: Vec::new(), open: None }
+    }
+
+    async fn add(&mut self, key: &Key, checks: Vec<Check>, write: Option<Write>) -> Result<(), SendError> {
+        let shard = self.grouping.shard_of(key).await?.id;
+        if self.open.as_ref().is_some_and(|(part, bytes)| part.shard != shard || *bytes >= self.most) {
+            self.close();
+        }
+        let (part, bytes) = self.open.get_or_insert_with(|| (Part { shard, ..Part::default() }, 0));
+        *bytes += checks.len() * (key.len() + 16) + write.as_ref().map_or(0, size);
+        part.checks.extend(checks);
+        part.writes.extend(write);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some((mut part, bytes)) = self.open.take() else { return };
+        if self.keep
+            && part.unprotected().next().is_none()
+            && let (Some(first), Some(last)) = (part.writes.first(), part.writes.last())
+        {
+            let span = Span { start: first.key.clone(), end: Some(last.key.successor()) };
+            part = Part { shard: part.shard, kept: Some(Kept { span, bytes }), ..Part::default() };
+        }
+        self.closed.push(part);
+    }
+
+    /// Adds what was read where it was read.
+    async fn finish(mut self, refresh: &[Span]) -> Result<Vec<Part>, SendError> {
+        self.close();
+        let mut parts = self.closed;
+        for span in refresh {
+            for (shard, span) in self.grouping.router.split(span, self.grouping.deadline).await? {
                 match parts.iter_mut().find(|part| part.shard == shard.id) {
                     Some(part) => part.refresh.push(span),
-                    None => {
-                        parts.push(Part { shard: shard.id, refresh: vec![span], ..Part::default() });
-                    }
+                    None => parts.push(Part { shard: shard.id, refresh: vec![span], ..Part::default() }),
                 }
             }
         }

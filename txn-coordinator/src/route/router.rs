@@ -140,16 +140,16 @@ impl Router {
         Some((descriptor, leader))
     }
 
-    /// The shards that own these keys, which come in order.
-    pub fn owners<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> BTreeSet<ShardId> {
+    /// The shards that own some keys, of which `next` names the first at or after a given one.
+    pub fn owners(&self, next: impl Fn(&Key) -> Option<Key>) -> BTreeSet<ShardId> {
         let map = self.map.read();
-        let mut last: Option<&ShardDescriptor> = None;
         let mut owners = BTreeSet::new();
-        for key in keys {
-            if last.is_none_or(|shard| !shard.contains(key)) {
-                last = map.lookup(key);
-                owners.extend(last.map(|shard| shard.id));
-            }
+        let mut from = Some(Key::MIN);
+        while let Some(key) = from.as_ref().and_then(&next) {
+            let shard = map.lookup(&key);
+            owners.extend(shard.map(|shard| shard.id));
+            // Where the map has a hole, on to the next key.
+            from = shard.map_or_else(|| Some(key.successor()), |shard| shard.span.end.clone());
         }
         owners
     }

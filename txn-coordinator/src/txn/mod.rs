@@ -150,13 +150,14 @@ impl Txn {
     pub fn check_absent(&self, key: Key) {
         let mut state = self.0.state.lock();
         state.anchor.get_or_insert_with(|| key.clone());
-        state.buffer.check_absent(key);
+        state.change(|changes| changes.buffer.check_absent(key));
+        state.settle(&self.0.coordinator);
     }
 
     /// Keys written so far, and the bytes that they take.
     pub fn buffered(&self) -> (usize, usize) {
         let state = self.0.state.lock();
-        (state.buffer.len(), state.buffer.bytes())
+        (state.changes.buffer.len(), state.changes.buffer.bytes())
     }
 
     /// How many bytes of changes a transaction may hold, once it holds more: with another write its commit is refused.
@@ -165,9 +166,15 @@ impl Txn {
         (self.buffered().1 > most).then_some(most)
     }
 
+    /// Why the commit will be refused, if there is no room for the changes.
+    pub fn refused(&self) -> Option<TxnError> {
+        let refused = self.0.state.lock().refused.clone();
+        refused.map(|error| self.0.error(error))
+    }
+
     pub fn savepoint(&self) -> Savepoint {
         let mut state = self.0.state.lock();
-        let mark = state.buffer.mark();
+        let mark = state.change(|changes| Ok(changes.buffer.mark())).unwrap_or_default();
         state.savepoints.push(mark);
         Savepoint { depth: state.savepoints.len(), mark }
     }
@@ -177,7 +184,7 @@ impl Txn {
         self.release_from(savepoint.depth + 1);
         let mut state = self.0.state.lock();
         if state.savepoints.last() == Some(&savepoint.mark) {
-            state.buffer.rollback_to(savepoint.mark);
+            state.change(|changes| changes.buffer.rollback_to(savepoint.mark));
         } else {
             state.refused = Some(KvError::BadRequest { why: "the savepoint is gone".into() });
         }
@@ -249,14 +256,15 @@ impl Txn {
             state.refused = Some(KvError::BadRequest { why: "a read-only transaction wrote".into() });
             return;
         }
-        if state.buffer.bytes() > config.max_buffer_bytes {
+        if state.changes.buffer.bytes() > config.max_buffer_bytes {
             let what = format!("a transaction holds at most {} bytes of changes", config.max_buffer_bytes);
             state.refused = Some(KvError::Overloaded { what, retry_after_millis: 0 });
             return;
         }
         let read_ts = state.read_ts;
         state.anchor.get_or_insert_with(|| key.clone());
-        state.buffer.write(key, value, read_ts);
+        state.change(|changes| changes.buffer.write(key, value, read_ts));
+        state.settle(&self.0.coordinator);
     }
 
     /// Forgets all savepoints from this depth on (1 is the first).
@@ -264,7 +272,10 @@ impl Txn {
         let mut state = self.0.state.lock();
         while state.savepoints.len() >= depth.max(1) {
             let Some(mark) = state.savepoints.pop() else { return };
-            state.buffer.unmark(mark);
+            state.change(|changes| {
+                changes.buffer.unmark(mark);
+                Ok(())
+            });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading keys, and moving the read timestamp when a read asks for it.
 
-use super::state::Inner;
+use super::state::{Inner, no_room};
 use crate::{
     Isolation, TxnError,
     route::{SendError, Sent},
@@ -37,8 +37,8 @@ impl Inner {
         {
             let state = self.state.lock();
             for (i, key) in keys.iter().enumerate() {
-                match state.buffer.get(key) {
-                    Some(own) => out[i] = own.cloned(),
+                match state.changes.buffer.get(key).map_err(|error| self.error(no_room(&error)))? {
+                    Some(own) => out[i] = own,
                     None => missing.push(i),
                 }
             }
@@ -132,7 +132,7 @@ impl Inner {
         let ops = keys.iter().cloned().map(ReadOp::Get).collect();
         let noted = Noted::Points(&keys, company);
         let before = match lock {
-            Some(_) if self.keeps_snapshot() => self.locked_of(&keys),
+            Some(_) if self.keeps_snapshot() => self.locked_of(&keys)?,
             _ => BTreeSet::new(),
         };
         let request = lock.as_ref().map(|lock| &lock.request);
@@ -151,15 +151,21 @@ impl Inner {
             let mut state = self.state.lock();
             let forgotten = unseen.iter().filter(|key| !before.contains(*key));
             forgotten.filter(|_| !quorate_env::planted!("txn.unseen_overwritten")).for_each(|key| {
-                state.locks.remove(key);
+                state.change(|changes| changes.forget_lock(key));
             });
         }
         Ok(Some(rows.into_iter().map(|row| row.map(|row| row.value)).collect()))
     }
 
-    fn locked_of(&self, keys: &[Key]) -> BTreeSet<Key> {
+    fn locked_of(&self, keys: &[Key]) -> Result<BTreeSet<Key>, TxnError> {
         let state = self.state.lock();
-        keys.iter().filter(|key| state.locks.contains_key(*key)).cloned().collect()
+        let mut locked = BTreeSet::new();
+        for key in keys {
+            if state.changes.is_locked(key).map_err(|error| self.error(no_room(&error)))? {
+                locked.insert(key.clone());
+            }
+        }
+        Ok(locked)
     }
 
     /// Locked rows are the newest, and the snapshot that a weaker level keeps may be older: what the statement makes of that.
@@ -310,6 +316,7 @@ impl Inner {
                     state.newest_met = state.newest_met.max(newest);
                 }
                 noted.note(&mut state, &reply, lock, shard, newest, self.historical());
+                state.settle(&self.coordinator);
             }
             drop(guard);
             if lock.is_some() {

@@ -2,7 +2,7 @@
 
 use super::{
     read::{Locking, Noted, Purpose, covered},
-    state::Inner,
+    state::{Inner, no_room},
 };
 use crate::{
     ScanOptions, TxnError,
@@ -27,7 +27,10 @@ struct Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.txn.state.lock().buffer.unmark(self.as_of);
+        self.txn.state.lock().change(|changes| {
+            changes.buffer.unmark(self.as_of);
+            Ok(())
+        });
     }
 }
 
@@ -36,7 +39,7 @@ pub(super) fn scan(
     span: Span,
     options: ScanOptions,
 ) -> BoxStream<'static, Result<Vec<(Key, Value)>, TxnError>> {
-    let as_of = txn.state.lock().buffer.mark();
+    let as_of = txn.state.lock().change(|changes| Ok(changes.buffer.mark())).unwrap_or_default();
     let left = options.limit.unwrap_or(u64::MAX);
     let rest = (!span.is_empty() && left > 0).then_some(span);
     let cursor = Cursor { txn, rest, options, left, as_of };
@@ -96,8 +99,15 @@ impl Cursor {
         if let Some(lock) = late {
             rows = self.lock_rows(rows, lock).await?;
         }
-        let mut page = overlay(rows, &txn.state.lock().buffer, &covered, self.as_of, reverse);
-        page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        // A page is not longer because there are many own writes; what the shard has sent beyond its end is read again.
+        let most = txn.coordinator.config.page_rows.min(self.left).max(1) as usize;
+        let overlaid = overlay(rows, &txn.state.lock().changes.buffer, &covered, self.as_of, reverse, most);
+        let (page, cut) = overlaid.map_err(|error| txn.error(no_room(&error)))?;
+        let covered = match cut {
+            Some(last) if reverse => Span { start: last, end: covered.end },
+            Some(last) => Span { start: covered.start, end: Some(last.successor()) },
+            None => covered,
+        };
         self.left -= page.len() as u64;
         self.rest = if self.left == 0 { None } else { after(rest, &covered, reverse) };
         Ok(Some(page))
@@ -109,10 +119,15 @@ impl Cursor {
         rows: Vec<(Key, Value)>,
         lock: LockRequest,
     ) -> Result<Vec<(Key, Value)>, TxnError> {
-        let (own, others): (Vec<_>, Vec<_>) = {
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        {
             let state = self.txn.state.lock();
-            rows.into_iter().partition(|(key, _)| state.buffer.get(key).is_some())
-        };
+            for row in rows {
+                let has =
+                    state.changes.buffer.has(&row.0).map_err(|error| self.txn.error(no_room(&error)))?;
+                if has { own.push(row) } else { others.push(row) }
+            }
+        }
         let keys: Vec<Key> = others.into_iter().map(|(key, _)| key).collect();
         let locking = Locking { request: lock, purpose: Purpose::Row };
         let found = self.txn.read_keys(&keys, Some(locking)).await?;
@@ -132,12 +147,8 @@ impl Cursor {
             return config.page_rows;
         }
         let state = self.txn.state.lock();
-        let hidden = state
-            .buffer
-            .range(part, self.as_of)
-            .take(config.page_rows as usize)
-            .filter(|(_, value)| value.is_none())
-            .count();
+        let own = state.changes.buffer.range(part, self.as_of, false).take(config.page_rows as usize);
+        let hidden = own.filter(|write| matches!(write, Ok((_, None)))).count();
         (self.left + hidden as u64).min(config.page_rows)
     }
 }

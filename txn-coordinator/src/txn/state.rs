@@ -2,19 +2,17 @@
 
 use crate::{
     Coordinator, Cost, Guarantee, Isolation, TxnError, TxnOptions,
-    buffer::{Buffer, Seq},
-    commit::cleanup::Releasing,
+    buffer::Seq,
+    changes::Changes,
+    commit::cleanup::{Keys, Releasing},
     route::{Router, SendError, SendOptions},
+    scratch::ScratchError,
     spans::SpanSet,
 };
 use parking_lot::Mutex;
 use quorate_env::Clock;
 use quorate_proto::{Key, KvError, ShardId, Span, Timestamp, TxnId, kv::TxnMeta};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 pub(crate) struct Inner {
     pub(crate) coordinator: Arc<Coordinator>,
@@ -44,9 +42,8 @@ pub(crate) struct State {
     /// Something was read without a lock: the read timestamp moves only with a refresh.
     pub(crate) fixed: bool,
     pub(crate) spans: SpanSet,
-    pub(crate) buffer: Buffer,
-    /// Locked keys, each with the timestamp since which it must not have changed (PROTOCOL 13).
-    pub(crate) locks: BTreeMap<Key, Timestamp>,
+    /// Shared with the commit from its begin on, and not changed any more then.
+    pub(crate) changes: Arc<Changes>,
     /// Shards in which unreplicated locks may be held, also by earlier attempts.
     pub(crate) lock_shards: BTreeSet<ShardId>,
     /// Newest version or tombstone met under a lock, or above the read timestamp of its time; the commit lies above it.
@@ -137,8 +134,7 @@ impl Inner {
             uncertain_to,
             fixed: historical,
             spans: SpanSet::new(coordinator.config.max_read_spans),
-            buffer: Buffer::default(),
-            locks: BTreeMap::new(),
+            changes: Arc::default(),
             lock_shards: BTreeSet::new(),
             newest_met: Timestamp::ZERO,
             anchor: None,
@@ -240,6 +236,11 @@ impl Inner {
     }
 }
 
+/// Scratch space is full or fails.
+pub(crate) fn no_room(error: &ScratchError) -> KvError {
+    KvError::Overloaded { what: error.to_string(), retry_after_millis: 1000 }
+}
+
 /// Before anything was read.
 pub(crate) fn first_guarantee(options: &TxnOptions, clock: &Clock) -> Guarantee {
     match options.read_ts {
@@ -255,17 +256,40 @@ impl State {
         self.spans.insert(span);
     }
 
-    /// Notes a lock. The older mark stays: what was read under it must still hold.
+    /// Notes a lock.
     pub(crate) fn note_lock(&mut self, key: Key, since: Timestamp, shard: ShardId) {
         self.lock_shards.insert(shard);
-        self.locks.entry(key).or_insert(since);
+        self.change(|changes| changes.note_lock(key, since));
+    }
+
+    /// Changes what the transaction holds. Where there is no room for it, the commit is refused.
+    pub(crate) fn change<R>(
+        &mut self,
+        change: impl FnOnce(&mut Changes) -> Result<R, ScratchError>,
+    ) -> Option<R> {
+        // Shared: the commit has begun, and what comes late changes nothing any more.
+        let changes = Arc::get_mut(&mut self.changes)?;
+        match change(changes) {
+            Ok(result) => Some(result),
+            Err(error) => {
+                self.refused.get_or_insert(no_room(&error));
+                None
+            }
+        }
+    }
+
+    /// Has what is more than belongs into memory moved out of it.
+    pub(crate) fn settle(&mut self, coordinator: &Coordinator) {
+        let (scratch, limit) = (&*coordinator.scratch, coordinator.config.memory_bytes);
+        self.change(|changes| changes.settle(scratch, limit));
     }
 
     /// The shards that must hear that the locks go; halves that were split off since among them.
     pub(crate) fn take_lock_shards(&mut self, router: &Router) -> BTreeSet<ShardId> {
         let mut shards = std::mem::take(&mut self.lock_shards);
         if !shards.is_empty() && !quorate_env::planted!("txn.halves_keep_locks") {
-            shards.extend(router.owners(self.locks.keys()));
+            // Whoever cannot be found that way asks after the holder in time.
+            shards.extend(router.owners(|from| self.changes.next_lock(from).ok().flatten()));
         }
         shards
     }
@@ -292,7 +316,7 @@ impl Drop for Inner {
             && let Some(anchor) = state.anchor.take()
         {
             let meta = self.meta(anchor, self.deadline);
-            self.coordinator.cleanup.abort(meta, Vec::new());
+            self.coordinator.cleanup.abort(meta, Keys::default());
         }
     }
 }

@@ -17,12 +17,14 @@ use quorate_proto::{
     kv::{LockMode, LockRequest, ReadResult, ShardOp, ShardReply, ShardRequest, WaitPolicy},
     placement::MapUpdate,
 };
-use quorate_txn::{Coordinator, Router, TxnConfig, route::MapSource};
+use quorate_txn::{Coordinator, MemoryScratch, Router, TxnConfig, route::MapSource};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::{Step, Store};
 
 /// Waits longer than this for a lock end with an error.
 const LOCK_CAP: Duration = Duration::from_millis(400);
+/// This node's transactions keep nothing in memory, as large ones do.
+pub const FRUGAL: NodeId = NodeId(3);
 /// Silence after which an undecided transaction is aborted by others.
 const LIVENESS: Duration = Duration::from_secs(2);
 
@@ -101,7 +103,11 @@ impl FakeShards {
         });
         let source = Some(Arc::new(Map(self.store.clone())) as Arc<dyn MapSource>);
         let router = Router::with_source(env.clone(), source, Duration::from_secs(5));
-        let coordinator = Coordinator::new(env, router, self.config.clone());
+        let mut config = self.config.clone();
+        if id == FRUGAL {
+            config.memory_bytes = 0;
+        }
+        let coordinator = Coordinator::new(env, router, config, Arc::new(MemoryScratch));
         self.coordinators.lock().insert(id, coordinator);
     }
 

@@ -12,7 +12,7 @@ use quorate_proto::{
     },
 };
 use quorate_sql::server::{ClusterInfo, Placement, SchemaLease, SqlConfig, SqlServer};
-use quorate_txn::{Coordinator, Router, TxnConfig};
+use quorate_txn::{Coordinator, MemoryScratch, Router, TxnConfig};
 use shard::{SHARD, Shard};
 use std::{
     sync::{
@@ -213,7 +213,7 @@ impl Node {
             full: true,
             leaders: vec![(SHARD, NodeId(1))],
         });
-        let coordinator = Coordinator::new(env.clone(), router, txns);
+        let coordinator = Coordinator::new(env.clone(), router, txns, Arc::new(MemoryScratch));
         let world = Arc::new(World {
             env: env.clone(),
             schema: watch::Sender::new(SchemaLease { version: 1, until: Timestamp::MAX }),

@@ -9,10 +9,12 @@
 
 mod ingest;
 mod options;
+mod scratch;
 mod view;
 
 use self::ingest::RocksIngest;
 pub use self::options::RocksOptions;
+pub use self::scratch::{ScratchDir, ScratchFiles, ScratchRange};
 use self::view::RocksSnapshot;
 use super::{Engine, Family, FamilyRange, Ingest, Snapshot};
 use crate::{Result, StorageError, WriteBatch, WriteOp};
