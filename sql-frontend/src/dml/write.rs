@@ -82,10 +82,9 @@ impl Writer {
 
 /// 54000 for a transaction that has changed more than one may; or what else keeps its changes from being held.
 pub fn check_room(txn: &Txn) -> Result<(), SqlError> {
-    if let Some(refused) = txn.refused() {
-        return Err(from_txn(refused));
-    }
-    let Some(most) = txn.overfull() else { return Ok(()) };
+    let Some(most) = txn.overfull() else {
+        return txn.refused().map_or(Ok(()), |refused| Err(from_txn(refused)));
+    };
     Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the transaction changes too much")
         .detail(format!("A transaction holds at most {most} bytes of changes."))
         .hint("Change fewer rows at a time, and commit in between."))
