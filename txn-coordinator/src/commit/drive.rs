@@ -250,14 +250,14 @@ impl Driver {
         let router = self.txn.coordinator.router.clone();
         let loaded: Result<Vec<Part>, _> =
             self.machine.plan().parts.iter().map(|part| self.work.load(part)).collect();
-        let parts = match loaded {
+        let mut parts = match loaded {
             Ok(parts) => parts,
             Err(error) => {
                 let failure = Failure::definite(no_room(&error));
                 return done(Event::Local(Err(failure)));
             }
         };
-        let (share, all) = (parts[part].clone(), Pieces::of_all(parts.iter()));
+        let (all, share) = (Pieces::of_all(parts.iter()), parts.swap_remove(part));
         let read_ts = self.machine.plan().read_ts;
         let op = ShardOp::CommitLocal(CommitLocal {
             txn: self.meta.clone(),
