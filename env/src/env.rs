@@ -1,7 +1,8 @@
 //! [`Env`]: everything a node needs from the world.
 
 use crate::{
-    Clock, Shutdown, Task, Transport, fault::Faults, measure, net, random::Random, scope::Scope, time,
+    Clock, Shutdown, Task, Transport, contention::Contention, fault::Faults, measure, net, random::Random,
+    scope::Scope, time,
 };
 use quorate_proto::NodeId;
 use std::{future::Future, io, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) scope: Arc<Scope>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) faults: Faults,
+    pub(crate) contention: Contention,
     pub(crate) shutdown: Shutdown,
     /// The real transport, which can listen.
     pub(crate) real: Option<Arc<net::RealTransport>>,
@@ -76,6 +78,7 @@ impl Env {
             scope,
             transport: real.clone(),
             faults,
+            contention: Contention::Measured,
             shutdown: Shutdown::default(),
             real: Some(real),
         }));
@@ -217,6 +220,12 @@ impl Env {
     /// `duration` ± up to a quarter of it, so that nodes do not act in step.
     pub fn jittered(&self, duration: Duration) -> Duration {
         duration.mul_f64(0.75 + 0.5 * (self.random_range(0..1024) as f64 / 1024.0))
+    }
+
+    /// How much the processors are fought over: which share of the time in which the node's threads could have run (those that
+    /// [`crate::contention::watch_this_thread`] was called on) they waited for a processor, a moment ago. From 0 to 1.
+    pub fn contention(&self) -> f64 {
+        self.0.contention.share()
     }
 
     /// Whether the fault point fires now; see [`crate::fault`].

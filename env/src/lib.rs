@@ -5,6 +5,7 @@
 //! in a [`sim::SimWorld`].
 
 pub mod clock;
+pub mod contention;
 pub mod count;
 mod env;
 pub mod fault;

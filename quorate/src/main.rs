@@ -36,6 +36,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
     if let Start(_) = &cli.command {
         node::threads::batch();
         threads.worker_threads(node::threads::for_node());
+        threads.on_thread_start(quorate_env::contention::watch_this_thread);
     }
     let runtime = threads.enable_all().build()?;
     match cli.command {

@@ -1,6 +1,9 @@
 //! Group commit: commands of one term that are proposed while an entry of that term is under way go down together in the
 //! next one. A busy shard pays for replication by the entry then, not by the command; an idle one waits for nothing.
 //!
+//! Where processors are fought over, an entry's cost is everybody's time: a shard that has many commands takes a breath after
+//! each shared entry, so that more of them share the next. (PostgreSQL's `commit_delay` is the like, set by hand.)
+//!
 //! The commands of one entry were evaluated side by side under latches that keep them apart, so their order in it does not
 //! matter; each keeps its latches until the entry is applied, and all have its outcome. (The idea is that of databases
 //! that let several transactions share one write of their log: DeWitt et al., 1984.)
@@ -15,6 +18,10 @@ use tokio::sync::oneshot;
 
 /// Nobody waits longer for the entry under way before its command goes down: far away replicas answer late.
 const PATIENCE: Duration = Duration::from_millis(4);
+/// A shard whose entry was shared by this many takes a breath.
+const MANY: usize = 3;
+/// The time from one entry of such a shard to the next if its threads did nothing but wait for processors.
+const LONGEST_BREATH: Duration = Duration::from_millis(20);
 /// An entry takes up no more commands once it is this large; entries of other shards wait behind it.
 const ENTRY_BYTES: usize = 256 << 10;
 /// Nor once it has this many: each writes its record and ends its transaction while the entry is applied.
@@ -81,7 +88,8 @@ impl GroupCommit {
             }
             Turn::Later(told) => told,
         };
-        let outcome = match env.timeout(PATIENCE, &mut told).await {
+        let patience = PATIENCE + 2 * breath(env.contention());
+        let outcome = match env.timeout(patience, &mut told).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 // Unless it is under way already, it goes now, with all others.
@@ -108,7 +116,7 @@ impl Carrier {
         Carrier { leader: leader.clone(), env: env.clone(), group: group.clone() }
     }
 
-    async fn carry(self, command: Command) -> Outcome {
+    async fn carry(&self, command: Command) -> Outcome {
         let outcome = self.group.propose(self.leader.term, command.encode()).await;
         outcome.map(|(position, _)| position)
     }
@@ -128,15 +136,20 @@ impl Carrier {
                 entry.join(waiting.command);
                 tell.push(waiting.tell);
             }
-            if tell.len() > 1 {
+            let many = tell.len();
+            if many > 1 {
                 quorate_env::probe!("shard.commands_share_an_entry");
             }
+            let began = self.env.boottime();
             let outcome = self.carry(entry).await;
             let believed = quorate_env::planted!("shard.shared_entry_believed");
             let outcome = if believed { Ok(LogPosition::default()) } else { outcome };
             for tell in tell {
                 // Who has gone does not want to know.
                 let _ = tell.send(outcome.clone());
+            }
+            if many >= MANY {
+                self.env.sleep_until_boottime(began + breath(self.env.contention())).await;
             }
         };
         env.spawn("shard.group_commit", carrying).detach();
@@ -155,6 +168,12 @@ impl Drop for Carrier {
         }
         Carrier::new(&self.leader, &self.env, &self.group).carry_waiting();
     }
+}
+
+/// From the start of one entry to that of the next, at a given [`Env::contention`]. With its square: as long as there is much
+/// idle time the answers shall come at once.
+fn breath(contention: f64) -> Duration {
+    LONGEST_BREATH.mul_f64(contention * contention)
 }
 
 #[cfg(test)]

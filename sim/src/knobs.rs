@@ -114,5 +114,6 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
         knobs.shard.retention = Duration::from_millis(draw.0.random_range(200..5000));
         knobs.txn.commit_window = Duration::from_secs(draw.0.random_range(2..10));
     }
+    draw.vary(&mut world.contention, |rng| rng.random_range(0.0..1.0));
     (world, knobs)
 }

@@ -11,7 +11,10 @@ pub(crate) mod virtual_time;
 
 pub use network::NetworkFaults;
 
-use crate::{Clock, Env, Scope, Shutdown, Task, env::Inner, fault::Faults, measure, random::Random, time};
+use crate::{
+    Clock, Env, Scope, Shutdown, Task, contention::Contention, env::Inner, fault::Faults, measure,
+    random::Random, time,
+};
 use network::{Network, SimTransport};
 use parking_lot::Mutex;
 use quorate_proto::{NodeId, rpc::Service};
@@ -49,6 +52,8 @@ pub struct SimConfig {
     pub network: NetworkFaults,
     /// How often a task that could run is put off instead, so that others go first.
     pub shake: f64,
+    /// What nodes are told of how much the processors are fought over.
+    pub contention: f64,
     /// Whether fault points fire from the start ([`SimWorld::set_faults`]).
     pub faults: bool,
     /// Virtual time after which the run is given up.
@@ -64,6 +69,7 @@ impl SimConfig {
             clock_drift_ppm: 20,
             network: NetworkFaults::default(),
             shake: 0.1,
+            contention: 0.0,
             faults: false,
             limit: Duration::from_secs(3600),
         }
@@ -244,6 +250,7 @@ impl SimWorld {
             scope,
             transport: transport.clone(),
             faults,
+            contention: Contention::Given(world.config.contention),
             shutdown: Shutdown::default(),
             real: None,
         }));

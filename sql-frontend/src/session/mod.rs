@@ -46,6 +46,7 @@ use crate::{
 };
 use cancel::Admission;
 use extended::Portal;
+use parse::Command;
 use plan::{Planned, Prepared};
 use quorate_env::Env;
 use settings::Settings;
@@ -54,6 +55,8 @@ use tx::{OpenTx, Tx};
 
 /// Plans kept by text for the simple protocol.
 const CACHED_PLANS: usize = 128;
+/// Texts that begin or end transactions, of which most clients know three.
+const CACHED_BOUNDS: usize = 16;
 
 pub struct Session {
     shared: Arc<Shared>,
@@ -66,6 +69,8 @@ pub struct Session {
     plans: BTreeMap<Arc<str>, Arc<Planned>>,
     /// By normalized text; `None` for those that are not worth it.
     shapes: BTreeMap<String, Option<Arc<Planned>>>,
+    /// What begins and ends transactions, by text.
+    bounds: BTreeMap<Arc<str>, Arc<Command>>,
     /// Last numbers taken from sequences, for `currval` and `lastval`.
     sequences: Arc<view::SequenceState>,
     link: Arc<functions::Link>,
@@ -98,6 +103,7 @@ impl Session {
             portals: BTreeMap::new(),
             plans: BTreeMap::new(),
             shapes: BTreeMap::new(),
+            bounds: BTreeMap::new(),
             sequences: Arc::default(),
             link: Arc::default(),
             locks,

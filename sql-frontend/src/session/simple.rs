@@ -91,6 +91,11 @@ impl Session {
         if let Some(planned) = self.known_text(&sql) {
             return self.run_step(Step::of_text(planned, Arc::new([]), true), io).await;
         }
+        if let Some(bound) = self.bounds.get(&sql).cloned()
+            && let Some(result) = self.control(&bound, &mut io.outbox).await
+        {
+            return result;
+        }
         // A statement under a key is told from others by its text.
         let shape = if self.settings.idempotency_key().is_none() { normalize(&sql) } else { None };
         if let Some(shape) = &shape
@@ -135,6 +140,13 @@ impl Session {
         io: &mut Io,
     ) -> Result<(), SqlError> {
         let command = Arc::new(parsed.command);
+        let bound = matches!(*command, Command::Begin(_) | Command::Commit { .. } | Command::Rollback { .. });
+        if bound && alone && sql.len() <= CACHED_TEXT {
+            if self.bounds.len() >= super::CACHED_BOUNDS {
+                self.bounds.pop_first();
+            }
+            self.bounds.insert(sql.clone(), command.clone());
+        }
         if let Some(result) = self.control(&command, &mut io.outbox).await {
             return result;
         }

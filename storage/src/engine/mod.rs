@@ -5,8 +5,11 @@
 //! without an earlier one, across all families (PROTOCOL 8). The Raft log brings the rest back.
 
 pub mod mem;
+mod remembered;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+
+pub use remembered::Remembered;
 
 use crate::{Result, WriteBatch};
 use bytes::Bytes;
