@@ -10,14 +10,17 @@ pub const FAULTS: &[Planted] = &[
         names: "consensus.leader_restored",
         what: "1: who led before a restart leads on in that term",
         found_by: &[
-            Test("consensus/groups", "who_led_before_a_restart_leads_in_a_new_term_only"),
+            Test("consensus/groups", "elections::who_led_before_a_restart_leads_in_a_new_term_only"),
             Seeds(200),
         ],
     },
     Planted {
         names: "consensus.young_votes",
         what: "2: a restarted node votes at once",
-        found_by: &[Test("consensus/groups", "a_restarted_node_does_not_vote_within_a_lease_period")],
+        found_by: &[Test(
+            "consensus/groups",
+            "elections::a_restarted_node_does_not_vote_within_a_lease_period",
+        )],
     },
     Planted {
         names: "consensus.lease_without_margin",
@@ -29,20 +32,23 @@ pub const FAULTS: &[Planted] = &[
         what: "2: a lease does not end by the physical clock",
         found_by: &[Test(
             "consensus/groups",
-            "a_leader_without_a_lease_reads_by_the_word_of_a_quorum_or_not_at_all",
+            "leases::a_leader_without_a_lease_reads_by_the_word_of_a_quorum_or_not_at_all",
         )],
     },
     Planted {
         names: "consensus.lease_after_hand_over",
         what: "2: who hands leadership over reads on by its lease",
-        found_by: &[Test("consensus/groups", "a_giver_that_hears_nothing_more_has_no_lease_all_the_same")],
+        found_by: &[Test(
+            "consensus/groups",
+            "hand_over::a_giver_that_hears_nothing_more_has_no_lease_all_the_same",
+        )],
     },
     Planted {
         names: "consensus.stuck_hand_over_kept",
         what: "2: who gave its lease up and found no heir stays, and refuses all",
         found_by: &[Test(
             "consensus/groups",
-            "a_hand_over_whose_messages_are_lost_does_not_leave_a_leader_that_refuses_all",
+            "hand_over::a_hand_over_whose_messages_are_lost_does_not_leave_a_leader_that_refuses_all",
         )],
     },
     Planted {
@@ -58,7 +64,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "consensus.vote_against_supported,consensus.late_vote_counts",
         what: "3: whoever asks is elected, whom the voters support or not",
-        found_by: &[Test("consensus/groups", "who_supports_the_leader_elects_nobody_else")],
+        found_by: &[Test("consensus/groups", "elections::who_supports_the_leader_elects_nobody_else")],
     },
     Planted {
         names: "consensus.candidate_while_bound",
@@ -110,7 +116,7 @@ pub const FAULTS: &[Planted] = &[
         what: "3: a group goes quiet before its members are up to date",
         found_by: &[Test(
             "consensus/groups",
-            "a_group_does_not_go_quiet_before_its_members_hold_the_whole_log",
+            "quiet::a_group_does_not_go_quiet_before_its_members_hold_the_whole_log",
         )],
     },
     Planted {
@@ -118,7 +124,7 @@ pub const FAULTS: &[Planted] = &[
         what: "4: a leader answers before its term's blank entry is applied",
         found_by: &[Test(
             "consensus/groups",
-            "a_new_leader_answers_nothing_before_its_first_entry_is_applied",
+            "leases::a_new_leader_answers_nothing_before_its_first_entry_is_applied",
         )],
     },
     Planted {
@@ -134,32 +140,38 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "consensus.applied_before_durable",
         what: "6: entries are applied before they are durable here",
-        found_by: &[Test("consensus/groups", "who_led_before_a_restart_leads_in_a_new_term_only")],
+        found_by: &[Test("consensus/groups", "elections::who_led_before_a_restart_leads_in_a_new_term_only")],
     },
     Planted {
         names: "consensus.trimmed_before_flushed",
         what: "6: the log is trimmed up to A, not F",
-        found_by: &[Test("consensus/groups", "a_member_whose_log_was_trimmed_away_gets_a_snapshot")],
+        found_by: &[Test("consensus/groups", "members::a_member_whose_log_was_trimmed_away_gets_a_snapshot")],
     },
     Planted {
         names: "consensus.vote_before_fsync",
         what: "7: a vote is given before it is on the disk",
-        found_by: &[Test("consensus/groups", "no_vote_counts_before_it_is_on_the_disk")],
+        found_by: &[Test("consensus/groups", "elections::no_vote_counts_before_it_is_on_the_disk")],
     },
     Planted {
         names: "consensus.opened_without_log",
         what: "7: a replica that has lost its log takes part",
-        found_by: &[Test("consensus/groups", "a_replica_that_has_lost_its_log_is_not_opened")],
+        found_by: &[Test("consensus/groups", "elections::a_replica_that_has_lost_its_log_is_not_opened")],
     },
     Planted {
         names: "consensus.fenced_lease",
         what: "21: a leader whose clock strays reads by its lease",
-        found_by: &[Test("consensus/groups", "a_leader_whose_clock_strays_reads_nothing_and_gives_up")],
+        found_by: &[Test(
+            "consensus/groups",
+            "leases::a_leader_whose_clock_strays_reads_nothing_and_gives_up",
+        )],
     },
     Planted {
         names: "consensus.fenced_leader_stays",
         what: "21: a leader whose clock strays leads on",
-        found_by: &[Test("consensus/groups", "a_leader_whose_clock_strays_reads_nothing_and_gives_up")],
+        found_by: &[Test(
+            "consensus/groups",
+            "leases::a_leader_whose_clock_strays_reads_nothing_and_gives_up",
+        )],
     },
     Planted {
         names: "consensus.fenced_campaigns",

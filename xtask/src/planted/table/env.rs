@@ -42,7 +42,7 @@ pub const FAULTS: &[Planted] = &[
         what: "21: a gateway whose clock strays acknowledges commits",
         found_by: &[Test(
             "txn-coordinator/transactions",
-            "a_gateway_whose_clock_strays_acknowledges_nothing_and_begins_nothing",
+            "bounds::a_gateway_whose_clock_strays_acknowledges_nothing_and_begins_nothing",
         )],
     },
     Planted {
@@ -50,7 +50,7 @@ pub const FAULTS: &[Planted] = &[
         what: "21: a gateway whose clock strays begins transactions",
         found_by: &[Test(
             "txn-coordinator/transactions",
-            "a_gateway_whose_clock_strays_acknowledges_nothing_and_begins_nothing",
+            "bounds::a_gateway_whose_clock_strays_acknowledges_nothing_and_begins_nothing",
         )],
     },
     Planted {

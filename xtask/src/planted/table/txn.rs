@@ -20,8 +20,11 @@ pub const FAULTS: &[Planted] = &[
         names: "txn.unproven_reads",
         what: "13: the refresh of reads at commit is skipped",
         found_by: &[
-            Test("txn-coordinator/transactions", "what_is_read_where_it_is_written_costs_no_second_round"),
-            Test("txn-coordinator/transactions", "write_skew_is_refused_and_retried"),
+            Test(
+                "txn-coordinator/transactions",
+                "costs::what_is_read_where_it_is_written_costs_no_second_round",
+            ),
+            Test("txn-coordinator/transactions", "reads::write_skew_is_refused_and_retried"),
             Test("txn-coordinator/serializable", "in_peace"),
             Seeds(200),
             Live(3),
@@ -33,7 +36,7 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[
             Test(
                 "txn-coordinator/transactions",
-                "a_locked_read_brings_the_newest_version_and_moves_the_transaction_there",
+                "reads::a_locked_read_brings_the_newest_version_and_moves_the_transaction_there",
             ),
             Seeds(200),
         ],
@@ -43,7 +46,10 @@ pub const FAULTS: &[Planted] = &[
         what: "13: a commit does not prove its locks",
         found_by: &[
             Test("txn-coordinator/isolation", "a_lock_lost_with_the_leader_is_found_at_every_level"),
-            Test("txn-coordinator/transactions", "an_exclusion_lost_with_the_leader_is_found_at_commit"),
+            Test(
+                "txn-coordinator/transactions",
+                "locks::an_exclusion_lost_with_the_leader_is_found_at_commit",
+            ),
             Seeds(200),
         ],
     },
@@ -76,13 +82,19 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "txn.local_not_pinned",
         what: "13: a commit in one shard moves past its reads in others",
-        found_by: &[Test("txn-coordinator/transactions", "reading_elsewhere_does_not_cost_a_second_round")],
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "costs::reading_elsewhere_does_not_cost_a_second_round",
+        )],
     },
     Planted {
         names: "txn.staged_unproven",
         what: "14: what the intents do not prove is staged all the same",
         found_by: &[
-            Test("txn-coordinator/transactions", "what_is_read_where_it_is_written_costs_no_second_round"),
+            Test(
+                "txn-coordinator/transactions",
+                "costs::what_is_read_where_it_is_written_costs_no_second_round",
+            ),
             Seeds(200),
         ],
     },
@@ -92,7 +104,7 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[
             Test(
                 "txn-coordinator/transactions",
-                "a_staged_commit_without_answers_is_unknown_until_its_intents_are_asked",
+                "commits::a_staged_commit_without_answers_is_unknown_until_its_intents_are_asked",
             ),
             Test("txn-coordinator/machine", "a_conflict_that_may_be_with_itself_is_asked_about"),
         ],
@@ -124,7 +136,7 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "txn.commit_wait_skipped",
         what: "15: a commit is acknowledged before its time",
-        found_by: &[Test("txn-coordinator/transactions", "a_transfer_between_shards_costs_one_round")],
+        found_by: &[Test("txn-coordinator/transactions", "costs::a_transfer_between_shards_costs_one_round")],
     },
     Planted {
         names: "txn.old_stages_below",
@@ -147,7 +159,7 @@ pub const FAULTS: &[Planted] = &[
         what: "20: a commit does not keep its schema version in use",
         found_by: &[Test(
             "txn-coordinator/transactions",
-            "what_the_commit_bound_rests_on_lives_exactly_as_long_as_the_commit",
+            "bounds::what_the_commit_bound_rests_on_lives_exactly_as_long_as_the_commit",
         )],
     },
     Planted {
@@ -155,7 +167,7 @@ pub const FAULTS: &[Planted] = &[
         what: "20: what is over keeps its schema version in use",
         found_by: &[Test(
             "txn-coordinator/transactions",
-            "a_commit_of_nothing_and_one_that_fails_at_once_let_go_of_their_bound_too",
+            "bounds::a_commit_of_nothing_and_one_that_fails_at_once_let_go_of_their_bound_too",
         )],
     },
     Planted {
@@ -171,7 +183,7 @@ pub const FAULTS: &[Planted] = &[
         what: "25: only one half of a split is told that locks are given back",
         found_by: &[Test(
             "txn-coordinator/transactions",
-            "locks_are_given_back_to_the_halves_of_a_split_too",
+            "locks::locks_are_given_back_to_the_halves_of_a_split_too",
         )],
     },
 ];
