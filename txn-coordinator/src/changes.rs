@@ -71,6 +71,10 @@ impl Changes {
         Ok(())
     }
 
+    pub(crate) fn has_locks(&self) -> bool {
+        self.locked > 0
+    }
+
     pub(crate) fn is_locked(&self, key: &Key) -> Result<bool> {
         self.locks.contains(key)
     }

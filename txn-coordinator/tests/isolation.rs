@@ -123,6 +123,25 @@ fn repeatable_read_that_locks_first_begins_there() {
     });
 }
 
+/// What was locked is read as it was then, also by a transaction whose lock was lost with the shard's leader.
+#[test]
+fn a_transaction_that_locks_first_reads_on_as_of_its_lock() {
+    for isolation in [Isolation::RepeatableRead, Isolation::Serializable] {
+        run(quiet(5), move |shards| async move {
+            write(&shards, &[("a", "1"), ("i", "1")]).await;
+            let txn = begin(&shards, isolation);
+            assert_eq!(get(&txn, "a", exclusive()).await.unwrap().as_deref(), Some("1"));
+            let now = shards.now();
+            shards.store.lock().move_leader(ShardId(1), NodeId(2), now);
+            write(&shards, &[("a", "2"), ("i", "2")]).await;
+            txn.begin_statement();
+            assert_eq!(rows(&txn, None).await.unwrap(), ["a=1", "i=1"], "{isolation:?}");
+            is_conflict(get(&txn, "i", exclusive()).await);
+            is_conflict(txn.commit().await);
+        });
+    }
+}
+
 #[test]
 fn the_first_of_two_writers_wins_under_repeatable_read() {
     run(quiet(5), |shards| async move {

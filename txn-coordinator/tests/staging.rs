@@ -16,16 +16,21 @@ fn quiet(seed: u64) -> SimConfig {
 fn an_old_transaction_stages_at_the_present_and_a_young_one_where_it_reads() {
     run(quiet(1), |shards| async move {
         let half = TxnConfig::default().stale_after;
-        for (age, old) in [(half / 2, false), (half * 2, true)] {
+        for (age, reads, at_present) in
+            [(half / 2, true, false), (half * 2, true, true), (half / 2, false, true)]
+        {
             let txn = shards.coordinator(1).begin(TxnOptions::default());
+            if reads {
+                txn.get(&key("a"), None).await.unwrap();
+            }
             txn.put(key("a"), value("1"));
             txn.put(key("i"), value("1"));
             let read_ts = txn.read_ts();
             shards.world.sleep(age).await;
             let present = shards.now();
             let committed = txn.commit().await.unwrap();
-            assert_eq!(committed.ts >= present, old, "{age:?} after its begin");
-            assert_eq!(committed.ts == read_ts, !old, "{age:?} after its begin");
+            assert_eq!(committed.ts >= present, at_present, "{age:?} after its begin, reads: {reads}");
+            assert_eq!(committed.ts == read_ts, !at_present, "{age:?} after its begin, reads: {reads}");
             assert_eq!(committed.cost.rounds, 1, "staged once");
         }
     });

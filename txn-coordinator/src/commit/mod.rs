@@ -109,9 +109,10 @@ async fn plan(txn: &Arc<Inner>, work: &Work) -> Result<Plan, TxnError> {
         let mut state = txn.state.lock();
         let now = coordinator.env.clock().now();
         let mut commit_ts = state.read_ts.max(state.newest_met.next()).max(work.changes.latest_lock());
-        if now.since(state.read_ts) > coordinator.stale_after()
-            && !quorate_env::planted!("txn.old_stages_below")
-        {
+        let old = now.since(state.read_ts) > coordinator.stale_after()
+            && !quorate_env::planted!("txn.old_stages_below");
+        // Without reads to prove, the present is where the fewest have read meanwhile.
+        if old || state.spans.is_empty() {
             commit_ts = commit_ts.max(now);
         }
         let anchor = anchor(&state, &work.changes).map_err(full)?;

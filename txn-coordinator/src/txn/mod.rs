@@ -66,13 +66,15 @@ impl Txn {
         self.0.started
     }
 
-    /// Begins the next statement: under `ReadCommitted`, and as long as nothing has been read, it reads at the present time.
-    /// Under `ReadCommitted` running streams of the statement before must have ended.
+    /// Begins the next statement: under `ReadCommitted`, and as long as nothing has been read or locked, it reads at the present
+    /// time. Under `ReadCommitted` running streams of the statement before must have ended.
     pub fn begin_statement(&self) {
         let clock = self.0.coordinator.env.clock();
         let mut state = self.0.state.lock();
         state.guarantee = state::first_guarantee(&self.0.options, clock);
         state.shards.clear();
+        // What was locked must be read as it was then, even if the lock has been lost since.
+        state.fixed |= state.changes.has_locks() && !quorate_env::planted!("txn.locks_fix_nothing");
         if !self.0.historical() && (self.0.read_committed() || !state.fixed) {
             state.read_ts = clock.now().max(state.read_ts);
             state.uncertain_to =

@@ -39,7 +39,7 @@ pub(crate) struct State {
     pub(crate) read_ts: Timestamp,
     /// End of the uncertainty interval, fixed when the first read timestamp was (PROTOCOL 16).
     pub(crate) uncertain_to: Timestamp,
-    /// Something was read without a lock: the read timestamp moves only with a refresh.
+    /// Something was read without a lock, or locked by an earlier statement: the read timestamp moves only with a refresh.
     pub(crate) fixed: bool,
     pub(crate) spans: SpanSet,
     /// Shared with the commit from its begin on, and not changed any more then.

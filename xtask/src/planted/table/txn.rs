@@ -31,6 +31,14 @@ pub const FAULTS: &[Planted] = &[
         ],
     },
     Planted {
+        names: "txn.locks_fix_nothing",
+        what: "13: a transaction that has only locked so far reads at the present time",
+        found_by: &[Test(
+            "txn-coordinator/isolation",
+            "a_transaction_that_locks_first_reads_on_as_of_its_lock",
+        )],
+    },
+    Planted {
         names: "txn.moved_unproven",
         what: "13: the read timestamp moves without a refresh",
         found_by: &[
