@@ -179,7 +179,7 @@ impl SqlServer {
         #[expect(clippy::disallowed_methods, reason = "clients connect here, no nodes")]
         let listener = TcpListener::bind(&config.listen).await?;
         let address = listener.local_addr()?;
-        let engine = Engine::new(EngineConfig { memory: config.query_memory })
+        let engine = Engine::new(EngineConfig { memory: config.query_memory, ..EngineConfig::default() })
             .map_err(|error| io::Error::other(error.to_string()))?;
         let (coordinating, patience) = (coordinator.clone(), config.schema_patience);
         let catalog = Catalog::new(env.clone(), coordinating, cluster.clone(), placement.clone(), patience);

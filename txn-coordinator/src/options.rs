@@ -52,6 +52,8 @@ pub struct ScanOptions {
     /// Lock every row found: under `Serializable` the newest, otherwise those that the snapshot shows, as [`crate::Txn::get`]
     /// does. The gaps between them are protected by proof at commit, under `Serializable` only.
     pub lock: Option<LockRequest>,
+    /// Rows found are candidates, of which those are locked that matter: the commit does not prove that the span has not changed.
+    pub loose: bool,
 }
 
 /// Limits of the coordinator; the defaults suit production.

@@ -4,8 +4,9 @@ use super::Binder;
 use super::call::function_name;
 use super::catalog::Relation;
 use super::datatype::fold;
+use super::locking::locked_relation;
 use super::position::At;
-use super::scope::{NsColumn, NsItem, seen_name};
+use super::scope::{Level, NsColumn, NsItem, seen_name};
 use super::select::{Rel, RelColumn, Unknowns};
 use crate::catalog::{TableDescriptor, virtuals};
 use crate::error::{SqlError, SqlState};
@@ -13,33 +14,9 @@ use crate::exec::source::{StoredTable, VirtualSource};
 use crate::func::give_way;
 use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan, LogicalPlanBuilder, TableSource};
-use quorate_proto::kv::{LockMode, LockRequest, WaitPolicy};
-use sqlparser::ast::{self, LockType, NonBlock, TableFactor, TableWithJoins};
+use quorate_proto::kv::LockRequest;
+use sqlparser::ast::{self, TableFactor, TableWithJoins};
 use std::sync::Arc;
-
-/// A `FOR UPDATE` or `FOR SHARE` clause.
-#[derive(Clone, Debug)]
-pub(super) struct RowLock {
-    request: LockRequest,
-    /// Only the relation of this name.
-    of: Option<String>,
-}
-
-impl RowLock {
-    pub fn new(clause: &ast::LockClause) -> Result<Self, SqlError> {
-        let mode = match clause.lock_type {
-            LockType::Share => LockMode::Shared,
-            LockType::Update => LockMode::Exclusive,
-        };
-        let wait = match clause.nonblock {
-            None => WaitPolicy::Block(0),
-            Some(NonBlock::Nowait) => WaitPolicy::NoWait,
-            Some(NonBlock::SkipLocked) => WaitPolicy::SkipLocked,
-        };
-        let of = clause.of.as_ref().map(|name| function_name(name).map(|(_, n)| n)).transpose()?;
-        Ok(RowLock { request: LockRequest { mode, wait }, of })
-    }
-}
 
 impl Binder<'_> {
     /// The plan of a `FROM` clause; its relations are added to the level.
@@ -114,6 +91,7 @@ impl Binder<'_> {
                 Ok(plan)
             }
             TableFactor::Derived { subquery, alias, lateral, sample: None } => {
+                self.lock_inside(alias.as_ref());
                 let rel = if *lateral {
                     self.query(subquery, Unknowns::Settle)?
                 } else {
@@ -181,7 +159,12 @@ impl Binder<'_> {
             Some(Relation::Table(found)) => {
                 let named = alias.map_or(table, |a| fold(&a.name));
                 let lock = self.lock_for(&named);
-                self.stored(&found, schema, &named, alias, lock)
+                let (plan, item) = self.stored(&found, schema, &named, alias, lock.clone())?;
+                if let Some(lock) = lock {
+                    let locked = locked_relation(&item, lock)?;
+                    self.level().locked.push(locked);
+                }
+                Ok((plan, item))
             }
             Some(Relation::Virtual(found)) => {
                 self.catalog = true;
@@ -217,12 +200,7 @@ impl Binder<'_> {
         }
     }
 
-    fn lock_for(&self, alias: &str) -> Option<LockRequest> {
-        let locks = self.locks.iter().filter(|l| l.of.as_ref().is_none_or(|of| of == alias));
-        locks.map(|l| l.request.clone()).max_by_key(|r| r.mode == LockMode::Exclusive)
-    }
-
-    /// A scan of a stored table.
+    /// A scan of a stored table. With `lock`, its rows are candidates for that.
     pub(super) fn stored(
         &mut self,
         table: &Arc<TableDescriptor>,
@@ -261,7 +239,10 @@ impl Binder<'_> {
     pub(super) fn table_command(&mut self, schema: Option<String>, name: String) -> Result<Rel, SqlError> {
         let parts = schema.into_iter().chain([name]).map(|p| ast::Ident::new(p.to_ascii_lowercase()));
         let name = ast::ObjectName::from(parts.collect::<Vec<_>>());
-        let (plan, item) = self.relation(&name, None)?;
+        self.levels.push(Level::new());
+        let found = self.relation(&name, None);
+        self.levels.pop();
+        let (plan, item) = found?;
         let columns = item
             .columns
             .into_iter()

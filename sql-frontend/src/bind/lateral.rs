@@ -51,6 +51,7 @@ impl Binder<'_> {
     fn lateral_rel(&mut self, factor: &TableFactor) -> Result<(Rel, Option<ast::TableAlias>), SqlError> {
         match factor {
             TableFactor::Derived { subquery, alias, .. } => {
+                self.lock_inside(alias.as_ref());
                 Ok((self.query(subquery, Unknowns::Settle)?, alias.clone()))
             }
             TableFactor::Function { name, args, with_ordinality, alias, .. } => {

@@ -27,11 +27,13 @@ mod insert;
 mod join;
 mod lateral;
 mod literal;
+mod locking;
 mod modify;
 mod order;
 mod output;
 mod position;
 mod predicate;
+mod recheck;
 mod row;
 mod scope;
 mod select;
@@ -123,8 +125,9 @@ pub(crate) struct Binder<'a> {
     expanded: usize,
     /// Id and version of the tables that were met.
     tables: Vec<(u64, u64)>,
-    /// Locks asked for by the `FOR UPDATE` clauses in force.
-    locks: Vec<from::RowLock>,
+    /// The clauses that lock the rows of the query that comes next.
+    locks: Vec<locking::RowLock>,
+    /// Something is locked.
     locked: bool,
     /// The system catalog was met.
     catalog: bool,

@@ -4,6 +4,7 @@ use super::call::function_name;
 use super::catalog::Relation;
 use super::datatype::fold;
 use super::dml::ReturningClause;
+use super::locking::locked_relation;
 use super::position::At;
 use super::scope::{Clause, Level, NsColumn, NsItem, seen_name};
 use super::select::{Rel, RelColumn};
@@ -59,6 +60,7 @@ pub(super) struct TargetScan {
     pub table: Arc<TableDescriptor>,
     plan: LogicalPlan,
     item: NsItem,
+    lock: LockRequest,
     alias: String,
 }
 
@@ -256,7 +258,7 @@ impl Binder<'_> {
         }
     }
 
-    /// The locked scan of the table that is changed.
+    /// The scan of the table that is changed.
     pub(super) fn target_scan(&mut self, factor: &TableFactor) -> Result<TargetScan, SqlError> {
         let TableFactor::Table { name, alias, args: None, .. } = factor else {
             return Err(SqlError::unsupported("anything but a table as the target"));
@@ -265,9 +267,8 @@ impl Binder<'_> {
         let table = self.target(name)?;
         let named = alias.as_ref().map_or_else(|| table.name.clone(), |a| fold(&a.name));
         let lock = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) };
-        let (plan, item) = self.stored(&table, schema, &named, alias.as_ref(), Some(lock))?;
-        self.locked = true;
-        Ok(TargetScan { table, plan, item, alias: named })
+        let (plan, item) = self.stored(&table, schema, &named, alias.as_ref(), Some(lock.clone()))?;
+        Ok(TargetScan { table, plan, item, lock, alias: named })
     }
 
     /// The rows to change: target, `FROM` or `USING`, `WHERE`, new values.
@@ -309,6 +310,10 @@ impl Binder<'_> {
         if let Some(condition) = condition {
             plan = self.filter(plan, condition)?;
         }
+        let locked = locked_relation(&target.item, target.lock.clone())?;
+        self.level().locked.push(locked);
+        let recheck = self.recheck(&plan)?;
+        plan = self.lock_rows(plan, recheck, vec![])?;
         let mut row: Vec<(Expr, String, PgType)> = Vec::new();
         for (column, described) in target.item.columns.iter().zip(&target.table.columns) {
             row.push((Expr::Column(column.column.clone()), described.name.clone(), described.ty));

@@ -1,12 +1,14 @@
 //! Names in sight: the levels of nested queries, their relations, and what their clauses allow.
 
 use super::datatype::fold;
+use super::locking::RowLock;
 use super::set_function::SetCall;
 use super::typed::{Typed, placeholder};
 use super::{Binder, position::At};
 use crate::catalog::{ColumnDescriptor, TableDescriptor};
 use crate::error::{SqlError, SqlState};
 use crate::exec::apply::ApplyKind;
+use crate::exec::lock_rows::LockedRelation;
 use crate::types::PgType;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -133,6 +135,12 @@ pub(crate) struct Level {
     pub windows: Vec<NamedWindowDefinition>,
     /// Set-returning functions of the select list.
     pub sets: Vec<SetCall>,
+    /// The clauses that lock its rows.
+    pub locks: Vec<RowLock>,
+    /// Names of relations that such a clause may mention.
+    pub lockable: Vec<String>,
+    /// The tables that are locked.
+    pub locked: Vec<LockedRelation>,
 }
 
 impl Level {
@@ -148,6 +156,9 @@ impl Level {
             has_aggregates: false,
             windows: Vec::new(),
             sets: Vec::new(),
+            locks: Vec::new(),
+            lockable: Vec::new(),
+            locked: Vec::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Queries: from the tree to a plan with named outputs.
 
 use super::aggregate::Grouping;
-use super::from::RowLock;
+use super::locking::{RowLock, refuse_locks};
 use super::order::{OrderItem, OrderKey};
 use super::output::refuse_extras;
 use super::position::At;
@@ -13,6 +13,7 @@ use crate::exec::PointQuery;
 use crate::func::key;
 use crate::types::PgType;
 use datafusion::common::Column;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, Sort, SortExpr};
 use sqlparser::ast::{self, Distinct, GroupByExpr, SetExpr};
 use std::sync::Arc;
@@ -88,14 +89,12 @@ impl Binder<'_> {
     pub(super) fn query(&mut self, query: &ast::Query, unknowns: Unknowns) -> Result<Rel, SqlError> {
         self.depth += 4;
         let ctes = self.ctes.len();
-        let locks = self.locks.len();
         let result = if self.depth > 256 {
             Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded"))
         } else {
             self.query_inner(query, unknowns)
         };
         self.ctes.truncate(ctes);
-        self.locks.truncate(locks);
         self.depth -= 4;
         result
     }
@@ -108,17 +107,15 @@ impl Binder<'_> {
         {
             return Err(SqlError::unsupported("this clause"));
         }
+        let mut locks = std::mem::take(&mut self.locks);
         if let Some(with) = &query.with {
             self.with(with)?;
         }
-        if !query.locks.is_empty() {
-            self.check_lockable(&query.body)?;
-        }
         for lock in &query.locks {
-            let lock = RowLock::new(lock)?;
-            self.locks.push(lock);
-            self.locked = true;
+            locks.push(RowLock::new(lock)?);
         }
+        check_lockable(&locks, &query.body)?;
+        self.locks = locks;
         let items = order::items(query.order_by.as_ref())?;
         let bare = query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
         let unknowns = if bare { unknowns } else { Unknowns::Settle };
@@ -183,33 +180,6 @@ impl Binder<'_> {
         Ok(Rel { plan, columns: rel.columns })
     }
 
-    fn check_lockable(&self, body: &SetExpr) -> Result<(), SqlError> {
-        let refuse = |what: &str| {
-            Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                format!("FOR UPDATE is not allowed with {what}"),
-            ))
-        };
-        match body {
-            SetExpr::Select(select) => {
-                if select.distinct.is_some() {
-                    return refuse("DISTINCT clause");
-                }
-                if !matches!(&select.group_by, GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty())
-                {
-                    return refuse("GROUP BY clause");
-                }
-                if select.having.is_some() {
-                    return refuse("HAVING clause");
-                }
-                Ok(())
-            }
-            SetExpr::SetOperation { .. } => refuse("UNION/INTERSECT/EXCEPT"),
-            SetExpr::Values(_) => refuse("VALUES"),
-            _ => Ok(()),
-        }
-    }
-
     fn select(
         &mut self,
         select: &ast::Select,
@@ -217,7 +187,9 @@ impl Binder<'_> {
         unknowns: Unknowns,
     ) -> Result<Rel, SqlError> {
         refuse_extras(select)?;
-        self.levels.push(Level::new());
+        let mut level = Level::new();
+        level.locks = std::mem::take(&mut self.locks);
+        self.levels.push(level);
         let result = self.select_level(select, order, unknowns);
         self.levels.pop();
         result
@@ -230,6 +202,7 @@ impl Binder<'_> {
         unknowns: Unknowns,
     ) -> Result<Rel, SqlError> {
         let mut plan = self.from(&select.from)?;
+        self.check_locks()?;
         self.level().windows = select.named_window.clone();
         if let Some(condition) = &select.selection {
             plan = self.filter(plan, condition)?;
@@ -262,24 +235,38 @@ impl Binder<'_> {
         let order_applies = self.take_pending();
 
         let grouped = groups.is_some() || having.is_some() || self.level().has_aggregates;
-        if grouped && !self.locks.is_empty() {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "FOR UPDATE is not allowed with aggregate functions",
-            ));
-        }
+        self.check_locked_outputs(grouped, &outputs)?;
         let mut applies = (having_applies, select_applies, order_applies);
         if grouped {
             let (groups, below) = groups.unwrap_or_default();
             plan = self.apply_all(plan, below)?;
             plan = self.group(plan, &groups, &mut outputs, having, &mut items, &mut on, &mut applies)?;
         } else {
+            if !self.level().locked.is_empty() {
+                let (items, ordered) = (std::mem::take(&mut items), std::mem::take(&mut applies.2));
+                plan = self.locked_in_order(plan, &outputs, items, &applies.1, ordered)?;
+            }
             plan = self.apply_all(plan, applies.1)?;
             plan = self.apply_all(plan, applies.2)?;
         }
         plan = self.windows_of(plan, &mut outputs, &mut items, &mut on)?;
         plan = self.apply_sets(plan, grouped)?;
         self.project(plan, outputs, items, distinct.is_some(), on)
+    }
+
+    fn check_locked_outputs(&mut self, grouped: bool, outputs: &[Output]) -> Result<(), SqlError> {
+        let windows = |e: &Expr| e.exists(|e| Ok(matches!(e, Expr::WindowFunction(_))));
+        let level = self.level();
+        if grouped {
+            refuse_locks(&level.locks, "aggregate functions")?;
+        }
+        if outputs.iter().any(|o| windows(&o.typed.expr).unwrap_or(true)) {
+            refuse_locks(&level.locks, "window functions")?;
+        }
+        if !level.sets.is_empty() {
+            refuse_locks(&level.locks, "set-returning functions in the target list")?;
+        }
+        Ok(())
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -419,5 +406,27 @@ impl Binder<'_> {
             LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?)
         };
         Ok(Rel { plan, columns })
+    }
+}
+
+fn check_lockable(locks: &[RowLock], body: &SetExpr) -> Result<(), SqlError> {
+    let refuse = |what| refuse_locks(locks, what);
+    match body {
+        SetExpr::Select(select) => {
+            if select.distinct.is_some() {
+                refuse("DISTINCT clause")?;
+            }
+            if !matches!(&select.group_by, GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty()) {
+                refuse("GROUP BY clause")?;
+            }
+            if select.having.is_some() {
+                refuse("HAVING clause")?;
+            }
+            Ok(())
+        }
+        SetExpr::SetOperation { .. } => refuse("UNION/INTERSECT/EXCEPT"),
+        SetExpr::Values(_) => refuse("VALUES"),
+        SetExpr::Table(_) => refuse("TABLE"),
+        _ => Ok(()),
     }
 }

@@ -147,6 +147,11 @@ impl ExecutionPlan for ApplyExec {
         vec![false]
     }
 
+    /// Where each row gives one, no more are wanted of the input than of this.
+    fn supports_limit_pushdown(&self) -> bool {
+        !matches!(self.kind, ApplyKind::LateralInner | ApplyKind::LateralLeft)
+    }
+
     fn apply_expressions(
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,

@@ -3,6 +3,9 @@
 use super::apply::Apply;
 use super::apply_exec::ApplyExec;
 use super::giving_way::{JoinsGiveWay, MayEnd};
+use super::lock_rows::LockRows;
+use super::lock_rows_exec::LockRowsExec;
+use super::locking_scans::LockingScans;
 use super::memory::sql_error;
 use super::rows_from::RowsFrom;
 use super::source::{StoredTable, VirtualSource};
@@ -12,6 +15,7 @@ use crate::error::{SqlError, SqlState};
 use crate::func::{ContextValue, give_way};
 use crate::types::{Datum, PgType, to_scalar};
 use async_trait::async_trait;
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
@@ -25,6 +29,7 @@ use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
 use datafusion::optimizer::OptimizerRule;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -47,11 +52,14 @@ pub struct EngineConfig {
     /// Bytes of working memory of all statements together (sorts, hash tables, rows kept for later); beyond it a statement
     /// fails with 53200.
     pub memory: usize,
+    /// Scans lock nothing by themselves, and every locked row is looked at again, as if it had changed. For tests: it changes no
+    /// answer.
+    pub recheck_all: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        EngineConfig { memory: 256 << 20 }
+        EngineConfig { memory: 256 << 20, recheck_all: false }
     }
 }
 
@@ -61,6 +69,7 @@ pub struct Engine {
     /// The same without lookups by the keys of joins: for plans that need an order which such a lookup would lose.
     plain: SessionState,
     planner: DefaultPhysicalPlanner,
+    pub(super) recheck_all: bool,
 }
 
 impl fmt::Debug for Engine {
@@ -71,6 +80,7 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     pub fn new(config: EngineConfig) -> Result<Arc<Engine>, SqlError> {
+        let recheck_all = config.recheck_all;
         let mut session = SessionConfig::new()
             .with_target_partitions(1)
             .with_batch_size(MAX_BATCH_ROWS)
@@ -103,13 +113,13 @@ impl Engine {
                 .with_config(config)
                 .with_runtime_env(Arc::clone(&runtime))
                 .with_analyzer_rules(vec![])
-                .with_optimizer_rules(rules())
-                .with_physical_optimizer_rules(physical_rules())
+                .with_optimizer_rules(rules(recheck_all))
+                .with_physical_optimizer_rules(physical_rules(recheck_all))
                 .build()
         };
         let (state, plain) = (build(session), build(without));
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner)]);
-        Ok(Arc::new(Engine { state, plain, planner }))
+        Ok(Arc::new(Engine { state, plain, planner, recheck_all }))
     }
 
     /// Runs the optimizer over a plan with placeholders.
@@ -162,7 +172,7 @@ pub(crate) fn statement(task: &TaskContext) -> DfResult<Arc<ExecContext>> {
 /// Rules that neither change what a plan means nor evaluate what PostgreSQL would not. Left out on purpose: the rewriting of
 /// subqueries (the binder does it), common subexpressions (they would be evaluated outside of the `CASE` that guards
 /// them), and simplification (which turns such a `CASE` into `AND` and `OR`, whose sides may be evaluated in any order).
-fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+fn rules(recheck_all: bool) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     use datafusion::optimizer::{
         eliminate_cross_join::EliminateCrossJoin, eliminate_duplicated_expr::EliminateDuplicatedExpr,
         eliminate_filter::EliminateFilter, eliminate_group_by_constant::EliminateGroupByConstant,
@@ -187,11 +197,18 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(EliminateGroupByConstant::new()),
         Arc::new(OptimizeProjections::new()),
     ];
-    rules.into_iter().flat_map(|rule| [Arc::new(MayEnd), rule]).collect()
+    let locking: Option<Arc<dyn OptimizerRule + Send + Sync>> =
+        (!recheck_all).then(|| Arc::new(LockingScans) as _);
+    rules.into_iter().chain(locking).flat_map(|rule| [Arc::new(MayEnd), rule]).collect()
 }
 
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn physical_rules(recheck_all: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    // When orders and limits have found their places, and before leaves are wrapped.
+    let wrapping = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
+    if !recheck_all {
+        rules.insert(wrapping, Arc::new(LockingScans));
+    }
     rules.push(Arc::new(JoinsGiveWay));
     rules.into_iter().flat_map(|rule| [Arc::new(MayEnd), rule]).collect()
 }
@@ -292,9 +309,19 @@ impl ExtensionPlanner for Planner {
         if let Some(node) = node.as_any().downcast_ref::<RowsFrom>() {
             return rows_from::plan(node, session.execution_props()).map(Some);
         }
+        let Some(input) = logical_inputs.first() else { return Ok(None) };
+        let physical = |e| planner.create_physical_expr(e, input.schema(), session, planning);
+        if let Some(node) = node.as_any().downcast_ref::<LockRows>() {
+            let mut order = Vec::with_capacity(node.order.len());
+            for key in &node.order {
+                let options = SortOptions { descending: !key.asc, nulls_first: key.nulls_first };
+                order.push(PhysicalSortExpr::new(physical(&key.expr)?, options));
+            }
+            let order = LexOrdering::new(order);
+            let exec = LockRowsExec::new(node, Arc::clone(&physical_inputs[0]), order)?;
+            return Ok(Some(Arc::new(exec)));
+        }
         let Some(apply) = node.as_any().downcast_ref::<Apply>() else { return Ok(None) };
-        let input_schema = logical_inputs[0].schema();
-        let physical = |e| planner.create_physical_expr(e, input_schema, session, planning);
         let params = apply
             .params
             .iter()

@@ -9,6 +9,9 @@ pub mod engine;
 pub mod explain;
 mod giving_way;
 mod leaf;
+pub mod lock_rows;
+mod lock_rows_exec;
+mod locking_scans;
 mod lookup;
 mod memory;
 pub(crate) mod ordered;
@@ -31,7 +34,7 @@ pub use engine::{Engine, EngineConfig};
 pub use memory::Held;
 pub use point::PointQuery;
 pub use program::RowProgram;
-pub use read::{KvRead, Page, ScanRequest};
+pub use read::{How, KvRead, Page, ScanRequest};
 pub use virtual_table::{VirtualColumn, VirtualTable};
 
 use crate::bind::BoundQuery;

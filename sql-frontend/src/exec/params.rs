@@ -1,6 +1,7 @@
 //! Filling values into a plan's placeholders.
 
 use super::apply::Apply;
+use super::lock_rows::LockRows;
 use super::program::constant;
 use crate::bind::check_row_count;
 use crate::func::array::as_list;
@@ -16,12 +17,16 @@ pub fn substitute(plan: &LogicalPlan, value: &dyn Fn(&str) -> Option<ScalarValue
         return Ok(plan.clone());
     }
     let replaced = plan.clone().transform_down(|node| {
-        let node = match apply_of(&node) {
-            Some(apply) => {
+        let node = match (apply_of(&node), locks_of(&node)) {
+            (Some(apply), _) => {
                 let inner = substitute(&apply.inner, value)?;
                 LogicalPlan::Extension(Extension { node: Arc::new(apply.with_inner(Arc::new(inner))) })
             }
-            None => node,
+            (_, Some(locks)) => {
+                let recheck = substitute(&locks.recheck, value)?;
+                LogicalPlan::Extension(Extension { node: Arc::new(locks.with_recheck(Arc::new(recheck))) })
+            }
+            _ => node,
         };
         let node = node.map_expressions(|expr| substitute_expr(expr, value))?;
         node.transform_data(row_counts)
@@ -52,6 +57,14 @@ pub fn apply_of(plan: &LogicalPlan) -> Option<&Apply> {
     }
 }
 
+/// The [`LockRows`] that a plan node is, if it is one.
+pub fn locks_of(plan: &LogicalPlan) -> Option<&LockRows> {
+    match plan {
+        LogicalPlan::Extension(e) => e.node.as_any().downcast_ref::<LockRows>(),
+        _ => None,
+    }
+}
+
 /// Whether any expression of the plan, or of an inner plan, is a placeholder.
 pub fn has_placeholder(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
@@ -59,6 +72,7 @@ pub fn has_placeholder(plan: &LogicalPlan) -> Result<bool> {
         if let Some(apply) = apply_of(node) {
             found |= has_placeholder(&apply.inner)?;
         }
+        found |= locks_of(node).is_some();
         node.apply_expressions(|e| {
             found |= e.exists(|e| Ok(matches!(e, Expr::Placeholder(_))))?;
             Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })

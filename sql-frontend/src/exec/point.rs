@@ -6,6 +6,7 @@
 
 use super::ExecContext;
 use super::program::{RowProgram, unkey};
+use super::read::How;
 use super::source::StoredTable;
 use super::widened::{Fit, Operand, fit};
 use crate::bind::OutColumn;
@@ -186,7 +187,8 @@ impl PointQuery {
             column_to_key(&mut key, ty, &value, part.descending)?;
         }
         let keys = [key.into()];
-        let found = ctx.read.get_many(&keys, self.lock.clone()).await?.pop().flatten();
+        let found =
+            ctx.read.get_many(&keys, self.lock.clone().map_or(How::Plain, How::Lock)).await?.pop().flatten();
         let Some(found) = found else { return Ok(None) };
         let mut row = Vec::new();
         self.decoder.decode(&keys[0], &found, &mut row)?;

@@ -16,8 +16,19 @@ pub struct ScanRequest {
     pub reverse: bool,
     /// No more rows than this are wanted.
     pub limit: Option<u64>,
-    /// Lock what is found.
-    pub lock: Option<LockRequest>,
+    pub how: How,
+}
+
+/// What a read is for.
+#[derive(Clone, Debug, Default)]
+pub enum How {
+    /// The snapshot's rows; what is read is proven by the commit, at the levels that prove reads.
+    #[default]
+    Plain,
+    /// The same without a proof: rows found are candidates that are locked next, or skipped.
+    Loose,
+    /// The newest versions, locked.
+    Lock(LockRequest),
 }
 
 /// Reads of one transaction: one snapshot, its own writes included.
@@ -26,7 +37,6 @@ pub trait KvRead: Send + Sync + 'static {
     /// Pages of bounded size, fetched as the stream is polled; dropping it ends the scan.
     fn scan(&self, request: ScanRequest) -> BoxStream<'static, Result<Page, SqlError>>;
 
-    /// One answer for each key, in order. With a lock: the newest versions, locked.
-    async fn get_many(&self, keys: &[Key], lock: Option<LockRequest>)
-    -> Result<Vec<Option<Value>>, SqlError>;
+    /// One answer for each key, in order.
+    async fn get_many(&self, keys: &[Key], how: How) -> Result<Vec<Option<Value>>, SqlError>;
 }

@@ -2,7 +2,7 @@
 
 use super::engine::MAX_BATCH_ROWS;
 use super::lookup;
-use super::read::{KvRead, Page, ScanRequest};
+use super::read::{How, KvRead, Page, ScanRequest};
 use super::scan::ScanExec;
 use crate::catalog::{IndexDescriptor, TableDescriptor};
 use crate::error::SqlError;
@@ -17,7 +17,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::Count;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use quorate_proto::kv::LockRequest;
 use quorate_proto::{Key, Span, Value};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,7 +36,10 @@ pub(super) struct Run {
     width: usize,
     filter: Option<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
-    lock: Option<LockRequest>,
+    /// How rows are read in the end.
+    how: How,
+    /// How they are looked for before that.
+    searching: How,
     reverse: bool,
     /// Rows still wanted.
     left: Option<usize>,
@@ -65,6 +67,7 @@ impl Run {
             Some(decoder) => decoder,
             None => RowDecoder::for_rows(&exec.table, &exec.decoded)?,
         };
+        let searching = if exec.is_loose() { How::Loose } else { How::Plain };
         let mut spans = exec.access.spans.clone();
         if !exec.reverse {
             spans.reverse();
@@ -79,7 +82,8 @@ impl Run {
             width: exec.width,
             filter: exec.filter.clone(),
             schema: Arc::clone(&exec.schema),
-            lock: exec.lock.clone(),
+            how: exec.lock.clone().map_or(searching.clone(), How::Lock),
+            searching,
             reverse: exec.reverse,
             left: exec.fetch,
             points: exec.access.points && exec.access.index == 0,
@@ -116,8 +120,7 @@ impl Run {
             let rows = match &self.follow {
                 Some(index) => {
                     let keys = row_keys(&self.table, index, &entries)?;
-                    let lock = if self.locks_late() { None } else { self.lock.clone() };
-                    rows_of(&self.read, keys, lock).await?
+                    rows_of(&self.read, keys, self.first().clone()).await?
                 }
                 None => entries,
             };
@@ -133,7 +136,12 @@ impl Run {
     /// Whether rows are locked only once they are known to match: where the keys alone do not say so, locking all that is
     /// read would stop others for nothing.
     fn locks_late(&self) -> bool {
-        self.lock.is_some() && self.filter.is_some() && !self.points
+        matches!(self.how, How::Lock(_)) && self.filter.is_some() && !self.points
+    }
+
+    /// How rows are read at first.
+    fn first(&self) -> &How {
+        if self.locks_late() { &self.searching } else { &self.how }
     }
 
     /// Locks those of the rows that match, and keeps those that still do: a locking read gives the newest state. No more
@@ -150,7 +158,7 @@ impl Run {
         let mut locked = Vec::new();
         while wanted > 0 && !keys.is_empty() {
             let next = keys.drain(..wanted.min(MAX_BATCH_ROWS).min(keys.len())).collect();
-            let found = rows_of(&self.read, next, self.lock.clone()).await?;
+            let found = rows_of(&self.read, next, self.how.clone()).await?;
             let batch = self.matching(&found)?;
             wanted -= batch.num_rows().min(wanted);
             locked.push(batch);
@@ -171,8 +179,8 @@ impl Run {
                 let Some(span) = self.spans.pop() else { break };
                 // The filter may drop rows, so a limit on rows is one on entries only without it.
                 let limit = if self.filter.is_none() { self.left.map(|l| l as u64) } else { None };
-                let lock = if self.follow.is_some() || self.locks_late() { None } else { self.lock.clone() };
-                self.pages = Some(self.read.scan(ScanRequest { span, reverse: self.reverse, limit, lock }));
+                let how = if self.follow.is_some() { &self.searching } else { self.first() }.clone();
+                self.pages = Some(self.read.scan(ScanRequest { span, reverse: self.reverse, limit, how }));
             }
             let Some(pages) = &mut self.pages else { break };
             match pages.try_next().await? {
@@ -193,7 +201,7 @@ impl Run {
         while !self.spans.is_empty() {
             let from = self.spans.len().saturating_sub(MAX_BATCH_ROWS);
             let keys: Vec<Key> = self.spans.drain(from..).rev().map(|span| span.start).collect();
-            let page = rows_of(&self.read, keys, self.lock.clone()).await?;
+            let page = rows_of(&self.read, keys, self.how.clone()).await?;
             if !page.is_empty() {
                 return Ok(Some(page));
             }
@@ -254,11 +262,7 @@ fn row_keys(table: &TableDescriptor, index: &IndexDescriptor, entries: &Page) ->
 }
 
 /// Rows by their keys. One that is gone is left out (with a lock the newest state is read).
-async fn rows_of(
-    read: &Arc<dyn KvRead>,
-    keys: Vec<Key>,
-    lock: Option<LockRequest>,
-) -> Result<Page, SqlError> {
-    let values = read.get_many(&keys, lock).await?;
+async fn rows_of(read: &Arc<dyn KvRead>, keys: Vec<Key>, how: How) -> Result<Page, SqlError> {
+    let values = read.get_many(&keys, how).await?;
     Ok(keys.into_iter().zip(values).filter_map(|(k, v)| Some((k, v?))).collect())
 }

@@ -41,7 +41,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::TryStreamExt;
-use quorate_proto::kv::LockRequest;
+use quorate_proto::kv::{LockRequest, WaitPolicy};
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,6 +50,9 @@ use std::sync::Arc;
 pub struct ScanExec {
     pub(super) table: Arc<TableDescriptor>,
     pub(super) access: Access,
+    /// A step above locks the rows that are found.
+    pub(super) candidates: Option<LockRequest>,
+    /// The scan locks them itself.
     pub(super) lock: Option<LockRequest>,
     pub(super) reverse: bool,
     pub(super) fetch: Option<usize>,
@@ -88,7 +91,8 @@ pub(super) fn plan(
         .map(|(_, f)| f.clone())
         .collect();
     // What is written meanwhile may no longer meet the conditions of an index, so a locking scan checks the row itself.
-    let rest = if source.lock.is_some() && access.index > 0 { scan.filters.clone() } else { rest };
+    let locked = source.lock.is_some() || source.candidates.is_some();
+    let rest = if locked && access.index > 0 { scan.filters.clone() } else { rest };
     let decoded = with_columns(&output, &rest, &position);
     let full = datafusion::logical_expr::TableSource::schema(source);
     let decoded_schema = Arc::new(full.project(&decoded)?);
@@ -102,6 +106,7 @@ pub(super) fn plan(
     let mut exec = ScanExec {
         table: Arc::clone(table),
         access,
+        candidates: source.candidates.clone(),
         lock: source.lock.clone(),
         reverse: false,
         fetch: scan.fetch,
@@ -198,6 +203,25 @@ impl ScanExec {
         exec.metrics = ExecutionPlanMetricsSet::new();
         exec.properties = Arc::new(exec.properties_now()?);
         Ok(Arc::new(exec))
+    }
+
+    /// The same scan, locking no more than so many rows by itself, if it finds candidates for locks.
+    pub(super) fn locking(&self, fetch: Option<usize>) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        if self.candidates.is_none() || self.fetch.is_some() || !self.joins.is_empty() {
+            return Ok(None);
+        }
+        let locking = self.changed(|e| {
+            e.lock = e.candidates.take();
+            e.fetch = fetch;
+        })?;
+        Ok(Some(locking))
+    }
+
+    /// Whether what is read needs no proof: rows that others have locked are skipped, so that it is no consistent view.
+    pub(super) fn is_loose(&self) -> bool {
+        let skips = |lock: &LockRequest| lock.wait == WaitPolicy::SkipLocked;
+        let candidates = || self.candidates.is_some() && quorate_env::planted!("sql.candidates_unproven");
+        self.candidates.iter().chain(&self.lock).any(skips) || candidates()
     }
 
     /// Lines for `EXPLAIN`: what is read, and the conditions.

@@ -2,6 +2,7 @@
 
 use super::apply_exec::ApplyExec;
 use super::leaf::LeafExec;
+use super::lock_rows_exec::LockRowsExec;
 use super::scan::{ScanExec, without_positions};
 use super::text::{all, order, sql};
 use datafusion::common::{JoinSide, JoinType};
@@ -58,6 +59,9 @@ pub(super) fn describe(plan: &Plan) -> (String, Vec<String>) {
     }
     if let Some(window) = any.downcast_ref::<BoundedWindowAggExec>() {
         return windows(window.window_expr(), &names(window.input()));
+    }
+    if let Some(locks) = any.downcast_ref::<LockRowsExec>() {
+        return locks.explain();
     }
     if let Some(apply) = any.downcast_ref::<ApplyExec>() {
         return line(apply.explain(&names(apply.input())));

@@ -12,19 +12,31 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct StoredTable {
     pub table: Arc<TableDescriptor>,
-    /// Lock the rows that are found.
+    /// Rows that are found will be locked like this, by a step above the scan.
+    pub candidates: Option<LockRequest>,
+    /// The scan locks the rows that it finds.
     pub lock: Option<LockRequest>,
     schema: SchemaRef,
 }
 
 impl StoredTable {
-    pub fn new(table: Arc<TableDescriptor>, lock: Option<LockRequest>) -> Self {
+    pub fn new(table: Arc<TableDescriptor>, candidates: Option<LockRequest>) -> Self {
         let fields: Vec<Field> = table
             .columns
             .iter()
             .map(|c| Field::new(&c.name, c.ty.arrow(), c.nullable || c.leaving))
             .collect();
-        StoredTable { schema: Arc::new(Schema::new(fields)), table, lock }
+        StoredTable { schema: Arc::new(Schema::new(fields)), table, candidates, lock: None }
+    }
+
+    /// The same, locking itself what it finds.
+    pub(super) fn locking(&self) -> Self {
+        StoredTable {
+            table: Arc::clone(&self.table),
+            candidates: None,
+            lock: self.candidates.clone(),
+            schema: Arc::clone(&self.schema),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::errors::from_txn;
 use crate::{
     error::SqlError,
-    exec::{KvRead, Page, ScanRequest},
+    exec::{How, KvRead, Page, ScanRequest},
 };
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
@@ -23,13 +23,11 @@ pub struct TxnRead {
 
 impl TxnRead {
     /// Plans ask to wait; how long, the session knows.
-    fn patient(&self, lock: Option<LockRequest>) -> Option<LockRequest> {
-        lock.map(|mut lock| {
-            if let WaitPolicy::Block(0) = lock.wait {
-                lock.wait = WaitPolicy::Block(self.lock_timeout.as_millis() as u64);
-            }
-            lock
-        })
+    fn patient(&self, mut lock: LockRequest) -> LockRequest {
+        if let WaitPolicy::Block(0) = lock.wait {
+            lock.wait = WaitPolicy::Block(self.lock_timeout.as_millis() as u64);
+        }
+        lock
     }
 }
 
@@ -41,16 +39,22 @@ pub fn write_lock(timeout: Duration) -> LockRequest {
 #[async_trait]
 impl KvRead for TxnRead {
     fn scan(&self, request: ScanRequest) -> BoxStream<'static, Result<Page, SqlError>> {
-        let options =
-            ScanOptions { reverse: request.reverse, limit: request.limit, lock: self.patient(request.lock) };
+        let mut options =
+            ScanOptions { reverse: request.reverse, limit: request.limit, ..Default::default() };
+        match request.how {
+            How::Plain => {}
+            How::Loose => options.loose = true,
+            How::Lock(lock) => options.lock = Some(self.patient(lock)),
+        }
         self.txn.scan(request.span, options).map_err(from_txn).boxed()
     }
 
-    async fn get_many(
-        &self,
-        keys: &[Key],
-        lock: Option<LockRequest>,
-    ) -> Result<Vec<Option<Value>>, SqlError> {
-        self.txn.get_many(keys, self.patient(lock)).await.map_err(from_txn)
+    async fn get_many(&self, keys: &[Key], how: How) -> Result<Vec<Option<Value>>, SqlError> {
+        let found = match how {
+            How::Plain => self.txn.get_many(keys, None).await,
+            How::Loose => self.txn.get_many_loosely(keys).await,
+            How::Lock(lock) => self.txn.get_many(keys, Some(self.patient(lock))).await,
+        };
+        found.map_err(from_txn)
     }
 }

@@ -6,6 +6,7 @@
 //! with `# ` are comments; `# ours` keeps a block's answer from being rewritten (a refusal, a plan), `# sorted` compares and
 //! writes rows in sorted order.
 
+mod locking;
 mod memory;
 mod oracle;
 mod script;

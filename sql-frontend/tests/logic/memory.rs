@@ -4,10 +4,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use quorate_proto::kv::LockRequest;
 use quorate_proto::{Key, Value};
 use quorate_sql::SqlError;
-use quorate_sql::exec::{KvRead, Page, ScanRequest};
+use quorate_sql::exec::{How, KvRead, Page, ScanRequest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,7 +33,7 @@ impl KvRead for Memory {
         futures::stream::iter(pages).boxed()
     }
 
-    async fn get_many(&self, keys: &[Key], _: Option<LockRequest>) -> Result<Vec<Option<Value>>, SqlError> {
+    async fn get_many(&self, keys: &[Key], _: How) -> Result<Vec<Option<Value>>, SqlError> {
         let map = self.0.lock();
         Ok(keys.iter().map(|k| map.get(k).cloned()).collect())
     }

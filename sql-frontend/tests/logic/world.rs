@@ -10,11 +10,11 @@ use quorate_sql::catalog::{
 use quorate_sql::exec::{Engine, EngineConfig, ExecContext, execute, explain};
 use quorate_sql::func::StatementContext;
 use quorate_sql::row;
+use quorate_sql::session::parse::Dialect;
 use quorate_sql::session::stack::{Deep, is_deep};
 use quorate_sql::types::{Datum, PgType, TimeZone, datum_at};
 use quorate_sql::{SqlError, SqlState};
 use sqlparser::ast::{self, ColumnOption, Statement, TableConstraint};
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,10 +41,19 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::with(EngineConfig::default())
+    }
+
+    /// In which every locked row is looked at again.
+    pub fn in_doubt() -> Self {
+        Self::with(EngineConfig { recheck_all: true, ..EngineConfig::default() })
+    }
+
+    fn with(config: EngineConfig) -> Self {
         World {
             tables: Tables::default(),
             memory: Memory::default(),
-            engine: Engine::new(EngineConfig::default()).expect("an engine"),
+            engine: Engine::new(config).expect("an engine"),
             next_table: 100,
             next_row: 1,
         }
@@ -73,7 +82,7 @@ impl World {
     }
 
     async fn try_run(&mut self, sql: &str) -> Result<Vec<String>, SqlError> {
-        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql)
+        let mut statements = Parser::parse_sql(&Dialect, sql)
             .map_err(|e| SqlError::new(SqlState::SYNTAX_ERROR, e.to_string()))?;
         let statement = statements.pop().ok_or_else(|| SqlError::internal("no statement"))?;
         let engine = Arc::clone(&self.engine);

@@ -115,3 +115,131 @@ async fn what_a_transaction_held_is_free_when_it_has_ended() {
         }
     }
 }
+
+/// Workers that begin with `take`, which gives ids, find these in turn, and each commits.
+async fn shared_out(node: &Node, level: &str, take: &str, expected: &[&[i32]]) {
+    let mut workers = Vec::new();
+    for expected in expected {
+        let worker = node.connect().await;
+        run(&worker, &format!("set lock_timeout = '2s'; begin isolation level {level}")).await;
+        let found = rows(&worker, take).await;
+        let found: Vec<i32> = found.iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
+        assert_eq!(found, *expected, "{level}: {take}");
+        workers.push(worker);
+    }
+    for worker in &workers {
+        run(worker, "commit").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_an_order_and_a_limit_leave_is_locked() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table jobs (id int primary key, queue int, due int, state text default 'new', v int default 0)")
+        .await;
+    run(&c, "create index on jobs (state)").await;
+    run(&c, "create table queues (id int primary key, open bool)").await;
+    run(&c, "insert into queues values (1, true), (2, false)").await;
+    // The first are due last; every third belongs to a queue that is closed.
+    run(&c, "insert into jobs select g, 1 + (g % 3 = 0)::int, 100 - g from generate_series(1, 20) g").await;
+    let first = [&[20][..], &[19], &[17]];
+    for level in ["read committed", "repeatable read", "serializable"] {
+        let all = [&[20][..], &[19], &[18]];
+        for take in [
+            "select id from jobs where state = 'new' order by due limit 1 for update skip locked",
+            "select id, due - id from jobs order by 2 limit 1 for update skip locked",
+            "with j as (select id from jobs where state = 'new' order by due limit 1 for update skip locked) \
+             select id from j",
+            "select id from (select id from jobs order by due limit 1 for update skip locked) j",
+            "update jobs set v = v + 1 where id = \
+             (select id from jobs where v < 100 order by due limit 1 for update skip locked) returning id",
+            "with j as (select id from jobs where v < 100 order by due limit 1 for update skip locked) \
+             update jobs set v = v + 1 from j where jobs.id = j.id returning jobs.id",
+            "select id from jobs order by (select max(open::int) from queues) * due limit 1 for update skip locked",
+            "select id, (select open from queues q where q.id = jobs.queue) from jobs order by due limit 1 \
+             for update skip locked",
+        ] {
+            shared_out(&node, level, take, &all).await;
+        }
+        for take in [
+            "select j.id from jobs j join queues q on q.id = j.queue where q.open order by due limit 1 \
+             for update of j skip locked",
+            "select id from jobs j where exists (select from queues q where q.id = j.queue and open) \
+             order by due limit 1 for update skip locked",
+            "select id from jobs where queue in (select id from queues where open) order by due limit 1 \
+             for update skip locked",
+            "select j.id from queues q, lateral (select * from jobs where queue = q.id order by due limit 1 \
+             for update skip locked) j where q.open",
+            "select id from jobs where queue = 1 and state = 'new' order by id desc limit 1 for update skip locked",
+        ] {
+            shared_out(&node, level, take, &first).await;
+        }
+        shared_out(
+            &node,
+            level,
+            "select id from jobs order by due offset 1 limit 2 for update skip locked",
+            &[&[19, 18], &[16, 15], &[13, 12]],
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_conditions_turn_away_is_not_locked() {
+    let node = Node::start().await;
+    let (c, holder) = (node.connect().await, node.connect().await);
+    run(&c, "create table t (id int primary key, v int, w int)").await;
+    run(&c, "create table u (id int primary key, d int)").await;
+    run(&c, "insert into t select g, g * 10, g % 2 from generate_series(1, 6) g").await;
+    run(&c, "insert into u values (1, 1), (2, 2), (7, 7)").await;
+    run(&c, "set lock_timeout = '2s'").await;
+    for take in [
+        "select * from t where w = 1 and v < 30 for update",
+        "select * from t join u on t.id = u.id where d = 1 for update",
+        "select * from t left join u on t.id = u.id where t.id = 1 for update",
+        "select * from t where v = (select min(v) from t) for update",
+        "select * from t where id = 1 and v in (select d * 10 from u) for update",
+        "update t set v = v from u where t.id = u.id and u.d = 1",
+        "delete from t where exists (select from u where u.id = t.id and d = 1)",
+        "delete from t using u where u.id = t.id and d = 1",
+    ] {
+        run(&holder, "begin").await;
+        run(&holder, take).await;
+        let free =
+            "select string_agg(id::text, ',' order by id) from (select id from t for update skip locked) t";
+        assert_eq!(one(&c, free).await, "2,3,4,5,6", "{take}");
+        let tables = if take.starts_with("select * from t join") || take.contains("left join") {
+            "2,7"
+        } else {
+            "1,2,7"
+        };
+        let free =
+            "select string_agg(id::text, ',' order by id) from (select id from u for update skip locked) t";
+        assert_eq!(one(&c, free).await, tables, "{take}");
+        run(&holder, "rollback").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locking_clauses_mean_something_or_are_refused() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (id int primary key, v int)").await;
+    for (sql, state) in [
+        ("select * from t for update of u", "42P01"),
+        ("select * from generate_series(1, 2) g for update of g", "0A000"),
+        ("with c as (select * from t) select * from c for update of c", "0A000"),
+        ("select count(*) from t for update", "0A000"),
+        ("select * from (select count(*) from t) s for update", "0A000"),
+        ("select row_number() over () from t for update", "0A000"),
+        ("select generate_series(1, 2) from t for update", "0A000"),
+        ("select distinct v from t for update", "0A000"),
+        ("select v from t union select v from t for update", "0A000"),
+    ] {
+        assert_eq!(fails(&c, sql).await, state, "{sql}");
+    }
+    // Only what stands in FROM is meant.
+    run(&c, "select * from t where v = (select max(v) from t) for update").await;
+    run(&c, "with c as (select count(*) from t) select * from t, c for update").await;
+}

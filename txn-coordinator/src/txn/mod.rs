@@ -7,7 +7,7 @@ pub(crate) mod state;
 use crate::{Coordinator, Cost, Guarantee, Isolation, ScanOptions, TxnError, TxnOptions, commit};
 use futures::stream::BoxStream;
 use quorate_proto::{Key, KvError, Span, Timestamp, TxnId, Value, kv::LockRequest};
-use read::{Locking, Purpose};
+use read::{Locking, Purpose, Reading};
 use state::{Inner, Phase};
 use std::{sync::Arc, time::Duration};
 
@@ -107,14 +107,21 @@ impl Txn {
         keys: &[Key],
         lock: Option<LockRequest>,
     ) -> Result<Vec<Option<Value>>, TxnError> {
-        let lock = lock.map(|request| Locking { request, purpose: Purpose::Row });
-        self.0.read_keys(keys, lock).await
+        let locked = |request| Reading::Locked(Locking { request, purpose: Purpose::Row });
+        self.0.read_keys(keys, lock.map_or(Reading::Plain, locked)).await
+    }
+
+    /// The same without locks, for candidates: those that matter are locked next, and read again then. The commit does not prove
+    /// that the others have not changed.
+    pub async fn get_many_loosely(&self, keys: &[Key]) -> Result<Vec<Option<Value>>, TxnError> {
+        self.0.read_keys(keys, Reading::Loose).await
     }
 
     /// Locks keys that something is to be written to and returns what is there now, at every level and whatever the snapshot
     /// shows: uniqueness is a matter of the newest state.
     pub async fn claim(&self, keys: &[Key], lock: LockRequest) -> Result<Vec<Option<Value>>, TxnError> {
-        self.0.read_keys(keys, Some(Locking { request: lock, purpose: Purpose::Place })).await
+        let locking = Locking { request: lock, purpose: Purpose::Place };
+        self.0.read_keys(keys, Reading::Locked(locking)).await
     }
 
     /// The same for rows that are to be acted upon if they are there (`ON CONFLICT`): under `RepeatableRead` one that is newer
@@ -124,7 +131,8 @@ impl Txn {
         keys: &[Key],
         lock: LockRequest,
     ) -> Result<Vec<Option<Value>>, TxnError> {
-        self.0.read_keys(keys, Some(Locking { request: lock, purpose: Purpose::Arbiter })).await
+        let locking = Locking { request: lock, purpose: Purpose::Arbiter };
+        self.0.read_keys(keys, Reading::Locked(locking)).await
     }
 
     /// Reads the rows of a span page by page, in key order or its reverse, through the own writes as they are now: what is

@@ -29,7 +29,7 @@ impl Inner {
     pub(super) async fn read_keys(
         self: &Arc<Self>,
         keys: &[Key],
-        lock: Option<Locking>,
+        how: Reading,
     ) -> Result<Vec<Option<Value>>, TxnError> {
         self.check_open()?;
         let mut out: Vec<Option<Value>> = vec![None; keys.len()];
@@ -44,13 +44,13 @@ impl Inner {
             }
         }
         if let [one] = missing[..] {
-            let found = self.read_group(vec![keys[one].clone()], lock).await?;
+            let found = self.read_group(vec![keys[one].clone()], how).await?;
             out[one] = found.into_iter().next().flatten();
             return Ok(out);
         }
         let mut todo = missing;
         while !todo.is_empty() {
-            todo = self.read_groups(keys, todo, lock.clone(), &mut out).await?;
+            todo = self.read_groups(keys, todo, how.clone(), &mut out).await?;
         }
         Ok(out)
     }
@@ -61,7 +61,7 @@ impl Inner {
         key: &Key,
     ) -> Result<Option<(Value, Timestamp)>, TxnError> {
         loop {
-            let noted = Noted::Points(std::slice::from_ref(key), Company::Alone);
+            let noted = Noted::Points(std::slice::from_ref(key), Company::Alone, Proof::Wanted);
             let Some(reply) = self.read(vec![ReadOp::Get(key.clone())], key, None, noted).await? else {
                 continue;
             };
@@ -77,7 +77,7 @@ impl Inner {
         self: &Arc<Self>,
         keys: &[Key],
         todo: Vec<usize>,
-        lock: Option<Locking>,
+        how: Reading,
         out: &mut [Option<Value>],
     ) -> Result<Vec<usize>, TxnError> {
         let mut groups: BTreeMap<(ShardId, usize), Vec<usize>> = BTreeMap::new();
@@ -95,8 +95,8 @@ impl Inner {
             .into_values()
             .map(|group| {
                 let these: Vec<Key> = group.iter().map(|i| keys[*i].clone()).collect();
-                let lock = lock.clone();
-                async move { (group, self.read_group_once(these, lock, company).await) }
+                let how = how.clone();
+                async move { (group, self.read_group_once(these, how, company).await) }
             })
             .collect();
         let mut again = Vec::new();
@@ -113,10 +113,10 @@ impl Inner {
     async fn read_group(
         self: &Arc<Self>,
         keys: Vec<Key>,
-        lock: Option<Locking>,
+        how: Reading,
     ) -> Result<Vec<Option<Value>>, TxnError> {
         loop {
-            if let Some(values) = self.read_group_once(keys.clone(), lock.clone(), Company::Alone).await? {
+            if let Some(values) = self.read_group_once(keys.clone(), how.clone(), Company::Alone).await? {
                 return Ok(values);
             }
         }
@@ -126,11 +126,16 @@ impl Inner {
     async fn read_group_once(
         self: &Arc<Self>,
         keys: Vec<Key>,
-        lock: Option<Locking>,
+        how: Reading,
         company: Company,
     ) -> Result<Option<Vec<Option<Value>>>, TxnError> {
         let ops = keys.iter().cloned().map(ReadOp::Get).collect();
-        let noted = Noted::Points(&keys, company);
+        let (lock, proof) = match how {
+            Reading::Plain => (None, Proof::Wanted),
+            Reading::Loose => (None, Proof::Spared),
+            Reading::Locked(lock) => (Some(lock), Proof::Wanted),
+        };
+        let noted = Noted::Points(&keys, company, proof);
         let before = match lock {
             Some(_) if self.keeps_snapshot() => self.locked_of(&keys)?,
             _ => BTreeSet::new(),
@@ -209,7 +214,7 @@ impl Inner {
                 }
                 quorate_env::probe!("txn.locked_newer");
                 let these: Vec<Key> = doubtful.iter().map(|at| keys[*at].clone()).collect();
-                let shown = Box::pin(self.read_keys(&these, None)).await?;
+                let shown = Box::pin(self.read_keys(&these, Reading::Plain)).await?;
                 let Some(read_ts) = snapshot() else { return Ok(Vec::new()) };
                 let mut unseen = Vec::new();
                 for (at, shown) in doubtful.into_iter().zip(shown) {
@@ -250,7 +255,7 @@ impl Inner {
             // keys need not be: they cannot change, so that the timestamp may move past them afterwards.
             let guard = match (&noted, lock) {
                 (Noted::Scan(..), Some(_)) => Guard::Alone(self.moving.write().await),
-                (Noted::Points(_, Company::Alone) | Noted::Scan(..), None) if !self.state.lock().fixed => {
+                (Noted::Points(_, Company::Alone, _) | Noted::Scan(..), None) if !self.state.lock().fixed => {
                     Guard::Alone(self.moving.write().await)
                 }
                 _ => Guard::Shared(self.moving.read().await),
@@ -482,6 +487,24 @@ impl Inner {
     }
 }
 
+/// How keys are read.
+#[derive(Clone)]
+pub(super) enum Reading {
+    /// As the snapshot shows them.
+    Plain,
+    /// The same, and nothing rests on it.
+    Loose,
+    Locked(Locking),
+}
+
+/// Whether the commit is to prove that what was read still holds, at the levels that prove reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    Wanted,
+    /// Candidates, of which those are locked that matter, and read again then.
+    Spared,
+}
+
 /// A lock, and what it is for.
 #[derive(Clone)]
 pub(super) struct Locking {
@@ -520,9 +543,9 @@ pub(super) enum Company {
 
 /// What a read leaves in the transaction's state.
 pub(super) enum Noted<'a> {
-    Points(&'a [Key], Company),
+    Points(&'a [Key], Company, Proof),
     /// The span asked for and whether in reverse; what was covered of it is told by the answer.
-    Scan(&'a Span, bool),
+    Scan(&'a Span, bool, Proof),
 }
 
 impl Noted<'_> {
@@ -540,19 +563,19 @@ impl Noted<'_> {
             state.newest_met = state.newest_met.max(newest_of(reply));
         }
         match self {
-            Noted::Points(keys, _) => {
+            Noted::Points(keys, _, proof) => {
                 for (key, result) in keys.iter().zip(&reply.results) {
                     let found = matches!(result, ReadResult::Get(Some(_)));
                     match lock {
                         Some(_) if found || !skips => state.note_lock(key.clone(), newest, shard),
                         // Skipped: whatever it holds has not been read.
                         Some(_) => {}
-                        None if historical => {}
+                        None if historical || *proof == Proof::Spared => {}
                         None => state.note_read(Span::point(key)),
                     }
                 }
             }
-            Noted::Scan(span, reverse) => {
+            Noted::Scan(span, reverse, proof) => {
                 for result in &reply.results {
                     let ReadResult::Scan(scan) = result else { continue };
                     if lock.is_some() {
@@ -561,6 +584,7 @@ impl Noted<'_> {
                     // SKIP LOCKED gives no consistent view of a span, in PostgreSQL neither.
                     if !historical
                         && !skips
+                        && *proof == Proof::Wanted
                         && let Some(covered) = covered(span, scan.resume.as_ref(), *reverse)
                     {
                         state.note_read(covered);

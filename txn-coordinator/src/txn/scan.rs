@@ -1,7 +1,7 @@
 //! Streams of rows.
 
 use super::{
-    read::{Locking, Noted, Purpose, covered},
+    read::{Locking, Noted, Proof, Purpose, Reading, covered},
     state::{Inner, no_room},
 };
 use crate::{
@@ -80,7 +80,8 @@ impl Cursor {
             max_rows: self.rows_wanted(&part),
             max_bytes: txn.coordinator.config.page_bytes,
         });
-        let noted = Noted::Scan(&part, reverse);
+        let proof = if self.options.loose { Proof::Spared } else { Proof::Wanted };
+        let noted = Noted::Scan(&part, reverse, proof);
         // Where a snapshot stays, it says which rows there are; these are then locked.
         let (now, late) = match self.options.lock.clone() {
             Some(lock) if txn.keeps_snapshot() => (None, Some(lock)),
@@ -130,7 +131,7 @@ impl Cursor {
         }
         let keys: Vec<Key> = others.into_iter().map(|(key, _)| key).collect();
         let locking = Locking { request: lock, purpose: Purpose::Row };
-        let found = self.txn.read_keys(&keys, Some(locking)).await?;
+        let found = self.txn.read_keys(&keys, Reading::Locked(locking)).await?;
         let locked = keys.into_iter().zip(found).filter_map(|(key, value)| Some((key, value?)));
         let mut rows: Vec<(Key, Value)> = own.into_iter().chain(locked).collect();
         rows.sort_by(|a, b| a.0.cmp(&b.0));

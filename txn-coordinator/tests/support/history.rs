@@ -93,7 +93,8 @@ async fn attempt(coordinator: &Coordinator, txn: &Txn) -> Result<Done, TxnError>
                 let span = Span { start: picked, end: None };
                 let lock = if env.random_range(0..3) == 0 { exclusive() } else { None };
                 let locked = lock.is_some();
-                let options = ScanOptions { reverse: env.random_range(0..2) == 0, limit: None, lock };
+                let reverse = env.random_range(0..2) == 0;
+                let options = ScanOptions { reverse, lock, ..ScanOptions::default() };
                 let pages: Vec<_> = txn.scan(span.clone(), options).try_collect().await?;
                 let found: BTreeMap<Key, Value> = pages.into_iter().flatten().collect();
                 for name in KEYS.map(key) {

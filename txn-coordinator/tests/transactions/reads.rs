@@ -25,7 +25,7 @@ fn own_writes(gateway: u64) {
         txn.put(key("z"), value("2"));
         let all = rows(&txn, Span::ALL, ScanOptions::default()).await.unwrap();
         assert_eq!(all, ["a=1", "b=2", "c=1", "i=2", "k=1", "r=1", "z=2"]);
-        let reverse = ScanOptions { reverse: true, limit: Some(4), lock: None };
+        let reverse = ScanOptions { reverse: true, limit: Some(4), ..ScanOptions::default() };
         assert_eq!(rows(&txn, Span::ALL, reverse).await.unwrap(), ["z=2", "r=1", "k=1", "i=2"]);
         let limit = ScanOptions { limit: Some(2), ..ScanOptions::default() };
         assert_eq!(rows(&txn, Span::new("b", "j"), limit).await.unwrap(), ["b=2", "c=1"]);

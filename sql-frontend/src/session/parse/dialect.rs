@@ -93,6 +93,11 @@ impl dialect::Dialect for Dialect {
         POSTGRES.is_reserved_for_identifier(kw)
     }
 
+    /// `SELECT v FOR UPDATE` has no column of the name `for`.
+    fn is_column_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
+        *kw != Keyword::FOR && POSTGRES.is_column_alias(kw, parser)
+    }
+
     /// Behind the first character of an operator. `a>-1` is `a > -1`, and `a>/*…*/b` has a comment: what an operator may have
     /// of these signs, the tokenizer knows by itself.
     fn is_custom_operator_part(&self, ch: char) -> bool {

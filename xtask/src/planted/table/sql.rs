@@ -43,6 +43,21 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("sql-frontend/wire", "advisory::locks_whose_lease_has_run_out_are_lost")],
     },
     Planted {
+        names: "sql.changed_row_trusted",
+        what: "13: a row that has changed before it was locked is not looked at again",
+        found_by: &[Test("sql-frontend/wire", "isolation::each_level_shows_what_it_may")],
+    },
+    Planted {
+        names: "sql.limit_after_locks",
+        what: "13: more rows are locked than an order and a limit leave",
+        found_by: &[Test("sql-frontend/wire", "queue::only_what_an_order_and_a_limit_leave_is_locked")],
+    },
+    Planted {
+        names: "sql.candidates_unproven",
+        what: "13: what is read to find rows to lock is not proven",
+        found_by: &[Test("sql-frontend/wire", "isolation::each_level_shows_what_it_may")],
+    },
+    Planted {
         names: "sql.past_beside_present",
         what: "23: a statement of the past shares its transaction with others",
         found_by: &[Test("sql-frontend/wire", "past::what_cannot_be_read_as_of_then_is_refused")],
