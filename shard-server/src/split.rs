@@ -23,7 +23,7 @@ use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor,
 use quorate_storage::{StorageError, WriteBatch};
 use std::{sync::Arc, time::Duration};
 
-/// Locks beyond so many parts of an entry are lost: the check at commit stands in for them (PROTOCOL 13).
+/// Who has locked more than fits into so many parts of an entry is waited for.
 const LOCK_PARTS: usize = 32;
 /// How long the answer waits for the right half to be open here.
 const OPEN_WAIT: Duration = Duration::from_secs(3);
@@ -59,7 +59,10 @@ pub(crate) async fn split(
         let why = format!("{} replica ids for {} replicas", right_replicas.len(), descriptor.replicas.len());
         return Err(KvError::BadRequest { why });
     }
-    let locks = locks(&leader, &right_span);
+    let locks = locks(&leader, &right_span).ok_or_else(|| {
+        quorate_env::probe!("shard.split_waits_for_locks");
+        replica.not_ready("more is locked there than a split can take along")
+    })?;
     let split = plan(replica, descriptor, right, right_span, right_replicas, locks);
     let both = vec![split.left.clone(), split.right.clone()];
     let mut command = Command::default();
@@ -86,16 +89,15 @@ fn already(
     (right.span.start == *at).then(|| vec![replica.descriptor(), right])
 }
 
-/// The locks that go along.
-fn locks(leader: &Leader, right: &Span) -> LockImage {
+/// The locks that go along; `None`: there are too many.
+fn locks(leader: &Leader, right: &Span) -> Option<LockImage> {
     let held = leader.core().held(right);
     let held = if quorate_env::planted!("shard.locks_lost_at_split") { Vec::new() } else { held };
-    let mut parts = hand_over::parts(held);
+    let parts = hand_over::parts(held);
     if parts.len() > LOCK_PARTS {
-        tracing::info!(shard = leader.shard.0, "too many locks for a split: some are lost");
-        parts.truncate(LOCK_PARTS);
+        return None;
     }
-    LockImage { first: true, held: parts.into_iter().flatten().collect(), last: true }
+    Some(LockImage { first: true, held: parts.into_iter().flatten().collect(), last: true })
 }
 
 fn plan(

@@ -3,7 +3,7 @@
 use super::{harness::*, locking::*};
 use quorate_proto::kv::{Check, CheckKind, CommitLocal, LockMode, ShardOp, ShardReply};
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{Key, NodeId, ReplicaId, ShardId, TxnId};
+use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, TxnId};
 use std::time::Duration;
 
 fn split(at: &str, right: u64) -> ReplicaCommand {
@@ -92,6 +92,29 @@ fn what_is_given_back_during_a_split_is_free() {
             let holder = refused_by(&cluster, 9, &key("held"), LockMode::Exclusive).await;
             assert_eq!(holder, Some(TxnId(u128::from(held))), "round {round}");
         }
+    });
+}
+
+/// None of them is lost: the split is tried again until they are few.
+#[test]
+fn a_split_waits_while_more_is_locked_than_it_can_take_along() {
+    run(66, |mut cluster| async move {
+        found(&mut cluster).await;
+        let key = |at: u64| format!("s{at:03}{}", "x".repeat(16 << 10));
+        for at in 0..300 {
+            lock(&cluster, 2, &key(at), LockMode::Exclusive).await.unwrap();
+        }
+        lock(&cluster, 3, "t", LockMode::Exclusive).await.unwrap();
+        let (leader, ..) = cluster.leader("k").await;
+        let refused = cluster.servers.command(leader, split("m", 2)).await;
+        assert!(matches!(refused, Err(KvError::NotReady { .. })), "{refused:?}");
+        assert_eq!(refused_by(&cluster, 4, &key(299), LockMode::Shared).await, Some(TxnId(2)));
+        // A split that leaves them where they are has nothing to take along.
+        cluster.servers.command(leader, split("s9", 3)).await.unwrap();
+        release(&cluster, 2, &key(0)).await;
+        cluster.servers.command(leader, split("m", 2)).await.unwrap();
+        assert_eq!(refused_by(&cluster, 4, "t", LockMode::Shared).await, Some(TxnId(3)));
+        assert_eq!(refused_by(&cluster, 4, &key(0), LockMode::Shared).await, None);
     });
 }
 
