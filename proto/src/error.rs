@@ -51,6 +51,7 @@ pub enum KvError {
     Conflict {
         #[n(0)]
         key: Key,
+        /// Who changed it, where that is known; or perhaps the very transaction, of which this is a late copy.
         #[n(1)]
         other: Option<TxnId>,
         #[n(2)]
@@ -207,6 +208,29 @@ pub enum KvError {
         #[n(0)]
         txn: TxnId,
     },
+    /// A key that the transaction had locked has changed all the same: the lock was lost, with its leader or otherwise.
+    #[n(22)]
+    #[error("key {key:?} changed at {}, though it had been locked at {locked}", change.ts)]
+    LockLost {
+        #[n(0)]
+        key: Key,
+        /// As of this time it was known not to have changed.
+        #[n(1)]
+        locked: Timestamp,
+        /// Boxed: it would make all results larger.
+        #[n(2)]
+        change: Box<Change>,
+    },
+}
+
+/// What somebody has done to a key.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Change {
+    /// Who, if that is known.
+    #[n(0)]
+    pub by: Option<TxnId>,
+    #[n(1)]
+    pub ts: Timestamp,
 }
 
 impl KvError {
@@ -218,7 +242,7 @@ impl KvError {
             | NotReady { .. }
             | Unreachable { .. }
             | ClockFenced { .. } => ErrorClass::Reroute,
-            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => {
+            Conflict { .. } | LockLost { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => {
                 ErrorClass::RetryTransaction
             }
             Ambiguous { .. } | Forgotten { .. } => ErrorClass::Ambiguous,
@@ -240,7 +264,9 @@ impl KvError {
     pub fn sqlstate(&self) -> &'static str {
         use KvError::*;
         match self {
-            Conflict { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => "40001",
+            Conflict { .. } | LockLost { .. } | Uncertain { .. } | BoundPassed { .. } | TxnAborted { .. } => {
+                "40001"
+            }
             BelowGcThreshold { .. } => "72000",
             LockTimeout { .. } | LockNotAvailable { .. } => "55P03",
             Deadlock { .. } => "40P01",

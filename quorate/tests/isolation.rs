@@ -94,6 +94,8 @@ async fn a_lock_that_is_lost_costs_its_transaction(demo: &Demo) {
             Err(error) => {
                 assert!(lost, "{level}: {error:?}");
                 assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{level}");
+                let detail = error.as_db_error().and_then(|error| error.detail()).unwrap_or_default();
+                assert!(detail.contains("The lock was lost, and transaction "), "{level}: {error:?}");
             }
         }
         expected += if lost { 10 } else { 1 };

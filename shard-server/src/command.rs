@@ -136,6 +136,14 @@ impl Extras {
         self.records.iter().filter(|record| record.record.is_final()).map(|record| record.txn)
     }
 
+    /// The transactions that are committed with this, and when.
+    pub fn committed(&self) -> impl Iterator<Item = (Timestamp, TxnId)> {
+        self.records.iter().filter_map(|record| match record.record {
+            TxnRecord::Committed { ts, .. } => Some((ts, record.txn)),
+            _ => None,
+        })
+    }
+
     /// Writes records and intents as those of the entry at `position`, and removes records.
     pub fn write(self, position: LogPosition, batch: &mut WriteBatch) {
         for Record { anchor, txn, mut record } in self.records {

@@ -1,6 +1,8 @@
 //! What all replicas of a node share, and which replicas there are. [`crate::registry`] alone adds and removes them.
 
-use crate::{Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, replica::Replica};
+use crate::{
+    Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, replica::Replica, writers::Writers,
+};
 use parking_lot::{Mutex, RwLock};
 use quorate_consensus::Consensus;
 use quorate_env::Env;
@@ -17,6 +19,7 @@ pub(crate) struct Context {
     pub flush: Flush,
     pub closing: Closing,
     pub collector: Collector,
+    pub writers: Writers,
     pub(crate) replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     /// One creation or destruction at a time.
     pub(crate) registry: tokio::sync::Mutex<()>,
@@ -39,6 +42,7 @@ impl Context {
             flush: Flush::new(config.flush_bytes),
             closing: Closing::new(&env, config.closing_target),
             collector: Collector::default(),
+            writers: Writers::default(),
             env,
             config,
             replicas: RwLock::default(),

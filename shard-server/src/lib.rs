@@ -31,6 +31,7 @@ mod server;
 mod snapshot;
 mod split;
 mod ts_cache;
+mod writers;
 
 pub use config::ShardConfig;
 pub(crate) use context::Context;

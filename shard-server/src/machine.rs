@@ -63,6 +63,7 @@ impl StateMachine for Machine {
                 if !command.extras.records.is_empty() {
                     replica.ledger.written();
                 }
+                command.extras.committed().for_each(|(ts, txn)| replica.context.writers.enter(ts, txn));
                 ended.extend(command.extras.ended());
                 command.extras.write(entry.position, &mut batch);
             }

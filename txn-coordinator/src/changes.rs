@@ -79,6 +79,11 @@ impl Changes {
         self.locks.contains(key)
     }
 
+    /// Since when a locked key must not have changed.
+    pub(crate) fn locked_since(&self, key: &Key) -> Result<Option<Timestamp>> {
+        self.locks.with(key, |since| *since)
+    }
+
     /// The first locked key at or after `from`.
     pub(crate) fn next_lock(&self, from: &Key) -> Result<Option<Key>> {
         let rest = Span { start: from.clone(), end: None };

@@ -35,6 +35,7 @@ impl TxnError {
     pub fn other(&self) -> Option<TxnId> {
         match &self.error {
             KvError::Conflict { other, .. } => *other,
+            KvError::LockLost { change, .. } => change.by,
             KvError::LockTimeout { holder, .. } | KvError::LockNotAvailable { holder, .. } => *holder,
             KvError::Deadlock { cycle } => cycle.iter().copied().find(|t| *t != self.txn),
             _ => None,

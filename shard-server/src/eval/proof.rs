@@ -9,7 +9,7 @@ use crate::{
     replica::{RangeState, Replica},
 };
 use quorate_proto::kv::{Check, CheckKind, LockMode, ShardReply, TxnMeta, Write};
-use quorate_proto::{Key, KvError, Span, Timestamp};
+use quorate_proto::{Key, KvError, Span, Timestamp, TxnId};
 use quorate_storage::{Remembered, Snapshot, intent, intent::Intent, mvcc};
 use std::sync::Arc;
 
@@ -146,7 +146,10 @@ impl Replica {
             self.check_deadline(&state, claims.txn.id, claims.txn.deadline)?;
             let blocked = match claims.blocked_write(&leader) {
                 Some(key) => (key, None),
-                None => match self.prove(&leader, &latched, &state, &*snapshot, &claims)? {
+                None => match self
+                    .prove(&leader, &latched, &state, &*snapshot, &claims)
+                    .map_err(|error| self.with_writer(error, claims.txn.id))?
+                {
                     Proof::Holds(ts) => {
                         latched.release_reads();
                         return Ok(Established::Proven(Proven { leader, latched, snapshot, ts, borrowed }));
@@ -182,6 +185,17 @@ impl Replica {
                     }
                 }
             }
+        }
+    }
+
+    /// Names whoever is in the way, if it is certainly another: what may be the transaction's own is told by [`Late`] alone.
+    fn with_writer(&self, error: KvError, own: TxnId) -> KvError {
+        match error {
+            KvError::Conflict { key, other: None, their_ts, our_ts } => {
+                let other = self.context.writers.of(their_ts).filter(|other| *other != own);
+                KvError::Conflict { key, other, their_ts, our_ts }
+            }
+            error => error,
         }
     }
 

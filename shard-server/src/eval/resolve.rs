@@ -23,6 +23,9 @@ impl Replica {
         let mut command = Command::default();
         resolution(&*snapshot, &state, txn, decision, &keys, &mut command)?;
         drop(snapshot);
+        if let Decision::Commit(ts) = decision {
+            self.context.writers.enter(ts, txn);
+        }
         let latched =
             if command.batch.is_empty() { latched } else { self.propose(&leader, latched, command).await?.1 };
         // Also for keys without an intent: someone may wait who saw one that another copy has resolved since.

@@ -132,6 +132,7 @@ impl Show {
                 let by = other.map(|txn| format!(", perhaps by {}", self.txn(txn))).unwrap_or_default();
                 format!("{} changed @{}, after {}{by}", self.key(key), self.ts(*their_ts), self.ts(*our_ts))
             }
+            KvError::LockLost { key, .. } => format!("the lock on {} was lost", self.key(key)),
             KvError::Uncertain { key, value_ts } => {
                 format!("{} has an uncertain value @{}", self.key(key), self.ts(*value_ts))
             }

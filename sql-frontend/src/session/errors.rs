@@ -15,6 +15,14 @@ const UNKNOWN_OUTCOME: &str = "It may have committed. After SET quorate.idempote
      it is, and happens once. Without, it is harmless to run again if it inserts a row under a key of its own, such as an id of \
      the request: only one of the two can commit, and the other fails with 23505.";
 
+/// What makes rarer that something has changed since it was read.
+const LOCK_FIRST: &str =
+    "One whose first statement locks what it will read and change (SELECT … FOR UPDATE) waits instead.";
+
+/// What a lost lock means.
+const LOCKS_DIE: &str = "Locks live in the memory of the leader of a row's shard; its node has died or was cut off, or there \
+     were too many of them. Nothing was overwritten.";
+
 /// Translates; keys inside are still bytes, see [`KEY`].
 pub fn from_txn(error: TxnError) -> SqlError {
     from_kv(&error.error, Some(error.txn))
@@ -24,19 +32,27 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
     let state = state(error);
     let new = |message: &str| SqlError::new(state, message);
     match error {
-        KvError::Conflict { key, other, their_ts, our_ts } => {
-            let by = other.map_or("another transaction".to_string(), |t| format!("transaction {t}"));
-            serialization("changed", "What it reads before it changes it, it can lock first (SELECT … FOR UPDATE): then it waits instead.")
-                .detail(format!(
-                    "{} was changed by {by} at {their_ts}, after this transaction had read it at {our_ts}.",
-                    describe_key(key)
-                ))
-        }
+        KvError::Conflict { key, other, their_ts, our_ts } => serialization("changed", LOCK_FIRST).detail(format!(
+            "{} was changed by {} at {}, after this transaction had read at {}.",
+            describe_key(key),
+            writer(*other),
+            time_of(*their_ts),
+            time_of(*our_ts),
+        )),
+        KvError::LockLost { key, locked, change } => serialization("lock_lost", LOCKS_DIE).detail(format!(
+            "{} was locked by this transaction as of {}. The lock was lost, and {} changed it at {}.",
+            describe_key(key),
+            time_of(*locked),
+            writer(change.by),
+            time_of(change.ts),
+        )),
         KvError::Uncertain { key, value_ts } => serialization("uncertain", "A smaller clock bound makes this rarer.")
-            .detail(format!("{} has a value at {value_ts} that may precede the read.", describe_key(key))),
+            .detail(format!("{} has a value at {} that may precede the read.", describe_key(key), time_of(*value_ts))),
         KvError::BoundPassed { needed, bound } => {
             serialization("schema_lease", "It is seldom met by transactions shorter than a few seconds.").detail(format!(
-                "The commit timestamp {needed} would lie beyond {bound}, where the node's lease on the schema, or on an advisory lock, ends."
+                "The commit would lie at {}, beyond {}, where the node's lease on the schema, or on an advisory lock, ends.",
+                time_of(*needed),
+                time_of(*bound)
             ))
         }
         KvError::TxnAborted { txn, why } => {
@@ -44,16 +60,14 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             serialization("aborted", "Shorter transactions are aborted less often.")
                 .detail(format!("{who} was aborted: {why}."))
         }
-        KvError::BelowGcThreshold { read_ts, threshold } => {
-            let time = |ts: &Timestamp| datetime_of(*ts);
-            new("snapshot too old")
-                .detail(format!("It reads at {} ({read_ts}), below {}.", time(read_ts), time(threshold)))
-                .hint(format!(
-                    "Old versions there have been removed: the oldest time that can be read is {} ({threshold}). The setting \
-                     gc_ttl says how long they are kept.",
-                    time(threshold)
-                ))
-        }
+        KvError::BelowGcThreshold { read_ts, threshold } => new("snapshot too old")
+            .detail(format!("It reads at {}, below {}.", time_of(*read_ts), time_of(*threshold)))
+            .hint(format!(
+                "Old versions there have been removed: the oldest time that can be read is {} ({threshold}). The setting gc_ttl \
+                 says how long they are kept.",
+                // Rounded up: at that time it can be read.
+                datetime(threshold.unix_micros() + 1),
+            )),
         KvError::LockTimeout { key, holder } => with_holder(
             new("canceling statement due to lock timeout").detail(describe_key(key)),
             *holder,
@@ -114,10 +128,17 @@ fn state(error: &KvError) -> SqlState {
     }
 }
 
-fn datetime_of(ts: Timestamp) -> String {
-    // Rounded up: at that time it can be read.
-    let micros = ts.unix_micros() as i64 + 1;
-    Datum::Timestamptz(micros).to_text(PgType::Timestamptz, &TimeZone::UTC)
+/// As a time, and to the last bit as `AS OF SYSTEM TIME` takes it.
+fn time_of(ts: Timestamp) -> String {
+    format!("{} ({ts})", datetime(ts.unix_micros()))
+}
+
+fn datetime(unix_micros: u64) -> String {
+    Datum::Timestamptz(unix_micros as i64).to_text(PgType::Timestamptz, &TimeZone::UTC)
+}
+
+fn writer(txn: Option<TxnId>) -> String {
+    txn.map_or("a transaction no longer known".into(), |txn| format!("transaction {txn}"))
 }
 
 /// With the cause in a word for counters, and what makes it rarer.
@@ -159,6 +180,7 @@ pub fn is_retryable(error: &SqlError) -> bool {
 mod tests {
     use super::*;
     use crate::session::settings::Settings;
+    use quorate_proto::error::Change;
 
     #[test]
     fn who_reads_too_far_back_is_told_how_far_he_can() {
@@ -169,6 +191,28 @@ mod tests {
         let hint = error.hint.expect("there is something to do");
         assert!(hint.contains("2026-11-18 11:06:40.000001+00"), "{hint}");
         assert!(hint.contains(&threshold.to_string()), "{hint}");
+    }
+
+    #[test]
+    fn who_has_to_give_way_is_told_for_whom_and_how_to_avoid_it() {
+        let at = |micros: u64| Timestamp::from_unix_micros(1_795_000_000_000_000 + micros);
+        let (key, other) = (Key::from("k"), Some(TxnId(7)));
+        let changed = KvError::Conflict { key: key.clone(), other, their_ts: at(5), our_ts: at(3) };
+        let error = from_kv(&changed, None);
+        assert_eq!((error.sqlstate, error.cause), (SqlState::SERIALIZATION_FAILURE, Some("changed")));
+        let detail = error.detail.expect("it says who and when");
+        let by = format!("by transaction {} at 2026-11-18 11:06:40.000005+00 ({}), after", TxnId(7), at(5));
+        assert!(detail.contains(&by), "{detail}");
+        assert!(detail.ends_with(&format!("at 2026-11-18 11:06:40.000003+00 ({}).", at(3))), "{detail}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("FOR UPDATE")));
+
+        let lost = KvError::LockLost { key, locked: at(3), change: Box::new(Change { by: None, ts: at(5) }) };
+        let lost = from_kv(&lost, None);
+        assert_eq!((lost.sqlstate, lost.cause), (SqlState::SERIALIZATION_FAILURE, Some("lock_lost")));
+        assert!(
+            lost.detail.is_some_and(|detail| detail.contains("a transaction no longer known changed it"))
+        );
+        assert!(lost.hint.is_some_and(|hint| hint.contains("leader") && !hint.contains("FOR UPDATE")));
     }
 
     #[test]

@@ -29,6 +29,29 @@ async fn keys_are_shown_as_columns_and_values() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_to_give_way_is_told_for_whom() {
+    let node = Node::start().await;
+    let (a, b) = (node.connect().await, node.connect().await);
+    run(&a, "create table t (id int primary key, v int); insert into t values (1, 0), (2, 0)").await;
+    for level in ["serializable", "repeatable read"] {
+        run(&a, &format!("begin isolation level {level}; select v from t")).await;
+        run(&b, "begin; update t set v = v + 1 where id = 1").await;
+        let writer =
+            one(&b, "select transaction_id from quorate.transactions where pid = pg_backend_pid()").await;
+        run(&b, "commit").await;
+        let error = a.batch_execute("update t set v = v + 1 where id = 1; commit").await.expect_err(level);
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code().code(), "40001", "{level}: {error:?}");
+        let detail = error.detail().expect(level);
+        let start = "Key (id)=(1) of index \"t_pkey\" of table public.t was changed by transaction ";
+        assert!(detail.starts_with(&format!("{start}{writer} at 20")), "{level}: {detail}");
+        assert!(detail.contains("+00 (") && detail.contains("had read at 20"), "{level}: {detail}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("FOR UPDATE")), "{level}: {error:?}");
+        run(&a, "rollback").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_over_a_value_that_is_too_long_is_refused() {
     let node = Node::start().await;
     let c = node.connect().await;

@@ -189,9 +189,9 @@ impl Inner {
         // Nothing was read before: the snapshot is that of the locks.
         let Some(read_ts) = snapshot() else { return Ok(Vec::new()) };
         let newer = |row: &Option<Row>, read_ts| row.as_ref().map_or(as_of, |row| row.ts) > read_ts;
-        let conflict = |key: &Key, row: &Option<Row>, our_ts| {
+        let conflict = |key: Key, row: &Option<Row>, our_ts| {
             let their_ts = row.as_ref().map_or(as_of, |row| row.ts);
-            self.error(KvError::Conflict { key: key.clone(), other: None, their_ts, our_ts })
+            self.overtaken(key, their_ts, our_ts)
         };
         let repeatable = self.options.isolation == Isolation::RepeatableRead;
         match lock.purpose {
@@ -199,7 +199,7 @@ impl Inner {
             Purpose::Arbiter => {
                 let found = keys.iter().zip(rows).find(|(_, row)| row.is_some() && newer(row, read_ts));
                 match found.filter(|_| repeatable) {
-                    Some((key, row)) => Err(conflict(key, row, read_ts)),
+                    Some((key, row)) => Err(conflict(key.clone(), row, read_ts).await),
                     None => Ok(Vec::new()),
                 }
             }
@@ -229,13 +229,24 @@ impl Inner {
                                 && newer(&rows[at], read_ts)
                                 && !quorate_env::planted!("txn.newer_row_changed") =>
                         {
-                            return Err(conflict(&keys[at], &rows[at], read_ts));
+                            return Err(conflict(keys[at].clone(), &rows[at], read_ts).await);
                         }
                         Some(_) => {}
                     }
                 }
                 Ok(unseen)
             }
+        }
+    }
+
+    /// The error of one whose snapshot is older than what it has locked. A row does not tell who wrote it; the shard may know,
+    /// which refuses a proof that the row is what it was.
+    async fn overtaken(&self, key: Key, their_ts: Timestamp, our_ts: Timestamp) -> TxnError {
+        match self.refresh(vec![Span::point(&key)], our_ts, their_ts).await {
+            Err(refused) if matches!(refused.error, KvError::Conflict { .. } | KvError::LockLost { .. }) => {
+                refused
+            }
+            _ => self.error(KvError::Conflict { key, other: None, their_ts, our_ts }),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use quorate_env::Clock;
-use quorate_proto::{Key, KvError, ShardId, Span, Timestamp, TxnId, kv::TxnMeta};
+use quorate_proto::{Key, KvError, ShardId, Span, Timestamp, TxnId, error::Change, kv::TxnMeta};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 pub(crate) struct Inner {
@@ -195,13 +195,23 @@ impl Inner {
     }
 
     pub(crate) fn error(&self, error: KvError) -> TxnError {
-        TxnError::new(self.id, self.renewed(error))
+        TxnError::new(self.id, self.told(error))
     }
 
-    /// A transaction of the present that has become too old for the garbage collection may be run again, as of now. One of the
-    /// past stays too old.
-    fn renewed(&self, error: KvError) -> KvError {
+    /// What an error means for this transaction. One of the present that has become too old for the garbage collection may be
+    /// run again, as of now; one of the past stays too old. What it had locked can have changed only if the lock was lost.
+    fn told(&self, error: KvError) -> KvError {
         match error {
+            KvError::Conflict { key, other, their_ts, our_ts } => {
+                let locked = self.state.lock().changes.locked_since(&key).ok().flatten();
+                match locked.filter(|locked| *locked < their_ts) {
+                    Some(locked) => {
+                        let change = Box::new(Change { by: other, ts: their_ts });
+                        KvError::LockLost { key, locked, change }
+                    }
+                    None => KvError::Conflict { key, other, their_ts, our_ts },
+                }
+            }
             KvError::BelowGcThreshold { read_ts, threshold } if !self.historical() => {
                 let why = format!("it reads at {read_ts}, and versions before {threshold} have been removed");
                 KvError::TxnAborted { txn: self.id, why }
@@ -213,7 +223,7 @@ impl Inner {
     /// Counts what the request has cost and gives its error a context.
     pub(crate) fn failed(&self, error: SendError) -> TxnError {
         self.state.lock().cost += error.cost;
-        TxnError { error: self.renewed(error.error), txn: self.id, shard: error.shard }
+        TxnError { error: self.told(error.error), txn: self.id, shard: error.shard }
     }
 
     /// Refuses to go on when the transaction is over, too old, or its node's clock is not to be trusted.

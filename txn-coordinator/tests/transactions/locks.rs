@@ -25,7 +25,8 @@ fn an_exclusion_lost_with_the_leader_is_found_at_commit() {
             // T1 writes elsewhere only: its lock is proven all the same.
             t1.put(key("i"), value("3"));
             let error = t1.commit().await.unwrap_err();
-            assert!(matches!(error.error, KvError::Conflict { .. }), "{error}");
+            assert!(matches!(error.error, KvError::LockLost { .. }), "{error}");
+            assert_eq!(error.other(), Some(t2.id()), "{error}");
         }
         assert_eq!(shards.value("i").unwrap(), "1");
     });

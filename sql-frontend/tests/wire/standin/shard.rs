@@ -132,7 +132,7 @@ impl Shard {
             && request.ops.iter().any(rows)
             && self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok()
         {
-            return Err(conflict(&Key::from("told"), read_ts, read_ts));
+            return Err(conflict(&Key::from("told"), None, read_ts, read_ts));
         }
         for op in &request.ops {
             results.push(match op {
@@ -341,10 +341,14 @@ impl State {
         }
         for write in &commit.writes {
             if self.locks.get(&write.key).is_some_and(|holder| *holder != commit.txn.id) {
-                return Err(conflict(&write.key, ts, commit.read_ts));
+                return Err(conflict(&write.key, None, ts, commit.read_ts));
             }
         }
         Ok(())
+    }
+
+    fn writer(&self, ts: Timestamp) -> Option<TxnId> {
+        self.done.iter().find(|(_, at)| **at == ts).map(|(txn, _)| *txn)
     }
 
     fn unchanged(&self, span: &Span, from: Timestamp, to: Timestamp, _: TxnId) -> Result<(), KvError> {
@@ -354,15 +358,15 @@ impl State {
         }
         for (key, versions) in self.data.range((Bound::Included(span.start.clone()), end)) {
             if let Some((ts, _)) = versions.iter().find(|(ts, _)| *ts > from && *ts <= to) {
-                return Err(conflict(key, *ts, from));
+                return Err(conflict(key, self.writer(*ts), *ts, from));
             }
         }
         Ok(())
     }
 }
 
-fn conflict(key: &Key, their_ts: Timestamp, our_ts: Timestamp) -> KvError {
-    KvError::Conflict { key: key.clone(), other: None, their_ts, our_ts }
+fn conflict(key: &Key, other: Option<TxnId>, their_ts: Timestamp, our_ts: Timestamp) -> KvError {
+    KvError::Conflict { key: key.clone(), other, their_ts, our_ts }
 }
 
 pub const SHARD: ShardId = ShardId(1);
