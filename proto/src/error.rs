@@ -1,6 +1,9 @@
 //! Errors that cross the wire. Each has one class, which says what the caller may do, and one SQLSTATE.
 
-use crate::{Key, NodeId, ShardDescriptor, ShardId, Timestamp, TxnId};
+use crate::{
+    Key, NodeId, ShardDescriptor, ShardId, Timestamp, TxnId,
+    kv::{Party, Stuck},
+};
 use minicbor::{Decode, Encode};
 
 /// What a caller may do about an error.
@@ -83,7 +86,7 @@ pub enum KvError {
         #[n(0)]
         key: Key,
         #[n(1)]
-        holder: Option<TxnId>,
+        holder: Option<Party>,
     },
     /// `NOWAIT`.
     #[n(7)]
@@ -92,13 +95,13 @@ pub enum KvError {
         #[n(0)]
         key: Key,
         #[n(1)]
-        holder: Option<TxnId>,
+        holder: Option<Party>,
     },
     #[n(8)]
     #[error("deadlock: {cycle:?}")]
     Deadlock {
         #[n(0)]
-        cycle: Vec<TxnId>,
+        cycle: Vec<Stuck>,
     },
     /// The record says aborted (by recovery, a deadlock, or its deadline).
     #[n(9)]

@@ -29,6 +29,25 @@ pub struct TxnMeta {
     pub gateway: NodeId,
     #[n(6)]
     pub incarnation: u64,
+    /// The session for which it runs, by the number that clients know: for those who meet it and are told who it is.
+    #[n(7)]
+    pub session: Option<u32>,
+}
+
+impl TxnMeta {
+    pub fn party(&self) -> Party {
+        Party { txn: self.id, session: self.session }
+    }
+}
+
+/// A transaction as errors speak of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Party {
+    #[n(0)]
+    pub txn: TxnId,
+    /// [`TxnMeta::session`].
+    #[n(1)]
+    pub session: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -432,7 +451,30 @@ pub struct Waits {
     #[n(4)]
     pub shard: ShardId,
     #[n(5)]
-    pub blockers: Vec<TxnId>,
+    pub blocked: Vec<Blocked>,
+    /// [`TxnMeta::session`].
+    #[n(6)]
+    pub session: Option<u32>,
+}
+
+/// What keeps one from going on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Blocked {
+    /// Whose lock it waits for. Empty: a session, which goes on with its transaction.
+    #[n(0)]
+    pub key: Key,
+    #[n(1)]
+    pub by: Vec<TxnId>,
+}
+
+/// One in a circle of waiters: it waits for the next one, and the last one for the first.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Stuck {
+    #[n(0)]
+    pub who: Party,
+    /// [`Blocked::key`].
+    #[n(1)]
+    pub key: Key,
 }
 
 /// Drops unreplicated locks of a transaction that ended without writing in this shard.
@@ -467,7 +509,7 @@ pub enum ShardReply {
     Released,
     /// The circle of waiters that the reporter is to break by giving up; empty if there is none, or another's to break.
     #[n(9)]
-    Circle(#[n(0)] Vec<TxnId>),
+    Circle(#[n(0)] Vec<Stuck>),
     /// Whether the intent stands. If not, it never will at or below the timestamp asked for.
     #[n(11)]
     Intent(#[n(0)] bool),

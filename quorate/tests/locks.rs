@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 use support::{Demo, pause, raw};
-use tokio_postgres::{NoTls, error::SqlState};
+use tokio_postgres::{Client, NoTls, error::SqlState};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waits_for_locks_end() {
@@ -169,4 +169,72 @@ async fn held(client: &tokio_postgres::Client) {
         assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "row {id}: {error:?}");
     }
     client.query("SELECT * FROM t WHERE id = 2 FOR UPDATE NOWAIT", &[]).await.expect("it is free");
+}
+
+/// Two gateways and two shards: the one that gives way is told of both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circle_of_row_locks_is_told_with_rows_transactions_and_sessions() {
+    let demo = Demo::start();
+    let (a, b) = (demo.client(1).await, demo.client(2).await);
+    a.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0), (9, 0)")
+        .await
+        .unwrap();
+    for split in ["", "ALTER TABLE t SPLIT AT VALUES (5); ALTER TABLE t SCATTER"] {
+        a.batch_execute(split).await.unwrap();
+        a.batch_execute("BEGIN; UPDATE t SET v = 1 WHERE id = 1").await.unwrap();
+        b.batch_execute("BEGIN; UPDATE t SET v = 2 WHERE id = 9").await.unwrap();
+        let (first, second) = (party(&a).await, party(&b).await);
+        let (won, lost) =
+            tokio::join!(async { a.batch_execute("UPDATE t SET v = 1 WHERE id = 9").await }, async {
+                let lost = b.batch_execute("UPDATE t SET v = 2 WHERE id = 1").await;
+                b.batch_execute("ROLLBACK").await.unwrap();
+                lost
+            },);
+        won.unwrap();
+        a.batch_execute("COMMIT").await.unwrap();
+        let error = lost.expect_err("the younger one gives way");
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code(), &SqlState::T_R_DEADLOCK_DETECTED, "{error:?}");
+        let line = |who: &str, id: u8, by: &str| {
+            let row = format!("key (id)=({id}) of index \"t_pkey\" of table public.t");
+            format!("T{} waits for the lock on {row}; blocked by {by}.", &who[1..])
+        };
+        let detail = error.detail().unwrap();
+        let expected = [line(&second, 1, &first), line(&first, 9, &second)].join("\n");
+        assert!(detail.starts_with(&expected), "{detail}\nand not\n{expected}");
+        assert!(detail.ends_with("on node 2 runs: UPDATE t SET v = 2 WHERE id = 1"), "{detail}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("lock rows")), "{error:?}");
+    }
+    who_changed_a_row_is_told_in_each_shard(&demo).await;
+    demo.assert_healthy().await;
+}
+
+/// Also where the writer's record is not: there its intent became a version, which does not tell who wrote it.
+async fn who_changed_a_row_is_told_in_each_shard(demo: &Demo) {
+    let (reader, writer) = (demo.client(1).await, demo.client(3).await);
+    for level in ["SERIALIZABLE", "REPEATABLE READ"] {
+        for id in [1, 9] {
+            let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT * FROM t WHERE id = {id}");
+            reader.batch_execute(&begin).await.unwrap();
+            writer.batch_execute("BEGIN; UPDATE t SET v = v + 1").await.unwrap();
+            let by = party(&writer).await;
+            writer.batch_execute("COMMIT").await.unwrap();
+            let update = format!("UPDATE t SET v = 0 WHERE id = {id}");
+            let error = reader.batch_execute(&update).await.expect_err("the row has changed");
+            assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{level}: {error:?}");
+            let detail = error.as_db_error().unwrap().detail().unwrap();
+            let (by, _) = by.split_once(" (").unwrap();
+            assert!(detail.contains(&format!("(id)=({id}) ")), "{level}: {detail}");
+            assert!(detail.contains(&format!(" was changed by {by} at ")), "{level}: {detail} and not {by}");
+            reader.batch_execute("ROLLBACK").await.unwrap();
+        }
+    }
+}
+
+/// The open transaction of this session, as errors name it.
+async fn party(client: &Client) -> String {
+    let sql = "SELECT transaction_id, pid, node_id FROM quorate.transactions WHERE pid = pg_backend_pid()";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    let (id, pid, node): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    format!("transaction {id} (session {pid} on node {node})")
 }

@@ -5,8 +5,8 @@
 //! Nothing here is replicated: whoever still waits tells its edges again every second, and those not told again expire.
 //! A false or a missed circle costs a retry or a second. A pure core.
 
-use quorate_proto::kv::Waits;
-use quorate_proto::{ShardId, Timestamp, TxnId};
+use quorate_proto::kv::{Blocked, Party, Stuck, Waits};
+use quorate_proto::{Key, ShardId, Timestamp, TxnId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -29,14 +29,15 @@ pub struct Detector {
 struct Waiting {
     attempt: u32,
     started: Timestamp,
+    session: Option<u32>,
     /// By the shard in which it waits: until when that counts, and for whom it waits.
-    edges: BTreeMap<ShardId, (Duration, Vec<TxnId>)>,
+    edges: BTreeMap<ShardId, (Duration, Vec<Blocked>)>,
 }
 
 impl Detector {
     /// Takes a report in. The circle that the reporter must break, being the youngest in it; empty if there is none, or
     /// another's to break (which reports as well).
-    pub fn report(&mut self, report: &Waits, now: Duration) -> Vec<TxnId> {
+    pub fn report(&mut self, report: &Waits, now: Duration) -> Vec<Stuck> {
         self.sweep(now);
         if self.txns.get(&report.txn).is_some_and(|known| known.attempt > report.attempt) {
             return Vec::new();
@@ -44,24 +45,38 @@ impl Detector {
         if self.txns.len() >= MAX_TXNS && !self.txns.contains_key(&report.txn) {
             return Vec::new();
         }
-        let fresh = || Waiting { attempt: report.attempt, started: report.started, edges: BTreeMap::new() };
+        let Waits { attempt, started, session, .. } = *report;
+        let fresh = || Waiting { attempt, started, session, edges: BTreeMap::new() };
         let waiting = self.txns.entry(report.txn).or_insert_with(fresh);
         if waiting.attempt < report.attempt {
             *waiting = fresh();
         }
-        if report.blockers.is_empty() {
+        if report.blocked.is_empty() {
             waiting.edges.remove(&report.shard);
             if waiting.edges.is_empty() {
                 self.txns.remove(&report.txn);
             }
             return Vec::new();
         }
-        waiting.edges.insert(report.shard, (now + EXPIRY, report.blockers.clone()));
+        waiting.edges.insert(report.shard, (now + EXPIRY, report.blocked.clone()));
         self.circle(report.txn, now)
             .filter(|circle| {
                 self.youngest(circle) == Some(report.txn) && !quorate_env::planted!("shard.circle_unnoticed")
             })
+            .map(|circle| self.stuck(&circle, now))
             .unwrap_or_default()
+    }
+
+    /// A circle with all that is known of those in it.
+    fn stuck(&self, circle: &[TxnId], now: Duration) -> Vec<Stuck> {
+        let next = circle.iter().cycle().skip(1);
+        let stuck = |(txn, next): (&TxnId, &TxnId)| {
+            let at = self.blocked(*txn, now).find(|blocked| blocked.by.contains(next));
+            let session = self.txns.get(txn).and_then(|waiting| waiting.session);
+            let key = at.map_or_else(Key::default, |blocked| blocked.key.clone());
+            Stuck { who: Party { txn: *txn, session }, key }
+        };
+        circle.iter().zip(next).map(stuck).collect()
     }
 
     fn sweep(&mut self, now: Duration) {
@@ -79,9 +94,13 @@ impl Detector {
         circle.iter().copied().max_by_key(|id| (self.txns.get(id).map(|waiting| waiting.started), *id))
     }
 
-    fn blockers(&self, txn: TxnId, now: Duration) -> impl Iterator<Item = TxnId> + '_ {
+    fn blocked(&self, txn: TxnId, now: Duration) -> impl Iterator<Item = &Blocked> + '_ {
         let edges = self.txns.get(&txn).into_iter().flat_map(|waiting| waiting.edges.values());
-        edges.filter(move |(until, _)| now < *until).flat_map(|(_, blockers)| blockers.iter().copied())
+        edges.filter(move |(until, _)| now < *until).flat_map(|(_, blocked)| blocked)
+    }
+
+    fn blockers(&self, txn: TxnId, now: Duration) -> impl Iterator<Item = TxnId> + '_ {
+        self.blocked(txn, now).flat_map(|blocked| blocked.by.iter().copied())
     }
 
     /// The transactions from `start` to one that waits for it.
@@ -118,12 +137,21 @@ mod tests {
             attempt,
             started: Timestamp(txn as u64),
             shard: ShardId(shard),
-            blockers: blockers.iter().copied().map(TxnId).collect(),
+            blocked: blockers.iter().map(|by| Blocked { key: key(*by), by: vec![TxnId(*by)] }).collect(),
+            session: Some(txn as u32),
         }
     }
 
-    fn ids(circle: Vec<TxnId>) -> Vec<u128> {
-        circle.into_iter().map(|txn| txn.0).collect()
+    fn key(locked_by: u128) -> Key {
+        Key::from(locked_by.to_string().into_bytes())
+    }
+
+    /// Those in the circle, of whom each stands before the lock of the next.
+    fn ids(circle: Vec<Stuck>) -> Vec<u128> {
+        for (stuck, next) in circle.iter().zip(circle.iter().cycle().skip(1)) {
+            assert_eq!((&stuck.key, stuck.who.session), (&key(next.who.txn.0), Some(stuck.who.txn.0 as u32)));
+        }
+        circle.into_iter().map(|stuck| stuck.who.txn.0).collect()
     }
 
     const S: Duration = Duration::from_secs(1);

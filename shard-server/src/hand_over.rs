@@ -177,6 +177,7 @@ mod tests {
             deadline: Timestamp(9),
             gateway: NodeId(1),
             incarnation: 1,
+            session: None,
         };
         let key = |n| Key::from(format!("{n:0>1000}").into_bytes());
         HeldBy { txn, locks: (0..keys).map(|n| (key(n), LockMode::Exclusive)).collect() }

@@ -10,7 +10,7 @@
 mod deadlock;
 
 use crate::command::HeldBy;
-use quorate_proto::kv::{LockMode, TxnMeta};
+use quorate_proto::kv::{LockMode, Stuck, TxnMeta};
 use quorate_proto::{Key, TxnId};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,7 +29,7 @@ pub enum Turn {
     /// The intent it waited for is gone.
     Cleared,
     /// It closed a circle, or was the youngest in one.
-    Deadlock(Vec<TxnId>),
+    Deadlock(Vec<Stuck>),
     /// Its transaction gave its locks back meanwhile.
     Ended,
 }

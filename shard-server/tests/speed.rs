@@ -64,6 +64,7 @@ async fn measure(env: Env) {
             deadline: now.plus(Duration::from_secs(60)),
             gateway: NodeId(1),
             incarnation: env.incarnation(),
+            session: None,
         };
         let check = Check { key: key.clone(), kind: CheckKind::UnchangedSince(now) };
         let write = Write { key, value: Some(Value::from(vec![7u8; 100])) };

@@ -119,6 +119,8 @@ pub struct ErrorFields {
     pub constraint: Option<String>,
     /// The "where" field: a stack of what was going on (`COPY t, line 3`).
     pub context: Option<String>,
+    /// Sessions that the error speaks of: what they run is added to the detail.
+    pub sessions: Vec<u32>,
 }
 
 /// An error as the client sees it.

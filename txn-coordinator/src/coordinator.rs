@@ -12,7 +12,7 @@ use crate::{
 use quorate_env::Env;
 use quorate_proto::{
     Key, TxnId,
-    kv::{Inquiry, QueryTxn, ShardOp, ShardReply, TxnState, Waits},
+    kv::{Inquiry, QueryTxn, ShardOp, ShardReply, Stuck, TxnState, Waits},
 };
 use std::{
     future::Future,
@@ -135,7 +135,7 @@ impl Coordinator {
     /// Tells the deadlock detector of a wait that no shard's lock table knows of (PROTOCOL 19), as shards tell it of theirs: again
     /// every second while it lasts. The circle that the reporter must break by giving up; empty if there is none, or the detector
     /// is not reached.
-    pub async fn report_wait(&self, waits: Waits) -> Vec<TxnId> {
+    pub async fn report_wait(&self, waits: Waits) -> Vec<Stuck> {
         let limit = Duration::from_secs(1);
         let options = SendOptions { deadline: self.env.boottime() + limit, attempt: limit, follower: false };
         match self.router.send(ShardOp::Waits(waits), options).await.map(|sent| sent.reply) {

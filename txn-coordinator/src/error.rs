@@ -36,8 +36,10 @@ impl TxnError {
         match &self.error {
             KvError::Conflict { other, .. } => *other,
             KvError::LockLost { change, .. } => change.by,
-            KvError::LockTimeout { holder, .. } | KvError::LockNotAvailable { holder, .. } => *holder,
-            KvError::Deadlock { cycle } => cycle.iter().copied().find(|t| *t != self.txn),
+            KvError::LockTimeout { holder, .. } | KvError::LockNotAvailable { holder, .. } => {
+                holder.map(|holder| holder.txn)
+            }
+            KvError::Deadlock { cycle } => cycle.iter().map(|stuck| stuck.who.txn).find(|t| *t != self.txn),
             _ => None,
         }
     }

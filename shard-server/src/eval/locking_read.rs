@@ -69,7 +69,7 @@ impl Replica {
                     return Ok(ReadReply { results, read_ts, certificate });
                 }
                 Try::Blocked { key, holder, .. } if lock.wait == WaitPolicy::NoWait => {
-                    return Err(KvError::LockNotAvailable { key, holder: Some(holder.id) });
+                    return Err(KvError::LockNotAvailable { key, holder: Some(holder.party()) });
                 }
                 Try::Blocked { key, holder, intent } => {
                     let met = intent.then_some(&holder);

@@ -13,9 +13,9 @@ use crate::{
     replica::Replica,
 };
 use quorate_proto::kv::{
-    Decision, Inquiry, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, TxnMeta, TxnState, Waits,
+    Decision, Inquiry, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, Stuck, TxnMeta, TxnState, Waits,
 };
-use quorate_proto::{Key, KvError, TxnId};
+use quorate_proto::{Key, KvError};
 use quorate_storage::{Family, intent, intent::Intent};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot::error::RecvError;
@@ -46,7 +46,7 @@ impl Reports {
     }
 
     /// The circle that this wait must break, if any. A detector that cannot be reached is told again later.
-    async fn tell(&mut self) -> Vec<TxnId> {
+    async fn tell(&mut self) -> Vec<Stuck> {
         let Some(txn) = self.txn.clone() else { return Vec::new() };
         self.told = true;
         let report = self.report(&txn);
@@ -55,14 +55,15 @@ impl Reports {
 
     /// All for whom the transaction waits here, by whichever of its requests.
     fn report(&self, txn: &TxnMeta) -> Waits {
-        let blockers = self.leader.core().locks.blockers_of(txn.id);
+        let blocked = self.leader.core().locks.blocked(txn.id);
         Waits {
             keeper: Key::default(),
             txn: txn.id,
             attempt: txn.attempt,
             started: txn.started,
             shard: self.replica.shard,
-            blockers: blockers.into_iter().collect(),
+            blocked,
+            session: txn.session,
         }
     }
 
@@ -80,7 +81,7 @@ impl Reports {
 }
 
 impl Replica {
-    async fn ask_detector(self: &Arc<Self>, report: Waits) -> Vec<TxnId> {
+    async fn ask_detector(self: &Arc<Self>, report: Waits) -> Vec<Stuck> {
         let keeper = report.keeper.clone();
         let answer = self.context.peers.shard_call(&keeper, ShardOp::Waits(report));
         match self.context.env.timeout(detector::REPORT_EVERY, answer).await {
@@ -180,7 +181,7 @@ impl Replica {
         let result = loop {
             let now = env.boottime();
             if now >= give_up {
-                let holder = leader.core().locks.blocker(wait.id).map(|blocker| blocker.txn.id);
+                let holder = leader.core().locks.blocker(wait.id).map(|blocker| blocker.txn.party());
                 break Err(KvError::LockTimeout { key: key.clone(), holder });
             }
             let next = give_up.min(push_at).min(report_at);

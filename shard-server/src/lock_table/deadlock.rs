@@ -3,7 +3,7 @@
 
 use super::{LockTable, Turn, WaiterId, Wakes, clash};
 use quorate_proto::TxnId;
-use quorate_proto::kv::{LockMode, TxnMeta};
+use quorate_proto::kv::{Blocked, LockMode, Stuck, TxnMeta};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -35,9 +35,15 @@ impl LockTable {
         found
     }
 
-    /// Whom a transaction waits for in this shard, by all its requests here.
-    pub fn blockers_of(&self, txn: TxnId) -> BTreeSet<TxnId> {
-        self.waiting.get(&txn).into_iter().flatten().flat_map(|waiter| self.blockers(*waiter)).collect()
+    /// Whom a transaction waits for in this shard and where, by all its requests here.
+    pub fn blocked(&self, txn: TxnId) -> Vec<Blocked> {
+        let waiters = self.waiting.get(&txn).into_iter().flatten();
+        let blocked = waiters.filter_map(|id| {
+            let by: Vec<TxnId> = self.blockers(*id).into_iter().collect();
+            let key = self.waiters.get(id)?.key.clone();
+            (!by.is_empty()).then_some(Blocked { key, by })
+        });
+        blocked.collect()
     }
 
     /// Whose wait it is, unless it is over or nobody's.
@@ -53,11 +59,15 @@ impl LockTable {
         } else {
             self.circle(start)
         };
-        let ids: Vec<TxnId> = circle.iter().map(|(_, txn)| txn.id).collect();
+        let stuck = circle.iter().filter_map(|(id, txn)| {
+            let key = self.waiters.get(id)?.key.clone();
+            Some(Stuck { who: txn.party(), key })
+        });
+        let stuck: Vec<Stuck> = stuck.collect();
         let youngest = circle.iter().max_by_key(|(_, txn)| (txn.started, txn.id)).map(|(id, _)| *id);
         if let Some(victim) = youngest {
             self.leave(victim, &mut wakes);
-            wakes.insert(0, (victim, Turn::Deadlock(ids)));
+            wakes.insert(0, (victim, Turn::Deadlock(stuck)));
         }
         wakes
     }

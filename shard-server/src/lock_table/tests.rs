@@ -13,6 +13,7 @@ fn txn(n: u64) -> Arc<TxnMeta> {
         deadline: Timestamp::MAX,
         gateway: NodeId(1),
         incarnation: 1,
+        session: None,
     })
 }
 
@@ -85,8 +86,9 @@ fn the_youngest_breaks_the_circle() {
     assert!(table.break_deadlock(w1).is_empty());
     let w2 = table.queue(&key("c"), &t2, Shared, NOW);
     let wakes = table.break_deadlock(w2);
-    let circle = vec![t2.id, t3.id, t1.id];
-    assert_eq!(wakes, vec![(w3, Turn::Deadlock(circle))]);
+    let circle = [(&t2, "c"), (&t3, "a"), (&t1, "b")];
+    let circle = circle.map(|(txn, k)| Stuck { who: txn.party(), key: key(k) });
+    assert_eq!(wakes, vec![(w3, Turn::Deadlock(circle.into()))]);
     assert_eq!(table.release_all(t3.id), vec![(w2, Turn::Granted)]);
 }
 

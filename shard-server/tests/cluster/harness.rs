@@ -207,6 +207,7 @@ pub fn meta(txn: u64, anchor: &str, now: Timestamp) -> TxnMeta {
         // A gateway that nobody ever hears of: its transactions may be finished by others.
         gateway: NodeId(99),
         incarnation: 1,
+        session: None,
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn lock(cluster: &Cluster, txn: u64, key: &str, mode: LockMode) -> Res
 pub async fn refused_by(cluster: &Cluster, txn: u64, key: &str, mode: LockMode) -> Option<TxnId> {
     match lock(cluster, txn, key, mode).await {
         Ok(()) => None,
-        Err(KvError::LockNotAvailable { holder, .. }) => holder,
+        Err(KvError::LockNotAvailable { holder, .. }) => holder.map(|holder| holder.txn),
         Err(other) => panic!("{other}"),
     }
 }

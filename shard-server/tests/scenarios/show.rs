@@ -126,7 +126,7 @@ impl Show {
     }
 
     pub fn error(&self, error: &KvError) -> String {
-        let holder = |txn: &Option<TxnId>| txn.map_or("someone".into(), |txn| self.txn(txn));
+        let holder = |party: &Option<Party>| party.map_or("someone".into(), |party| self.txn(party.txn));
         let text = match error {
             KvError::Conflict { key, other, their_ts, our_ts } => {
                 let by = other.map(|txn| format!(", perhaps by {}", self.txn(txn))).unwrap_or_default();
@@ -146,7 +146,10 @@ impl Show {
                 format!("{} is held by {}", self.key(key), holder(h))
             }
             KvError::Deadlock { cycle } => {
-                let cycle: Vec<_> = cycle.iter().map(|txn| self.txn(*txn)).collect();
+                let cycle: Vec<_> = cycle
+                    .iter()
+                    .map(|stuck| format!("{} at {}", self.txn(stuck.who.txn), self.key(&stuck.key)))
+                    .collect();
                 format!("deadlock {}", cycle.join(" → "))
             }
             KvError::TxnAborted { txn, why } => format!("{} is aborted: {why}", self.txn(*txn)),

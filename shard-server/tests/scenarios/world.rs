@@ -271,6 +271,7 @@ impl World {
             incarnation: args
                 .get("incarnation")
                 .map_or(self.env.incarnation(), |n| n.parse().expect("a number")),
+            session: None,
         };
         self.show.name(meta.id, name);
         self.txns.insert(name.to_owned(), (meta, started));

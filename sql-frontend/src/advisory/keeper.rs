@@ -14,7 +14,11 @@ use crate::{SqlError, catalog::store::exclusive, session::errors::from_txn};
 use minicbor::Decode;
 use parking_lot::Mutex;
 use quorate_env::Env;
-use quorate_proto::{ErrorClass, Key, KvError, ShardId, Timestamp, TxnId, Value, kv::Waits, rpc};
+use quorate_proto::{
+    ErrorClass, Key, KvError, ShardId, Timestamp, TxnId, Value,
+    kv::{Blocked, Stuck, Waits},
+    rpc,
+};
 use quorate_txn::{Coordinator, Txn, TxnError, TxnOptions};
 use std::{
     collections::BTreeMap,
@@ -68,8 +72,8 @@ pub enum Entered {
 /// What one who waits finds.
 pub enum Found {
     Granted,
-    /// These sessions are in the way.
-    Waits(Vec<TxnId>),
+    /// These are in the way.
+    Waits(Vec<Place>),
     /// His place is no longer there: its lease has run out.
     Nothing,
 }
@@ -241,7 +245,15 @@ impl Keeper {
         }
         for locks in sessions {
             let Some(blockers) = txns.get(&locks.pid()).cloned() else { continue };
-            let report = waits(locks.name(), 0, Timestamp::ZERO, blockers);
+            let report = Waits {
+                keeper: Key::default(),
+                txn: locks.name(),
+                attempt: 0,
+                started: Timestamp::ZERO,
+                shard: NO_SHARD,
+                blocked: vec![Blocked { key: Key::default(), by: blockers }],
+                session: Some(locks.pid()),
+            };
             let coordinator = self.coordinator.clone();
             // It is never told to give way: whoever stands in the circle with it is younger.
             let tell = async move { drop(coordinator.report_wait(report).await) };
@@ -249,14 +261,19 @@ impl Keeper {
         }
     }
 
-    /// The circle that this transaction must break, which waits for these sessions; for nobody: no longer.
-    pub(super) async fn report(&self, txn: &Txn, sessions: Vec<TxnId>) -> Vec<TxnId> {
-        self.coordinator.report_wait(waits(txn.id(), txn.attempt(), txn.started(), sessions)).await
+    /// The circle that this transaction of the session must break, which waits for these sessions; for nobody: no longer.
+    pub(super) async fn report(&self, txn: &Txn, pid: u32, blocked: Option<Blocked>) -> Vec<Stuck> {
+        let report = Waits {
+            keeper: Key::default(),
+            txn: txn.id(),
+            attempt: txn.attempt(),
+            started: txn.started(),
+            shard: NO_SHARD,
+            blocked: blocked.into_iter().collect(),
+            session: Some(pid),
+        };
+        self.coordinator.report_wait(report).await
     }
-}
-
-fn waits(txn: TxnId, attempt: u32, started: Timestamp, blockers: Vec<TxnId>) -> Waits {
-    Waits { keeper: Key::default(), txn, attempt, started, shard: NO_SHARD, blockers }
 }
 
 fn entered(line: &Line, ticket: Ticket) -> Entered {

@@ -9,6 +9,7 @@
 
 use minicbor::{Decode, Encode};
 use quorate_proto::{Key, NodeId, key::prefix, ordered};
+use std::fmt;
 
 const LEASE: u8 = 0;
 const LOCK: u8 = 1;
@@ -40,12 +41,31 @@ impl LockId {
         LockId { class: class as u32, object: object as u32, kind: 2 }
     }
 
+    /// The lock whose line lies under this key.
+    pub fn of_key(key: &[u8]) -> Option<Self> {
+        let rest = key.strip_prefix(&[prefix::ADVISORY, LOCK])?;
+        let (class, rest) = rest.split_first_chunk()?;
+        let (object, rest) = rest.split_first_chunk()?;
+        let [kind] = rest else { return None };
+        Some(LockId { class: u32::from_be_bytes(*class), object: u32::from_be_bytes(*object), kind: *kind })
+    }
+
     pub fn key(self) -> Key {
         let mut raw = vec![prefix::ADVISORY, LOCK];
         raw.extend_from_slice(&self.class.to_be_bytes());
         raw.extend_from_slice(&self.object.to_be_bytes());
         raw.push(self.kind);
         raw.into()
+    }
+}
+
+/// By the numbers that the functions take.
+impl fmt::Display for LockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            1 => write!(f, "{}", (u64::from(self.class) << 32 | u64::from(self.object)) as i64),
+            _ => write!(f, "({}, {})", self.class as i32, self.object as i32),
+        }
     }
 }
 
@@ -68,6 +88,14 @@ mod tests {
         let ids = [i64::MIN, -1, 0, 1, 1 << 32, i64::MAX].map(LockId::of_bigint);
         let pairs = [(0, 0), (0, 1), (1, 0), (-1, -1), (i32::MIN, i32::MAX)];
         let pairs = pairs.map(|(class, object)| LockId::of_ints(class, object));
+        for id in ids.into_iter().chain(pairs) {
+            assert_eq!(LockId::of_key(&id.key()), Some(id));
+        }
+        assert_eq!(
+            ids.map(|id| id.to_string()).join(" "),
+            "-9223372036854775808 -1 0 1 4294967296 9223372036854775807"
+        );
+        assert_eq!(pairs[3].to_string(), "(-1, -1)");
         let keys: BTreeSet<Key> = ids.into_iter().chain(pairs).map(LockId::key).collect();
         assert_eq!(keys.len(), ids.len() + pairs.len());
     }

@@ -110,11 +110,10 @@ impl Line {
         self.find(ticket).is_some_and(|place| place.granted)
     }
 
-    /// The sessions for which this place waits.
-    pub fn blockers(&self, ticket: Ticket) -> Vec<TxnId> {
+    /// The places for which this one waits.
+    pub fn blockers(&self, ticket: Ticket) -> Vec<Place> {
         let Some(at) = self.places.iter().position(|place| place.ticket == ticket) else { return Vec::new() };
-        let blockers: BTreeSet<TxnId> = self.in_the_way(at).map(|place| place.session).collect();
-        blockers.into_iter().collect()
+        self.in_the_way(at).cloned().collect()
     }
 
     /// Nobody passes one whom he would keep waiting.
@@ -184,7 +183,7 @@ mod tests {
         let mut line = line(&[(1, Shared), (2, Exclusive), (3, Shared)]);
         let blockers = |line: &Line, number: u64| {
             let place = line.places.iter().find(|place| place.ticket.number == number).unwrap();
-            line.blockers(place.ticket).iter().map(|session| session.0).collect::<Vec<_>>()
+            line.blockers(place.ticket).iter().map(|place| place.session.0).collect::<Vec<_>>()
         };
         assert_eq!((blockers(&line, 1), blockers(&line, 2)), (vec![1], vec![2]));
         assert_eq!(leave(&mut line, 1), [0, 2], "one who has given up is in nobody's way");

@@ -11,13 +11,13 @@ use super::{
 };
 use crate::{
     error::{SqlError, SqlState},
-    session::errors::{from_kv, from_txn},
+    session::errors::{from_kv, from_txn, session_of},
 };
 use parking_lot::Mutex;
-use quorate_proto::{KvError, Timestamp, TxnId};
+use quorate_proto::{KvError, Timestamp, TxnId, kv::Blocked};
 use quorate_txn::Txn;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -219,18 +219,26 @@ impl SessionLocks {
     }
 
     async fn wait(&self, lock: LockId, ticket: Ticket, waiter: Waiter<'_>) -> Result<(), SqlError> {
-        let turn = self.await_turn(lock, ticket, waiter.txn);
+        let before = Mutex::default();
+        let turn = self.await_turn(lock, ticket, waiter.txn, &before);
         if waiter.lock_timeout.is_zero() {
             return turn.await;
         }
-        let late = |_| SqlError::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout");
+        let late = |_| late(lock, &before.lock());
         self.keeper.env.timeout(waiter.lock_timeout, turn).await.map_err(late)?
     }
 
-    async fn await_turn(&self, lock: LockId, ticket: Ticket, txn: &Txn) -> Result<(), SqlError> {
+    /// Notes who is in the way.
+    async fn await_turn(
+        &self,
+        lock: LockId,
+        ticket: Ticket,
+        txn: &Txn,
+        before: &Mutex<Vec<Place>>,
+    ) -> Result<(), SqlError> {
         let (keeper, env) = (&self.keeper, &self.keeper.env);
         let _counted = Counted::new(&keeper.waiting);
-        let mut reports = Reports { keeper, txn, told: false };
+        let mut reports = Reports { keeper, txn, pid: self.pid, told: false };
         let (mut pause, mut tick) = (FIRST_LOOK, env.boottime() + PATIENCE);
         loop {
             // From now on no news is missed.
@@ -238,12 +246,15 @@ impl SessionLocks {
             match keeper.look(lock, ticket).await.map_err(from_txn)? {
                 Found::Granted => return Ok(()),
                 Found::Nothing => return Err(lost()),
-                Found::Waits(sessions) if env.boottime() >= tick => {
-                    tick = env.boottime() + PATIENCE;
-                    keeper.tend(lock).await.map_err(from_txn)?;
-                    reports.tell(sessions).await?;
+                Found::Waits(places) => {
+                    let by = places.iter().map(|place| place.session).collect();
+                    *before.lock() = places;
+                    if env.boottime() >= tick {
+                        tick = env.boottime() + PATIENCE;
+                        keeper.tend(lock).await.map_err(from_txn)?;
+                        reports.tell(Blocked { key: lock.key(), by }).await?;
+                    }
                 }
-                Found::Waits(_) => {}
             }
             tokio::select! {
                 () = changed => {}
@@ -318,17 +329,34 @@ impl Drop for Entering<'_> {
     }
 }
 
+/// The error of one who has waited too long, and for whom.
+fn late(lock: LockId, before: &[Place]) -> SqlError {
+    let late = SqlError::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout");
+    let sessions = |granted: bool| {
+        let pids: BTreeSet<u32> =
+            before.iter().filter(|place| place.granted == granted).map(|place| place.pid).collect();
+        pids.into_iter().map(session_of).collect::<Vec<_>>().join(" and ")
+    };
+    let (holders, waiters) = (sessions(true), sessions(false));
+    late.detail(match (holders.as_str(), waiters.as_str()) {
+        ("", "") => format!("Advisory lock {lock} is held by another session."),
+        ("", waiters) => format!("Advisory lock {lock} is waited for by {waiters}, who came first."),
+        (holders, _) => format!("Advisory lock {lock} is held by {holders}."),
+    })
+}
+
 /// What one long wait tells the detector of deadlocks (PROTOCOL 19).
 struct Reports<'a> {
     keeper: &'a Arc<Keeper>,
     txn: &'a Txn,
+    pid: u32,
     told: bool,
 }
 
 impl Reports<'_> {
-    async fn tell(&mut self, sessions: Vec<TxnId>) -> Result<(), SqlError> {
+    async fn tell(&mut self, blocked: Blocked) -> Result<(), SqlError> {
         self.told = true;
-        let cycle = self.keeper.report(self.txn, sessions).await;
+        let cycle = self.keeper.report(self.txn, self.pid, Some(blocked)).await;
         if cycle.is_empty() || quorate_env::planted!("sql.advisory_circle_unnoticed") {
             return Ok(());
         }
@@ -341,8 +369,8 @@ impl Drop for Reports<'_> {
     /// Edges that are not true any more must close no circle.
     fn drop(&mut self) {
         if self.told {
-            let (keeper, txn) = (self.keeper.clone(), self.txn.clone());
-            let withdraw = async move { drop(keeper.report(&txn, Vec::new()).await) };
+            let (keeper, txn, pid) = (self.keeper.clone(), self.txn.clone(), self.pid);
+            let withdraw = async move { drop(keeper.report(&txn, pid, None).await) };
             self.keeper.env.spawn("sql.advisory_wait_over", withdraw).detach();
         }
     }

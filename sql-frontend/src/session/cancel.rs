@@ -211,6 +211,13 @@ impl Sessions {
         NodeId(u64::from(pid >> SESSION_BITS))
     }
 
+    /// The statement that a session of this node runs.
+    pub fn query(&self, pid: u32) -> Option<Arc<str>> {
+        let entry = self.live.lock().get(&pid).cloned()?;
+        let doing = entry.doing.lock();
+        doing.query.as_ref().filter(|_| doing.active).map(|(text, _)| text.clone())
+    }
+
     pub fn all(&self) -> Vec<Arc<SessionEntry>> {
         self.live.lock().values().cloned().collect()
     }

@@ -1,10 +1,15 @@
 //! From the coordinator's errors to what the client sees.
 
+use super::cancel::Sessions;
 use crate::{
     error::{SqlError, SqlState},
     types::{Datum, PgType, TimeZone},
 };
-use quorate_proto::{Key, KvError, Timestamp, TxnId};
+use quorate_proto::{
+    Key, KvError, Timestamp, TxnId,
+    key::prefix,
+    kv::{Party, Stuck},
+};
 use quorate_txn::TxnError;
 
 /// SQLSTATEs of DESIGN §7 that PostgreSQL does not have.
@@ -68,20 +73,13 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
                 // Rounded up: at that time it can be read.
                 datetime(threshold.unix_micros() + 1),
             )),
-        KvError::LockTimeout { key, holder } => with_holder(
-            new("canceling statement due to lock timeout").detail(describe_key(key)),
-            *holder,
-        ),
+        KvError::LockTimeout { key, holder } => {
+            new("canceling statement due to lock timeout").detail(held(key, holder.as_ref()))
+        }
         KvError::LockNotAvailable { key, holder } => {
-            with_holder(new("could not obtain lock on row").detail(describe_key(key)), *holder)
+            new("could not obtain lock on row").detail(held(key, holder.as_ref()))
         }
-        KvError::Deadlock { cycle } => {
-            let cycle: Vec<String> = cycle.iter().map(ToString::to_string).collect();
-            new("deadlock detected")
-                .detail(format!("These transactions wait for one another: {}.", cycle.join(", ")))
-                .hint("Run the transaction again. Transactions that lock rows in the same order never meet this.")
-                .because("deadlock")
-        }
+        KvError::Deadlock { cycle } => deadlock(cycle, own),
         KvError::Exists { key } => new("duplicate key value violates unique constraint").detail(describe_key(key)),
         KvError::QuorumUnavailable { shard, missing, for_micros } => {
             let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
@@ -148,19 +146,62 @@ fn serialization(cause: &'static str, remedy: &str) -> SqlError {
         .because(cause)
 }
 
-fn with_holder(error: SqlError, holder: Option<TxnId>) -> SqlError {
-    match holder {
-        Some(holder) => error.hint(format!("It is held by transaction {holder}.")),
-        None => error,
+/// A line for each who waits; a session that waits for its own transaction is that transaction.
+fn deadlock(cycle: &[Stuck], own: Option<TxnId>) -> SqlError {
+    let first = cycle.iter().position(|stuck| Some(stuck.who.txn) == own).unwrap_or_default();
+    let (mut lines, mut sessions) = (Vec::new(), Vec::new());
+    for at in first..first + cycle.len() {
+        let (stuck, next) = (&cycle[at % cycle.len()], &cycle[(at + 1) % cycle.len()]);
+        sessions.extend(stuck.who.session.filter(|pid| !sessions.contains(pid)));
+        if stuck.key.is_empty() {
+            continue;
+        }
+        let by = match next.who.session.filter(|_| next.key.is_empty()) {
+            Some(pid) => session_of(pid),
+            None => party(&next.who),
+        };
+        let (who, lock) = (party(&stuck.who), describe(LOCK, &stuck.key));
+        lines.push(format!("{}{} waits for {lock}; blocked by {by}.", who[..1].to_uppercase(), &who[1..]));
     }
+    let advisory = cycle.iter().any(|stuck| stuck.key.first() == Some(&prefix::ADVISORY));
+    let what = if advisory { "take their locks" } else { "lock rows" };
+    SqlError::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
+        .detail(lines.join("\n"))
+        .hint(format!(
+            "Run the transaction again. Transactions that {what} in the same order never meet this."
+        ))
+        .because("deadlock")
+        .with_fields(|fields| fields.sessions = sessions)
 }
 
-/// What stands before a key's bytes in a detail, until the session puts what they mean in its place.
-pub const KEY: &str = "key:";
+/// Who stands before a lock.
+fn held(key: &Key, holder: Option<&Party>) -> String {
+    let holder = holder.map_or("another transaction".into(), party);
+    format!("{} is locked by {holder}.", describe_key(key))
+}
+
+/// As `quorate.transactions` and `pg_stat_activity` list them.
+fn party(party: &Party) -> String {
+    let session = party.session.map(|pid| format!(" ({})", session_of(pid))).unwrap_or_default();
+    format!("transaction {}{session}", party.txn)
+}
+
+pub fn session_of(pid: u32) -> String {
+    format!("session {pid} on node {}", Sessions::node_of(pid))
+}
+
+/// What stands before a key's bytes in a detail, until the session puts what they mean in its place. No text of a user begins so.
+pub const KEY: &str = "\u{1}key:";
+/// The same for the lock of a key, within a sentence.
+pub const LOCK: &str = "\u{1}lock:";
 
 /// A key for a detail, see [`KEY`].
 pub fn describe_key(key: &Key) -> String {
-    key.iter().fold(KEY.to_string(), |text, byte| text + &format!("{byte:02x}"))
+    describe(KEY, key)
+}
+
+fn describe(mark: &str, key: &Key) -> String {
+    key.iter().fold(mark.to_string(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Counts one that the `client` was told, or after which the statement or the transaction ran again unseen.
@@ -213,6 +254,33 @@ mod tests {
             lost.detail.is_some_and(|detail| detail.contains("a transaction no longer known changed it"))
         );
         assert!(lost.hint.is_some_and(|hint| hint.contains("leader") && !hint.contains("FOR UPDATE")));
+    }
+
+    #[test]
+    fn a_circle_begins_with_the_own_transaction_and_says_what_kind_of_locks_it_is_about() {
+        let stuck = |txn, key: &str| {
+            let session = Some((1 << 20) + txn as u32);
+            Stuck { who: Party { txn: TxnId(txn), session }, key: Key::from(key) }
+        };
+        let rows = vec![stuck(1, "a"), stuck(2, "b")];
+        let error = from_kv(&KvError::Deadlock { cycle: rows }, Some(TxnId(2)));
+        let line = |who, key: &str, by| {
+            let of = |n: u128| format!("transaction {} (session {} on node 1)", TxnId(n), (1 << 20) + n);
+            let line =
+                format!("{} waits for {}; blocked by {}.", of(who), describe(LOCK, &Key::from(key)), of(by));
+            line.replacen('t', "T", 1)
+        };
+        assert_eq!(error.detail, Some([line(2, "b", 1), line(1, "a", 2)].join("\n")));
+        assert!(error.hint.is_some_and(|hint| hint.contains("lock rows")));
+
+        // The second waits for the session of the first, which goes on with its transaction.
+        let lock = std::str::from_utf8(&[prefix::ADVISORY]).unwrap().to_string();
+        let mixed = vec![stuck(1, "a"), stuck(2, &lock), stuck(3, "")];
+        let error = from_kv(&KvError::Deadlock { cycle: mixed }, Some(TxnId(1)));
+        let detail = error.detail.unwrap();
+        assert_eq!(detail.lines().count(), 2, "{detail}");
+        assert!(detail.ends_with("blocked by session 1048579 on node 1."), "{detail}");
+        assert!(error.hint.is_some_and(|hint| !hint.contains("rows")));
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn session(entry: &SessionEntry) -> SessionInfo {
     }
 }
 
-fn beginning(text: &str) -> String {
+pub(super) fn beginning(text: &str) -> String {
     text[..text.floor_char_boundary(SHOWN)].to_string()
 }
 

@@ -5,6 +5,7 @@ use crate::{
     standin::Node,
 };
 use std::time::Duration;
+use tokio_postgres::Client;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_shown_as_columns_and_values() {
@@ -20,12 +21,72 @@ async fn keys_are_shown_as_columns_and_values() {
     let error = error.expect_err("the row is locked");
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "55P03");
-    assert_eq!(error.detail(), Some("Key (k, id)=(it's, -5) of index \"t_pkey\" of table public.t"));
+    let holder = holder(&a).await;
+    let key = "Key (k, id)=(it's, -5) of index \"t_pkey\" of table public.t";
+    assert_eq!(error.detail(), Some(format!("{key} is locked by {holder}.").as_str()));
+    run(&b, "set lock_timeout = '50ms'").await;
+    let error = b.batch_execute("delete from t").await.expect_err("the row is locked");
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "55P03");
+    assert_eq!(error.detail(), Some(format!("{key} is locked by {holder}.").as_str()));
     run(&a, "rollback; create table h (v int); insert into h values (1)").await;
     run(&a, "begin; select v from h for update").await;
     let error = b.batch_execute("select v from h for update nowait").await.expect_err("the row is locked");
-    assert_eq!(error.as_db_error().unwrap().detail(), Some("A key of index \"h_pkey\" of table public.h"));
+    let detail = error.as_db_error().unwrap().detail().unwrap();
+    assert!(detail.starts_with("A key of index \"h_pkey\" of table public.h is locked by "), "{detail}");
     run(&a, "rollback").await;
+}
+
+/// The open transaction of this session, as errors name it, and as it can be looked up.
+async fn holder(client: &Client) -> String {
+    let sql = "select transaction_id, pid, node_id from quorate.transactions where pid = pg_backend_pid()";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    let (id, pid, node): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    format!("transaction {id} (session {pid} on node {node})")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_an_advisory_lock_is_told() {
+    let node = Node::start().await;
+    let (a, b) = (node.connect().await, node.connect().await);
+    run(&a, "select pg_advisory_lock(-42), pg_advisory_lock_shared(1, 2)").await;
+    let pid = one(&a, "select pg_backend_pid()").await;
+    run(&b, "set lock_timeout = '300ms'").await;
+    for (call, lock) in [("pg_advisory_lock(-42)", "-42"), ("pg_advisory_xact_lock(1, 2)", "(1, 2)")] {
+        let error = b.batch_execute(&format!("select {call}")).await.expect_err(call);
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code().code(), "55P03", "{error:?}");
+        let detail = format!("Advisory lock {lock} is held by session {pid} on node 1.");
+        assert_eq!(error.detail(), Some(detail.as_str()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circle_of_waiters_is_told_whole() {
+    let node = Node::start().await;
+    let (a, b) = (node.connect().await, node.connect().await);
+    run(&a, "begin; select pg_advisory_lock(7)").await;
+    run(&b, "begin; select pg_advisory_xact_lock(1, 2)").await;
+    let (first, second) = (holder(&a).await, holder(&b).await);
+    let session = |holder: &str| holder.split_once('(').unwrap().1.trim_end_matches(')').to_string();
+    let (of_a, of_b) = (session(&first), session(&second));
+    let (got, refused) = tokio::join!(async { run(&a, "select pg_advisory_lock(1, 2)").await }, async {
+        let refused = b.batch_execute("select pg_advisory_lock(7)").await;
+        run(&b, "rollback").await;
+        refused
+    },);
+    let () = got;
+    let error = refused.expect_err("the younger one gives way");
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "40P01", "{error:?}");
+    let expected = [
+        format!("T{} waits for advisory lock 7; blocked by {of_a}.", &second[1..]),
+        format!("T{} waits for advisory lock (1, 2); blocked by {of_b}.", &first[1..]),
+        format!("S{} runs: select pg_advisory_lock(7)", &of_b[1..]),
+        format!("S{} runs: select pg_advisory_lock(1, 2)", &of_a[1..]),
+    ];
+    assert_eq!(error.detail(), Some(expected.join("\n").as_str()));
+    assert!(error.hint().is_some_and(|hint| !hint.contains("rows")), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

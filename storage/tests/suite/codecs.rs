@@ -17,6 +17,7 @@ fn txn(id: u128, anchor: &str) -> TxnMeta {
         deadline: Timestamp(50),
         gateway: NodeId(3),
         incarnation: 7,
+        session: Some(11),
     }
 }
 

@@ -186,6 +186,7 @@ impl Inner {
             deadline,
             gateway: env.node(),
             incarnation: env.incarnation(),
+            session: self.options.owner,
         }
     }
 

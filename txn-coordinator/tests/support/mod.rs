@@ -162,7 +162,7 @@ impl FakeShards {
                     let now = env.clock().physical();
                     self.store.lock().push(&key, &holder, lock, now, LIVENESS);
                     if lock && env.boottime() - began > cap.min(LOCK_CAP) {
-                        break Err(KvError::LockTimeout { key, holder: Some(holder.id) });
+                        break Err(KvError::LockTimeout { key, holder: Some(holder.party()) });
                     }
                     if env.boottime() - began > cap {
                         break Err(KvError::Timeout { why: "an intent stays".into() });

@@ -6,9 +6,9 @@ use quorate_proto::{
     Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId, Value,
     key::prefix,
     kv::{
-        CheckKind, CommitLocal, LockMode, LockRequest, Prepare, ReadCertificate, ReadOp, ReadReply,
+        CheckKind, CommitLocal, LockMode, LockRequest, Party, Prepare, ReadCertificate, ReadOp, ReadReply,
         ReadRequest, ReadResult, Row, Scan, ScanResult, ShardAnswer, ShardOp, ShardReply, ShardRequest,
-        TxnState, WaitPolicy, Waits,
+        Stuck, TxnState, WaitPolicy, Waits,
     },
 };
 use std::{
@@ -25,12 +25,12 @@ use tokio::sync::Notify;
 #[derive(Default)]
 struct State {
     data: BTreeMap<Key, Vec<(Timestamp, Option<Value>)>>,
-    locks: BTreeMap<Key, TxnId>,
+    locks: BTreeMap<Key, Party>,
     done: BTreeMap<TxnId, Timestamp>,
     /// Rolled back: whatever still waits for them is too late.
     ended: std::collections::BTreeSet<TxnId>,
     /// Who waits for whom, as the detector of deadlocks is told; and since when he is there.
-    waits: BTreeMap<TxnId, (Timestamp, Vec<TxnId>)>,
+    waits: BTreeMap<TxnId, Waits>,
     entries: u64,
 }
 
@@ -99,7 +99,7 @@ impl Shard {
             ShardOp::ReleaseLocks(release) => {
                 let mut state = self.state.lock();
                 state.ended.insert(release.txn);
-                state.locks.retain(|_, holder| *holder != release.txn);
+                state.locks.retain(|_, holder| holder.txn != release.txn);
                 drop(state);
                 self.released.notify_waiters();
                 Ok(ShardReply::Released)
@@ -200,8 +200,8 @@ impl Shard {
                 if state.ended.contains(&txn.id) {
                     return Err(KvError::TxnAborted { txn: txn.id, why: "rolled back".into() });
                 }
-                let holder = *state.locks.entry(key.clone()).or_insert(txn.id);
-                if holder == txn.id {
+                let holder = *state.locks.entry(key.clone()).or_insert(txn.party());
+                if holder.txn == txn.id {
                     return Ok(true);
                 }
                 holder
@@ -233,7 +233,7 @@ impl Shard {
             state.done.insert(id, ts);
             state.entries += 1;
         }
-        state.locks.retain(|_, holder| *holder != id);
+        state.locks.retain(|_, holder| holder.txn != id);
         self.released.notify_waiters();
         result.map(|()| ShardReply::Committed(ts, LogPosition { term: 1, index: state.entries }))
     }
@@ -257,16 +257,16 @@ impl Drop for Counted<'_> {
 
 impl State {
     /// The circle that the reporter is to break, being the youngest in it.
-    fn circle(&mut self, report: &Waits) -> Vec<TxnId> {
-        self.waits.insert(report.txn, (report.started, report.blockers.clone()));
+    fn circle(&mut self, report: &Waits) -> Vec<Stuck> {
+        self.waits.insert(report.txn, report.clone());
         let mut paths: Vec<Vec<TxnId>> = vec![vec![report.txn]];
         while let Some(path) = paths.pop() {
-            let next =
-                path.last().and_then(|last| self.waits.get(last)).map(|(_, blockers)| blockers.clone());
-            for blocker in next.unwrap_or_default() {
+            let next = path.last().and_then(|last| self.waits.get(last));
+            let next = next.map(|waits| waits.blocked.clone()).unwrap_or_default();
+            for blocker in next.into_iter().flat_map(|blocked| blocked.by) {
                 if blocker == report.txn {
-                    let youngest = path.iter().max_by_key(|txn| self.waits[txn].0);
-                    return if youngest == Some(&report.txn) { path } else { vec![] };
+                    let youngest = path.iter().max_by_key(|txn| self.waits[txn].started);
+                    return if youngest == Some(&report.txn) { self.stuck(&path) } else { vec![] };
                 }
                 if !path.contains(&blocker) {
                     paths.push(path.iter().copied().chain([blocker]).collect());
@@ -274,6 +274,16 @@ impl State {
             }
         }
         vec![]
+    }
+
+    fn stuck(&self, path: &[TxnId]) -> Vec<Stuck> {
+        let next = path.iter().cycle().skip(1);
+        let stuck = |(txn, next)| {
+            let waits = &self.waits[txn];
+            let blocked = waits.blocked.iter().find(|blocked| blocked.by.contains(next)).expect("an edge");
+            Stuck { who: Party { txn: *txn, session: waits.session }, key: blocked.key.clone() }
+        };
+        path.iter().zip(next).map(stuck).collect()
     }
 
     /// The lock is lost, and somebody else puts there what was there before.
@@ -340,7 +350,7 @@ impl State {
             }
         }
         for write in &commit.writes {
-            if self.locks.get(&write.key).is_some_and(|holder| *holder != commit.txn.id) {
+            if self.locks.get(&write.key).is_some_and(|holder| holder.txn != commit.txn.id) {
                 return Err(conflict(&write.key, None, ts, commit.read_ts));
             }
         }

@@ -92,7 +92,7 @@ impl Store {
                     match wait {
                         WaitPolicy::Block(_) => return Wait { key: key.clone(), holder, lock },
                         WaitPolicy::NoWait => {
-                            let (key, holder) = (key.clone(), Some(holder.id));
+                            let (key, holder) = (key.clone(), Some(holder.party()));
                             return refuse(KvError::LockNotAvailable { key, holder });
                         }
                         WaitPolicy::SkipLocked => return Done(Ok(skipped(read))),
