@@ -3,7 +3,8 @@
 //! A transaction that reads the past has one timestamp for all it reads (PROTOCOL 23), is read-only, and is answered by this
 //! node's own replicas where they have closed that timestamp. A statement that names its time is a transaction of its own.
 //! With `read_staleness` it is chosen: the freshest that all replicas here have closed, if that is not too old; within a
-//! session it never goes back.
+//! session it never goes back, nor before what the session has committed. Where a table was another one at that time, the
+//! statement is of now.
 //!
 //! Statements are planned by the catalog of now. Whether that is right for the past, the tables' own descriptors say: as of
 //! that time each must be what it is now. By the steps of schema changes, no row of that time was written by anybody more
@@ -36,10 +37,19 @@ pub struct Past {
 /// What a session remembers of its reads of the past.
 #[derive(Default)]
 pub struct PastReads {
-    /// What was chosen under `read_staleness` last: no later choice lies below.
+    /// What was chosen under `read_staleness` last, or committed since: no later choice lies below.
     floor: Timestamp,
     /// Versions of tables, each with a time since which it has been the present one.
     since: BTreeMap<u64, (u64, Timestamp)>,
+}
+
+impl PastReads {
+    /// The session knows of what was committed at this time.
+    pub fn not_before(&mut self, ts: Timestamp) {
+        if !quorate_env::planted!("sql.past_goes_back") {
+            self.floor = self.floor.max(ts);
+        }
+    }
 }
 
 /// Without a replica here, others are asked at an age at which they have probably closed it.
@@ -88,13 +98,14 @@ impl Session {
             (None, _) if !stale.is_zero() && may_choose => {
                 let at = self.stale_time(stale);
                 self.read_at(Past { at, chosen: true });
+                if self.other_schema(&planned.tables).await?.is_some() {
+                    self.read_present();
+                }
+                return Ok(());
             }
             (None, _) => {}
         }
-        if self.open()?.past.is_some() && !planned.tables.is_empty() {
-            self.check_schema(&planned.tables).await?;
-        }
-        Ok(())
+        self.other_schema(&planned.tables).await?.map_or(Ok(()), Err)
     }
 
     /// `BEGIN` and `SET TRANSACTION`, before anything was read.
@@ -115,7 +126,21 @@ impl Session {
     }
 
     fn read_now(&mut self) {
-        let read_only = self.settings.flag("default_transaction_read_only");
+        self.begin_now(self.settings.flag("default_transaction_read_only"));
+    }
+
+    /// In place of a time that was chosen; what is chosen later lies above.
+    fn read_present(&mut self) {
+        quorate_env::probe!("sql.past_of_another_schema");
+        let explicit = matches!(&self.tx, Tx::Open(open) if open.explicit);
+        self.begin_now(explicit || self.settings.flag("default_transaction_read_only"));
+        if let Tx::Open(open) = &mut self.tx {
+            open.instead_of_past = true;
+            self.past_reads.not_before(open.txn.read_ts());
+        }
+    }
+
+    fn begin_now(&mut self, read_only: bool) {
         let (coordinator, pid) = (self.shared.coordinator.clone(), self.pid());
         if let Tx::Open(open) = &mut self.tx {
             open.txn = coordinator.begin(options(pid, open.level.isolation(), read_only));
@@ -131,11 +156,8 @@ impl Session {
         let closed = self.shared.cluster.closed().into_iter().map(|(_, closed)| closed);
         let here = closed.filter(|closed| *closed >= oldest).min();
         let chosen = here.unwrap_or_else(|| oldest.max(now.minus(PROBABLY_CLOSED))).min(now);
-        if quorate_env::planted!("sql.past_goes_back") {
-            return chosen;
-        }
-        self.past_reads.floor = self.past_reads.floor.max(chosen);
-        self.past_reads.floor
+        self.past_reads.not_before(chosen);
+        self.past_reads.floor.max(chosen)
     }
 
     fn time_of(&self, as_of: &AsOf, params: &[Datum]) -> Result<Timestamp, SqlError> {
@@ -169,10 +191,10 @@ impl Session {
         Ok(at)
     }
 
-    /// Refuses tables that were something else at the time that is read.
-    async fn check_schema(&mut self, tables: &[(u64, u64)]) -> Result<(), SqlError> {
+    /// Says which table was something else at the time that is read.
+    async fn other_schema(&mut self, tables: &[(u64, u64)]) -> Result<Option<SqlError>, SqlError> {
         let open = self.open()?;
-        let Some(Past { at, .. }) = open.past else { return Ok(()) };
+        let Some(Past { at, .. }) = open.past else { return Ok(None) };
         let txn = open.txn.clone();
         for (id, version) in tables {
             let known = self.past_reads.since.get(id);
@@ -187,19 +209,19 @@ impl Session {
                     self.past_reads.since.insert(*id, (*version, at));
                 }
                 Some(_) => {
-                    return Err(SqlError::unsupported(format!(
-                        "reading table \"{name}\" as of a time before its latest schema change"
-                    ))
-                    .hint("Statements use the schema of now; ask for a time after the change."));
+                    let what =
+                        format!("reading table \"{name}\" as of a time before its latest schema change");
+                    let hint = "Statements use the schema of now; ask for a time after the change.";
+                    return Ok(Some(SqlError::unsupported(what).hint(hint)));
                 }
                 None => {
                     let text =
                         format!("table \"{name}\" did not exist at {}", shown(at, self.settings.zone()));
-                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, text));
+                    return Ok(Some(SqlError::new(SqlState::UNDEFINED_TABLE, text)));
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -68,6 +68,8 @@ pub struct OpenTx {
     pub read_only: bool,
     /// It reads the past.
     pub past: Option<Past>,
+    /// It reads the present where it might have read the past.
+    pub instead_of_past: bool,
     /// Without effect: what only reads never has to give way.
     pub deferrable: bool,
     /// Some statement has run.
@@ -173,6 +175,7 @@ impl Session {
             level,
             read_only,
             past: None,
+            instead_of_past: false,
             deferrable,
             used: false,
             queried: false,
@@ -272,6 +275,7 @@ impl Session {
             match open.once.seal(&open.txn) {
                 Ok(false) => {}
                 Ok(true) => {
+                    self.past_reads.not_before(open.txn.read_ts());
                     open.txn.rollback();
                     return self.committed(out).await;
                 }
@@ -290,7 +294,8 @@ impl Session {
                 let until = if planted!("sql.schema_lease_unbounded") { Timestamp::MAX } else { until };
                 until.min(locks.bound())
             });
-            let allowed = if open.txn.buffered().0 > 0 { open.pinned.begin_commit() } else { Ok(()) };
+            let writes = open.txn.buffered().0 > 0;
+            let allowed = if writes { open.pinned.begin_commit() } else { Ok(()) };
             if let Err(error) = allowed {
                 self.tx.fail(&self.shared.catalog);
                 return Err(error);
@@ -299,6 +304,9 @@ impl Session {
                 Ok(committed) => {
                     quorate_env::count!("quorate_sql_commits_total");
                     self.guarantee = committed.guarantee.to_string();
+                    if writes || open.instead_of_past {
+                        self.past_reads.not_before(committed.ts);
+                    }
                     self.spent = Spent { cost: committed.cost, shards: open.txn.shards() };
                     open.txn.released(RELEASE).await;
                     return self.committed(out).await;

@@ -150,3 +150,66 @@ async fn a_session_that_allows_it_reads_what_is_closed_here() {
     let guarantee = one(&c, "show guarantee").await;
     assert!(guarantee.contains("fresh(lease)"), "{guarantee}");
 }
+
+/// Whatever has been closed here: the session sees what it has written, as of a time that only the leader can answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_reads_the_past_sees_what_it_has_written() {
+    let node = Node::start().await;
+    let (c, other) = (node.connect().await, node.connect().await);
+    run(&c, "create table t (id int primary key, v int); insert into t values (1, 10)").await;
+    pause(1200).await;
+    node.world.fall_behind(Duration::from_secs(1));
+    run(&c, "set read_staleness = '5s'").await;
+    run(&other, "update t set v = 11").await;
+    for v in [20, 30] {
+        run(&c, &format!("update t set v = {v}")).await;
+        assert_eq!(one(&c, "select v from t").await, v.to_string());
+        let guarantee = one(&c, "show guarantee").await;
+        assert!(age(&guarantee) < 1.0 && guarantee.contains("leader"), "{guarantee}");
+    }
+    run(&c, "begin; update t set v = 40; commit; begin read only").await;
+    assert_eq!(one(&c, "select v from t").await, "40");
+    run(&c, "rollback").await;
+    // What others write meanwhile shows when it is closed here.
+    run(&other, "update t set v = 50").await;
+    assert_eq!(one(&c, "select v from t").await, "40");
+    node.world.fall_behind(Duration::ZERO);
+    pause(20).await;
+    assert_eq!(one(&c, "select v from t").await, "50");
+}
+
+/// The time that would be chosen lies before a schema change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_schema_change_the_present_is_read() {
+    let node = Node::start().await;
+    let (c, other) = (node.connect().await, node.connect().await);
+    run(&c, "set read_staleness = '5s'; create table t (id int primary key, v int)").await;
+    run(&other, "create table u (id int primary key)").await;
+    pause(1200).await;
+    node.world.fall_behind(Duration::from_secs(1));
+    for (change, sql) in [
+        ("create table new (id int primary key); insert into new values (1)", "select count(*) from new"),
+        ("alter table t add column w int; insert into t values (1, 1, 1)", "select sum(w) from t"),
+    ] {
+        run(&other, change).await;
+        assert_eq!(one(&c, sql).await, "1", "{change}");
+        let guarantee = one(&c, "show guarantee").await;
+        assert!(guarantee.contains("fresh(lease)"), "{change}: {guarantee}");
+        // And from then on a time that lies above it.
+        assert_eq!(one(&c, sql).await, "1", "{change}");
+        let guarantee = one(&c, "show guarantee").await;
+        assert!(age(&guarantee) < 1.0, "{change}: {guarantee}");
+    }
+    run(&other, "alter table t drop column w").await;
+    run(&c, "begin read only").await;
+    assert_eq!(one(&c, "select v from t").await, "1");
+    assert_eq!(fails(&c, "insert into t values (2, 2)").await, "25006");
+    run(&c, "rollback").await;
+    // A transaction has one time.
+    run(&other, "alter table t add column w int").await;
+    run(&c, "begin isolation level serializable read only; select * from u").await;
+    assert_eq!(fails(&c, "select * from t").await, "0A000");
+    run(&c, "rollback").await;
+    // What names its time gets it.
+    assert_eq!(fails(&c, "select * from t as of system time '-1s'").await, "0A000");
+}

@@ -65,6 +65,9 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "sql.past_goes_back",
         what: "23: a session sees an older state than before",
-        found_by: &[Test("sql-frontend/wire", "past::a_session_that_allows_it_reads_what_is_closed_here")],
+        found_by: &[Test(
+            "sql-frontend/wire",
+            "past::a_session_that_reads_the_past_sees_what_it_has_written",
+        )],
     },
 ];
