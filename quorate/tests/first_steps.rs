@@ -66,6 +66,11 @@ fn psql_and_the_operators_commands() {
     psql("ALTER TABLE t SPLIT AT VALUES (25), (50), (75)");
     psql("ALTER TABLE t SCATTER");
     assert_eq!(psql("SHOW SHARDS FROM TABLE t").lines().count(), 4);
+    psql("CREATE TABLE u (x int, y text, PRIMARY KEY (x, y))");
+    psql("ALTER TABLE u SPLIT AT VALUES (7, 'b')");
+    let shards = psql("SHOW SHARDS FROM TABLE t");
+    assert!(shards.lines().last().is_some_and(|last| last.contains("|t/(75)|u/(7, b)|")), "{shards}");
+    assert_eq!(psql("START TRANSACTION"), "START TRANSACTION\n");
     assert_eq!(psql("SELECT sum(a) FROM t"), "5050\n");
 
     let nodes = demo.quorate(&["node", "ls", "--json", "--host", &demo.rpc(2)]);

@@ -3,7 +3,7 @@
 use super::{Change, PLACEMENT_TIMEOUT, create_table};
 use crate::{
     bind::OutColumn,
-    catalog::TableDescriptor,
+    catalog::{Snapshot, TableDescriptor},
     error::{SqlError, SqlState},
     row::{column_from_key, column_to_key, index_prefix, index_span, key::split_prefix, table_span},
     session::run::Outcome,
@@ -45,8 +45,8 @@ pub async fn show(change: &mut Change, name: &ObjectName) -> Result<Outcome, Sql
         let nodes: Vec<String> = shard.replicas.iter().map(|replica| replica.node.to_string()).collect();
         rows.push(vec![
             Datum::Int8(shard.id.0 as i64),
-            Datum::Text(show_key(&shard.span.start, Some(&table))),
-            Datum::Text(shard.span.end.as_ref().map_or("…".into(), |end| show_key(end, Some(&table)))),
+            Datum::Text(show_key(&shard.span.start, change.now())),
+            Datum::Text(shard.span.end.as_ref().map_or("…".into(), |end| show_key(end, change.now()))),
             leader.map(|node| node.0 as i64).into(),
             Datum::Text(format!("{{{}}}", nodes.join(","))),
             Datum::Int8(shard.version as i64),
@@ -56,13 +56,13 @@ pub async fn show(change: &mut Change, name: &ObjectName) -> Result<Outcome, Sql
     Ok(Outcome::rows(rows, "SHOW"))
 }
 
-/// A key in words: `t/(1, 'x')` where it is of the table, its ids and bytes otherwise.
-pub fn show_key(key: &Key, table: Option<&TableDescriptor>) -> String {
+/// A key in words: `t/(1, x)` where it is of a table in the catalog, its ids and bytes otherwise.
+pub fn show_key(key: &Key, catalog: &Snapshot) -> String {
     if key.is_empty() {
         return "…".into();
     }
     let Some((id, index, mut rest)) = split_prefix(key) else { return key.escape_ascii().to_string() };
-    let Some(table) = table.filter(|table| table.id == id) else {
+    let Some(table) = catalog.tables.get(&id) else {
         return format!("table {id}/{index}/{}", rest.escape_ascii());
     };
     let columns = std::iter::once(&table.primary).chain(&table.indexes).find(|i| i.id == index);

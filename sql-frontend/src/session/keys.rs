@@ -4,6 +4,7 @@
 use super::{
     Session,
     errors::{KEY, LOCK, session_of},
+    parse::lower_first,
     under_way::beginning,
 };
 use crate::{
@@ -68,11 +69,6 @@ impl Session {
             None => format!("Key {} of index {index} of table {table}", rest.escape_ascii()),
         }
     }
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 /// `Key (a, b)=(1, x) of index "i" of table t`.

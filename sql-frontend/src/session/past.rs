@@ -167,7 +167,9 @@ impl Session {
             AsOf::Text(text) => of_text(text, started, zone)?,
             AsOf::Parameter(n) => match params.get(n - 1) {
                 Some(Datum::Text(text)) => of_text(text, started, zone)?,
-                Some(Datum::Timestamptz(micros)) => of_micros(*micros)?,
+                Some(time @ Datum::Timestamptz(micros)) => {
+                    of_micros(*micros, &time.to_text(PgType::Timestamptz, zone))?
+                }
                 Some(Datum::Timestamp(_)) => {
                     return Err(invalid(&format!("${n}"), "a timestamp without time zone"));
                 }
@@ -270,7 +272,7 @@ fn of_text(text: &str, started: i64, zone: &TimeZone) -> Result<Timestamp, SqlEr
         return of_number(text);
     }
     match Datum::from_text(PgType::Timestamptz, text, -1, zone) {
-        Ok(Datum::Timestamptz(micros)) => return of_micros(micros),
+        Ok(Datum::Timestamptz(micros)) => return of_micros(micros, text),
         Err(error) if !text.starts_with('-') && datetime::parse_interval(text).is_err() => return Err(error),
         _ => {}
     }
@@ -284,14 +286,15 @@ fn before(interval: &Interval, text: &str, started: i64, zone: &TimeZone) -> Res
     if micros >= started {
         return Err(invalid(text, "it must be negative"));
     }
-    of_micros(micros)
+    of_micros(micros, text)
 }
 
-fn of_micros(micros: i64) -> Result<Timestamp, SqlError> {
+/// Microseconds since 1970, given as `text`.
+fn of_micros(micros: i64, text: &str) -> Result<Timestamp, SqlError> {
     let micros = u64::try_from(micros).ok().filter(|micros| *micros > EPOCH_UNIX_MICROS && *micros < 1 << 62);
     // The last one of that microsecond: what was committed then is seen.
     let at = micros.map(|micros| Timestamp(Timestamp::from_unix_micros(micros + 1).0 - 1));
-    at.ok_or_else(|| invalid("timestamp", "it lies before this database or is infinite"))
+    at.ok_or_else(|| invalid(text, "it lies before this database or is infinite"))
 }
 
 /// `micros.logical` since 2020 as [`Timestamp`] prints itself, or nanoseconds since 1970 with ten digits of a counter.
@@ -340,7 +343,8 @@ mod tests {
         for wrong in
             ["5s", "0s", "yesterdayish", "", "1999-01-01", "1.2.3", "infinity", "9999999999999999999999"]
         {
-            assert!(read(wrong).is_err(), "{wrong}");
+            let error = read(wrong).expect_err(wrong);
+            assert!(error.message.ends_with(&format!("\"{wrong}\"")), "{error}");
         }
     }
 }

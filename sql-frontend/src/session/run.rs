@@ -27,6 +27,7 @@ use datafusion::arrow::{array::ArrayRef, record_batch::RecordBatch};
 use futures::{StreamExt, stream::BoxStream};
 use parking_lot::Mutex;
 use quorate_txn::Isolation;
+use sqlparser::ast::Statement;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// Longest wait for a table that is being rewritten.
@@ -423,9 +424,15 @@ async fn point_outcome(
     }
 }
 
+/// What PostgreSQL calls a query that locks rows.
+fn locking(statement: &Statement) -> Option<String> {
+    let Statement::Query(query) = statement else { return None };
+    query.locks.first().map(|lock| format!("SELECT FOR {}", lock.lock_type))
+}
+
 fn read_only(command: &Command) -> SqlError {
     let what = match command {
-        Command::Statement(statement) => {
+        Command::Statement(statement) | Command::Past(statement, _) => {
             let (_, statement) = modification(statement);
             let text = statement.to_string();
             let mut words = text.split_whitespace();
@@ -434,7 +441,7 @@ fn read_only(command: &Command) -> SqlError {
                 "CREATE" | "DROP" | "ALTER" => {
                     format!("{first} {}", words.next().unwrap_or_default().to_uppercase())
                 }
-                _ => first,
+                _ => locking(statement).unwrap_or(first),
             }
         }
         _ => "this statement".into(),

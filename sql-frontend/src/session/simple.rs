@@ -140,7 +140,8 @@ impl Session {
         io: &mut Io,
     ) -> Result<(), SqlError> {
         let command = Arc::new(parsed.command);
-        let bound = matches!(*command, Command::Begin(_) | Command::Commit { .. } | Command::Rollback { .. });
+        let bound =
+            matches!(*command, Command::Begin(..) | Command::Commit { .. } | Command::Rollback { .. });
         if bound && alone && sql.len() <= CACHED_TEXT {
             if self.bounds.len() >= super::CACHED_BOUNDS {
                 self.bounds.pop_first();
@@ -285,8 +286,8 @@ impl Session {
         out: &mut Outbox,
     ) -> Option<Result<(), SqlError>> {
         let result = match command {
-            Command::Begin(modes) => match self.check_failed() {
-                Ok(()) => self.begin_explicit(modes, out).map(|()| "BEGIN"),
+            Command::Begin(modes, tag) => match self.check_failed() {
+                Ok(()) => self.begin_explicit(modes, out).map(|()| *tag),
                 Err(error) => Err(error),
             },
             Command::Commit { chain } => self.end(true, *chain, out).await,

@@ -156,8 +156,8 @@ fn shards(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
             rows.push(vec![
                 int8(shard.id.0),
                 table.map(|t| t.name.clone()).into(),
-                text(show_key(&shard.span.start, table.map(|t| &**t))),
-                text(end.map_or("…".into(), |end| show_key(end, table.map(|t| &**t)))),
+                text(show_key(&shard.span.start, snapshot)),
+                text(end.map_or("…".into(), |end| show_key(end, snapshot))),
                 known.map(|(node, _, _)| *node).or(leader).map(|node| node.0 as i64).into(),
                 known.map(|(_, m, _)| mode(*m).to_string()).into(),
                 int8(shard.version),

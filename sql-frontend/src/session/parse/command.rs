@@ -81,7 +81,8 @@ pub enum Command {
     Statement(Box<ast::Statement>),
     /// A query, or `EXPLAIN` of one, `AS OF SYSTEM TIME`.
     Past(Box<ast::Statement>, AsOf),
-    Begin(Modes),
+    /// With the tag that answers it.
+    Begin(Modes, &'static str),
     Commit {
         chain: bool,
     },

@@ -30,7 +30,8 @@ use crate::{
     session::stack::is_deep,
 };
 use limits::MAX_NESTING;
-use place::{Lines, lower_first, near, syntax_error};
+pub(super) use place::lower_first;
+use place::{Lines, near, syntax_error};
 use reader::Reader;
 use sqlparser::{
     ast::{DataType, Expr, Ident},
@@ -53,8 +54,7 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
     })?;
     limits::limit_chains(&tokens, &lines)?;
     let tokens = tokens::rewrite(tokens, notices);
-    let (mut tokens, clauses) =
-        past::take_clauses(tokens, &lines).map_err(|error| syntax_error(error, sql, &lines))?;
+    let (mut tokens, clauses) = past::take_clauses(tokens, sql, &lines)?;
     let mut clauses = clauses.into_iter().peekable();
     locking::limits_first(&mut tokens);
     let mut parser =
@@ -202,7 +202,7 @@ mod tests {
             assert_eq!(with, without);
         }
         assert!(parse("select 1 from p fetch first row only").is_ok());
-        assert!(matches!(one("begin read only"), Command::Begin(_)));
+        assert!(matches!(one("begin read only"), Command::Begin(..)));
     }
 
     #[test]
@@ -273,9 +273,11 @@ mod tests {
 
     #[test]
     fn session_commands() {
-        let Command::Begin(modes) = one("begin isolation level repeatable read, read only") else { panic!() };
+        let Command::Begin(modes, "BEGIN") = one("begin isolation level repeatable read, read only") else {
+            panic!()
+        };
         assert_eq!((modes.isolation, modes.read_only), (Some(Level::RepeatableRead), Some(true)));
-        assert!(matches!(one("START TRANSACTION"), Command::Begin(_)));
+        assert!(matches!(one("START TRANSACTION"), Command::Begin(_, "START TRANSACTION")));
         assert!(matches!(one("end"), Command::Commit { chain: false }));
         assert!(matches!(one("rollback to savepoint A"), Command::RollbackTo(name) if name == "a"));
         assert!(

@@ -4,7 +4,7 @@
 use super::{
     command::{AsOf, Command},
     dialect::Dialect,
-    place::Lines,
+    place::{Lines, syntax_error},
     reader::{Parse, Reader},
 };
 use crate::error::SqlError;
@@ -24,11 +24,12 @@ pub(super) struct Clause {
 
 const CLAUSE: [&str; 4] = ["as", "of", "system", "time"];
 
-/// Takes the clauses out that stand outside of all parentheses. Those of `BEGIN`, `START` and `SET` stay.
+/// Takes the clauses out. Those of `BEGIN`, `START` and `SET` stay; within parentheses there can be none.
 pub(super) fn take_clauses(
     tokens: Vec<TokenWithSpan>,
+    sql: &str,
     lines: &Lines<'_>,
-) -> Result<(Vec<TokenWithSpan>, Vec<Clause>), ParserError> {
+) -> Result<(Vec<TokenWithSpan>, Vec<Clause>), SqlError> {
     if !tokens.iter().any(|token| is_word(&token.token, "system")) {
         return Ok((tokens, Vec::new()));
     }
@@ -44,20 +45,30 @@ pub(super) fn take_clauses(
             _ => {}
         }
         let modes = matches!(first, Some(Keyword::BEGIN | Keyword::START | Keyword::SET));
-        let Some(behind) = (depth == 0 && !modes).then(|| behind_clause(&tokens[at..])).flatten() else {
+        let Some(behind) = (!modes).then(|| behind_clause(&tokens[at..])).flatten() else {
             out.push(tokens[at].clone());
             at += 1;
             continue;
         };
+        let start = tokens[at].span.start;
+        if depth > 0 {
+            return Err(within_parentheses().at(lines.char_at(start.line, start.column)));
+        }
         let dialect = Dialect;
         let rest = tokens[at + behind..].to_vec();
         let mut parser = Parser::new(&dialect).with_tokens_with_locations(rest);
-        let time = read(&mut parser)?;
-        let start = tokens[at].span.start;
+        let time = read(&mut parser).map_err(|error| syntax_error(error, sql, lines))?;
         clauses.push(Clause { at: lines.byte_at(start.line, start.column), time });
         at += behind + parser.index();
     }
     Ok((out, clauses))
+}
+
+fn within_parentheses() -> SqlError {
+    SqlError::unsupported("AS OF SYSTEM TIME within parentheses").hint(
+        "A statement has one time for all its tables: AS OF SYSTEM TIME stands behind the tables of the outermost query, or \
+         at its end.",
+    )
 }
 
 fn is_word(token: &Token, text: &str) -> bool {
@@ -191,7 +202,7 @@ mod tests {
 
     #[test]
     fn transactions_have_it_among_their_modes() {
-        let Command::Begin(modes) = one("begin transaction as of system time '-3s', read only") else {
+        let Command::Begin(modes, _) = one("begin transaction as of system time '-3s', read only") else {
             panic!()
         };
         assert_eq!((modes.as_of, modes.read_only), (Some(AsOf::Text("-3s".into())), Some(true)));
@@ -206,12 +217,17 @@ mod tests {
             "select 1 as of system time '-1s' union select 2 as of system time '-2s'",
             "declare c cursor for select 1 as of system time '-1s'",
             "copy t to stdout as of system time '-1s'",
+            "select (select 1 from t as of system time '-1s')",
+            "select * from (select 1 from t as of system time '-1s') x",
+            "with x as (select 1 as of system time '-1s') select * from x",
         ] {
             assert_eq!(parse(sql).unwrap_err().sqlstate, SqlState::FEATURE_NOT_SUPPORTED, "{sql}");
         }
-        for sql in ["select 1 as of system time now()", "select (select 1 from t as of system time '-1s')"] {
-            assert_eq!(parse(sql).unwrap_err().sqlstate, SqlState::SYNTAX_ERROR, "{sql}");
-        }
+        let error = parse("select 1 as of system time now()").unwrap_err();
+        assert_eq!(error.sqlstate, SqlState::SYNTAX_ERROR);
+        assert!(error.message.starts_with("syntax error: AS OF SYSTEM TIME takes"), "{error}");
+        let error = parse("select * from (select 1 from t as of system time '-1s') x").unwrap_err();
+        assert_eq!(error.position, Some(32));
         assert!(parse("select a as system from t").is_ok());
     }
 }

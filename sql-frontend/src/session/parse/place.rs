@@ -35,9 +35,14 @@ impl<'a> Lines<'a> {
     }
 }
 
-pub(super) fn lower_first(text: &str) -> String {
+/// A sentence as the rest of another; a word in capitals stays one.
+pub(in crate::session) fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    let Some(first) = chars.next() else { return String::new() };
+    if chars.clone().next().is_some_and(char::is_uppercase) {
+        return text.to_string();
+    }
+    first.to_lowercase().chain(chars).collect()
 }
 
 pub(super) fn near(token: &TokenWithSpan, sql: &str, lines: &Lines<'_>) -> SqlError {

@@ -29,12 +29,12 @@ impl Reader<'_, '_> {
             "begin" => {
                 self.skip();
                 let _ = self.eat("work") || self.eat("transaction");
-                Ok(Command::Begin(self.modes()?))
+                Ok(Command::Begin(self.modes()?, "BEGIN"))
             }
             "start" => {
                 self.skip();
                 self.expect("transaction")?;
-                Ok(Command::Begin(self.modes()?))
+                Ok(Command::Begin(self.modes()?, "START TRANSACTION"))
             }
             "commit" | "end" => {
                 self.skip();

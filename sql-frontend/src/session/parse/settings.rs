@@ -86,6 +86,10 @@ impl Reader<'_, '_> {
             }
         }
         if self.eat("transaction") {
+            if self.eat("snapshot") {
+                let _ = self.parser.parse_literal_string()?;
+                return Ok(Command::Refused("SET TRANSACTION SNAPSHOT".into()));
+            }
             return Ok(Command::SetTransaction(self.modes()?));
         }
         if self.eat("time") {
