@@ -177,10 +177,17 @@ impl Session {
         Ok(())
     }
 
-    /// How long the client may idle now.
-    pub fn idle_timeout(&self) -> Option<Duration> {
-        let idle = self.settings.idle_timeout();
-        (self.status() != Status::Idle && !idle.is_zero()).then_some(idle)
+    /// How long the client may idle now, and what it is told then.
+    pub fn idle_timeout(&self) -> Option<(Duration, SqlError)> {
+        let (in_transaction, session) = self.settings.idle_timeouts();
+        let (limit, state, what) = match self.status() {
+            // Between the messages of one pipeline it does not idle.
+            Status::Idle if !self.at_rest => return None,
+            Status::Idle => (session, SqlState("57P05"), "idle-session"),
+            _ => (in_transaction, SqlState("25P03"), "idle-in-transaction"),
+        };
+        let text = format!("terminating connection due to {what} timeout");
+        (!limit.is_zero()).then(|| (limit, SqlError::new(state, text)))
     }
 
     /// Tells the client of an error, and takes its consequences.

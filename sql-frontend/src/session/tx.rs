@@ -110,6 +110,8 @@ pub struct Mark {
     savepoint: Savepoint,
     settings: Arc<Settings>,
     settings_after: Arc<Settings>,
+    /// What is set below it ends with it, also if it is released.
+    read_only: bool,
     overlay: Option<Arc<Snapshot>>,
     after_commit: usize,
     /// Those opened later go with what was done later.
@@ -249,11 +251,21 @@ impl Session {
             let text = "a transaction AS OF SYSTEM TIME cannot be read-write";
             return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text));
         }
-        if open.read_only && !read_only && (open.queried || !open.savepoints.is_empty()) {
+        if open.read_only && !read_only && !open.savepoints.is_empty() {
+            let text = "cannot set transaction read-write mode inside a read-only transaction";
+            return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text));
+        }
+        if open.read_only && !read_only && open.queried {
             return settled("transaction read-write mode");
         }
-        if modes.deferrable.is_some_and(|deferrable| deferrable != open.deferrable) && open.queried {
-            return settled("whether the transaction is deferrable");
+        if modes.deferrable.is_some_and(|deferrable| deferrable != open.deferrable) {
+            if !open.savepoints.is_empty() {
+                let text = "SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction";
+                return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text));
+            }
+            if open.queried {
+                return settled("whether the transaction is deferrable");
+            }
         }
         let anew = (level, read_only) != (open.level, open.read_only);
         open.level = level;
@@ -423,6 +435,7 @@ impl Session {
             savepoint: open.txn.savepoint(),
             settings,
             settings_after: open.settings_after.clone(),
+            read_only: open.read_only,
             overlay: open.overlay.clone(),
             after_commit: open.after_commit.len(),
             portals,
@@ -451,6 +464,7 @@ impl Session {
         let open = self.explicit_tx("RELEASE SAVEPOINT")?;
         let at = Self::mark(open, name)?;
         open.txn.release(open.savepoints[at].savepoint);
+        open.read_only = open.savepoints[at].read_only;
         open.locks.merge_into(at);
         open.savepoints.truncate(at);
         Ok(())
@@ -465,6 +479,7 @@ impl Session {
         let freed = open.locks.end_since(at + 1);
         open.overlay = mark.overlay.clone();
         open.settings_after = mark.settings_after.clone();
+        open.read_only = mark.read_only;
         open.after_commit.truncate(mark.after_commit);
         open.failed = false;
         let (settings, portals) = (mark.settings.clone(), mark.portals.clone());

@@ -247,7 +247,10 @@ async fn next(session: &Session, io: &mut Io) -> Result<Frontend, Option<SqlErro
     let idle = session.idle_timeout();
     let timeout = async {
         match idle {
-            Some(idle) => env.sleep(idle).await,
+            Some((limit, error)) => {
+                env.sleep(limit).await;
+                error
+            }
             None => std::future::pending().await,
         }
     };
@@ -255,12 +258,7 @@ async fn next(session: &Session, io: &mut Io) -> Result<Frontend, Option<SqlErro
         biased;
         error = session.lost_locks() => return Err(Some(error)),
         message = io.inbox.message() => message,
-        () = timeout => {
-            return Err(Some(SqlError::new(
-                SqlState("25P03"),
-                "terminating connection due to idle-in-transaction timeout",
-            )));
-        }
+        error = timeout => return Err(Some(error)),
         () = env.shutdown().wait() => return Err(Some(shutting_down())),
         () = session.ended() => return Err(Some(shutting_down())),
     };

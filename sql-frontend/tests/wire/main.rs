@@ -13,6 +13,7 @@ mod explain;
 mod hostile;
 mod isolation;
 mod memory;
+mod modes;
 mod once;
 #[path = "../logic/oracle.rs"]
 mod oracle;

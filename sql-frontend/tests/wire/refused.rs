@@ -16,6 +16,7 @@ create function f() returns int language sql as 'select 1'
 create or replace function f(a int default 1) returns setof int language plpgsql as $$ begin return 1; end $$
 create procedure p() language sql as $$ select 1 $$
 call p()
+set transaction snapshot '00000003-0000001B-1'
 do $$ begin end $$
 create trigger g before insert on t for each row execute function f()
 create constraint trigger g after insert on t deferrable for each row execute function f()
@@ -126,4 +127,28 @@ async fn what_is_not_carried_out_says_so() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What shows or fixes PostgreSQL's own numbers of transactions, and some more that is not there (`docs/guarantees.md`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_about_transactions_is_unknown_or_refused() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (a int)").await;
+    for (sql, state) in [
+        ("select txid_current()", "42883"),
+        ("select pg_current_xact_id()", "42883"),
+        ("select pg_current_snapshot()", "42883"),
+        ("select pg_export_snapshot()", "42883"),
+        ("select xmin from t", "42703"),
+        ("select ctid, xmax from t", "42703"),
+        ("select * from pg_locks", "42P01"),
+        ("set constraints all deferred", "0A000"),
+        ("prepare transaction 'x'", "0A000"),
+        ("set transaction snapshot '00000003-0000001B-1'", "0A000"),
+        ("update t set a = 1 where current of c", "0A000"),
+        ("set deadlock_timeout = '1s'", "42704"),
+    ] {
+        assert_eq!(fails(&c, sql).await, state, "{sql}");
+    }
 }

@@ -127,6 +127,7 @@ static SPECS: &[Spec] = &[
         "0",
         "Ends a session that idles in a transaction.",
     ),
+    spec("idle_session_timeout", Kind::Millis, "0", "Ends a session that idles outside of a transaction."),
     reported("in_hot_standby", Kind::ReadOnly, "off", "Every node takes writes."),
     reported("integer_datetimes", Kind::ReadOnly, "on", "Times are counted in microseconds."),
     reported(
@@ -226,7 +227,8 @@ pub struct Settings {
     zone: TimeZone,
     statement_timeout: Duration,
     lock_timeout: Duration,
-    idle_timeout: Duration,
+    idle_in_transaction: Duration,
+    idle_session: Duration,
     read_staleness: Duration,
     idempotency_key: Option<Arc<str>>,
 }
@@ -252,7 +254,8 @@ impl Settings {
             zone: TimeZone::UTC,
             statement_timeout: Duration::ZERO,
             lock_timeout: Duration::ZERO,
-            idle_timeout: Duration::ZERO,
+            idle_in_transaction: Duration::ZERO,
+            idle_session: Duration::ZERO,
             read_staleness: Duration::ZERO,
             idempotency_key: None,
         };
@@ -370,7 +373,8 @@ impl Settings {
         };
         self.statement_timeout = millis(self, "statement_timeout")?;
         self.lock_timeout = millis(self, "lock_timeout")?;
-        self.idle_timeout = millis(self, "idle_in_transaction_session_timeout")?;
+        self.idle_in_transaction = millis(self, "idle_in_transaction_session_timeout")?;
+        self.idle_session = millis(self, "idle_session_timeout")?;
         self.read_staleness = millis(self, "read_staleness")?;
         let key = self.get(IDEMPOTENCY_KEY)?;
         self.idempotency_key = (!key.is_empty()).then(|| Arc::from(key));
@@ -391,9 +395,9 @@ impl Settings {
         self.lock_timeout
     }
 
-    /// Zero: none.
-    pub fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
+    /// Within a transaction, and outside of any; zero: none.
+    pub fn idle_timeouts(&self) -> (Duration, Duration) {
+        (self.idle_in_transaction, self.idle_session)
     }
 
     /// Zero: answers are as of now.
