@@ -25,8 +25,8 @@ const LOCK_FIRST: &str =
     "One whose first statement locks what it will read and change (SELECT … FOR UPDATE) waits instead.";
 
 /// What a lost lock means.
-const LOCKS_DIE: &str = "Locks live in the memory of the leader of a row's shard; its node has died or was cut off, or there \
-     were too many of them. Nothing was overwritten.";
+const LOCKS_DIE: &str = "Locks live in the memory of the leader of a row's shard; its node has died or was cut off. Nothing \
+     was overwritten.";
 
 /// Translates; keys inside are still bytes, see [`KEY`].
 pub fn from_txn(error: TxnError) -> SqlError {
