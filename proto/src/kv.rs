@@ -121,8 +121,8 @@ pub struct LockRequest {
     pub wait: WaitPolicy,
 }
 
-/// Reads at `read_ts`, each recorded in the timestamp cache. Only single keys that are locked need not be (their commit
-/// proves them); the span of a scan that locks is recorded, as nothing else holds the gaps between its rows.
+/// Reads at `read_ts`, each recorded in the timestamp cache, what is locked as well: nothing else holds the gaps between the
+/// rows of a scan, nor a key whose lock is given back before the commit.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReadRequest {
     /// Absent for reads outside a transaction.
@@ -145,6 +145,10 @@ pub struct ReadRequest {
     /// Any replica whose closed timestamp covers `read_ts` may answer.
     #[n(6)]
     pub follower: bool,
+    /// Rises with the locking reads of the transaction, through all of its attempts; see [`Undone`].
+    #[n(7)]
+    #[cbor(default)]
+    pub number: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -477,11 +481,26 @@ pub struct Stuck {
     pub key: Key,
 }
 
-/// Drops unreplicated locks of a transaction that ended without writing in this shard.
+/// Drops unreplicated locks of a transaction: all that it has in this shard, where it ended without writing, or some.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReleaseLocks {
     #[n(0)]
     pub txn: TxnId,
+    /// Only the locks that it has by these of its requests. Absent: all.
+    #[n(1)]
+    pub undone: Option<Undone>,
+}
+
+/// What a return to a savepoint has undone, by the numbers of locking reads. A lock goes if it was asked for within and at no
+/// other time: one from before the savepoint stays, and so does one that was taken anew before this came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Undone {
+    /// The last one before the savepoint.
+    #[n(0)]
+    pub after: u64,
+    /// The last one before the return.
+    #[n(1)]
+    pub up_to: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

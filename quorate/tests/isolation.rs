@@ -31,6 +31,7 @@ async fn each_level_shows_what_it_may_at_mixed_gateways() {
     }
     assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));
     contention_is_no_error_under_read_committed(&demo).await;
+    a_deadlock_behind_a_savepoint_ends_with_it(&demo).await;
     a_lock_that_is_lost_costs_its_transaction(&demo).await;
     demo.assert_healthy().await;
 }
@@ -66,6 +67,33 @@ async fn contention_is_no_error_under_read_committed(demo: &Demo) {
     for row in client.query("SELECT v FROM hot", &[]).await.unwrap() {
         assert_eq!(row.get::<_, i64>(0), CLIENTS * ROUNDS);
     }
+}
+
+/// The younger of two in a circle, over two shards, gives way. The other one goes on while it does so itself from its savepoint.
+async fn a_deadlock_behind_a_savepoint_ends_with_it(demo: &Demo) {
+    let (older, younger) = (demo.client(1).await, demo.client(2).await);
+    let tables =
+        "CREATE TABLE pair (id int PRIMARY KEY, v int); INSERT INTO pair VALUES (1, 0), (2, 0), (3, 0);
+        ALTER TABLE pair SPLIT AT VALUES (2), (3)";
+    older.batch_execute(tables).await.unwrap();
+    for level in ["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"] {
+        let change = |id: i32| format!("UPDATE pair SET v = v + 1 WHERE id = {id}");
+        older.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; {}", change(1))).await.unwrap();
+        let begin = format!("BEGIN ISOLATION LEVEL {level}; {}; SAVEPOINT s; {}", change(3), change(2));
+        younger.batch_execute(&begin).await.unwrap();
+        let (waits, closes) = (change(2), change(1));
+        let closing = async {
+            pause(Duration::from_millis(400)).await;
+            younger.batch_execute(&closes).await
+        };
+        let (waited, closed) = tokio::join!(older.batch_execute(&waits), closing);
+        waited.unwrap_or_else(|error| panic!("{level}: {error:?}"));
+        assert_eq!(closed.unwrap_err().code(), Some(&SqlState::T_R_DEADLOCK_DETECTED), "{level}");
+        younger.batch_execute("ROLLBACK TO s; COMMIT").await.unwrap();
+        older.batch_execute("COMMIT").await.unwrap();
+    }
+    let rows = older.query("SELECT v FROM pair", &[]).await.unwrap();
+    assert!(rows.iter().all(|row| row.get::<_, i32>(0) == 3), "{rows:?}");
 }
 
 /// The node that knew of a lock dies, and somebody else changes the row: the commit finds that out.

@@ -117,6 +117,10 @@ pub struct HeldBy {
     pub txn: TxnMeta,
     #[n(1)]
     pub locks: Vec<(Key, LockMode)>,
+    /// By which requests it has each of them, the first and the last. What is missing no savepoint gives back.
+    #[n(2)]
+    #[cbor(default)]
+    pub numbers: Vec<(u64, u64)>,
 }
 
 impl Extras {

@@ -75,21 +75,22 @@ pub(crate) async fn prepare(replica: &Arc<Replica>) -> Option<Still> {
 pub(crate) fn parts(held: Vec<HeldBy>) -> Vec<Vec<HeldBy>> {
     let mut parts: Vec<Vec<HeldBy>> = Vec::new();
     let mut room = 0;
-    for HeldBy { txn, locks } in held {
+    for HeldBy { txn, locks, numbers } in held {
         let mut owner = None;
-        for (key, mode) in locks {
-            let bytes = key.len() + 8;
+        for ((key, mode), numbers) in locks.into_iter().zip(numbers) {
+            let bytes = key.len() + 24;
             if room < bytes {
                 parts.push(Vec::new());
                 (room, owner) = (ENTRY_BYTES, None);
             }
             let part = parts.last_mut().expect("just made");
             let place = *owner.get_or_insert_with(|| {
-                part.push(HeldBy { txn: txn.clone(), locks: Vec::new() });
+                part.push(HeldBy { txn: txn.clone(), locks: Vec::new(), numbers: Vec::new() });
                 room = room.saturating_sub(64 + txn.anchor.len());
                 part.len() - 1
             });
             part[place].locks.push((key, mode));
+            part[place].numbers.push(numbers);
             room = room.saturating_sub(bytes);
         }
     }
@@ -180,7 +181,8 @@ mod tests {
             session: None,
         };
         let key = |n| Key::from(format!("{n:0>1000}").into_bytes());
-        HeldBy { txn, locks: (0..keys).map(|n| (key(n), LockMode::Exclusive)).collect() }
+        let locks = (0..keys).map(|n| (key(n), LockMode::Exclusive)).collect();
+        HeldBy { txn, locks, numbers: (0..keys as u64).map(|n| (n, n + 1)).collect() }
     }
 
     #[test]
@@ -193,8 +195,9 @@ mod tests {
         assert!(parts.iter().all(|part| (1..=130).contains(&count(part))));
         for whole in all {
             let mine = parts.iter().flatten().filter(|held| held.txn == whole.txn);
-            let locks: Vec<_> = mine.flat_map(|held| held.locks.clone()).collect();
-            assert_eq!(locks, whole.locks);
+            let locks: Vec<_> = mine.clone().flat_map(|held| held.locks.clone()).collect();
+            let numbers: Vec<_> = mine.flat_map(|held| held.numbers.clone()).collect();
+            assert_eq!((locks, numbers), (whole.locks, whole.numbers));
         }
     }
 

@@ -9,12 +9,12 @@ use crate::{
     detector::Detector,
     group_commit::GroupCommit,
     latch::{LatchId, LatchSet, Latches},
-    lock_table::{LockTable, Turn, WaiterId, Wakes},
+    lock_table::{Asked, LockTable, Turn, WaiterId, Wakes},
     ts_cache::TsCache,
 };
 use parking_lot::{Mutex, MutexGuard};
 use quorate_env::Env;
-use quorate_proto::kv::{LockMode, TxnMeta};
+use quorate_proto::kv::{LockMode, ReleaseLocks, TxnMeta};
 use quorate_proto::{Key, KvError, NodeId, ShardId, Span, Timestamp, TxnId};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -180,6 +180,11 @@ impl Leader {
         Ok(guard)
     }
 
+    /// A request with this number comes now.
+    pub fn asked(&self, number: u64) -> Asked {
+        Asked { at: self.env.boottime(), number }
+    }
+
     /// Takes a lock, or says who holds it. Beyond the bound a lock is not kept; the check at commit excludes (PROTOCOL 13).
     pub fn try_lock(
         &self,
@@ -187,12 +192,13 @@ impl Leader {
         key: &Key,
         txn: &Arc<TxnMeta>,
         mode: LockMode,
+        number: u64,
     ) -> Result<(), Arc<TxnMeta>> {
         if core.locks.locks() >= self.max_locks {
             quorate_env::count!("quorate_shard_locks_not_kept_total");
             return core.locks.admits_write(key, txn.id);
         }
-        core.locks.try_lock(key, txn, mode, self.env.boottime())
+        core.locks.try_lock(key, txn, mode, self.asked(number))
     }
 
     /// Enters a waiter made by `enter` and breaks the deadlock it may close.
@@ -211,6 +217,13 @@ impl Leader {
         let wakes = core.locks.break_deadlock(id);
         core.wake_locks(wakes);
         Ok(LockWait { leader: self.clone(), id, turn })
+    }
+
+    pub fn release(&self, release: &ReleaseLocks) {
+        let Some(undone) = release.undone else { return self.release_txn(release.txn) };
+        let mut core = self.core();
+        let wakes = core.locks.release_undone(release.txn, undone);
+        core.wake_locks(wakes);
     }
 
     pub fn release_txn(&self, txn: TxnId) {

@@ -6,11 +6,18 @@
 //! dies, there are too many); what holds is the check at commit (PROTOCOL 13). Intents are durable locks; they enter the
 //! table when they are laid over a lock or when someone meets them, so that all who wait for a key stand in one line. Plain
 //! reads never wait for a lock, only for an intent.
+//!
+//! A transaction that returns to a savepoint gives back what it has locked since. It says so without waiting, perhaps while
+//! copies of its requests are still on their way, and while it goes on to lock the same keys anew. So locking reads are
+//! numbered, a lock keeps the numbers of the first and of the last by which its transaction has it, and what is undone is told as
+//! an interval of numbers: a lock goes if both lie within. What comes late is left with the transaction to its end; what is
+//! missing (the lock was lost, and taken again after the savepoint) lets a lock go too early at worst, as if it were lost.
 
 mod deadlock;
 
 use crate::command::HeldBy;
-use quorate_proto::kv::{LockMode, Stuck, TxnMeta};
+use quorate_env::planted;
+use quorate_proto::kv::{LockMode, Stuck, TxnMeta, Undone};
 use quorate_proto::{Key, TxnId};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -37,6 +44,17 @@ pub enum Turn {
 /// What one call sets free, in order.
 pub type Wakes = Vec<(WaiterId, Turn)>;
 
+/// A request for a lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub at: Duration,
+    /// Its number among those of its transaction, or [`NEVER_UNDONE`].
+    pub number: u64,
+}
+
+/// The number of what no savepoint gives back.
+pub const NEVER_UNDONE: u64 = u64::MAX;
+
 #[derive(Clone, Debug)]
 struct Holder {
     txn: Arc<TxnMeta>,
@@ -45,6 +63,13 @@ struct Holder {
     intent: bool,
     /// When the transaction asked for the lock: it lived then.
     since: Duration,
+}
+
+/// The requests by which a transaction has a lock.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    first: u64,
+    last: u64,
 }
 
 /// Who keeps a waiter waiting.
@@ -71,7 +96,7 @@ struct Waiter {
     txn: Option<Arc<TxnMeta>>,
     /// Absent for one who only waits for an intent to go.
     mode: Option<LockMode>,
-    since: Duration,
+    asked: Asked,
 }
 
 fn clash(a: LockMode, b: LockMode) -> bool {
@@ -84,7 +109,7 @@ fn clash(a: LockMode, b: LockMode) -> bool {
 pub struct LockTable {
     next: u64,
     keys: BTreeMap<Key, KeyLocks>,
-    held: BTreeMap<TxnId, BTreeSet<Key>>,
+    held: BTreeMap<TxnId, BTreeMap<Key, Numbers>>,
     waiters: BTreeMap<WaiterId, Waiter>,
     waiting: BTreeMap<TxnId, BTreeSet<WaiterId>>,
     /// Pairs in `held`.
@@ -119,21 +144,27 @@ impl LockTable {
         key: &Key,
         txn: &Arc<TxnMeta>,
         mode: LockMode,
-        now: Duration,
+        asked: Asked,
     ) -> Result<(), Arc<TxnMeta>> {
         if let Some(entry) = self.keys.get(key) {
             entry.admits(&self.waiters, txn.id, mode)?;
         }
-        self.hold(key, Holder { txn: txn.clone(), mode, intent: false, since: now });
+        self.hold(key, Holder { txn: txn.clone(), mode, intent: false, since: asked.at }, asked.number);
         Ok(())
     }
 
-    fn hold(&mut self, key: &Key, new: Holder) {
+    fn hold(&mut self, key: &Key, new: Holder, number: u64) {
         if !self.keys.contains_key(key) {
             self.keys.insert(key.clone(), KeyLocks::default());
         }
         let entry = self.keys.get_mut(key).expect("just inserted");
-        self.locks += usize::from(self.held.entry(new.txn.id).or_default().insert(key.clone()));
+        let held = self.held.entry(new.txn.id).or_default();
+        if let Some(numbers) = held.get_mut(key) {
+            *numbers = Numbers { first: numbers.first.min(number), last: numbers.last.max(number) };
+        } else {
+            held.insert(key.clone(), Numbers { first: number, last: number });
+            self.locks += 1;
+        }
         match entry.holders.iter_mut().find(|h| h.txn.id == new.txn.id) {
             Some(holder) => {
                 if new.mode == LockMode::Exclusive {
@@ -147,8 +178,8 @@ impl LockTable {
     }
 
     /// Stands in line for the lock. One who holds it already (and wants more) stands in front.
-    pub fn queue(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, now: Duration) -> WaiterId {
-        let id = self.enter(key, Some(txn.clone()), Some(mode), now);
+    pub fn queue(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, asked: Asked) -> WaiterId {
+        let id = self.enter(key, Some(txn.clone()), Some(mode), asked);
         let entry = self.keys.entry(key.clone()).or_default();
         if entry.holders.iter().any(|h| h.txn.id == txn.id) {
             entry.queue.push_front(id);
@@ -159,15 +190,16 @@ impl LockTable {
     }
 
     /// Stands in front of the line: for one who had the lock and lost it to an intent that was met late.
-    pub fn queue_first(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, now: Duration) -> WaiterId {
-        let id = self.enter(key, Some(txn.clone()), Some(mode), now);
+    pub fn queue_first(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, asked: Asked) -> WaiterId {
+        let id = self.enter(key, Some(txn.clone()), Some(mode), asked);
         self.keys.entry(key.clone()).or_default().queue.push_front(id);
         id
     }
 
     /// Waits until no intent of another transaction is known on the key.
     pub fn await_intent(&mut self, key: &Key, txn: Option<&Arc<TxnMeta>>) -> WaiterId {
-        let id = self.enter(key, txn.cloned(), None, Duration::ZERO);
+        let asked = Asked { at: Duration::ZERO, number: NEVER_UNDONE };
+        let id = self.enter(key, txn.cloned(), None, asked);
         self.keys.entry(key.clone()).or_default().readers.push(id);
         id
     }
@@ -177,14 +209,14 @@ impl LockTable {
         key: &Key,
         txn: Option<Arc<TxnMeta>>,
         mode: Option<LockMode>,
-        since: Duration,
+        asked: Asked,
     ) -> WaiterId {
         self.next += 1;
         let id = WaiterId(self.next);
         if let Some(txn) = &txn {
             self.waiting.entry(txn.id).or_default().insert(id);
         }
-        self.waiters.insert(id, Waiter { key: key.clone(), txn, mode, since });
+        self.waiters.insert(id, Waiter { key: key.clone(), txn, mode, asked });
         id
     }
 
@@ -196,7 +228,7 @@ impl LockTable {
                 self.locks -= forget(&mut self.held, lost.txn.id, key);
             }
         }
-        self.hold(key, Holder::intent(txn));
+        self.hold(key, Holder::intent(txn), NEVER_UNDONE);
     }
 
     /// The transaction's intents now lie on these keys. Only keys with a lock are noted: the intent itself keeps the
@@ -204,7 +236,7 @@ impl LockTable {
     pub fn laid_intents<'a>(&mut self, txn: &Arc<TxnMeta>, keys: impl Iterator<Item = &'a Key>) {
         for key in keys {
             if self.keys.contains_key(key) {
-                self.hold(key, Holder::intent(txn));
+                self.hold(key, Holder::intent(txn), NEVER_UNDONE);
             }
         }
     }
@@ -232,12 +264,34 @@ impl LockTable {
             self.leave(waiter, &mut wakes);
             wakes.push((waiter, Turn::Ended));
         }
-        for key in self.held.get(&txn).cloned().unwrap_or_default() {
-            if !self.has_intent(&key, txn) {
-                self.drop_holder(&key, txn, &mut wakes);
+        let held: Vec<Key> = self.held.get(&txn).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        self.drop_locks(&held, txn, &mut wakes);
+        wakes
+    }
+
+    /// The transaction has returned to a savepoint: what it asked for since, and at no other time, goes.
+    pub fn release_undone(&mut self, txn: TxnId, undone: Undone) -> Wakes {
+        let mut wakes = Wakes::new();
+        let in_line = self.waiting.get(&txn).into_iter().flatten();
+        let goes = |id: &&WaiterId| self.waiters.get(id).is_some_and(|waiter| waiter.asked.is_within(undone));
+        for waiter in in_line.filter(goes).copied().collect::<Vec<_>>() {
+            self.leave(waiter, &mut wakes);
+            wakes.push((waiter, Turn::Ended));
+        }
+        let held = self.held.get(&txn).into_iter().flatten();
+        let goes = held.filter(|(_, numbers)| numbers.are_within(undone));
+        let goes: Vec<Key> = goes.map(|(key, _)| key.clone()).collect();
+        self.drop_locks(&goes, txn, &mut wakes);
+        wakes
+    }
+
+    /// Those that are no intents.
+    fn drop_locks(&mut self, keys: &[Key], txn: TxnId, wakes: &mut Wakes) {
+        for key in keys {
+            if !self.has_intent(key, txn) {
+                self.drop_holder(key, txn, wakes);
             }
         }
-        wakes
     }
 
     fn drop_holder(&mut self, key: &Key, txn: TxnId, wakes: &mut Wakes) {
@@ -290,13 +344,14 @@ impl LockTable {
         }
         while let Some(entry) = self.keys.get_mut(key)
             && let Some(id) = entry.queue.front().copied()
-            && let Some(Waiter { txn: Some(txn), mode: Some(mode), since, .. }) = self.waiters.get(&id)
+            && let Some(Waiter { txn: Some(txn), mode: Some(mode), asked, .. }) = self.waiters.get(&id)
             && !entry.holders.iter().any(|h| h.txn.id != txn.id && clash(h.mode, *mode))
         {
-            let holder = Holder { txn: txn.clone(), mode: *mode, intent: false, since: *since };
+            let holder = Holder { txn: txn.clone(), mode: *mode, intent: false, since: asked.at };
+            let number = asked.number;
             entry.queue.pop_front();
             self.forget_waiter(id);
-            self.hold(key, holder);
+            self.hold(key, holder, number);
             wakes.push((id, Turn::Granted));
         }
         let empty = |e: &KeyLocks| e.holders.is_empty() && e.queue.is_empty() && e.readers.is_empty();
@@ -346,12 +401,13 @@ impl LockTable {
         let mut all = Vec::new();
         for (txn, keys) in &self.held {
             let holder = |key: &Key| self.keys.get(key)?.holders.iter().find(|holder| holder.txn.id == *txn);
-            let found =
-                keys.iter().filter(|key| which(*txn, key)).filter_map(|key| Some((key, holder(key)?)));
-            let asked: Vec<_> = found.filter(|(_, holder)| !holder.intent).collect();
-            if let Some((_, holder)) = asked.first() {
-                let locks = asked.iter().map(|(key, holder)| ((*key).clone(), holder.mode)).collect();
-                all.push(HeldBy { txn: (*holder.txn).clone(), locks });
+            let found = keys.iter().filter(|(key, _)| which(*txn, key));
+            let found = found.filter_map(|(key, numbers)| Some((key, holder(key)?, numbers)));
+            let asked: Vec<_> = found.filter(|(_, holder, _)| !holder.intent).collect();
+            if let Some((_, holder, _)) = asked.first() {
+                let locks = asked.iter().map(|(key, holder, _)| ((*key).clone(), holder.mode)).collect();
+                let numbers = asked.iter().map(|(_, _, numbers)| (numbers.first, numbers.last)).collect();
+                all.push(HeldBy { txn: (*holder.txn).clone(), locks, numbers });
             }
         }
         all
@@ -359,10 +415,13 @@ impl LockTable {
 
     /// Takes what another table has told ([`LockTable::held`]): no two that clash come from one.
     pub fn restore(&mut self, all: Vec<HeldBy>, now: Duration) {
-        for HeldBy { txn, locks } in all {
+        for HeldBy { txn, locks, numbers } in all {
             let txn = Arc::new(txn);
-            for (key, mode) in locks {
-                let _ = self.try_lock(&key, &txn, mode, now);
+            let numbers = numbers.into_iter().chain(std::iter::repeat((0, NEVER_UNDONE)));
+            for ((key, mode), (first, last)) in locks.into_iter().zip(numbers) {
+                for number in [first, last] {
+                    let _ = self.try_lock(&key, &txn, mode, Asked { at: now, number });
+                }
             }
         }
     }
@@ -370,13 +429,26 @@ impl LockTable {
     /// The keys on which intents of the transaction are known.
     pub fn intents_of(&self, txn: TxnId) -> Vec<Key> {
         let intent = |key: &&Key| self.has_intent(key, txn);
-        self.held.get(&txn).into_iter().flatten().filter(intent).cloned().collect()
+        self.held.get(&txn).into_iter().flat_map(BTreeMap::keys).filter(intent).cloned().collect()
     }
 }
 
 impl Holder {
     fn intent(txn: &Arc<TxnMeta>) -> Self {
         Holder { txn: txn.clone(), mode: LockMode::Exclusive, intent: true, since: Duration::ZERO }
+    }
+}
+
+impl Asked {
+    fn is_within(self, undone: Undone) -> bool {
+        Numbers { first: self.number, last: self.number }.are_within(undone)
+    }
+}
+
+impl Numbers {
+    fn are_within(self, undone: Undone) -> bool {
+        let since = self.first > undone.after || planted!("shard.earlier_locks_given_back");
+        since && (self.last <= undone.up_to || planted!("shard.later_locks_given_back"))
     }
 }
 
@@ -406,9 +478,9 @@ impl KeyLocks {
 }
 
 /// How many pairs went: one or none.
-fn forget(held: &mut BTreeMap<TxnId, BTreeSet<Key>>, txn: TxnId, key: &Key) -> usize {
+fn forget(held: &mut BTreeMap<TxnId, BTreeMap<Key, Numbers>>, txn: TxnId, key: &Key) -> usize {
     let Some(keys) = held.get_mut(&txn) else { return 0 };
-    let gone = usize::from(keys.remove(key));
+    let gone = usize::from(keys.remove(key).is_some());
     if keys.is_empty() {
         held.remove(&txn);
     }

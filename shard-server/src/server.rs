@@ -150,6 +150,6 @@ pub(crate) fn release_everywhere(context: &Context, op: &ShardOp) {
             .all()
             .iter()
             .filter_map(|replica| replica.leader_now())
-            .for_each(|l| l.release_txn(release.txn));
+            .for_each(|leader| leader.release(release));
     }
 }

@@ -97,6 +97,7 @@ async fn measure(env: Env) {
             lock: None,
             ops: vec![ReadOp::Get(keys[(n % 1000) as usize].clone())],
             follower: false,
+            number: 0,
         });
         send(op).await.result.unwrap();
     }

@@ -266,6 +266,8 @@ struct Order {
     locked: bool,
     /// An account that is only looked at: two transfers that look at what the other changes must not miss each other.
     watched: Option<u64>,
+    /// It is locked for that, until a savepoint is returned to.
+    undone: bool,
     /// Between reading and writing.
     pause: Duration,
 }
@@ -283,6 +285,7 @@ impl Order {
             amount: random.range(1..100),
             locked: random.chance(0.6),
             watched: Some(watched).filter(|watched| *watched != from && random.chance(0.5)),
+            undone: random.chance(0.3),
             pause: Duration::from_millis(pause),
         }
     }
@@ -301,10 +304,13 @@ fn gone(txn: &Txn, account: u64) -> TxnError {
 
 async fn transfer(txn: Txn, order: Order) -> Result<BTreeMap<u64, u64>, TxnError> {
     let Order { id, from, to, .. } = order;
-    let lock = order.locked.then_some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) });
+    let exclusive = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) };
+    let lock = order.locked.then(|| exclusive.clone());
     let mut reads = BTreeMap::new();
     if let Some(account) = order.watched {
-        reads.insert(account, there(&txn, account, None).await?.sequence);
+        let savepoint = order.undone.then(|| txn.savepoint());
+        reads.insert(account, there(&txn, account, savepoint.map(|_| exclusive)).await?.sequence);
+        savepoint.into_iter().for_each(|savepoint| txn.rollback_to(savepoint));
     }
     let states = [there(&txn, from, lock.clone()).await?, there(&txn, to, lock).await?];
     if !order.pause.is_zero() {

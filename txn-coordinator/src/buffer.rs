@@ -1,6 +1,6 @@
 //! Buffered writes of a transaction, as seen from any moment that somebody still needs.
 //!
-//! Every write gets the next sequence number. A savepoint is a sequence number to which one can return; a scan reads as of
+//! Every write gets the next sequence number, and so does every request for locks. A savepoint is a sequence number to which one can return; a scan reads as of
 //! the number at its start, so that a statement never meets rows that it has written itself (the Halloween problem). An
 //! older version of a key is kept only while such a mark needs it. What grows with the transaction can be moved out of
 //! memory ([`Buffer::spill`]).
@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-/// Sequence number of a write; 0 is before all.
+/// Sequence number of a write or of a request for locks; 0 is before all.
 pub type Seq = u64;
 
 pub struct Buffer {
@@ -114,10 +114,25 @@ impl Buffer {
         self.last
     }
 
+    /// The number of something that is not kept here.
+    pub fn next_seq(&mut self) -> Seq {
+        self.last += 1;
+        self.last
+    }
+
+    /// Goes on with the numbers of an earlier attempt.
+    pub fn go_on_behind(&mut self, seq: Seq) {
+        self.last = self.last.max(seq);
+    }
+
+    /// Somebody may return to an earlier moment.
+    pub fn is_marked(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
     /// Puts a value, or deletes with `None`.
     pub fn write(&mut self, key: Key, value: Option<Value>, read_ts: Timestamp) -> Result<()> {
-        self.last += 1;
-        let seq = self.last;
+        let seq = self.next_seq();
         let newest_mark = self.marks.last_key_value().map(|(seq, _)| *seq);
         let size = size_of_version(&value);
         self.in_memory += key.len() + size;
@@ -288,8 +303,8 @@ impl Buffer {
     }
 }
 
-/// The log's key of a number.
-fn numbered(seq: Seq) -> Key {
+/// The key of a number in a log.
+pub(crate) fn numbered(seq: Seq) -> Key {
     seq.to_be_bytes().to_vec().into()
 }
 

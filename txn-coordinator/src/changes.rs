@@ -2,10 +2,11 @@
 //! memory; of large ones all but the newest lies in scratch space.
 
 use crate::{
-    buffer::Buffer,
+    buffer::{Buffer, Seq, numbered},
     overflow::OverflowMap,
     scratch::{Result, Scratch, ScratchStore},
 };
+use minicbor::{Decode, Encode};
 use quorate_env::planted;
 use quorate_proto::{
     Key, Span, Timestamp, Value,
@@ -15,8 +16,10 @@ use std::{iter::Peekable, sync::Arc};
 
 pub(crate) struct Changes {
     pub(crate) buffer: Buffer,
-    /// Locked keys, each with the timestamp since which it must not have changed (PROTOCOL 13).
-    locks: OverflowMap<Timestamp>,
+    /// Keys that are locked, or were when they were read and have to be proven as if they still were.
+    locks: OverflowMap<Lock>,
+    /// `number ++ key` of the locks, as far back as the oldest mark of the buffer reaches.
+    lock_log: OverflowMap<()>,
     locked: usize,
     /// No lock's timestamp is later.
     latest_lock: Timestamp,
@@ -24,16 +27,30 @@ pub(crate) struct Changes {
     store: Option<Arc<dyn ScratchStore>>,
 }
 
+#[derive(Clone, Debug, Encode, Decode)]
+struct Lock {
+    /// It must not have changed since this (PROTOCOL 13).
+    #[n(0)]
+    since: Timestamp,
+    /// Of the request that asked for it first.
+    #[n(1)]
+    number: Seq,
+}
+
 /// Rough cost of a lock beside its key.
 const OVERHEAD: usize = 96;
-/// The space of the scratch store.
+/// So many locks are undone at a time.
+const UNDONE: usize = 1024;
+/// The spaces of the scratch store.
 const LOCKS: u8 = 16;
+const LOCK_LOG: u8 = 17;
 
 impl Default for Changes {
     fn default() -> Self {
         Changes {
             buffer: Buffer::default(),
             locks: OverflowMap::new(LOCKS),
+            lock_log: OverflowMap::new(LOCK_LOG),
             locked: 0,
             latest_lock: Timestamp::ZERO,
             in_memory: 0,
@@ -52,23 +69,56 @@ impl Changes {
         self.latest_lock
     }
 
-    /// Notes a lock. The older mark stays: what was read under it must still hold.
-    pub(crate) fn note_lock(&mut self, key: Key, since: Timestamp) -> Result<()> {
+    /// Notes a lock that this request has asked for. An older one stays as it is: what was read under it must still hold.
+    pub(crate) fn note_lock(&mut self, key: Key, since: Timestamp, number: Seq) -> Result<()> {
         if !self.locks.contains(&key)? {
             self.in_memory += key.len() + OVERHEAD;
             self.locked += 1;
             self.latest_lock = self.latest_lock.max(since);
-            self.locks.insert(key, since);
+            if self.buffer.is_marked() {
+                self.in_memory += key.len() + OVERHEAD;
+                self.lock_log.insert(logged(number, &key), ());
+            }
+            self.locks.insert(key, Lock { since, number });
         }
         Ok(())
     }
 
     pub(crate) fn forget_lock(&mut self, key: &Key) -> Result<()> {
-        if self.locks.contains(key)? {
+        if let Some(number) = self.locks.with(key, |lock| lock.number)? {
             self.locked -= 1;
+            if self.spilled() {
+                self.in_memory += key.len() + OVERHEAD;
+            }
             self.locks.remove(key);
+            self.lock_log.remove(&logged(number, key));
         }
         Ok(())
+    }
+
+    /// The latest locks of those that were first asked for after a mark that is held, as many as are dealt with at a time, and
+    /// since when they must not have changed. They stay, but are not named again. None: that was all.
+    pub(crate) fn locks_behind(&mut self, mark: Seq) -> Result<Vec<(Key, Timestamp)>> {
+        let behind = Span { start: numbered(mark + 1), end: None };
+        let newest = self.lock_log.range(&behind, true).take(UNDONE).collect::<Result<Vec<_>>>()?;
+        let mut locks = Vec::with_capacity(newest.len());
+        for (logged, ()) in newest {
+            let key = Key::copy_from(&logged[size_of::<Seq>()..]);
+            self.lock_log.remove(&logged);
+            if let Some(since) = self.locks.with(&key, |lock| lock.since)? {
+                locks.push((key, since));
+            }
+        }
+        Ok(locks)
+    }
+
+    /// [`Buffer::unmark`].
+    pub(crate) fn unmark(&mut self, mark: Seq) {
+        self.buffer.unmark(mark);
+        if !self.buffer.is_marked() {
+            // What is left of it in scratch space has numbers that no later mark reaches.
+            self.lock_log = OverflowMap::new(LOCK_LOG);
+        }
     }
 
     pub(crate) fn has_locks(&self) -> bool {
@@ -81,7 +131,7 @@ impl Changes {
 
     /// Since when a locked key must not have changed.
     pub(crate) fn locked_since(&self, key: &Key) -> Result<Option<Timestamp>> {
-        self.locks.with(key, |since| *since)
+        self.locks.with(key, |lock| lock.since)
     }
 
     /// The first locked key at or after `from`.
@@ -102,6 +152,7 @@ impl Changes {
         };
         self.buffer.spill(&store)?;
         self.locks.spill(&store)?;
+        self.lock_log.spill(&store)?;
         self.in_memory = 0;
         self.store = Some(store);
         Ok(())
@@ -114,11 +165,16 @@ impl Changes {
 
     /// All of a span in key order.
     pub(crate) fn items(&self, span: &Span) -> Items<'_> {
-        let locks: Locks<'_> = Box::new(self.locks.range(span, false));
+        let locks = self.locks.range(span, false);
+        let locks: Locks<'_> = Box::new(locks.map(|pair| pair.map(|(key, lock)| (key, lock.since))));
         let absent: Absent<'_> = Box::new(self.buffer.absent(span));
         let writes: Writes<'_> = Box::new(self.buffer.writes(span));
         Items { locks: locks.peekable(), absent: absent.peekable(), writes: writes.peekable() }
     }
+}
+
+fn logged(number: Seq, key: &Key) -> Key {
+    [&numbered(number)[..], key].concat().into()
 }
 
 /// What a transaction holds of one key.
@@ -193,5 +249,93 @@ impl Iterator for Items<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.take().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::MemoryScratch;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Lock(u8),
+        Forget(u8),
+        Savepoint,
+        /// To the savepoint of this depth; with false, what is locked stays so.
+        Rollback(usize, bool),
+        Release,
+        Spill,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0u8..8).prop_map(Step::Lock),
+            1 => (0u8..8).prop_map(Step::Forget),
+            2 => Just(Step::Savepoint),
+            2 => (0usize..4, any::<bool>()).prop_map(|(depth, locks)| Step::Rollback(depth, locks)),
+            1 => Just(Step::Release),
+            1 => Just(Step::Spill),
+        ];
+        prop::collection::vec(step, 0..80)
+    }
+
+    fn undo(changes: &mut Changes, mark: Seq) -> Vec<u8> {
+        let mut undone = Vec::new();
+        loop {
+            let some = changes.locks_behind(mark).unwrap();
+            if some.is_empty() {
+                return undone;
+            }
+            for (key, _) in some {
+                changes.forget_lock(&key).unwrap();
+                undone.push(key[0]);
+            }
+        }
+    }
+
+    proptest! {
+        /// Against a map of who was locked first when.
+        #[test]
+        fn locks_agree_with_a_model(steps in steps()) {
+            let mut changes = Changes::default();
+            let mut model: BTreeMap<u8, Seq> = BTreeMap::new();
+            let mut saved: Vec<Seq> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Lock(k) => {
+                        let number = changes.buffer.next_seq();
+                        changes.note_lock(vec![k].into(), Timestamp(number), number).unwrap();
+                        model.entry(k).or_insert(number);
+                    }
+                    Step::Forget(k) => {
+                        changes.forget_lock(&vec![k].into()).unwrap();
+                        model.remove(&k);
+                    }
+                    Step::Savepoint => saved.push(changes.buffer.mark()),
+                    Step::Rollback(depth, locks) if depth < saved.len() => {
+                        saved.drain(depth + 1..).for_each(|mark| changes.unmark(mark));
+                        let mark = saved[depth];
+                        if locks {
+                            let mut undone = undo(&mut changes, mark);
+                            undone.sort_unstable();
+                            let since = model.extract_if(.., |_, number| *number > mark).map(|(k, _)| k);
+                            prop_assert_eq!(undone, since.collect::<Vec<_>>());
+                        }
+                    }
+                    Step::Rollback(..) => {}
+                    Step::Release => saved.pop().into_iter().for_each(|mark| changes.unmark(mark)),
+                    Step::Spill => changes.settle(&MemoryScratch, 0).unwrap(),
+                }
+                let held: Vec<(u8, Timestamp)> = changes.items(&Span::ALL)
+                    .map(|item| item.map(|item| (item.key[0], item.lock.unwrap())))
+                    .collect::<Result<_>>().unwrap();
+                let expected: Vec<_> = model.iter().map(|(k, number)| (*k, Timestamp(*number))).collect();
+                prop_assert_eq!(held, expected);
+                prop_assert_eq!(changes.has_locks(), !model.is_empty());
+            }
+        }
     }
 }

@@ -73,9 +73,8 @@ impl Replica {
                 }
                 Try::Blocked { key, holder, intent } => {
                     let met = intent.then_some(&holder);
-                    if let Waited::Ended =
-                        self.await_lock(&leader, &key, &txn, lock.mode, met, give_up).await?
-                    {
+                    let want = (lock.mode, request.number);
+                    if let Waited::Ended = self.await_lock(&leader, &key, &txn, want, met, give_up).await? {
                         let why = "it gave its locks back meanwhile".into();
                         return Err(KvError::TxnAborted { txn: txn.id, why });
                     }
@@ -129,7 +128,8 @@ impl Replica {
                     view.get_newest(key, lock, leader).map(|found| found.map(ReadResult::Get))?
                 }
                 ReadOp::Scan(scan) => {
-                    view.lock_rows(scan, lock, leader, txn, self).map(|found| found.map(ReadResult::Scan))?
+                    let want = (lock, request.number);
+                    view.lock_rows(scan, want, leader, txn, self).map(|found| found.map(ReadResult::Scan))?
                 }
             };
             match looked {
@@ -154,7 +154,7 @@ fn lock_points(
 ) -> Result<(), InTheWay> {
     for op in &request.ops {
         let ReadOp::Get(key) = op else { continue };
-        match leader.try_lock(core, key, txn, lock.mode) {
+        match leader.try_lock(core, key, txn, lock.mode, request.number) {
             Ok(()) => {}
             Err(_) if lock.wait == WaitPolicy::SkipLocked => drop(skipped.insert(key.clone())),
             Err(holder) => return Err(InTheWay { key: key.clone(), holder, intent: false }),
@@ -196,7 +196,7 @@ impl View<'_> {
     fn lock_rows(
         &mut self,
         scan: &Scan,
-        lock: &LockRequest,
+        (lock, number): (&LockRequest, u64),
         leader: &Leader,
         txn: &Arc<TxnMeta>,
         replica: &Replica,
@@ -232,7 +232,8 @@ impl View<'_> {
             let blocker = match foreign.get(&row.key) {
                 Some(intent) => Some((Arc::new(intent.txn.clone()), true)),
                 None => {
-                    leader.try_lock(&mut core, &row.key, txn, lock.mode).err().map(|holder| (holder, false))
+                    let locked = leader.try_lock(&mut core, &row.key, txn, lock.mode, number);
+                    locked.err().map(|holder| (holder, false))
                 }
             };
             if let Some((holder, intent)) = blocker {

@@ -18,7 +18,7 @@ mod settle;
 mod wait;
 
 use crate::replica::{RangeState, Replica};
-use quorate_proto::kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest};
+use quorate_proto::kv::{ReadOp, ReleaseLocks, ShardAnswer, ShardOp, ShardReply, ShardRequest};
 use quorate_proto::{Key, KvError, ShardDescriptor, Span, Timestamp, TxnId};
 use std::{sync::Arc, time::Duration};
 
@@ -87,12 +87,12 @@ impl Replica {
         Ok(())
     }
 
-    async fn release_locks(&self, version: u64, txn: TxnId) -> Result<(), KvError> {
+    async fn release_locks(&self, version: u64, release: &ReleaseLocks) -> Result<(), KvError> {
         let leader = self.leader()?;
-        let _latched = self.latch_against_hand_over(&leader, txn).await?;
+        let _latched = self.latch_against_hand_over(&leader, release.txn).await?;
         // Locks that a split has taken along meanwhile must be released there.
         self.still(&leader, version)?;
-        leader.release_txn(txn);
+        leader.release(release);
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl Replica {
             ShardOp::QueryTxn(request) => self.query_txn(version, request).await.map(ShardReply::Txn),
             ShardOp::Heartbeat(request) => self.heartbeat(version, request).await,
             ShardOp::ReleaseLocks(request) => {
-                self.release_locks(version, request.txn).await.map(|()| ShardReply::Released)
+                self.release_locks(version, &request).await.map(|()| ShardReply::Released)
             }
             ShardOp::Prevent(request) => self.prevent(version, request).await.map(ShardReply::Intent),
             ShardOp::Settle(request) => {

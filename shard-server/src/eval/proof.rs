@@ -5,6 +5,7 @@ use super::wait::Waited;
 use crate::{
     latch::{Access, LatchSet, RecordLatch},
     leader::{Borrowed, LatchGuard, Leader},
+    lock_table::NEVER_UNDONE,
     registry::internal,
     replica::{RangeState, Replica},
 };
@@ -177,8 +178,8 @@ impl Replica {
                 }
                 (key, met) => {
                     let met = met.as_ref();
-                    let waited =
-                        self.await_lock(&leader, &key, claims.txn, LockMode::Exclusive, met, give_up).await?;
+                    let want = (LockMode::Exclusive, NEVER_UNDONE);
+                    let waited = self.await_lock(&leader, &key, claims.txn, want, met, give_up).await?;
                     if let Waited::Over = waited {
                         let new = || Borrowed::new(leader.clone(), claims.txn.id);
                         borrowed.get_or_insert_with(new).add(&leader, key);

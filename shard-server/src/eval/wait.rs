@@ -106,28 +106,29 @@ impl Replica {
         self.wait_out(leader, wait, first, give_up).await
     }
 
-    /// Stands in line for the lock on `key` until it is held; `met` is the owner of an intent that was found there.
+    /// Stands in line for the lock on `key`, by the request of this number, until it is held; `met` is the owner of an intent that
+    /// was found there.
     pub(super) async fn await_lock(
         self: &Arc<Self>,
         leader: &Arc<Leader>,
         key: &Key,
         txn: &Arc<TxnMeta>,
-        mode: LockMode,
+        (mode, number): (LockMode, u64),
         met: Option<&Arc<TxnMeta>>,
         give_up: Duration,
     ) -> Result<Waited, KvError> {
-        let now = self.context.env.boottime();
+        let asked = leader.asked(number);
         let wait = match met {
             // It had the lock when it met the intent, or nobody did.
             Some(other) => self.enter(leader, &[(key.clone(), other.clone())], |locks| {
-                locks.queue_first(key, txn, mode, now)
+                locks.queue_first(key, txn, mode, asked)
             })?,
             None => {
                 let mut core = leader.core();
-                if leader.try_lock(&mut core, key, txn, mode).is_ok() {
+                if leader.try_lock(&mut core, key, txn, mode, number).is_ok() {
                     return Ok(Waited::Over);
                 }
-                leader.wait(&mut core, |locks| locks.queue(key, txn, mode, now))?
+                leader.wait(&mut core, |locks| locks.queue(key, txn, mode, asked))?
             }
         };
         self.wait_out(leader, wait, key, give_up).await

@@ -2,7 +2,12 @@ use super::*;
 use LockMode::{Exclusive, Shared};
 use quorate_proto::{NodeId, Timestamp};
 
-const NOW: Duration = Duration::from_secs(7);
+const NOW: Asked = by(0);
+
+/// By the request of this number.
+const fn by(number: u64) -> Asked {
+    Asked { at: Duration::from_secs(7), number }
+}
 
 fn txn(n: u64) -> Arc<TxnMeta> {
     Arc::new(TxnMeta {
@@ -116,7 +121,7 @@ fn split_takes_locks_along_and_turns_waiters_away() {
     let stays = table.queue(&key("a"), &t2, Exclusive, NOW);
     let goes = table.queue(&key("m"), &t2, Exclusive, NOW);
     let mut right = LockTable::default();
-    right.restore(table.held(|_, k| *k >= key("m")), NOW);
+    right.restore(table.held(|_, k| *k >= key("m")), NOW.at);
     assert_eq!((table.split_off(&key("m")), table.locks(), right.locks()), (vec![goes], 1, 2));
     assert_eq!(table.release_all(t1.id), vec![(stays, Turn::Granted)]);
     assert!(right.try_lock(&key("z"), &t2, Shared, NOW).is_err());
@@ -134,23 +139,76 @@ fn ending_a_transaction_turns_its_waiters_away() {
     assert_eq!(table.waiters(), 0);
 }
 
+#[test]
+fn a_return_to_a_savepoint_frees_what_was_asked_for_since_and_nothing_else() {
+    let mut table = LockTable::default();
+    let (t1, t2) = (txn(1), txn(2));
+    let keys = ["before", "before and since", "since", "since and anew", "anew"].map(key);
+    for (k, numbers) in keys.iter().zip([&[3][..], &[3, 5], &[5, 6], &[6, 7], &[7]]) {
+        numbers.iter().for_each(|number| table.try_lock(k, &t1, Exclusive, by(*number)).unwrap());
+    }
+    table.try_lock(&key("intent"), &t1, Exclusive, by(5)).unwrap();
+    table.laid_intents(&t1, [key("intent")].iter());
+    table.try_lock(&key("other's"), &t2, Exclusive, by(5)).unwrap();
+    let [early, late] = [3, 5].map(|number| table.queue(&key("other's"), &t1, Exclusive, by(number)));
+    let waiters = keys.clone().map(|k| table.queue(&k, &t2, Exclusive, by(5)));
+    let undone = Undone { after: 3, up_to: 6 };
+    assert_eq!(table.release_undone(t1.id, undone), [(late, Turn::Ended), (waiters[2], Turn::Granted)]);
+    assert_eq!(table.release_undone(t1.id, undone), [], "a copy of it does nothing");
+    assert!(table.is_first(early) && table.locks() == 7);
+}
+
+#[test]
+fn a_lock_that_comes_late_goes_with_its_transaction() {
+    let mut table = LockTable::default();
+    let (t1, t2) = (txn(1), txn(2));
+    let undone = Undone { after: 3, up_to: 6 };
+    assert!(table.release_undone(t1.id, undone).is_empty());
+    table.try_lock(&key("k"), &t1, Exclusive, by(5)).unwrap();
+    let w2 = table.queue(&key("k"), &t2, Exclusive, by(1));
+    // The transaction goes on, and takes it anew: nothing that was undone before takes it away.
+    table.try_lock(&key("k"), &t1, Exclusive, by(8)).unwrap();
+    assert!(table.release_undone(t1.id, undone).is_empty());
+    assert_eq!(table.release_all(t1.id), [(w2, Turn::Granted)]);
+}
+
+#[test]
+fn what_a_savepoint_gives_back_is_known_to_the_next_leader() {
+    let mut table = LockTable::default();
+    let t1 = txn(1);
+    for (k, number) in [("a", 3), ("b", 5), ("c", 5), ("c", 8)] {
+        table.try_lock(&key(k), &t1, Exclusive, by(number)).unwrap();
+    }
+    let mut next = LockTable::default();
+    next.restore(table.held(|_, _| true), NOW.at);
+    next.release_undone(t1.id, Undone { after: 3, up_to: 6 });
+    assert!(next.admits_write(&key("b"), TxnId(2)).is_ok());
+    assert!(["a", "c"].iter().all(|k| next.admits_write(&key(k), TxnId(2)).is_err()));
+    // A former version does not tell the numbers.
+    let untold = table.held(|_, _| true).into_iter().map(|held| HeldBy { numbers: Vec::new(), ..held });
+    let mut next = LockTable::default();
+    next.restore(untold.collect(), NOW.at);
+    assert!(next.release_undone(t1.id, Undone { after: 0, up_to: 1000 }).is_empty() && next.locks() == 3);
+}
+
 proptest::proptest! {
     /// No two conflicting holders, nobody waits without a reason, and everything drains.
     #[test]
-    fn exclusion_and_progress(steps in proptest::collection::vec((0u64..5, 0u8..4, 0u8..8), 1..150)) {
+    fn exclusion_and_progress(steps in proptest::collection::vec((0u64..5, 0u8..4, 0u8..9), 1..150)) {
         let mut table = LockTable::default();
-        for (t, k, what) in steps {
+        for (number, (t, k, what)) in (1u64..).zip(steps) {
             let (t, k) = (txn(t), Key::from(vec![b'a' + k]));
             let mode = if what % 2 == 0 { Shared } else { Exclusive };
             match what {
                 0..=4 => {
-                    if table.try_lock(&k, &t, mode, NOW).is_err() {
-                        let id = table.queue(&k, &t, mode, NOW);
+                    if table.try_lock(&k, &t, mode, by(number)).is_err() {
+                        let id = table.queue(&k, &t, mode, by(number));
                         table.break_deadlock(id);
                     }
                 }
                 5 => drop(table.release(&k, t.id)),
                 6 => drop(table.release_all(t.id)),
+                7 => drop(table.release_undone(t.id, Undone { after: number.saturating_sub(20), up_to: number })),
                 _ => if let Some(id) = table.waiters.keys().next().copied() { table.cancel(id); },
             }
             for entry in table.keys.values() {

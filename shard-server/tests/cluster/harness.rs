@@ -245,6 +245,7 @@ pub fn read_op(txn: Option<TxnMeta>, key: &str, read_ts: Timestamp, lock: Option
         lock: lock.map(|mode| LockRequest { mode, wait: WaitPolicy::Block(0) }),
         ops: vec![ReadOp::Get(Key::from(key))],
         follower: false,
+        number: 0,
     })
 }
 

@@ -78,7 +78,7 @@ fn stepping_down_sends_lock_waiters_away() {
         let waits = cluster.sim.spawn("wait", async move { servers.send(&Key::from("k"), waiter).await });
         cluster.sim.sleep(Duration::from_millis(50)).await;
         assert!(!waits.is_finished(), "the lock went along");
-        let release = ShardOp::ReleaseLocks(ReleaseLocks { txn: TxnId(2) });
+        let release = ShardOp::ReleaseLocks(ReleaseLocks { txn: TxnId(2), undone: None });
         cluster.servers.send(&Key::from("k"), release).await.unwrap();
         waits.join().await.unwrap().expect("its turn has come");
     });

@@ -383,7 +383,7 @@ impl World {
             "release" => {
                 let (txn, _) = self.txn(&args);
                 let at = args.get("at").map_or(txn.anchor.clone(), Key::from);
-                (at, ShardOp::ReleaseLocks(ReleaseLocks { txn: txn.id }))
+                (at, ShardOp::ReleaseLocks(ReleaseLocks { txn: txn.id, undone: None }))
             }
             other => panic!("no command {other:?}"),
         }
@@ -424,6 +424,7 @@ impl World {
             lock,
             ops,
             follower: args.has("follower"),
+            number: 0,
         };
         (keys[0].clone(), ShardOp::Read(request))
     }

@@ -100,7 +100,7 @@ impl Session {
             if let Err(error) = &result {
                 count_conflict(error, "statement_retried");
             }
-            txn.rollback_to(mark);
+            txn.rollback_writes_to(mark);
             txn.release(mark);
             out.take_back(start);
             self.finish_statement();

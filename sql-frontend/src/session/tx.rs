@@ -27,6 +27,8 @@ use tokio::sync::oneshot;
 
 /// How long the end of a transaction waits until its locks are free.
 const RELEASE: Duration = Duration::from_secs(1);
+/// The same for what a savepoint has undone, which the end frees if need be.
+const RELEASE_UNDONE: Duration = Duration::from_millis(100);
 
 pub enum Tx {
     Idle,
@@ -34,14 +36,16 @@ pub enum Tx {
 }
 
 impl Tx {
-    /// An error came up: nothing but its end may follow. What it holds is let go of at once, unless a savepoint may bring it
+    /// An error came up: nothing but its end may follow. What it holds is let go of at once, but for what a savepoint may bring
     /// back: others need not wait until the client has taken notice.
     pub fn fail(&mut self, catalog: &Arc<Catalog>) {
         if let Tx::Open(open) = self {
             open.failed = true;
             let freed = open.locks.end_since(open.savepoints.len());
             open.freed = std::mem::take(&mut open.freed).with(freed);
-            if open.savepoints.is_empty() {
+            if let Some(mark) = open.savepoints.last() {
+                open.txn.rollback_to(mark.savepoint);
+            } else {
                 open.txn.rollback();
                 open.pinned = Arc::new(catalog.pin());
             }
@@ -482,9 +486,11 @@ impl Session {
         open.read_only = mark.read_only;
         open.after_commit.truncate(mark.after_commit);
         open.failed = false;
+        let txn = open.txn.clone();
         let (settings, portals) = (mark.settings.clone(), mark.portals.clone());
         self.portals.retain(|name, _| portals.contains(name));
         self.switch_settings(settings, out);
+        txn.released(RELEASE_UNDONE).await;
         self.await_release(freed).await;
         Ok(())
     }

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use quorate_env::Env;
 use quorate_proto::{
     Key, LogPosition, ShardId, Span, Timestamp, TxnId,
-    kv::{Decide, Decision, Heartbeat, ReleaseLocks, Resolve, ShardOp, ShardReply, TxnMeta, TxnState},
+    kv::{
+        Decide, Decision, Heartbeat, ReleaseLocks, Resolve, ShardOp, ShardReply, TxnMeta, TxnState, Undone,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// How long a shard's leader is looked for to drop locks.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// Returns to savepoints whose locks are being dropped at a time; each takes some memory while a shard is not found.
+const MAX_UNDOING: usize = 1024;
 /// Keys listed in a record; of more, whoever meets an intent finds the record through the intent.
 const MAX_LISTED: usize = 4096;
 /// Keys of one request, and with it one log entry.
@@ -94,6 +98,8 @@ pub struct Cleanup {
     router: Arc<Router>,
     /// Decided transactions with unresolved intents have places here; a commit waits until one is free (back-pressure).
     places: Arc<Semaphore>,
+    /// Places of returns to savepoints whose locks are being dropped.
+    undoing: Arc<Semaphore>,
     heartbeat: Duration,
     commit_window: Duration,
     holders: Arc<Mutex<Holders>>,
@@ -112,6 +118,7 @@ impl Cleanup {
             env,
             router,
             places: Arc::new(Semaphore::new(config.max_unresolved)),
+            undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             heartbeat: config.heartbeat,
             commit_window: config.commit_window,
             holders: Arc::default(),
@@ -196,22 +203,41 @@ impl Cleanup {
         self.env.spawn("txn.abort", task).detach();
     }
 
-    /// Drops unreplicated locks. A leader that cannot be told has lost them, or will let waiters ask after their holder. What it
+    /// Drops all unreplicated locks. A leader that cannot be told has lost them, or will let waiters ask after their holder. What it
     /// returns ends when all have been told; None: there are none.
     pub(crate) fn release(&self, txn: TxnId, shards: BTreeSet<ShardId>) -> Option<Releasing> {
+        self.tell_all(ReleaseLocks { txn, undone: None }, shards, None)
+    }
+
+    /// The same with those that a return to a savepoint has undone; they are left to the end of the transaction where there is
+    /// too much of this under way.
+    pub(crate) fn release_undone(
+        &self,
+        txn: TxnId,
+        undone: Undone,
+        shards: BTreeSet<ShardId>,
+    ) -> Option<Releasing> {
+        let place = self.undoing.clone().try_acquire_owned().ok()?;
+        self.tell_all(ReleaseLocks { txn, undone: Some(undone) }, shards, Some(place))
+    }
+
+    fn tell_all(
+        &self,
+        release: ReleaseLocks,
+        shards: BTreeSet<ShardId>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Option<Releasing> {
         if shards.is_empty() {
             return None;
         }
         let (all_told, releasing) = oneshot::channel();
         let router = self.router.clone();
         let task = async move {
-            let all = shards.into_iter().map(|shard| {
-                let router = &router;
-                async move {
-                    router.tell(shard, ShardOp::ReleaseLocks(ReleaseLocks { txn }), RELEASE_PATIENCE).await;
-                }
-            });
+            let all = shards
+                .into_iter()
+                .map(|shard| router.tell(shard, ShardOp::ReleaseLocks(release.clone()), RELEASE_PATIENCE));
             futures::future::join_all(all).await;
+            drop(place);
             // Whoever waited may be gone.
             let _ = all_told.send(());
         };

@@ -44,10 +44,14 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
         return Err(end(txn, true, error));
     }
     if work.changes.is_empty() {
-        let (read_ts, _bound) = {
+        let (read_ts, shards, _bound) = {
             let mut state = txn.state.lock();
-            (state.read_ts, state.end(true))
+            // Locks that a savepoint has undone may be there still.
+            let shards = state.take_lock_shards(&txn.coordinator.router);
+            (state.read_ts, shards, state.end(true))
         };
+        let releasing = txn.coordinator.cleanup.release(txn.id, shards);
+        txn.state.lock().releasing = releasing;
         return Ok(summary(txn, read_ts));
     }
     let plan = match plan(txn, &work).await {
@@ -185,7 +189,7 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
 pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
     quorate_env::probe!("txn.restarted");
     quorate_env::count!("quorate_txn_restarts_total");
-    let (clean, shards, record, cost, commit_before) = {
+    let (clean, shards, record, cost, last) = {
         let mut state = txn.state.lock();
         let clean = match state.phase {
             Phase::Open => !state.record,
@@ -197,16 +201,25 @@ pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
             state.phase = Phase::Ended { clean };
         }
         let shards = state.take_lock_shards(&txn.coordinator.router);
-        (clean, shards, record.then(|| state.anchor.clone()).flatten(), state.cost, txn.options.commit_before)
+        let last = state.changes.buffer.seq();
+        (clean, shards, record.then(|| state.anchor.clone()).flatten(), state.cost, last)
     };
     let coordinator = txn.coordinator.clone();
-    let mut options = txn.options.clone();
-    options.commit_before = commit_before;
+    let options = txn.options.clone();
     // The id stands for locks held; it can only be kept while no shard has anything durable under it.
     let id = if clean { txn.id } else { quorate_proto::TxnId(coordinator.env.random_u128()) };
     let next = Inner::new(coordinator.clone(), options, id, txn.attempt + 1, txn.started, txn.deadline, cost);
     if clean {
-        next.state.lock().lock_shards = shards;
+        let mut state = next.state.lock();
+        // No savepoint of this attempt reaches back to them.
+        state.lock_shards = shards.into_iter().map(|shard| (shard, 0)).collect();
+        // What was undone before is told by numbers, perhaps late, and must mean none of what comes now.
+        if !quorate_env::planted!("txn.numbers_start_over") {
+            state.change(|changes| {
+                changes.buffer.go_on_behind(last);
+                Ok(())
+            });
+        }
     } else {
         coordinator.cleanup.release(txn.id, shards);
         if let Some(anchor) = record {

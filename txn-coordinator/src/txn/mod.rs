@@ -189,8 +189,24 @@ impl Txn {
         Savepoint { depth: state.savepoints.len(), mark }
     }
 
-    /// Undoes the writes and absence checks since. Locks stay.
+    /// Undoes the writes and absence checks since, and gives back what was locked since and not before. What was read stays
+    /// read. Nothing is waited for; see [`Txn::released`].
     pub fn rollback_to(&self, savepoint: Savepoint) {
+        self.rollback_writes_to(savepoint);
+        let mut state = self.0.state.lock();
+        if state.phase != Phase::Open || state.savepoints.last() != Some(&savepoint.mark) {
+            return;
+        }
+        let (undone, shards) = state.undo_locks(savepoint.mark, &self.0);
+        drop(state);
+        let releasing = self.0.coordinator.cleanup.release_undone(self.0.id, undone, shards);
+        if releasing.is_some() {
+            self.0.state.lock().releasing = releasing;
+        }
+    }
+
+    /// Undoes the writes and absence checks since; locks stay, for what is done then may need them again.
+    pub fn rollback_writes_to(&self, savepoint: Savepoint) {
         self.release_from(savepoint.depth + 1);
         let mut state = self.0.state.lock();
         if state.savepoints.last() == Some(&savepoint.mark) {
@@ -229,8 +245,8 @@ impl Txn {
         commit::rollback(&self.0);
     }
 
-    /// Returns when the locks of a transaction that is over are free, so that whoever begins then does not meet them; or after
-    /// `limit`, when they are left to their shards.
+    /// Returns when the locks are free of a transaction that is over or of what it has rolled back last, so that whoever begins
+    /// then does not meet them; or after `limit`, when they are left to their shards.
     pub async fn released(&self, limit: Duration) {
         let releasing = self.0.state.lock().releasing.take();
         if let Some(releasing) = releasing {
@@ -283,7 +299,7 @@ impl Txn {
         while state.savepoints.len() >= depth.max(1) {
             let Some(mark) = state.savepoints.pop() else { return };
             state.change(|changes| {
-                changes.buffer.unmark(mark);
+                changes.unmark(mark);
                 Ok(())
             });
         }

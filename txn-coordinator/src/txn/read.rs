@@ -3,6 +3,7 @@
 use super::state::{Inner, no_room};
 use crate::{
     Isolation, TxnError,
+    buffer::Seq,
     route::{SendError, Sent},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -278,6 +279,7 @@ impl Inner {
             let free = !fixed && (guard.alone() || lock.is_some());
             // Where the snapshot stays, a lock shows the newest version all the same; see `face`.
             let may_forward = !self.historical() && (free || (lock.is_some() && self.keeps_snapshot()));
+            let lock = lock.map(|lock| (lock, self.state.lock().next_number()));
             let sent = match self.ask(ops.clone(), first, lock, read_ts, may_forward, began).await {
                 Ok(sent) => sent,
                 Err(error) if error.regroup => {
@@ -286,11 +288,11 @@ impl Inner {
                 }
                 Err(error) => {
                     drop(guard);
-                    if lock.is_some() {
+                    if let (Some((_, number)), Some(shard)) = (lock, error.shard) {
                         // Some of the keys may be locked already.
-                        self.state.lock().lock_shards.extend(error.shard);
+                        self.state.lock().locks_in(shard, number);
                     }
-                    self.after_refusal(error, lock, began).await?;
+                    self.after_refusal(error, lock.map(|(lock, _)| lock), began).await?;
                     continue;
                 }
             };
@@ -304,8 +306,8 @@ impl Inner {
                 state.cost += cost;
                 state.cost.waits += 1;
                 state.shards.insert(shard);
-                if lock.is_some() {
-                    state.lock_shards.insert(shard);
+                if let Some((_, number)) = lock {
+                    state.locks_in(shard, number);
                 }
                 if self.historical() {
                     let age = self.coordinator.env.clock().physical().since(reply.read_ts);
@@ -331,7 +333,7 @@ impl Inner {
                 if newest > read_ts {
                     state.newest_met = state.newest_met.max(newest);
                 }
-                noted.note(&mut state, &reply, lock, shard, newest, self.historical());
+                noted.note(&mut state, &reply, lock, newest, self.historical());
                 state.settle(&self.coordinator);
             }
             drop(guard);
@@ -342,27 +344,31 @@ impl Inner {
         }
     }
 
+    /// Sends it, a lock with its number.
     async fn ask(
         &self,
         ops: Vec<ReadOp>,
         first: &Key,
-        lock: Option<&LockRequest>,
+        lock: Option<(&LockRequest, Seq)>,
         read_ts: Timestamp,
         may_forward: bool,
         began: Duration,
     ) -> Result<Sent, SendError> {
         let (anchor, uncertain_to) = {
             let mut state = self.state.lock();
-            if lock.is_some() {
+            if let Some((_, number)) = lock {
                 state.anchor.get_or_insert_with(|| first.clone());
                 // Noted before the answer, which may never be seen: whatever was locked is let go of in the end.
-                state.lock_shards.extend(self.coordinator.router.lookup(first).map(|(shard, _)| shard.id));
+                if let Some((shard, _)) = self.coordinator.router.lookup(first) {
+                    state.locks_in(shard.id, number);
+                }
             }
             (state.anchor.clone().unwrap_or_else(|| first.clone()), state.uncertain_to)
         };
         let mut options = self.send_options();
         options.follower = self.historical();
-        let lock = lock.map(|lock| {
+        let number = lock.map_or(0, |(_, number)| number);
+        let lock = lock.map(|(lock, _)| {
             let slice = match lock.wait {
                 WaitPolicy::Block(_) => self.wait_left(lock, began).unwrap_or(WAIT_SLICE).min(WAIT_SLICE),
                 WaitPolicy::NoWait | WaitPolicy::SkipLocked => Duration::ZERO,
@@ -383,6 +389,7 @@ impl Inner {
             lock,
             ops,
             follower: options.follower,
+            number,
         };
         self.coordinator.router.send(ShardOp::Read(request), options).await
     }
@@ -564,12 +571,11 @@ impl Noted<'_> {
         &self,
         state: &mut super::state::State,
         reply: &ReadReply,
-        lock: Option<&LockRequest>,
-        shard: ShardId,
+        lock: Option<(&LockRequest, Seq)>,
         newest: Timestamp,
         historical: bool,
     ) {
-        let skips = lock.is_some_and(|lock| lock.wait == WaitPolicy::SkipLocked);
+        let skips = lock.is_some_and(|(lock, _)| lock.wait == WaitPolicy::SkipLocked);
         if lock.is_some() {
             state.newest_met = state.newest_met.max(newest_of(reply));
         }
@@ -578,7 +584,9 @@ impl Noted<'_> {
                 for (key, result) in keys.iter().zip(&reply.results) {
                     let found = matches!(result, ReadResult::Get(Some(_)));
                     match lock {
-                        Some(_) if found || !skips => state.note_lock(key.clone(), newest, shard),
+                        Some((_, number)) if found || !skips => {
+                            state.note_lock(key.clone(), newest, number);
+                        }
                         // Skipped: whatever it holds has not been read.
                         Some(_) => {}
                         None if historical || *proof == Proof::Spared => {}
@@ -589,8 +597,8 @@ impl Noted<'_> {
             Noted::Scan(span, reverse, proof) => {
                 for result in &reply.results {
                     let ReadResult::Scan(scan) = result else { continue };
-                    if lock.is_some() {
-                        scan.rows.iter().for_each(|row| state.note_lock(row.key.clone(), newest, shard));
+                    if let Some((_, number)) = lock {
+                        scan.rows.iter().for_each(|row| state.note_lock(row.key.clone(), newest, number));
                     }
                     // SKIP LOCKED gives no consistent view of a span, in PostgreSQL neither.
                     if !historical

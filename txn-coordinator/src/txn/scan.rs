@@ -28,7 +28,7 @@ struct Cursor {
 impl Drop for Cursor {
     fn drop(&mut self) {
         self.txn.state.lock().change(|changes| {
-            changes.buffer.unmark(self.as_of);
+            changes.unmark(self.as_of);
             Ok(())
         });
     }

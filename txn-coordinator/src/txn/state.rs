@@ -10,9 +10,17 @@ use crate::{
     spans::SpanSet,
 };
 use parking_lot::Mutex;
-use quorate_env::Clock;
-use quorate_proto::{Key, KvError, ShardId, Span, Timestamp, TxnId, error::Change, kv::TxnMeta};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use quorate_env::{Clock, planted};
+use quorate_proto::{
+    Key, KvError, ShardDescriptor, ShardId, Span, Timestamp, TxnId,
+    error::Change,
+    kv::{TxnMeta, Undone},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 pub(crate) struct Inner {
     pub(crate) coordinator: Arc<Coordinator>,
@@ -44,8 +52,9 @@ pub(crate) struct State {
     pub(crate) spans: SpanSet,
     /// Shared with the commit from its begin on, and not changed any more then.
     pub(crate) changes: Arc<Changes>,
-    /// Shards in which unreplicated locks may be held, also by earlier attempts.
-    pub(crate) lock_shards: BTreeSet<ShardId>,
+    /// Shards in which unreplicated locks may be held, also by earlier attempts; with the number of the last request for them
+    /// that is not undone.
+    pub(crate) lock_shards: BTreeMap<ShardId, Seq>,
     /// Newest version or tombstone met under a lock, or above the read timestamp of its time; the commit lies above it.
     pub(crate) newest_met: Timestamp,
     pub(crate) anchor: Option<Key>,
@@ -54,7 +63,7 @@ pub(crate) struct State {
     pub(crate) commit_before: Timestamp,
     pub(crate) followed_bound: Option<Bound>,
     pub(crate) savepoints: Vec<Seq>,
-    /// The transaction is over, and its locks are being dropped.
+    /// The transaction is over or has returned to a savepoint, and locks are being dropped.
     pub(crate) releasing: Option<Releasing>,
     /// A mistake that only the commit can report.
     pub(crate) refused: Option<KvError>,
@@ -135,7 +144,7 @@ impl Inner {
             fixed: historical,
             spans: SpanSet::new(coordinator.config.max_read_spans),
             changes: Arc::default(),
-            lock_shards: BTreeSet::new(),
+            lock_shards: BTreeMap::new(),
             newest_met: Timestamp::ZERO,
             anchor: None,
             record: false,
@@ -267,10 +276,56 @@ impl State {
         self.spans.insert(span);
     }
 
-    /// Notes a lock.
-    pub(crate) fn note_lock(&mut self, key: Key, since: Timestamp, shard: ShardId) {
-        self.lock_shards.insert(shard);
-        self.change(|changes| changes.note_lock(key, since));
+    /// Notes a lock that the request of this number has asked for.
+    pub(crate) fn note_lock(&mut self, key: Key, since: Timestamp, number: Seq) {
+        self.change(|changes| changes.note_lock(key, since, number));
+    }
+
+    /// The number of a request for locks.
+    pub(crate) fn next_number(&mut self) -> Seq {
+        self.change(|changes| Ok(changes.buffer.next_seq())).unwrap_or_default()
+    }
+
+    /// The request of this number may have locked something there.
+    pub(crate) fn locks_in(&mut self, shard: ShardId, number: Seq) {
+        let last = self.lock_shards.entry(shard).or_default();
+        *last = number.max(*last);
+    }
+
+    /// Gives up what was locked first after a mark. Which requests that undoes, and the shards that should hear of it.
+    pub(crate) fn undo_locks(&mut self, mark: Seq, txn: &Inner) -> (Undone, BTreeSet<ShardId>) {
+        let mut shards = BTreeSet::new();
+        for (shard, last) in self.lock_shards.iter_mut().filter(|(_, last)| **last > mark) {
+            shards.insert(*shard);
+            *last = mark;
+        }
+        let mut owner: Option<ShardDescriptor> = None;
+        while let Some(locks) = self.change(|changes| changes.locks_behind(mark)).filter(|l| !l.is_empty()) {
+            for (key, since) in locks {
+                // Halves that were split off since, among them.
+                if !owner.as_ref().is_some_and(|owner| owner.contains(&key)) {
+                    owner = txn.coordinator.router.lookup(&key).map(|(shard, _)| shard);
+                    shards.extend(owner.as_ref().map(|shard| shard.id));
+                }
+                self.undo_lock(&key, since, txn);
+            }
+            self.settle(&txn.coordinator);
+        }
+        (Undone { after: mark, up_to: self.changes.buffer.seq() }, shards)
+    }
+
+    /// A key is not to stay locked. The client may have seen what it holds, as it may have by a read without a lock: this is one
+    /// from now on, at the present read timestamp. Should that have moved on since the key was locked, only the lock stood for it
+    /// on the way, which may have been lost: then its proof remains, without it.
+    fn undo_lock(&mut self, key: &Key, since: Timestamp, txn: &Inner) {
+        // Under READ COMMITTED no read outlives its statement. What is newer than a snapshot that stays is not seen by others.
+        let read = !txn.read_committed() && since <= self.read_ts && !planted!("txn.undone_locks_unread");
+        if read {
+            self.note_read(Span::point(key));
+        }
+        if !read || since == self.read_ts || planted!("txn.undone_locks_unproven") {
+            self.change(|changes| changes.forget_lock(key));
+        }
     }
 
     /// Changes what the transaction holds. Where there is no room for it, the commit is refused.
@@ -297,7 +352,7 @@ impl State {
 
     /// The shards that must hear that the locks go; halves that were split off since among them.
     pub(crate) fn take_lock_shards(&mut self, router: &Router) -> BTreeSet<ShardId> {
-        let mut shards = std::mem::take(&mut self.lock_shards);
+        let mut shards: BTreeSet<_> = std::mem::take(&mut self.lock_shards).into_keys().collect();
         if !shards.is_empty() && !quorate_env::planted!("txn.halves_keep_locks") {
             // Whoever cannot be found that way asks after the holder in time.
             shards.extend(router.owners(|from| self.changes.next_lock(from).ok().flatten()));

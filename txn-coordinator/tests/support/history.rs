@@ -63,7 +63,21 @@ pub fn writer(value: &Value) -> TxnId {
 async fn attempt(coordinator: &Coordinator, txn: &Txn) -> Result<Done, TxnError> {
     let env = coordinator.env();
     let mut done = Done::default();
-    for step in 0..env.random_range(1..5) as usize {
+    let mut saved = None;
+    for step in 0..env.random_range(1..6) as usize {
+        match env.random_range(0..6) {
+            0..2 if saved.is_none() => {
+                saved = Some((txn.savepoint(), done.written.clone(), done.replaced.clone()));
+            }
+            0..2 => {
+                // What was read stays read.
+                if let Some((savepoint, written, replaced)) = saved.take() {
+                    txn.rollback_to(savepoint);
+                    (done.written, done.replaced) = (written, replaced);
+                }
+            }
+            _ => {}
+        }
         txn.begin_statement();
         done.snapshots.push(Observed::default());
         let picked = key(KEYS[env.random_range(0..8) as usize]);

@@ -2,11 +2,34 @@
 
 use crate::{
     put_all, quiet,
-    support::{exclusive, key, run, run_as, value},
+    support::{FRUGAL, FakeShards, exclusive, key, run, run_as, value},
 };
-use quorate_proto::{KvError, NodeId, ShardId};
-use quorate_txn::{Isolation, TxnConfig, TxnOptions};
+use quorate_proto::{
+    KvError, NodeId, ShardId,
+    kv::{LockMode, LockRequest, WaitPolicy},
+};
+use quorate_txn::{Isolation, Txn, TxnConfig, TxnOptions};
 use std::time::Duration;
+
+const LEVELS: [Isolation; 3] = [Isolation::Serializable, Isolation::RepeatableRead, Isolation::ReadCommitted];
+
+fn begin(shards: &FakeShards, node: u64, isolation: Isolation) -> Txn {
+    let txn = shards.coordinator(node).begin(TxnOptions { isolation, ..TxnOptions::default() });
+    txn.begin_statement();
+    txn
+}
+
+async fn lock(txn: &Txn, keys: &[&str]) {
+    let keys: Vec<_> = keys.iter().copied().map(key).collect();
+    txn.get_many(&keys, exclusive()).await.unwrap();
+}
+
+/// What anybody holds, when the last of what goes has gone.
+async fn held(shards: &FakeShards, txn: &Txn) -> Vec<String> {
+    txn.released(Duration::from_secs(5)).await;
+    let store = shards.store.lock();
+    store.locks.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+}
 
 #[test]
 fn an_exclusion_lost_with_the_leader_is_found_at_commit() {
@@ -111,5 +134,187 @@ fn one_that_waits_for_a_lock_takes_no_room_from_the_locks_owner() {
             "virtual time: nothing was in the way"
         );
         waits.join().await.unwrap();
+    });
+}
+
+#[test]
+fn a_savepoint_gives_back_what_was_locked_since_and_nothing_else() {
+    run(quiet(30), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("c", "1"), ("i", "1")]).await;
+        // One of the nodes keeps nothing in memory.
+        for node in [1, FRUGAL.0] {
+            for isolation in LEVELS {
+                let txn = begin(&shards, node, isolation);
+                lock(&txn, &["a", "r"]).await;
+                txn.put(key("a"), value("2"));
+                let outer = txn.savepoint();
+                lock(&txn, &["c", "r"]).await;
+                let inner = txn.savepoint();
+                lock(&txn, &["c", "i", "none"]).await;
+                txn.put(key("i"), value("2"));
+                txn.rollback_to(inner);
+                assert_eq!(held(&shards, &txn).await, ["a", "c", "r"], "{isolation:?}");
+                lock(&txn, &["i", "r"]).await;
+                txn.release(inner);
+                txn.rollback_to(outer);
+                assert_eq!(held(&shards, &txn).await, ["a", "r"], "{isolation:?}");
+                lock(&txn, &["c"]).await;
+                assert_eq!(held(&shards, &txn).await, ["a", "c", "r"], "{isolation:?}");
+                txn.commit().await.unwrap();
+                assert!(held(&shards, &txn).await.is_empty(), "{isolation:?}");
+            }
+        }
+    });
+}
+
+/// The client has seen it, and another transaction has changed it since: neither could come before the other.
+#[test]
+fn what_was_read_under_a_lock_that_is_given_back_stays_read() {
+    for isolation in LEVELS {
+        run(quiet(31), move |shards| async move {
+            put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+            let txn = begin(&shards, 1, isolation);
+            let savepoint = txn.savepoint();
+            assert_eq!(txn.get(&key("a"), exclusive()).await.unwrap(), Some(value("1")));
+            txn.rollback_to(savepoint);
+            assert!(held(&shards, &txn).await.is_empty());
+            let other = begin(&shards, 2, isolation);
+            assert_eq!(other.get(&key("i"), None).await.unwrap(), Some(value("1")));
+            other.put(key("a"), value("2"));
+            other.commit().await.unwrap();
+            txn.begin_statement();
+            let again = txn.get(&key("a"), None).await.unwrap();
+            let committed = isolation == Isolation::ReadCommitted;
+            assert_eq!(again, Some(value(if committed { "2" } else { "1" })), "{isolation:?}");
+            txn.put(key("i"), value("2"));
+            let result = txn.commit().await;
+            match isolation {
+                Isolation::Serializable => {
+                    assert!(matches!(result.unwrap_err().error, KvError::Conflict { .. }));
+                }
+                _ => drop(result.unwrap()),
+            }
+        });
+    }
+}
+
+/// The lock was lost before the transaction moved on and gave it back: what was read under it has not been proven on the way.
+#[test]
+fn a_lock_that_was_lost_before_it_was_given_back_is_found_at_commit() {
+    run(quiet(32), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        let txn = begin(&shards, 1, Isolation::Serializable);
+        let savepoint = txn.savepoint();
+        assert_eq!(txn.get(&key("a"), exclusive()).await.unwrap(), Some(value("1")));
+        let now = shards.now();
+        shards.store.lock().move_leader(ShardId(1), NodeId(2), now);
+        put_all(&shards, &[("a", "2"), ("i", "2")]).await;
+        assert_eq!(txn.get(&key("i"), exclusive()).await.unwrap(), Some(value("2")));
+        txn.rollback_to(savepoint);
+        assert!(held(&shards, &txn).await.is_empty());
+        txn.put(key("r"), value("1"));
+        let error = txn.commit().await.unwrap_err();
+        assert!(matches!(error.error, KvError::LockLost { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_statement_that_fails_leaves_no_locks_behind_its_savepoint() {
+    run(quiet(33), |shards| async move {
+        let other = begin(&shards, 2, Isolation::Serializable);
+        lock(&other, &["c"]).await;
+        let txn = begin(&shards, 1, Isolation::Serializable);
+        lock(&txn, &["a"]).await;
+        let savepoint = txn.savepoint();
+        let nowait = Some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::NoWait });
+        let error = txn.get_many(&["b", "c"].map(key), nowait).await.unwrap_err();
+        assert!(matches!(error.error, KvError::LockNotAvailable { .. }), "{error}");
+        txn.rollback_to(savepoint);
+        assert_eq!(held(&shards, &txn).await, ["a", "c"]);
+        other.rollback();
+        assert_eq!(held(&shards, &other).await, ["a"]);
+        // What is left of it is told at the end, though the commit has nothing to do.
+        txn.release(savepoint);
+        txn.commit().await.unwrap();
+        assert!(held(&shards, &txn).await.is_empty());
+    });
+}
+
+/// A statement under READ COMMITTED that begins again keeps its place.
+#[test]
+fn writes_alone_can_be_undone() {
+    run(quiet(34), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        let txn = begin(&shards, 1, Isolation::ReadCommitted);
+        let outer = txn.savepoint();
+        let statement = txn.savepoint();
+        lock(&txn, &["a"]).await;
+        txn.put(key("i"), value("2"));
+        txn.rollback_writes_to(statement);
+        txn.release(statement);
+        assert_eq!((held(&shards, &txn).await, txn.buffered().0), (vec!["a".into()], 0));
+        txn.rollback_to(outer);
+        assert!(held(&shards, &txn).await.is_empty());
+    });
+}
+
+#[test]
+fn halves_of_a_split_hear_of_a_return_to_a_savepoint_too() {
+    run(quiet(35), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("c", "1"), ("e", "1")]).await;
+        for (at, heard) in [("e", true), ("c", false)] {
+            let txn = begin(&shards, 1, Isolation::ReadCommitted);
+            lock(&txn, &["b"]).await;
+            let savepoint = txn.savepoint();
+            lock(&txn, &["a", "c", "e"]).await;
+            shards.store.lock().split(&key(at));
+            if heard {
+                put_all(&shards, &[("f", at)]).await;
+            }
+            txn.rollback_to(savepoint);
+            assert_eq!(held(&shards, &txn).await, ["b"], "split at {at}");
+            txn.rollback();
+            assert!(held(&shards, &txn).await.is_empty());
+        }
+    });
+}
+
+/// Its shard cannot be reached: the transaction goes on, and what it locks anew then is not given back by what was said before.
+#[test]
+fn a_return_to_a_savepoint_waits_for_nobody_and_takes_no_new_lock_away() {
+    run(quiet(36), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        let txn = begin(&shards, 1, Isolation::ReadCommitted);
+        let savepoint = txn.savepoint();
+        lock(&txn, &["i", "j"]).await;
+        shards.world.partition(&[NodeId(1)], &[NodeId(2)]);
+        txn.rollback_to(savepoint);
+        txn.released(Duration::from_millis(10)).await;
+        assert_eq!(shards.store.lock().locks.len(), 2, "nobody has been told");
+        shards.world.heal();
+        lock(&txn, &["i"]).await;
+        // What is tried again until somebody has heard it comes behind that.
+        shards.world.sleep(Duration::from_secs(12)).await;
+        assert_eq!(held(&shards, &txn).await, ["i"]);
+        txn.put(key("i"), value("2"));
+        txn.commit().await.unwrap();
+    });
+}
+
+#[test]
+fn what_an_attempt_has_undone_takes_nothing_from_the_next() {
+    run(quiet(37), |shards| async move {
+        put_all(&shards, &[("i", "1")]).await;
+        let first = begin(&shards, 1, Isolation::Serializable);
+        let savepoint = first.savepoint();
+        lock(&first, &["i"]).await;
+        shards.world.partition(&[NodeId(1)], &[NodeId(2)]);
+        first.rollback_to(savepoint);
+        shards.world.heal();
+        let next = first.restart();
+        assert_eq!(next.id(), first.id());
+        lock(&next, &["i"]).await;
+        shards.world.sleep(Duration::from_secs(12)).await;
+        assert_eq!(held(&shards, &next).await, ["i"]);
     });
 }

@@ -25,13 +25,20 @@ use tokio::sync::Notify;
 #[derive(Default)]
 struct State {
     data: BTreeMap<Key, Vec<(Timestamp, Option<Value>)>>,
-    locks: BTreeMap<Key, Party>,
+    locks: BTreeMap<Key, Lock>,
     done: BTreeMap<TxnId, Timestamp>,
     /// Rolled back: whatever still waits for them is too late.
     ended: std::collections::BTreeSet<TxnId>,
     /// Who waits for whom, as the detector of deadlocks is told; and since when he is there.
     waits: BTreeMap<TxnId, Waits>,
     entries: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Lock {
+    holder: Party,
+    /// Of the first and the last request by which it is held.
+    numbers: (u64, u64),
 }
 
 pub struct Shard {
@@ -98,8 +105,14 @@ impl Shard {
             }
             ShardOp::ReleaseLocks(release) => {
                 let mut state = self.state.lock();
-                state.ended.insert(release.txn);
-                state.locks.retain(|_, holder| holder.txn != release.txn);
+                if release.undone.is_none() {
+                    state.ended.insert(release.txn);
+                }
+                state.locks.retain(|_, Lock { holder, numbers: (first, last) }| {
+                    let goes =
+                        release.undone.is_none_or(|undone| *first > undone.after && *last <= undone.up_to);
+                    holder.txn != release.txn || !goes
+                });
                 drop(state);
                 self.released.notify_waiters();
                 Ok(ShardReply::Released)
@@ -200,11 +213,15 @@ impl Shard {
                 if state.ended.contains(&txn.id) {
                     return Err(KvError::TxnAborted { txn: txn.id, why: "rolled back".into() });
                 }
-                let holder = *state.locks.entry(key.clone()).or_insert(txn.party());
-                if holder.txn == txn.id {
+                let numbers = (request.number, request.number);
+                let fresh = || Lock { holder: txn.party(), numbers };
+                let lock = state.locks.entry(key.clone()).or_insert_with(fresh);
+                if lock.holder.txn == txn.id {
+                    let (first, last) = lock.numbers;
+                    lock.numbers = (first.min(request.number), last.max(request.number));
                     return Ok(true);
                 }
-                holder
+                lock.holder
             };
             match wait {
                 WaitPolicy::SkipLocked => return Ok(false),
@@ -233,7 +250,7 @@ impl Shard {
             state.done.insert(id, ts);
             state.entries += 1;
         }
-        state.locks.retain(|_, holder| holder.txn != id);
+        state.locks.retain(|_, lock| lock.holder.txn != id);
         self.released.notify_waiters();
         result.map(|()| ShardReply::Committed(ts, LogPosition { term: 1, index: state.entries }))
     }
@@ -350,7 +367,7 @@ impl State {
             }
         }
         for write in &commit.writes {
-            if self.locks.get(&write.key).is_some_and(|holder| holder.txn != commit.txn.id) {
+            if self.locks.get(&write.key).is_some_and(|lock| lock.holder.txn != commit.txn.id) {
                 return Err(conflict(&write.key, None, ts, commit.read_ts));
             }
         }

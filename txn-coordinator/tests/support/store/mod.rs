@@ -27,7 +27,14 @@ pub struct Intent {
 #[derive(Clone, Debug)]
 pub struct Held {
     pub mode: LockMode,
-    pub holders: BTreeMap<TxnId, TxnMeta>,
+    pub holders: BTreeMap<TxnId, Holder>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Holder {
+    meta: TxnMeta,
+    /// Of the first and the last request by which it has the lock.
+    numbers: (u64, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -188,7 +195,10 @@ impl Store {
                 Done(Ok(ShardReply::HeartbeatSeen(state(Some(record)))))
             }
             ShardOp::ReleaseLocks(release) => {
-                self.release(id, release.txn);
+                match release.undone {
+                    Some(undone) => self.release_undone(id, release.txn, undone),
+                    None => self.release(id, release.txn),
+                }
                 Done(Ok(ShardReply::Released))
             }
             ShardOp::Waits(_) => Done(Ok(ShardReply::Circle(Vec::new()))),

@@ -4,7 +4,7 @@ use super::Step::Done;
 use super::{Noted, Record, Step, Store, Version, refuse, state};
 use quorate_proto::{
     Key, KvError, LogPosition, ShardId, Span, Timestamp, TxnId,
-    kv::{Decide, Decision, Inquiry, QueryTxn, Resolve, ShardReply, TxnMeta, TxnState},
+    kv::{Decide, Decision, Inquiry, QueryTxn, Resolve, ShardReply, TxnMeta, TxnState, Undone},
 };
 
 impl Store {
@@ -105,6 +105,20 @@ impl Store {
         let span = self.shards[&id].descriptor.span.clone();
         self.locks.retain(|key, held| {
             if span.contains(key) {
+                held.holders.remove(&txn);
+            }
+            !held.holders.is_empty()
+        });
+    }
+
+    pub(super) fn release_undone(&mut self, id: ShardId, txn: TxnId, undone: Undone) {
+        let span = self.shards[&id].descriptor.span.clone();
+        self.locks.retain(|key, held| {
+            let goes = held.holders.get(&txn).is_some_and(|holder| {
+                let (first, last) = holder.numbers;
+                first > undone.after && last <= undone.up_to
+            });
+            if goes && span.contains(key) {
                 held.holders.remove(&txn);
             }
             !held.holders.is_empty()

@@ -1,7 +1,7 @@
 //! Reads, with locks and without, and who stands in their way.
 
 use super::Step::{Done, Wait};
-use super::{Held, Noted, Step, Store, range, refuse};
+use super::{Held, Holder, Noted, Step, Store, range, refuse};
 use quorate_proto::{
     Key, KvError, Span, Timestamp, TxnId,
     kv::{
@@ -122,14 +122,16 @@ impl Store {
                 if mode == LockMode::Exclusive {
                     held.mode = mode;
                 }
-                held.holders.insert(txn.id, txn.clone());
+                let numbers = (read.number, read.number);
+                let fresh = || Holder { meta: txn.clone(), numbers };
+                let holder = held.holders.entry(txn.id).or_insert_with(fresh);
+                let (first, last) = holder.numbers;
+                holder.numbers = (first.min(read.number), last.max(read.number));
             }
             results.push(result);
         }
         for op in &read.ops {
-            if let ReadOp::Scan(scan) = op {
-                self.notes.push(Noted { span: scan.span.clone(), ts: newest, by: txn.id });
-            }
+            self.notes.push(Noted { span: span_of(op), ts: newest, by: txn.id });
         }
         let certificate = ReadCertificate::Lease(1);
         Done(Ok(ShardReply::Read(ReadReply { results, read_ts: newest, certificate })))
@@ -144,7 +146,7 @@ impl Store {
         }
         let held = self.locks.get(key)?;
         let shared = held.mode == LockMode::Shared && mode == LockMode::Shared;
-        let other = held.holders.values().find(|holder| holder.id != txn.id)?;
+        let other = held.holders.values().map(|holder| &holder.meta).find(|holder| holder.id != txn.id)?;
         (!shared).then(|| (other.clone(), true))
     }
 }

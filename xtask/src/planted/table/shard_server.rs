@@ -150,6 +150,22 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("commit_local.txt")],
     },
     Planted {
+        names: "shard.earlier_locks_given_back",
+        what: "13: a return to a savepoint gives back what was locked before",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "locking::a_return_to_a_savepoint_gives_back_what_was_locked_since",
+        )],
+    },
+    Planted {
+        names: "shard.later_locks_given_back",
+        what: "13: a return to a savepoint, heard of late, gives back what was locked anew",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "locking::a_return_to_a_savepoint_gives_back_what_was_locked_since",
+        )],
+    },
+    Planted {
         names: "shard.exclusion_unproven",
         what: "13: a commit does not prove that its keys have not changed",
         found_by: &[Script("commit_local.txt"), Script("leader_change.txt"), Seeds(200)],

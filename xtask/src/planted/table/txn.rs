@@ -62,6 +62,34 @@ pub const FAULTS: &[Planted] = &[
         ],
     },
     Planted {
+        names: "txn.undone_locks_unread",
+        what: "13: what was read under a lock that a savepoint has given back is not proven",
+        found_by: &[
+            Test(
+                "txn-coordinator/transactions",
+                "locks::what_was_read_under_a_lock_that_is_given_back_stays_read",
+            ),
+            Test("txn-coordinator/serializable", "in_peace"),
+            Seeds(200),
+        ],
+    },
+    Planted {
+        names: "txn.undone_locks_unproven",
+        what: "13: a lock that was lost before a savepoint has given it back is not noticed",
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "locks::a_lock_that_was_lost_before_it_was_given_back_is_found_at_commit",
+        )],
+    },
+    Planted {
+        names: "txn.numbers_start_over",
+        what: "13: what an attempt has undone means locks of the next one",
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "locks::what_an_attempt_has_undone_takes_nothing_from_the_next",
+        )],
+    },
+    Planted {
         names: "txn.unproven_writes",
         what: "13: a commit does not prove what it writes without a lock",
         found_by: &[Test("txn-coordinator/isolation", "the_first_of_two_writers_wins_under_repeatable_read")],
