@@ -172,6 +172,10 @@ impl LockTable {
                 }
                 holder.intent |= new.intent;
                 holder.since = holder.since.max(new.since);
+                // The record is where the intent says, which may be elsewhere than was thought when the key was locked.
+                if (new.intent || !holder.intent) && !planted!("shard.intents_asked_at_former_anchor") {
+                    holder.txn = new.txn;
+                }
             }
             None => entry.holders.push(new),
         }

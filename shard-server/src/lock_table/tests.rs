@@ -78,6 +78,27 @@ fn intents_are_met_late_and_free_readers_and_writers() {
     assert_eq!(table.admits_write(&k, t3.id).unwrap_err().id, t2.id);
 }
 
+/// A transaction's record may lie elsewhere than beside the first key that it has locked.
+#[test]
+fn an_intent_is_asked_after_where_it_says() {
+    let (locks, writes) = (txn(1), Arc::new(TxnMeta { anchor: key("w"), ..(*txn(1)).clone() }));
+    let anchor = |table: &mut LockTable, k: &Key| {
+        let waiter = table.queue(k, &txn(2), Exclusive, NOW);
+        table.blocker(waiter).map(|blocker| blocker.txn.anchor.clone())
+    };
+    let mut table = LockTable::default();
+    for k in ["laid", "found", "locked"].map(key) {
+        table.try_lock(&k, &locks, Exclusive, NOW).unwrap();
+    }
+    table.laid_intents(&writes, [key("laid")].iter());
+    table.found_intent(&key("found"), &writes);
+    // A late copy of the lock's request says nothing about an intent.
+    table.try_lock(&key("laid"), &locks, Exclusive, NOW).unwrap();
+    assert_eq!(anchor(&mut table, &key("laid")), Some(key("w")));
+    assert_eq!(anchor(&mut table, &key("found")), Some(key("w")));
+    assert_eq!(anchor(&mut table, &key("locked")), Some(key("a")));
+}
+
 #[test]
 fn the_youngest_breaks_the_circle() {
     let mut table = LockTable::default();

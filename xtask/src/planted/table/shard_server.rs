@@ -150,6 +150,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("commit_local.txt")],
     },
     Planted {
+        names: "shard.intents_asked_at_former_anchor",
+        what: "12: an intent's transaction is asked after where it was when it locked the key, and passes for aborted",
+        found_by: &[Test("shard-server", "lock_table::tests::an_intent_is_asked_after_where_it_says")],
+    },
+    Planted {
         names: "shard.earlier_locks_given_back",
         what: "13: a return to a savepoint gives back what was locked before",
         found_by: &[Test(
