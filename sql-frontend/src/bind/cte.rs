@@ -5,7 +5,7 @@ use super::datatype::fold;
 use super::position::At;
 use super::select::{Rel, RelColumn, Unknowns};
 use crate::error::{SqlError, SqlState};
-use crate::exec::params::apply_of;
+use crate::exec::params::{apply_of, locks_of};
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, TableReference};
@@ -23,7 +23,7 @@ pub(super) struct Cte {
     name: String,
     /// `None` while its own recursive part is not yet allowed to mention it.
     rel: Option<Rel>,
-    /// Its rows differ each time it runs.
+    /// Its rows differ each time it runs, or it locks others.
     volatile: bool,
     references: usize,
 }
@@ -54,7 +54,7 @@ impl Binder<'_> {
                         renamed(rel, &cte.alias).at(pos)?
                     }
                 };
-            let volatile = is_volatile(&rel.plan)?;
+            let volatile = is_volatile(&rel.plan)? || rel.plan.exists(|node| Ok(locks_of(node).is_some()))?;
             self.ctes.push(Cte { name, rel: Some(rel), volatile, references: 0 });
         }
         Ok(())
@@ -66,7 +66,9 @@ impl Binder<'_> {
         let cte = &mut self.ctes[at];
         cte.references += 1;
         if cte.volatile && cte.references > 1 {
-            return Err(SqlError::unsupported("several references to a WITH query with volatile functions"));
+            return Err(SqlError::unsupported(
+                "several references to a WITH query that locks rows or calls volatile functions",
+            ));
         }
         let Some(rel) = cte.rel.clone() else {
             return Err(SqlError::new(

@@ -4,7 +4,7 @@ use super::Binder;
 use super::call::function_name;
 use super::catalog::Relation;
 use super::datatype::fold;
-use super::locking::locked_relation;
+use super::locking::{is_plain, locked_relation};
 use super::position::At;
 use super::scope::{Level, NsColumn, NsItem, seen_name};
 use super::select::{Rel, RelColumn, Unknowns};
@@ -99,10 +99,13 @@ impl Binder<'_> {
                     let items = std::mem::take(&mut self.level().items);
                     let hidden = self.hidden_aliases.len();
                     self.hidden_aliases.extend(items.iter().map(|i| i.alias.clone()));
+                    self.lift = is_plain(subquery);
                     let rel = self.query(subquery, Unknowns::Settle);
                     self.hidden_aliases.truncate(hidden);
                     self.level().items = items;
-                    rel?
+                    let rel = rel?;
+                    self.take_lifted();
+                    rel
                 };
                 if alias.is_none() {
                     return Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias")

@@ -8,7 +8,7 @@ use super::call::function_name;
 use super::order::{OrderItem, OrderKey};
 use super::recheck::Recheck;
 use super::scope::{NsItem, PendingApply};
-use super::select::Output;
+use super::select::{Output, Rel};
 use crate::error::{SqlError, SqlState};
 use crate::exec::lock_rows::{LockRows, LockedRelation};
 use crate::func::key;
@@ -16,7 +16,7 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, SortExpr};
 use quorate_proto::kv::{LockMode, LockRequest, WaitPolicy};
-use sqlparser::ast::{self, LockType, NonBlock};
+use sqlparser::ast::{self, LockType, NonBlock, SetExpr};
 use std::sync::Arc;
 
 /// A `FOR UPDATE` or `FOR SHARE` clause.
@@ -53,6 +53,26 @@ impl RowLock {
     fn is_for(&self, alias: &str) -> bool {
         self.of.as_ref().is_none_or(|of| of == alias)
     }
+}
+
+/// The locks of a subquery that the level around it takes.
+pub(crate) struct Lifted {
+    locked: Vec<LockedRelation>,
+    relations: Vec<NsItem>,
+}
+
+/// Whether a subquery in `FROM` only picks and computes, so that its rows are those of its tables.
+pub(super) fn is_plain(query: &ast::Query) -> bool {
+    let whole = query.with.is_none()
+        && query.order_by.is_none()
+        && query.limit_clause.is_none()
+        && query.fetch.is_none()
+        && query.locks.is_empty();
+    whole
+        && match &*query.body {
+            SetExpr::Select(select) => select.distinct.is_none() && select.having.is_none(),
+            _ => false,
+        }
 }
 
 /// 0A000 for the part of a query with which no row of a table can be told from its result.
@@ -165,7 +185,40 @@ impl Binder<'_> {
 
     /// See [`Recheck`]; of the present level.
     pub(super) fn recheck(&mut self, plan: &LogicalPlan) -> Result<Recheck, SqlError> {
-        Recheck::of(plan, &self.level().items)
+        let level = self.level();
+        Recheck::of(plan, level.items.iter().chain(&level.inside))
+    }
+
+    /// A plain subquery in `FROM`, with what the level around it needs to lock its rows.
+    pub(super) fn lift(&mut self, rel: Rel) -> Result<Rel, SqlError> {
+        let level = self.level();
+        if !level.lifted || level.locked.is_empty() {
+            return Ok(rel);
+        }
+        let LogicalPlan::Projection(projection) = &rel.plan else {
+            return Err(SqlError::internal("a plain subquery without a projection"));
+        };
+        let mut needed = self.recheck(&projection.input)?.needed;
+        needed.extend(projection.expr.iter().flat_map(Expr::column_refs).cloned());
+        let level = self.level();
+        needed.extend(level.locked.iter().flat_map(LockedRelation::key));
+        let relations = level.items.drain(..).chain(level.inside.drain(..)).collect();
+        let lifted = Lifted { locked: std::mem::take(&mut level.locked), relations };
+        let visible = |column: &Column| projection.input.schema().has_column(column);
+        let needed = needed.into_iter().filter(visible).map(Expr::Column);
+        let exprs = projection.expr.iter().cloned().chain(needed).collect();
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::clone(&projection.input))?);
+        self.lifted = Some(lifted);
+        Ok(Rel { plan, columns: rel.columns })
+    }
+
+    /// What the subquery in `FROM` that was just bound leaves to this level.
+    pub(super) fn take_lifted(&mut self) {
+        if let Some(lifted) = self.lifted.take() {
+            let level = self.level();
+            level.locked.extend(lifted.locked);
+            level.inside.extend(lifted.relations);
+        }
     }
 
     /// Locks the rows of the level's locked relations.

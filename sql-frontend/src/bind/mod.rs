@@ -127,6 +127,9 @@ pub(crate) struct Binder<'a> {
     tables: Vec<(u64, u64)>,
     /// The clauses that lock the rows of the query that comes next.
     locks: Vec<locking::RowLock>,
+    /// It is a plain subquery in `FROM`; what it would lock is left here.
+    lift: bool,
+    lifted: Option<locking::Lifted>,
     /// Something is locked.
     locked: bool,
     /// The system catalog was met.
@@ -152,6 +155,8 @@ impl<'a> Binder<'a> {
             expanded: 0,
             tables: vec![],
             locks: vec![],
+            lift: false,
+            lifted: None,
             locked: false,
             catalog: false,
             hidden_aliases: vec![],

@@ -6,12 +6,15 @@
 
 use super::scope::NsItem;
 use crate::error::SqlError;
-use crate::exec::apply::ApplyKind;
+use crate::exec::apply::{Apply, ApplyKind};
 use crate::exec::lock_rows::RowValue;
 use crate::exec::params::apply_of;
+use datafusion::arrow::datatypes::Field;
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, LogicalPlanBuilder, Operator, Projection, binary_expr,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -27,7 +30,10 @@ pub(super) struct Recheck {
 
 impl Recheck {
     /// Of a plan over these relations.
-    pub fn of(plan: &LogicalPlan, relations: &[NsItem]) -> Result<Recheck, SqlError> {
+    pub fn of<'a>(
+        plan: &LogicalPlan,
+        relations: impl Iterator<Item = &'a NsItem> + Clone,
+    ) -> Result<Recheck, SqlError> {
         let columns = |item: &NsItem| item.columns.iter().map(|c| c.column.clone()).collect();
         let presence = |item: &NsItem| {
             let table = item.table.as_ref()?;
@@ -35,8 +41,8 @@ impl Recheck {
             Some(item.columns.get(first)?.column.clone())
         };
         let mut maker = Maker {
-            relations: relations.iter().map(columns).collect(),
-            presence: relations.iter().filter_map(presence).collect(),
+            relations: relations.clone().map(columns).collect(),
+            presence: relations.filter_map(presence).collect(),
             row: Vec::new(),
             needed: BTreeSet::new(),
         };
@@ -74,10 +80,7 @@ impl Maker {
             _ => match apply_of(plan) {
                 None => return self.row_of(plan.schema(), &columns),
                 Some(apply) if matches!(apply.kind, ApplyKind::LateralInner | ApplyKind::LateralLeft) => {
-                    let input = self.again(&apply.input)?;
-                    let own = apply.names.iter().map(Column::from_name).collect();
-                    let right = self.row_of(plan.schema(), &own)?;
-                    return Ok(LogicalPlanBuilder::from(input).cross_join(right)?.build()?);
+                    return self.lateral_again(apply);
                 }
                 Some(apply) => vec![self.again(&apply.input)?],
             },
@@ -85,6 +88,36 @@ impl Maker {
         let exprs = plan.expressions();
         self.needed.extend(exprs.iter().flat_map(Expr::column_refs).cloned());
         Ok(plan.with_new_exprs(exprs, inputs)?)
+    }
+
+    /// What a lateral subquery gives for the row as it is now; of that, the row that was found beside it.
+    fn lateral_again(&mut self, apply: &Apply) -> Result<LogicalPlan, SqlError> {
+        let input = self.again(&apply.input)?;
+        let mut inner = LogicalPlanBuilder::from(LogicalPlan::clone(&apply.inner));
+        for (name, (relation, field)) in apply.names.iter().zip(apply.inner.schema().iter()) {
+            let column = Column::new(relation.cloned(), field.name());
+            // Of these there is no comparison.
+            if !field.data_type().is_nested() {
+                self.needed.insert(Column::from_name(name));
+                let found = self.value_of(Column::from_name(name), field);
+                inner =
+                    inner.filter(binary_expr(Expr::Column(column), Operator::IsNotDistinctFrom, found))?;
+            }
+        }
+        let inner = Arc::new(inner.limit(0, Some(1))?.build()?);
+        self.needed.extend(apply.params.iter().flat_map(|(_, e)| e.column_refs()).cloned());
+        let (params, names) = (apply.params.clone(), apply.names.clone());
+        let again = Apply::try_new(apply.id, Arc::new(input), inner, params, None, apply.kind, names)?;
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(again) }))
+    }
+
+    /// A given value.
+    fn value_of(&mut self, column: Column, field: &Field) -> Expr {
+        let id = format!("$row.{}", column.flat_name());
+        // What nobody needs is left NULL.
+        let nullable = Arc::new(field.clone().with_nullable(true));
+        self.row.push(RowValue { id: id.clone(), column, ty: field.data_type().clone() });
+        Expr::Placeholder(Placeholder::new_with_field(id, Some(nullable)))
     }
 
     /// A row of given values for these columns.
@@ -96,14 +129,12 @@ impl Maker {
             if !columns.contains(&column) {
                 continue;
             }
-            let id = format!("$row.{}", column.flat_name());
-            let value = Expr::Placeholder(Placeholder::new_with_field(id.clone(), Some(Arc::clone(field))));
+            let value = self.value_of(column.clone(), field);
             values.push(value.alias_qualified(relation.cloned(), field.name()));
             if self.presence.contains(&column) {
                 present = Some(Expr::Column(column.clone()).is_not_null());
-                self.needed.insert(column.clone());
+                self.needed.insert(column);
             }
-            self.row.push(RowValue { id, column, ty: field.data_type().clone() });
         }
         let row = Projection::try_new(values, Arc::new(super::from::one_row()))?;
         let row = LogicalPlanBuilder::from(LogicalPlan::Projection(row));

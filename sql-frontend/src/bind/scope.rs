@@ -141,6 +141,10 @@ pub(crate) struct Level {
     pub lockable: Vec<String>,
     /// The tables that are locked.
     pub locked: Vec<LockedRelation>,
+    /// It is a plain subquery in `FROM`: the level around it locks its rows.
+    pub lifted: bool,
+    /// The relations of such subqueries.
+    pub inside: Vec<NsItem>,
 }
 
 impl Level {
@@ -159,6 +163,8 @@ impl Level {
             locks: Vec::new(),
             lockable: Vec::new(),
             locked: Vec::new(),
+            lifted: false,
+            inside: Vec::new(),
         }
     }
 }

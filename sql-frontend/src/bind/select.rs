@@ -108,6 +108,7 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("this clause"));
         }
         let mut locks = std::mem::take(&mut self.locks);
+        let lift = std::mem::take(&mut self.lift);
         if let Some(with) = &query.with {
             self.with(with)?;
         }
@@ -115,7 +116,7 @@ impl Binder<'_> {
             locks.push(RowLock::new(lock)?);
         }
         check_lockable(&locks, &query.body)?;
-        self.locks = locks;
+        (self.locks, self.lift) = (locks, lift);
         let items = order::items(query.order_by.as_ref())?;
         let bare = query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
         let unknowns = if bare { unknowns } else { Unknowns::Settle };
@@ -189,6 +190,7 @@ impl Binder<'_> {
         refuse_extras(select)?;
         let mut level = Level::new();
         level.locks = std::mem::take(&mut self.locks);
+        level.lifted = std::mem::take(&mut self.lift);
         self.levels.push(level);
         let result = self.select_level(select, order, unknowns);
         self.levels.pop();
@@ -242,7 +244,7 @@ impl Binder<'_> {
             plan = self.apply_all(plan, below)?;
             plan = self.group(plan, &groups, &mut outputs, having, &mut items, &mut on, &mut applies)?;
         } else {
-            if !self.level().locked.is_empty() {
+            if !self.level().locked.is_empty() && !self.level().lifted {
                 let (items, ordered) = (std::mem::take(&mut items), std::mem::take(&mut applies.2));
                 plan = self.locked_in_order(plan, &outputs, items, &applies.1, ordered)?;
             }
@@ -251,7 +253,8 @@ impl Binder<'_> {
         }
         plan = self.windows_of(plan, &mut outputs, &mut items, &mut on)?;
         plan = self.apply_sets(plan, grouped)?;
-        self.project(plan, outputs, items, distinct.is_some(), on)
+        let rel = self.project(plan, outputs, items, distinct.is_some(), on)?;
+        self.lift(rel)
     }
 
     fn check_locked_outputs(&mut self, grouped: bool, outputs: &[Output]) -> Result<(), SqlError> {

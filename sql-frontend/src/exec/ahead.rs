@@ -7,11 +7,11 @@ use super::ExecContext;
 use super::access::MAX_SPANS;
 use super::apply::{Apply, ApplyKind};
 use super::apply_exec;
-use super::params::{apply_of, substitute_expr};
+use super::params::{apply_of, locks_of, substitute_expr};
 use super::source::StoredTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, Projection, lit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -29,6 +29,22 @@ pub(super) async fn answered(plan: Arc<LogicalPlan>, ctx: &ExecContext) -> Resul
     }
     if changed {
         plan = Arc::new(lists_known(ctx.engine.optimize(LogicalPlan::clone(&plan))?)?);
+    }
+    Ok(plan)
+}
+
+/// The plan with the answers to all subqueries that mention nothing of the rows around them.
+pub(super) async fn independent(plan: &LogicalPlan, ctx: &ExecContext) -> Result<LogicalPlan> {
+    let mut open = Vec::new();
+    plan.apply(|node| {
+        open.extend(apply_of(node).filter(|apply| apply.params.is_empty()).cloned());
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let mut plan = plan.clone();
+    for apply in open {
+        if let Some(answer) = answer(&apply, ctx).await? {
+            plan = replaced(&plan, apply.id, &answer)?;
+        }
     }
     Ok(plan)
 }
@@ -90,10 +106,12 @@ fn reads_a_table(plan: &LogicalPlan) -> bool {
     plan.exists(stored).unwrap_or(false)
 }
 
-/// What stands for the appended column; `None` for a set that is too large to look up one by one.
+/// What stands for the appended column; `None` for a set that is too large to look up one by one, or several columns.
 async fn answer(apply: &Apply, ctx: &ExecContext) -> Result<Option<Expr>> {
-    if apply.kind != ApplyKind::InSet {
-        return apply_exec::value(apply, ctx).await.map(|value| Some(lit(value)));
+    match apply.kind {
+        ApplyKind::LateralInner | ApplyKind::LateralLeft => return Ok(None),
+        ApplyKind::InSet => {}
+        _ => return apply_exec::value(apply, ctx).await.map(|value| Some(lit(value))),
     }
     let Some(probe) = &apply.probe else { return Ok(None) };
     let Some(values) = apply_exec::values(apply, ctx, MAX_SPANS).await? else { return Ok(None) };
@@ -103,9 +121,14 @@ async fn answer(apply: &Apply, ctx: &ExecContext) -> Result<Option<Expr>> {
     Ok(Some(probe.clone().in_list(values.into_iter().map(lit).collect(), false)))
 }
 
-/// With a projection in the place of the node of this number.
+/// With a projection in the place of the node of this number, also where rows are looked at again.
 fn replaced(plan: &LogicalPlan, id: u64, answer: &Expr) -> Result<LogicalPlan> {
     let replace = |node: LogicalPlan| {
+        if let Some(locks) = locks_of(&node) {
+            let recheck = Arc::new(replaced(&locks.recheck, id, answer)?);
+            let node = Arc::new(locks.with_recheck(recheck));
+            return Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })));
+        }
         let Some(apply) = apply_of(&node).filter(|apply| apply.id == id) else {
             return Ok(Transformed::no(node));
         };

@@ -219,7 +219,8 @@ pub(super) async fn value(apply: &Apply, ctx: &ExecContext) -> Result<ScalarValu
     match run.kind {
         ApplyKind::Array(array) => run.collect_array(&[], array).await,
         _ => {
-            let ty = apply.inner.schema().field(0).data_type().clone();
+            // Where only existence matters, there may be no column.
+            let ty = apply.inner.schema().fields().first().map_or(DataType::Null, |f| f.data_type().clone());
             run.evaluate(&[], &ty).await
         }
     }

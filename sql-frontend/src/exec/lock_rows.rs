@@ -74,7 +74,7 @@ impl LockRows {
 
 impl LockedRelation {
     /// The columns of its primary key, in order.
-    pub(super) fn key(&self) -> impl Iterator<Item = Column> + '_ {
+    pub(crate) fn key(&self) -> impl Iterator<Item = Column> + '_ {
         let parts = self.table.primary.columns.iter().filter_map(|part| self.table.column(part.column));
         parts.map(|column| Column::new(Some(self.name.clone()), column.name.clone()))
     }

@@ -3,7 +3,7 @@
 use super::engine::{run, statement};
 use super::lock_rows::{LockRows, LockedRelation};
 use super::read::How;
-use super::{ExecContext, params};
+use super::{ExecContext, ahead, params};
 use crate::error::SqlError;
 use crate::row::{RowDecoder, column_to_key, index_prefix};
 use crate::types::{PgType, datum_at, to_array};
@@ -28,6 +28,7 @@ use quorate_proto::{Key, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -137,9 +138,11 @@ impl LockRowsExec {
         order: Option<LexOrdering>,
         fetch: Option<usize>,
     ) -> Self {
-        // A row that has changed comes out where it was found, so that no order is promised.
+        // That of the rows as they were found. It must be told: of rows without an order a limit takes any.
+        let mut equivalence = EquivalenceProperties::new(Arc::clone(&locking.schema));
+        equivalence.add_orderings(order.clone());
         let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&locking.schema)),
+            equivalence,
             Partitioning::UnknownPartitioning(1),
             input.properties().emission_type,
             input.properties().boundedness,
@@ -192,6 +195,10 @@ impl ExecutionPlan for LockRowsExec {
         vec![self.order.clone().map(OrderingRequirements::from)]
     }
 
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]
     }
@@ -239,7 +246,8 @@ impl ExecutionPlan for LockRowsExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let locker = Locker { locking: Arc::clone(&self.locking), statement: statement(&context)? };
+        let (locking, statement) = (Arc::clone(&self.locking), statement(&context)?);
+        let locker = Locker { locking, statement, recheck: OnceCell::new() };
         let run = Run {
             locker,
             input: self.input.execute(partition, context)?,
@@ -294,6 +302,8 @@ impl Run {
 struct Locker {
     locking: Arc<Locking>,
     statement: Arc<ExecContext>,
+    /// The plan of the second look, with answers to what does not depend on the row.
+    recheck: OnceCell<LogicalPlan>,
 }
 
 impl Locker {
@@ -366,7 +376,9 @@ impl Locker {
             };
             values.insert(id.as_str(), value);
         }
-        let plan = params::substitute(&locking.recheck, &|id| values.get(id).cloned())?;
+        let answered = || ahead::independent(&locking.recheck, &self.statement);
+        let recheck = self.recheck.get_or_try_init(answered).await?;
+        let plan = params::substitute(recheck, &|id| values.get(id).cloned())?;
         let mut again = run(Arc::new(plan), ExecContext::clone(&self.statement));
         while let Some(batch) = again.try_next().await? {
             if batch.num_rows() == 0 {

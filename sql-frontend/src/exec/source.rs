@@ -46,8 +46,13 @@ impl TableSource for StoredTable {
     }
 
     /// The scan evaluates all its filters itself, those that do not become key spans too.
+    /// What stands above locks says nothing about which rows are locked.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
+        let taken = match self.lock {
+            None => TableProviderFilterPushDown::Exact,
+            Some(_) => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(vec![taken; filters.len()])
     }
 }
 

@@ -152,6 +152,9 @@ async fn only_what_an_order_and_a_limit_leave_is_locked() {
             "with j as (select id from jobs where state = 'new' order by due limit 1 for update skip locked) \
              select id from j",
             "select id from (select id from jobs order by due limit 1 for update skip locked) j",
+            "select id from (select * from jobs where state = 'new') j order by due limit 1 for update skip locked",
+            "select j.id from (select id, due * 2 as twice from jobs) j join (select id from jobs) k on k.id = j.id \
+             order by twice limit 1 for update of j skip locked",
             "update jobs set v = v + 1 where id = \
              (select id from jobs where v < 100 order by due limit 1 for update skip locked) returning id",
             "with j as (select id from jobs where v < 100 order by due limit 1 for update skip locked) \
@@ -183,6 +186,47 @@ async fn only_what_an_order_and_a_limit_leave_is_locked() {
         )
         .await;
     }
+}
+
+/// What is done with locked rows later neither takes nor gives locks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_above_locks_is_none_of_their_business() {
+    let node = Node::start().await;
+    let (c, holder) = (node.connect().await, node.connect().await);
+    run(&c, "create table t (id int primary key, v int); insert into t select g, 10 - g from generate_series(1, 6) g")
+        .await;
+    for (take, rows_expected, free_expected) in [
+        ("select id from (select * from t order by id limit 2 for update) j order by v", "2,1", "3,4,5,6"),
+        (
+            "with j as (select * from t order by id limit 2 for update) select id from j order by v",
+            "2,1",
+            "3,4,5,6",
+        ),
+        (
+            "select id from (select * from t order by v limit 2 offset 1 for update) j order by id",
+            "4,5",
+            "1,2,3",
+        ),
+        ("with j as (select * from t order by id for update) select id from j where v > 7", "1,2", ""),
+        (
+            "select id from (select * from t order by id limit 1 for update) j union all \
+             select id from (select * from t order by v limit 1 for update) k order by 1 desc",
+            "6,1",
+            "2,3,4,5",
+        ),
+    ] {
+        run(&holder, "begin").await;
+        let found: Vec<String> =
+            rows(&holder, take).await.into_iter().map(|row| row[0].clone().unwrap()).collect();
+        assert_eq!(found.join(","), rows_expected, "{take}");
+        let free = "select coalesce(string_agg(id::text, ',' order by id), '') \
+                    from (select id from t for update skip locked) t";
+        assert_eq!(one(&c, free).await, free_expected, "{take}");
+        run(&holder, "rollback").await;
+    }
+    let twice =
+        "with j as (select id from t limit 1 for update) select (select id from j), (select id from j)";
+    assert_eq!(fails(&c, twice).await, "0A000", "each reference would lock anew");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

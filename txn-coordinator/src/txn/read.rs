@@ -73,7 +73,7 @@ impl Inner {
         }
     }
 
-    /// Reads by shard, in parallel; returns what must be grouped anew.
+    /// Reads by shard, in parallel unless rows are locked; returns what must be grouped anew.
     async fn read_groups(
         self: &Arc<Self>,
         keys: &[Key],
@@ -92,6 +92,21 @@ impl Inner {
             *size += 1;
         }
         let company = if groups.len() == 1 { Company::Alone } else { Company::Several };
+        let mut again = Vec::new();
+        if how.waits_for_rows() && !quorate_env::planted!("txn.locks_in_any_order") {
+            // Everybody in the same order: those who lock the same keys wait in one line, and in no circle.
+            let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+            groups.iter_mut().for_each(|group| group.sort_by_key(|i| &keys[*i]));
+            groups.sort_by_key(|group| group.first().map(|i| &keys[*i]));
+            for group in groups {
+                let these: Vec<Key> = group.iter().map(|i| keys[*i].clone()).collect();
+                match self.read_group_once(these, how.clone(), Company::Alone).await? {
+                    Some(values) => group.into_iter().zip(values).for_each(|(i, value)| out[i] = value),
+                    None => again.extend(group),
+                }
+            }
+            return Ok(again);
+        }
         let mut running: FuturesUnordered<_> = groups
             .into_values()
             .map(|group| {
@@ -100,7 +115,6 @@ impl Inner {
                 async move { (group, self.read_group_once(these, how, company).await) }
             })
             .collect();
-        let mut again = Vec::new();
         while let Some((group, result)) = running.next().await {
             match result? {
                 Some(values) => group.into_iter().zip(values).for_each(|(i, value)| out[i] = value),
@@ -513,6 +527,16 @@ pub(super) enum Reading {
     /// The same, and nothing rests on it.
     Loose,
     Locked(Locking),
+}
+
+impl Reading {
+    /// Whether rows are locked, and those of others waited for.
+    fn waits_for_rows(&self) -> bool {
+        let waits = |lock: &Locking| {
+            lock.purpose == Purpose::Row && matches!(lock.request.wait, WaitPolicy::Block(_))
+        };
+        matches!(self, Reading::Locked(lock) if waits(lock))
+    }
 }
 
 /// Whether the commit is to prove that what was read still holds, at the levels that prove reads.

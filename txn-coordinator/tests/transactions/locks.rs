@@ -137,6 +137,31 @@ fn one_that_waits_for_a_lock_takes_no_room_from_the_locks_owner() {
     });
 }
 
+/// Also over several shards, and however the rows are named.
+#[test]
+fn who_locks_the_same_rows_waits_in_one_line() {
+    for seed in 40..50 {
+        run(quiet(seed), |shards| async move {
+            put_all(&shards, &[("a", "1"), ("i", "1"), ("r", "1")]).await;
+            let mut lockers = Vec::new();
+            for keys in [["a", "i", "r"], ["r", "i", "a"], ["i", "r", "a"], ["r", "a", "i"]] {
+                let txn = begin(&shards, 1, Isolation::ReadCommitted);
+                let locker = async move {
+                    let keys: Vec<_> = keys.into_iter().map(key).collect();
+                    let lock = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(2000) };
+                    let locked = txn.get_many(&keys, Some(lock)).await.map(drop);
+                    txn.rollback();
+                    locked
+                };
+                lockers.push(shards.world.env(NodeId(1)).unwrap().spawn("test.locks", locker));
+            }
+            for locker in lockers {
+                locker.join().await.unwrap().unwrap();
+            }
+        });
+    }
+}
+
 #[test]
 fn a_savepoint_gives_back_what_was_locked_since_and_nothing_else() {
     run(quiet(30), |shards| async move {

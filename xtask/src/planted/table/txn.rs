@@ -31,6 +31,11 @@ pub const FAULTS: &[Planted] = &[
         ],
     },
     Planted {
+        names: "txn.locks_in_any_order",
+        what: "19: who locks several rows asks all their shards at once",
+        found_by: &[Test("txn-coordinator/transactions", "locks::who_locks_the_same_rows_waits_in_one_line")],
+    },
+    Planted {
         names: "txn.locks_fix_nothing",
         what: "13: a transaction that has only locked so far reads at the present time",
         found_by: &[Test(
