@@ -7,6 +7,7 @@ use crate::{
     closed::evaluations::Evaluations,
     command::HeldBy,
     detector::Detector,
+    eval::pass_by::LastAsked,
     group_commit::GroupCommit,
     latch::{LatchId, LatchSet, Latches},
     lock_table::{Asked, LockTable, Turn, WaiterId, Wakes},
@@ -48,6 +49,8 @@ pub struct Core {
     pub asked: BTreeMap<TxnId, Duration>,
     /// Transactions that someone is pushing right now.
     pub pushing: BTreeSet<TxnId>,
+    /// Of those who were passed by.
+    pub last_asked: LastAsked,
     latch_waiters: BTreeMap<LatchId, oneshot::Sender<()>>,
     lock_waiters: BTreeMap<WaiterId, oneshot::Sender<Turn>>,
     /// Locks that commits took which wait for others, see [`Borrowed`].
@@ -120,6 +123,7 @@ impl Leader {
                 detector: Detector::default(),
                 asked: BTreeMap::new(),
                 pushing: BTreeSet::new(),
+                last_asked: LastAsked::default(),
                 latch_waiters: BTreeMap::new(),
                 lock_waiters: BTreeMap::new(),
                 borrowed: BTreeSet::new(),

@@ -382,6 +382,12 @@ impl LockTable {
         Some(Blocker { txn: holder.txn.clone(), intent: holder.intent, since: holder.since })
     }
 
+    /// The transaction as one who holds the key.
+    pub fn holder(&self, key: &Key, txn: TxnId) -> Option<Blocker> {
+        let holder = self.keys.get(key)?.holders.iter().find(|holder| holder.txn.id == txn)?;
+        Some(Blocker { txn: holder.txn.clone(), intent: holder.intent, since: holder.since })
+    }
+
     /// The shard was split: the keys at and above `at` are another one's, and their locks with them. Returns those who wait
     /// there: they must ask again at the new shard.
     pub fn split_off(&mut self, at: &Key) -> Vec<WaiterId> {

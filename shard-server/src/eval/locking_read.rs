@@ -5,6 +5,7 @@
 //! over (PROTOCOL 10); locks already taken stay.
 
 use super::{
+    pass_by::{Met, PassedBy},
     read::{View, latches, note},
     scan::covered,
     wait::Waited,
@@ -15,27 +16,29 @@ use quorate_proto::kv::{
 };
 use quorate_proto::{Key, KvError, Timestamp};
 use quorate_storage::{intent, mvcc};
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What one try comes to.
 enum Try {
     Done {
         results: Vec<ReadResult>,
         met: Timestamp,
+        passed: PassedBy,
     },
     /// Someone stands in the way on this key: with an intent that was met there, or with a lock.
-    Blocked {
-        key: Key,
-        holder: Arc<TxnMeta>,
-        intent: bool,
-    },
+    Blocked(InTheWay),
 }
 
 /// Someone in the way, for the caller to act on by the wait policy.
 struct InTheWay {
     key: Key,
-    holder: Arc<TxnMeta>,
-    intent: bool,
+    by: Met,
+}
+
+impl InTheWay {
+    fn new(key: &Key, holder: Arc<TxnMeta>, intent: bool) -> Self {
+        InTheWay { key: key.clone(), by: Met { holder, intent } }
+    }
 }
 
 impl Replica {
@@ -63,16 +66,21 @@ impl Replica {
                 // Once more as of the newest version met, so that the whole answer is noted as read there: the coordinator
                 // moves its transaction to that time, and nothing may slip in below it.
                 Try::Done { met, .. } if met > read_ts => read_ts = met,
-                Try::Done { results, met } => {
+                Try::Done { results, met, passed } => {
+                    self.ask_after(&leader, passed);
                     let certificate = self.certify(&leader).await?;
                     self.reveal(met).await;
                     return Ok(ReadReply { results, read_ts, certificate });
                 }
-                Try::Blocked { key, holder, .. } if lock.wait == WaitPolicy::NoWait => {
-                    return Err(KvError::LockNotAvailable { key, holder: Some(holder.party()) });
+                Try::Blocked(InTheWay { key, by }) if lock.wait == WaitPolicy::NoWait => {
+                    let holder = Some(by.holder.party());
+                    let mut passed = PassedBy::default();
+                    passed.add(&key, by);
+                    self.ask_after(&leader, passed);
+                    return Err(KvError::LockNotAvailable { key, holder });
                 }
-                Try::Blocked { key, holder, intent } => {
-                    let met = intent.then_some(&holder);
+                Try::Blocked(InTheWay { key, by }) => {
+                    let met = by.intent.then_some(&by.holder);
                     let want = (lock.mode, request.number);
                     if let Waited::Ended = self.await_lock(&leader, &key, &txn, want, met, give_up).await? {
                         let why = "it gave its locks back meanwhile".into();
@@ -93,7 +101,7 @@ impl Replica {
         txn: &Arc<TxnMeta>,
     ) -> Result<Try, KvError> {
         let points_only = request.ops.iter().all(|op| matches!(op, ReadOp::Get(_)));
-        let mut skipped = BTreeSet::new();
+        let mut passed = PassedBy::default();
         let free = |op: &ReadOp, core: &crate::leader::Core| match op {
             ReadOp::Get(key) => !core.latches.blocks_read(key),
             ReadOp::Scan(_) => false,
@@ -102,7 +110,7 @@ impl Replica {
         if points_only {
             let mut core = leader.core();
             if request.ops.iter().all(|op| free(op, &core)) {
-                locked = Some(lock_points(leader, &mut core, request, read_ts, lock, txn, &mut skipped));
+                locked = Some(lock_points(leader, &mut core, request, read_ts, lock, txn, &mut passed));
             }
         }
         // Held until the rows of scans are locked too.
@@ -111,11 +119,11 @@ impl Replica {
             Some(locked) => locked,
             None => {
                 latched = Some(leader.latch(latches(&request.ops)).await?);
-                lock_points(leader, &mut leader.core(), request, read_ts, lock, txn, &mut skipped)
+                lock_points(leader, &mut leader.core(), request, read_ts, lock, txn, &mut passed)
             }
         };
-        if let Err(InTheWay { key, holder, intent }) = locked {
-            return Ok(Try::Blocked { key, holder, intent });
+        if let Err(found) = locked {
+            return Ok(Try::Blocked(found));
         }
         let snapshot = self.context.engine.snapshot();
         self.still(leader, version)?.still_holds(read_ts)?;
@@ -123,22 +131,24 @@ impl Replica {
         let mut results = Vec::with_capacity(request.ops.len());
         for op in &request.ops {
             let looked = match op {
-                ReadOp::Get(key) if skipped.contains(key) => Ok(ReadResult::Get(None)),
+                ReadOp::Get(key) if passed.contains(key) => Ok(ReadResult::Get(None)),
                 ReadOp::Get(key) => {
-                    view.get_newest(key, lock, leader).map(|found| found.map(ReadResult::Get))?
+                    let found = view.get_newest(key, lock, leader, &mut passed)?;
+                    found.map(ReadResult::Get)
                 }
                 ReadOp::Scan(scan) => {
                     let want = (lock, request.number);
-                    view.lock_rows(scan, want, leader, txn, self).map(|found| found.map(ReadResult::Scan))?
+                    let found = view.lock_rows(scan, want, leader, txn, self, &mut passed)?;
+                    found.map(ReadResult::Scan)
                 }
             };
             match looked {
                 Ok(result) => results.push(result),
-                Err(InTheWay { key, holder, intent }) => return Ok(Try::Blocked { key, holder, intent }),
+                Err(found) => return Ok(Try::Blocked(found)),
             }
         }
         drop(latched);
-        Ok(Try::Done { results, met: view.met })
+        Ok(Try::Done { results, met: view.met, passed })
     }
 }
 
@@ -150,14 +160,16 @@ fn lock_points(
     read_ts: Timestamp,
     lock: &LockRequest,
     txn: &Arc<TxnMeta>,
-    skipped: &mut BTreeSet<Key>,
+    passed: &mut PassedBy,
 ) -> Result<(), InTheWay> {
     for op in &request.ops {
         let ReadOp::Get(key) = op else { continue };
         match leader.try_lock(core, key, txn, lock.mode, request.number) {
             Ok(()) => {}
-            Err(_) if lock.wait == WaitPolicy::SkipLocked => drop(skipped.insert(key.clone())),
-            Err(holder) => return Err(InTheWay { key: key.clone(), holder, intent: false }),
+            Err(holder) if lock.wait == WaitPolicy::SkipLocked => {
+                passed.add(key, Met { holder, intent: false });
+            }
+            Err(holder) => return Err(InTheWay::new(key, holder, false)),
         }
     }
     note(core, &request.ops, read_ts, Some(txn.id));
@@ -171,6 +183,7 @@ impl View<'_> {
         key: &Key,
         lock: &LockRequest,
         leader: &Leader,
+        passed: &mut PassedBy,
     ) -> Result<Result<Option<Row>, InTheWay>, KvError> {
         if let Some(found) = intent::get(self.snapshot, key).map_err(internal)? {
             if self.owns(&found) {
@@ -178,13 +191,15 @@ impl View<'_> {
                 return Ok(Ok(row));
             }
             if self.txn.is_none_or(|txn| txn.id != found.txn.id) {
+                let holder = Arc::new(found.txn);
                 if lock.wait == WaitPolicy::SkipLocked {
                     let mut core = leader.core();
                     let wakes = self.txn.map(|txn| core.locks.release(key, txn.id)).unwrap_or_default();
                     core.wake_locks(wakes);
+                    passed.add(key, Met { holder, intent: true });
                     return Ok(Ok(None));
                 }
-                return Ok(Err(InTheWay { key: key.clone(), holder: Arc::new(found.txn), intent: true }));
+                return Ok(Err(InTheWay::new(key, holder, true)));
             }
         }
         let Some(newest) = mvcc::newest(self.snapshot, key).map_err(internal)? else { return Ok(Ok(None)) };
@@ -200,6 +215,7 @@ impl View<'_> {
         leader: &Leader,
         txn: &Arc<TxnMeta>,
         replica: &Replica,
+        passed: &mut PassedBy,
     ) -> Result<Result<ScanResult, InTheWay>, KvError> {
         let page = self.page(scan, Timestamp::MAX, &replica.context.config)?;
         let covered = covered(&scan.span, page.resume.as_ref(), scan.reverse);
@@ -219,7 +235,7 @@ impl View<'_> {
             let present = page.rows.iter().any(|row| row.key == *key);
             if !present && intent.ts <= self.read_ts && lock.wait != WaitPolicy::SkipLocked {
                 let holder = Arc::new(intent.txn.clone());
-                return Ok(Err(InTheWay { key: key.clone(), holder, intent: true }));
+                return Ok(Err(InTheWay::new(key, holder, true)));
             }
         }
         let mut rows = super::scan::overlay(page.rows, own, scan.reverse);
@@ -230,19 +246,18 @@ impl View<'_> {
                 return false;
             }
             let blocker = match foreign.get(&row.key) {
-                Some(intent) => Some((Arc::new(intent.txn.clone()), true)),
+                Some(intent) => Some(Met { holder: Arc::new(intent.txn.clone()), intent: true }),
                 None => {
                     let locked = leader.try_lock(&mut core, &row.key, txn, lock.mode, number);
-                    locked.err().map(|holder| (holder, false))
+                    locked.err().map(|holder| Met { holder, intent: false })
                 }
             };
-            if let Some((holder, intent)) = blocker {
-                if lock.wait != WaitPolicy::SkipLocked {
-                    in_the_way = Some(InTheWay { key: row.key.clone(), holder, intent });
-                }
-                return false;
+            match blocker {
+                None => return true,
+                Some(by) if lock.wait == WaitPolicy::SkipLocked => passed.add_row(&row.key, by),
+                Some(by) => in_the_way = Some(InTheWay { key: row.key.clone(), by }),
             }
-            true
+            false
         });
         Ok(match in_the_way {
             Some(found) => Err(found),

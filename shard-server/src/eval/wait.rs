@@ -226,7 +226,7 @@ impl Replica {
     }
 
     /// No one will ever finish this transaction but those who need its keys.
-    fn is_over(&self, txn: &TxnMeta) -> bool {
+    pub(super) fn is_over(&self, txn: &TxnMeta) -> bool {
         !quorate_env::planted!("shard.locks_outlive_gateway")
             && (self.context.env.clock().physical() > txn.deadline
                 || self.context.coordinator_is_over(txn.gateway, txn.incarnation))
@@ -251,9 +251,21 @@ impl Replica {
             let intents = intent.then(|| core.locks.intents_of(txn.id));
             (txn, since, intents)
         };
+        self.push_holder(leader, &txn, since, intents).await;
+    }
+
+    /// Asks after one who holds these intents, or a lock since then, and clears away what is over. The caller has entered it
+    /// among those that are being pushed.
+    pub(super) async fn push_holder(
+        self: &Arc<Self>,
+        leader: &Arc<Leader>,
+        txn: &Arc<TxnMeta>,
+        since: Duration,
+        intents: Option<Vec<Key>>,
+    ) {
         let outcome = match intents {
-            Some(keys) => self.push_intents(&txn, keys).await,
-            None => self.push_lock(leader, &txn, since).await,
+            Some(keys) => self.push_intents(txn, keys).await,
+            None => self.push_lock(leader, txn, since).await,
         };
         leader.core().pushing.remove(&txn.id);
         if let Err(error) = outcome {

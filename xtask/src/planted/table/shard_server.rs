@@ -226,6 +226,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("locks.txt")],
     },
     Planted {
+        names: "shard.passed_by_unasked",
+        what: "18: who does not wait for a lock does not have its holder asked after",
+        found_by: &[Script("locks.txt")],
+    },
+    Planted {
         names: "shard.local_circle_unnoticed",
         what: "19: circles of waiters within a shard are not broken",
         found_by: &[Script("locks.txt")],
