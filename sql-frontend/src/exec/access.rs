@@ -54,6 +54,25 @@ pub(super) struct Allowed {
     range_filters: Vec<usize>,
 }
 
+impl Allowed {
+    /// The points that the range leaves, and the filters that say so: what holds of a column holds of its points.
+    fn points_in_range(&self, ty: PgType) -> Option<(Vec<&Datum>, &[usize])> {
+        let (points, filters) = self.points.as_ref()?;
+        Some((points.iter().filter(|point| self.range_has(point, ty)).collect(), filters))
+    }
+
+    /// NULL lies in no range.
+    fn range_has(&self, value: &Datum, ty: PgType) -> bool {
+        let within = |bound: &Option<(Datum, bool)>, beyond: Ordering| {
+            bound.as_ref().is_none_or(|(bound, inclusive)| match value.compare(bound, ty) {
+                Some(Ordering::Equal) => *inclusive,
+                order => order == Some(beyond),
+            })
+        };
+        within(&self.lower, Ordering::Greater) && within(&self.upper, Ordering::Less)
+    }
+}
+
 /// One filter, understood; columns by position in the table.
 pub(super) enum Condition {
     Points(usize, Vec<Datum>),
@@ -197,12 +216,11 @@ pub(super) fn restrict(
     for (depth, key) in index.columns.iter().enumerate() {
         let Some(at) = table.position(key.column) else { break };
         let (allowed, ty, name) = (&columns[at], table.columns[at].ty, &table.columns[at].name);
-        if let Some((points, filters)) = &allowed.points
-            && prefixes.len() * points.len() <= MAX_SPANS
-        {
+        let points = allowed.points_in_range(ty);
+        if let Some((points, filters)) = points.filter(|(p, _)| prefixes.len() * p.len() <= MAX_SPANS) {
             let mut next = Vec::with_capacity(prefixes.len() * points.len());
             for prefix in &prefixes {
-                for point in points {
+                for point in &points {
                     let mut longer = prefix.clone();
                     column_to_key(&mut longer, ty, point, key.descending)?;
                     next.push(longer);
@@ -215,8 +233,8 @@ pub(super) fn restrict(
             if prefixes.len() == 1 && access.constant_columns == depth {
                 access.constant_columns += 1;
             }
-            access.settled.extend(filters);
-            access.shown.push(format!("{name} = {}", shown_points(points, ty)));
+            access.settled.extend(filters.iter().chain(&allowed.range_filters));
+            access.shown.push(format!("{name} = {}", shown_points(&points, ty)));
             if depth + 1 == index.columns.len() && index.unique && !nulls {
                 access.points = true;
             }
@@ -371,7 +389,7 @@ fn value_of(side: &Side, expr: &Expr, props: &ExecutionProps) -> Option<Datum> {
     from_scalar(&value, side.compared).ok()
 }
 
-fn shown_points(points: &[Datum], ty: PgType) -> String {
+fn shown_points(points: &[&Datum], ty: PgType) -> String {
     match points {
         [] => "no value".into(),
         [one] => shown(one, ty),

@@ -96,13 +96,16 @@ pub(super) fn better_index(
     Ok(Some(other))
 }
 
-/// The spans that are left when join filters are taken into account.
+/// The spans that are left when join filters are taken into account. They keep to what `access` has settled.
 pub(super) fn narrow(
     table: &TableDescriptor,
     access: &Access,
     filters: &[Arc<dyn PhysicalExpr>],
     output: &[usize],
 ) -> Result<Option<Access>> {
+    if access.spans.is_empty() {
+        return Ok(None);
+    }
     let mut allowed: Vec<Allowed> = access.allowed.to_vec();
     let mut narrowed = false;
     for filter in filters {
