@@ -3,6 +3,7 @@
 use super::apply::Apply;
 use super::apply_exec::ApplyExec;
 use super::giving_way::{JoinsGiveWay, MayEnd};
+use super::held_limits::HeldLimits;
 use super::lock_rows::LockRows;
 use super::lock_rows_exec::LockRowsExec;
 use super::locking_scans::LockingScans;
@@ -206,6 +207,7 @@ fn physical_rules(recheck_all: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send
     let mut rules = PhysicalOptimizer::new().rules;
     // When orders and limits have found their places, and before leaves are wrapped.
     let wrapping = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
+    rules.insert(wrapping, Arc::new(HeldLimits));
     if !recheck_all {
         rules.insert(wrapping, Arc::new(LockingScans));
     }

@@ -8,6 +8,7 @@ mod charged;
 pub mod engine;
 pub mod explain;
 mod giving_way;
+mod held_limits;
 mod leaf;
 pub mod lock_rows;
 mod lock_rows_exec;

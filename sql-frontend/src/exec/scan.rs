@@ -314,7 +314,7 @@ impl ExecutionPlan for ScanExec {
         Ok(Arc::new(statistics))
     }
 
-    /// Takes the filters of joins above, which only tell which keys are worth reading.
+    /// Takes the filters of joins above, which only tell which keys are worth reading. Below a limit it is the limit that tells.
     fn handle_child_pushdown_result(
         &self,
         phase: FilterPushdownPhase,
@@ -323,7 +323,7 @@ impl ExecutionPlan for ScanExec {
     ) -> DfResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
         let refused = vec![PushedDown::No; result.parent_filters.len()];
         let unchanged = FilterPushdownPropagation { filters: refused.clone(), updated_node: None };
-        if !matches!(phase, FilterPushdownPhase::Post) || self.lock.is_some() {
+        if !matches!(phase, FilterPushdownPhase::Post) || self.lock.is_some() || self.fetch.is_some() {
             return Ok(unchanged);
         }
         let mut joins = Vec::new();
@@ -337,8 +337,7 @@ impl ExecutionPlan for ScanExec {
         if joins.is_empty() {
             return Ok(unchanged);
         }
-        let other = if self.access.settled.is_empty() && !self.access.spans.is_empty() && self.fetch.is_none()
-        {
+        let other = if self.access.settled.is_empty() && !self.access.spans.is_empty() {
             lookup::better_index(&self.table, &self.access, &joined, &self.decoded)?
         } else {
             None
@@ -376,6 +375,10 @@ impl ExecutionPlan for ScanExec {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        // The limit's rows are not those of a join above it.
+        if limit.is_some() && !self.joins.is_empty() {
+            return None;
+        }
         let exec: Arc<dyn ExecutionPlan> = self.changed(|e| e.fetch = limit).ok()?;
         Some(exec)
     }

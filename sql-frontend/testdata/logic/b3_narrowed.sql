@@ -123,3 +123,58 @@ select id from q1 where id > 2990 and id in (select x from (values (1), (2995)) 
 select a.id from (select id from q1 where id > 2990) a join (values (1::bigint), (2995), (5000000000)) b (id) on b.id = a.id
 ----
 2995
+
+# Below a limit.
+select b.id from (values (2000), (1)) s (x) join (select id from q1 order by id limit 100) b on b.id = s.x
+----
+1
+
+select b.v from (values (2000), (2950)) s (x) join (select v from q1 order by v desc limit 100) b on b.v = s.x
+----
+2950
+
+select b.id from (values (2000), (1)) s (x) join (select id from q1 order by id offset 5 limit 100) b on b.id = s.x
+----
+
+select b.n from (values (2000), (1)) s (x) join (select id, n from q1 order by n, id limit 100) b on b.id = s.x
+----
+1
+
+select b.id from (values (2000), (1)) s (x) join (select id from q1 where w = 0 order by id limit 3) b on b.id = s.x
+----
+
+# The limit goes into the join below it.
+select b.id from (values (1), (2000), (2001)) s (x) join (select a.id from q1 a join q1 c on c.id = a.v order by a.id limit 10) b on b.id = s.x
+----
+1
+
+select b.id from (values (1), (2000), (2001)) s (x) join (select a.id from q1 a join q1 c on c.id = a.v order by c.id limit 10) b on b.id = s.x
+----
+1
+
+select b.id from (values (1), (2000), (2001)) s (x) join (select c.id from q1 a join q1 c on c.id = a.v order by c.id limit 10) b on b.id = s.x
+----
+1
+
+select b.id from (values (1), (2000), (2001)) s (x) join (select c.id from (values (2000), (1), (3)) a (id) join q1 c on c.id >= a.id and c.w = c.w order by c.id limit 10) b on b.id = s.x
+----
+1
+
+select b.w from (values (1), (4)) s (x) join (select w from q1 group by w order by w limit 2) b on b.w = s.x
+----
+1
+
+select b.w from (values (1), (4)) s (x) join (select distinct w from q1 order by w limit 2) b on b.w = s.x
+----
+1
+
+select x from (values (1), (2000)) s (x) where x in (select a.id from q1 a join q1 c on c.id = a.v order by a.id limit 10)
+----
+1
+
+delete from q1 using (select id from q1 order by id limit 1000) b where b.id = q1.id and q1.id in (2000, 2001) returning q1.id
+----
+
+update q1 set w = -1 from (select id from q1 order by id desc limit 10) b where b.id = q1.id and q1.id in (2000, 2999) returning q1.id
+----
+2999
