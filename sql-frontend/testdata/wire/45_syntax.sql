@@ -139,3 +139,19 @@ ERROR 42601 10: syntax error at or near "array"
 
 drop table arrayed
 ----
+
+select 1 is distinct from 2 is null
+----
+ERROR 42601 29: syntax error at or near "is"
+
+select 1 is distinct from 2 is not distinct from true
+----
+ERROR 42601 29: syntax error at or near "is"
+
+select 'a' like 'b' like 'c'
+----
+ERROR 42601 21: syntax error at or near "like"
+
+select 1 between 0 and 2 between false and true
+----
+ERROR 42601 26: syntax error at or near "between"

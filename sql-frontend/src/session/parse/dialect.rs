@@ -118,7 +118,7 @@ impl dialect::Dialect for Dialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        POSTGRES.get_next_precedence(parser)
+        grammar::next_precedence(self, parser).map(Ok).or_else(|| POSTGRES.get_next_precedence(parser))
     }
 
     fn prec_value(&self, prec: Precedence) -> u8 {

@@ -11,6 +11,9 @@ use sqlparser::{
 /// What marks the lower bound of `BETWEEN SYMMETRIC`, for which the tree has no place of its own.
 pub const SYMMETRIC: &str = "symmetric";
 
+/// As `||` binds, and all operators that have no place of their own.
+const OPERATOR: Precedence = Precedence::PgOther;
+
 /// Binds tighter than `COLLATE`, `AT TIME ZONE` and `^`, and less tightly than subscripts and `::`.
 const UNARY_MINUS: u8 = 125;
 
@@ -22,6 +25,16 @@ pub(super) fn prefix(dialect: &impl Dialect, parser: &mut Parser) -> Option<Resu
             let op = if token == Token::Minus { UnaryOperator::Minus } else { UnaryOperator::Plus };
             parser.next_token();
             Some(unary(parser, op, UNARY_MINUS))
+        }
+        token @ (Token::Tilde | Token::AtSign | Token::PGSquareRoot | Token::PGCubeRoot) => {
+            let op = match token {
+                Token::Tilde => UnaryOperator::BitwiseNot,
+                Token::AtSign => UnaryOperator::PGAbs,
+                Token::PGSquareRoot => UnaryOperator::PGSquareRoot,
+                _ => UnaryOperator::PGCubeRoot,
+            };
+            parser.next_token();
+            Some(unary(parser, op, dialect.prec_value(OPERATOR)))
         }
         // `NOT EXISTS (…) IS NULL` is a `NOT` like any other.
         Token::Word(word) if word.keyword == Keyword::NOT && is(&second(), Keyword::EXISTS) => {
@@ -81,39 +94,136 @@ pub(super) fn infix(
     left: &Expr,
 ) -> Option<Result<Expr, ParserError>> {
     let next = parser.peek_token();
-    if is_comparison(&next.token) && matches!(left, Expr::BinaryOp { op, .. } if compares(op)) {
-        // Comparisons do not associate: `1 < 2 = true` is wrong.
+    if !associates(left, &next.token) {
         return Some(parser.expected("the expression's end", next));
+    }
+    if is(&next.token, Keyword::IS) {
+        return distinct(dialect, parser, left);
+    }
+    // Behind `::text`; behind a plain value it is sqlparser's.
+    if parser.parse_keyword(Keyword::COLLATE) {
+        let expr = Box::new(left.clone());
+        return Some(parser.parse_object_name(false).map(|collation| Expr::Collate { expr, collation }));
+    }
+    if let Some(any) = any_pattern(parser, left) {
+        return Some(any);
     }
     let negated = is(&next.token, Keyword::NOT);
     let at = usize::from(negated);
     if !is(&parser.peek_nth_token(at).token, Keyword::BETWEEN) {
         return None;
     }
-    let symmetric = match parser.peek_nth_token(at + 1).token {
+    let (symmetric, words) = match parser.peek_nth_token(at + 1).token {
         Token::Word(word) if word.quote_style.is_none() => match word.value.to_ascii_lowercase().as_str() {
-            "symmetric" => true,
-            "asymmetric" => false,
-            _ => return None,
+            "symmetric" => (true, 2),
+            "asymmetric" => (false, 2),
+            _ => (false, 1),
         },
-        _ => return None,
+        _ => (false, 1),
     };
+    for _ in 0..at + words {
+        parser.next_token();
+    }
+    Some(between(dialect, parser, left, negated, symmetric))
+}
+
+/// Whether what is read so far may be followed so: `1 < 2 = true` is wrong, and `1 IS DISTINCT FROM 2 IS NULL`.
+fn associates(left: &Expr, next: &Token) -> bool {
+    match left {
+        Expr::BinaryOp { op, .. } if compares(op) => !is_comparison(next),
+        Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => {
+            ![Keyword::IS, Keyword::NOTNULL].iter().any(|word| is(next, *word))
+        }
+        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => true,
+        Expr::Between { .. } | Expr::Like { .. } | Expr::ILike { .. } | Expr::SimilarTo { .. } => {
+            use Keyword::{BETWEEN, ILIKE, IN, LIKE, NOT, SIMILAR};
+            ![BETWEEN, ILIKE, IN, LIKE, NOT, SIMILAR].iter().any(|word| is(next, *word))
+        }
+        _ => true,
+    }
+}
+
+/// `IS [NOT] DISTINCT FROM`: what stands behind it ends where `AND` begins. Other forms of `IS` are sqlparser's.
+fn distinct(dialect: &impl Dialect, parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserError>> {
+    let negated = is(&parser.peek_nth_token(1).token, Keyword::NOT);
+    let words: &[Keyword] = match negated {
+        true => &[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM],
+        false => &[Keyword::IS, Keyword::DISTINCT, Keyword::FROM],
+    };
+    if !parser.parse_keywords(words) {
+        return None;
+    }
+    let left = Box::new(left.clone());
+    let right = parser.parse_subexpr(dialect.prec_value(Precedence::Is)).map(Box::new);
+    let of = if negated { Expr::IsNotDistinctFrom } else { Expr::IsDistinctFrom };
+    Some(right.map(|right| of(left, right)))
+}
+
+/// How tightly the next operator binds, where that is not as sqlparser has it: what is no comparison by its name (`~`, `!~~*`,
+/// `OPERATOR(…)`) binds as all other operators.
+pub(super) fn next_precedence(dialect: &impl Dialect, parser: &Parser) -> Option<u8> {
+    let next = parser.peek_token().token;
+    let binds = pattern_operator(&next).is_some() || is(&next, Keyword::OPERATOR);
+    binds.then(|| dialect.prec_value(OPERATOR))
+}
+
+fn pattern_operator(token: &Token) -> Option<BinaryOperator> {
+    Some(match token {
+        Token::Tilde => BinaryOperator::PGRegexMatch,
+        Token::TildeAsterisk => BinaryOperator::PGRegexIMatch,
+        Token::ExclamationMarkTilde => BinaryOperator::PGRegexNotMatch,
+        Token::ExclamationMarkTildeAsterisk => BinaryOperator::PGRegexNotIMatch,
+        Token::DoubleTilde => BinaryOperator::PGLikeMatch,
+        Token::DoubleTildeAsterisk => BinaryOperator::PGILikeMatch,
+        Token::ExclamationMarkDoubleTilde => BinaryOperator::PGNotLikeMatch,
+        Token::ExclamationMarkDoubleTildeAsterisk => BinaryOperator::PGNotILikeMatch,
+        _ => return None,
+    })
+}
+
+/// `~ ANY (…)` and `LIKE ANY (…)`, which end with their parentheses.
+fn any_pattern(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserError>> {
+    use Keyword::{ALL, ANY, ILIKE, LIKE, NOT, SOME};
+    let negated = is(&parser.peek_token().token, NOT);
+    let at = usize::from(negated);
+    let (first, word) = (parser.peek_nth_token(at).token, parser.peek_nth_token(at + 1).token);
+    let quantified = [ANY, ALL, SOME].iter().any(|keyword| is(&word, *keyword));
+    if !quantified || parser.peek_nth_token(at + 2).token != Token::LParen {
+        return None;
+    }
+    let like = (is(&first, LIKE) || is(&first, ILIKE)) && is(&word, ANY);
+    let compare_op = pattern_operator(&first).filter(|_| !negated);
+    if !like && compare_op.is_none() {
+        return None;
+    }
     for _ in 0..at + 2 {
         parser.next_token();
     }
-    Some(between(parser, left, negated, symmetric, dialect.prec_value(Precedence::Between)))
+    let right = match parser.parse_prefix() {
+        Ok(Expr::Nested(inner)) => inner,
+        Ok(right) => Box::new(right),
+        Err(error) => return Some(Err(error)),
+    };
+    let (expr, any, escape_char) = (Box::new(left.clone()), true, None);
+    Some(Ok(match compare_op {
+        Some(compare_op) if is(&word, ALL) => Expr::AllOp { left: expr, compare_op, right },
+        Some(compare_op) => Expr::AnyOp { left: expr, compare_op, right, is_some: is(&word, SOME) },
+        None if is(&first, LIKE) => Expr::Like { negated, any, expr, pattern: right, escape_char },
+        None => Expr::ILike { negated, any, expr, pattern: right, escape_char },
+    }))
 }
 
 fn between(
+    dialect: &impl Dialect,
     parser: &mut Parser,
     expr: &Expr,
     negated: bool,
     symmetric: bool,
-    precedence: u8,
 ) -> Result<Expr, ParserError> {
-    let mut low = Box::new(parser.parse_subexpr(precedence)?);
+    // The lower bound ends at its `AND`, so comparisons may stand in it; the upper one ends as any operand.
+    let mut low = Box::new(parser.parse_subexpr(dialect.prec_value(Precedence::UnaryNot))?);
     parser.expect_keyword(Keyword::AND)?;
-    let high = Box::new(parser.parse_subexpr(precedence)?);
+    let high = Box::new(parser.parse_subexpr(dialect.prec_value(Precedence::Between))?);
     if symmetric {
         low = Box::new(Expr::Prefixed { prefix: Ident::new(SYMMETRIC), value: low });
     }
