@@ -152,7 +152,8 @@ impl Session {
     /// The prepared statement's plan against the present catalog; `None` for an empty one.
     pub(super) async fn plan_of(&mut self, prepared: &Prepared) -> Result<Option<Arc<Planned>>, SqlError> {
         let Some(command) = &prepared.command else { return Ok(None) };
-        let known = prepared.planned.lock().clone();
+        // What a cursor gives shows when it is fetched from: another may have its name by now.
+        let known = prepared.planned.lock().clone().filter(|_| !matches!(**command, Command::Fetch(_)));
         let planned = match known {
             Some(planned) if ends_transaction(command) => planned,
             Some(planned) => self.fresh_plan(&planned).await?,

@@ -27,7 +27,7 @@ pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// Sends, and reads until the answer contains what is expected, or the server is gone or silent for long.
 #[expect(clippy::disallowed_methods, reason = "a client's connection")]
-async fn exchange(node: &Node, bytes: &[u8], expected: &str) -> Vec<u8> {
+pub async fn exchange(node: &Node, bytes: &[u8], expected: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(node.server.address()).await.unwrap();
     let (mut reading, mut writing) = stream.split();
     let mut out = Vec::new();
