@@ -155,3 +155,7 @@ ERROR 42601 21: syntax error at or near "like"
 select 1 between 0 and 2 between false and true
 ----
 ERROR 42601 26: syntax error at or near "between"
+
+select 1 from (values (1)) a (x) for update of public.a
+----
+ERROR 42601 48: FOR UPDATE must specify unqualified relation names

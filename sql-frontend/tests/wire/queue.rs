@@ -283,7 +283,39 @@ async fn locking_clauses_mean_something_or_are_refused() {
     ] {
         assert_eq!(fails(&c, sql).await, state, "{sql}");
     }
+    run(&c, "create table u (id int primary key, v int)").await;
+    for sql in ["for update of public.t", "for update of u, public.t", "for update of t,", "for update of"] {
+        assert_eq!(fails(&c, &format!("select * from t, u {sql}")).await, "42601", "{sql}");
+    }
     // Only what stands in FROM is meant.
     run(&c, "select * from t where v = (select max(v) from t) for update").await;
     run(&c, "with c as (select count(*) from t) select * from t, c for update").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locking_clause_names_several_tables() {
+    let node = Node::start().await;
+    let (c, other) = (node.connect().await, node.connect().await);
+    for table in ["a", "b", "c"] {
+        run(&c, &format!("create table {table} (id int primary key); insert into {table} values (1), (2)"))
+            .await;
+    }
+    for (clause, free) in [
+        ("for update of a, b", "0 0 1"),
+        ("for update of a , c skip locked", "0 1 0"),
+        ("for update of \"a\",b nowait for update of c", "0 0 0"),
+    ] {
+        run(&c, "begin").await;
+        let found =
+            one(&c, &format!("select a.id from a, b, c where a.id = 1 and b.id = 1 and c.id = 1 {clause}"))
+                .await;
+        assert_eq!(found, "1", "{clause}");
+        let mut free_now = Vec::new();
+        for table in ["a", "b", "c"] {
+            let sql = format!("select id from {table} where id = 1 for update skip locked");
+            free_now.push(rows(&other, &sql).await.len().to_string());
+        }
+        assert_eq!(free_now.join(" "), free, "{clause}");
+        run(&c, "rollback").await;
+    }
 }

@@ -57,6 +57,7 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
     let (mut tokens, clauses) = past::take_clauses(tokens, sql, &lines)?;
     let mut clauses = clauses.into_iter().peekable();
     locking::limits_first(&mut tokens);
+    let tokens = locking::one_name_each(tokens, &lines)?;
     let mut parser =
         Parser::new(&dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
     let mut all = Vec::new();
