@@ -147,30 +147,31 @@ impl ScanExec {
         self.table.readable_indexes().nth(self.access.index).unwrap_or(&self.table.primary)
     }
 
-    /// The order of the rows: the index's columns, as far as they are put out and their values compare as their keys do.
-    fn ordering(&self) -> Vec<PhysicalSortExpr> {
-        let mut order = Vec::new();
+    /// The order of the rows: the index's columns, as far as they are put out and their values compare as their keys do. With
+    /// it, how many of these have one value in all spans.
+    fn ordering(&self) -> (Vec<PhysicalSortExpr>, usize) {
+        let (mut order, mut fixed) = (Vec::new(), 0);
         let keys = self.index().columns.iter();
         // Entries of a non-unique index are ordered by the primary key behind their own columns.
         let primary =
             self.table.primary.columns.iter().filter(|_| self.access.index > 0 && !self.index().unique);
         for (at, key) in keys.chain(primary).enumerate() {
             let Some(position) = self.table.position(key.column) else { break };
-            let Some(output) = self.decoded[..self.width].iter().position(|d| *d == position) else {
+            let column = &self.table.columns[position];
+            let output = self.decoded[..self.width].iter().position(|d| *d == position);
+            let Some(output) = output.filter(|_| column.ty.has_plain_equality()) else {
+                // What has one value everywhere orders nothing.
                 if at < self.access.constant_columns {
                     continue;
                 }
                 break;
             };
-            let column = &self.table.columns[position];
-            if !column.ty.has_plain_equality() {
-                break;
-            }
+            fixed += usize::from(at < self.access.constant_columns);
             let descending = key.descending != self.reverse;
             let options = SortOptions { descending, nulls_first: !descending };
             order.push(PhysicalSortExpr::new(Arc::new(PhysicalColumn::new(&column.name, output)), options));
         }
-        order
+        (order, fixed)
     }
 
     fn properties_now(&self) -> DfResult<PlanProperties> {
@@ -183,11 +184,10 @@ impl ScanExec {
             Some(ConstExpr::from(column))
         });
         let constants: Vec<ConstExpr> = constants.collect();
-        let fixed = constants.len();
         equivalence.add_constants(constants)?;
         // In order of the whole key, and so, where its first columns have one value, in order of the rest.
-        let order = self.ordering();
-        let rest = order.get(fixed..).map(<[_]>::to_vec).unwrap_or_default();
+        let (order, fixed) = self.ordering();
+        let rest = order[fixed..].to_vec();
         equivalence.add_orderings([order, rest]);
         Ok(PlanProperties::new(
             equivalence,

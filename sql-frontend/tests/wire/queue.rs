@@ -293,6 +293,34 @@ async fn locking_clauses_mean_something_or_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_taken_from_a_queue_without_reading_the_queue() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    // Of these types, some have values that are equal and not the same.
+    for (ty, new, done) in [("text", "new", "done"), ("char(4)", "new", "done"), ("numeric", "1", "2")] {
+        run(&c, &format!("create table jobs (id int primary key, state {ty}, prio int not null)")).await;
+        run(&c, "create index on jobs (state, prio)").await;
+        let state = format!("(case g % 10 when 0 then '{done}' else '{new}' end)::{ty}");
+        run(&c, &format!("insert into jobs select g, {state}, 3000 - g from generate_series(1, 3000) g"))
+            .await;
+        for lock in ["", " for update skip locked"] {
+            let take =
+                format!("select id, state from jobs where state = '{new}' order by prio limit 3{lock}");
+            let lines = rows(&c, &format!("explain analyze {take}")).await;
+            let lines: Vec<String> = lines.into_iter().filter_map(|mut row| row.remove(0)).collect();
+            assert!(!lines.iter().any(|line| line.contains("Sort")), "{lines:#?}");
+            let read = lines.iter().find_map(|line| line.split("rows read=").nth(1)?.split(' ').next());
+            let read: usize = read.and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+            assert!(read <= 1000, "{lines:#?}");
+            let found: Vec<_> =
+                rows(&c, &take).await.into_iter().filter_map(|mut row| row.remove(0)).collect();
+            assert_eq!(found, ["2999", "2998", "2997"], "{ty}{lock}");
+        }
+        run(&c, "drop table jobs").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locking_clause_names_several_tables() {
     let node = Node::start().await;
     let (c, other) = (node.connect().await, node.connect().await);
