@@ -77,7 +77,7 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             new("canceling statement due to lock timeout").detail(held(key, holder.as_ref()))
         }
         KvError::LockNotAvailable { key, holder } => {
-            new("could not obtain lock on row").detail(held(key, holder.as_ref()))
+            new(&format!("could not obtain lock on row{}", describe(ROW, key))).detail(held(key, holder.as_ref()))
         }
         KvError::Deadlock { cycle } => deadlock(cycle, own),
         KvError::Exists { key } => new("duplicate key value violates unique constraint").detail(describe_key(key)),
@@ -190,10 +190,13 @@ pub fn session_of(pid: u32) -> String {
     format!("session {pid} on node {}", Sessions::node_of(pid))
 }
 
-/// What stands before a key's bytes in a detail, until the session puts what they mean in its place. No text of a user begins so.
+/// What stands before a key's bytes in a text, until the session puts what they mean in its place. No text of a user begins so.
 pub const KEY: &str = "\u{1}key:";
 /// The same for the lock of a key, within a sentence.
 pub const LOCK: &str = "\u{1}lock:";
+
+/// The same for the relation of a locked row, in a message.
+pub const ROW: &str = "\u{1}row:";
 
 /// A key for a detail, see [`KEY`].
 pub fn describe_key(key: &Key) -> String {

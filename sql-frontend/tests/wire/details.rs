@@ -21,6 +21,7 @@ async fn keys_are_shown_as_columns_and_values() {
     let error = error.expect_err("the row is locked");
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "55P03");
+    assert_eq!(error.message(), "could not obtain lock on row in relation \"t\"");
     let holder = holder(&a).await;
     let key = "Key (k, id)=(it's, -5) of index \"t_pkey\" of table public.t";
     assert_eq!(error.detail(), Some(format!("{key} is locked by {holder}.").as_str()));
