@@ -3,6 +3,7 @@
 use super::engine::{run, statement};
 use super::lock_rows::{LockRows, LockedRelation};
 use super::read::How;
+use super::scan::lock_words;
 use super::{ExecContext, ahead, params};
 use crate::error::SqlError;
 use crate::row::{RowDecoder, column_to_key, index_prefix};
@@ -23,7 +24,7 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::TryStreamExt;
-use quorate_proto::kv::{LockMode, LockRequest};
+use quorate_proto::kv::LockRequest;
 use quorate_proto::{Key, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -160,13 +161,7 @@ impl LockRowsExec {
 
     /// Lines for `EXPLAIN`.
     pub(super) fn explain(&self) -> (String, Vec<String>) {
-        let lock = |table: &LockedTable| {
-            let mode = match table.request.mode {
-                LockMode::Exclusive => "Exclusive",
-                LockMode::Shared => "Shared",
-            };
-            format!("Lock: {mode} on {}", table.name)
-        };
+        let lock = |table: &LockedTable| format!("Lock: {} on {}", lock_words(&table.request), table.name);
         let limit = self.fetch.map(|n| format!("Limit: {n}"));
         ("Lock Rows".into(), self.locking.tables.iter().map(lock).chain(limit).collect())
     }

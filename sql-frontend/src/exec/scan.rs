@@ -268,7 +268,7 @@ impl ScanExec {
             lines.push(format!("Limit: {fetch}"));
         }
         if let Some(lock) = &self.lock {
-            lines.push(format!("Lock: {:?}", lock.mode));
+            lines.push(format!("Lock: {}", lock_words(lock)));
         }
         (title, lines)
     }
@@ -410,6 +410,16 @@ impl ExecutionPlan for ScanExec {
         let stream = stream.inspect_ok(move |batch: &RecordBatch| metrics.record_output(batch.num_rows()));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
     }
+}
+
+/// A lock for `EXPLAIN`, with what becomes of a row that somebody else has locked, where it is not waited for.
+pub(super) fn lock_words(lock: &LockRequest) -> String {
+    let wait = match lock.wait {
+        WaitPolicy::Block(_) => "",
+        WaitPolicy::NoWait => " NOWAIT",
+        WaitPolicy::SkipLocked => " SKIP LOCKED",
+    };
+    format!("{:?}{wait}", lock.mode)
 }
 
 /// `d@3 = 5` as `d = 5`.
