@@ -48,10 +48,36 @@ pub(super) struct Run {
     /// All spans are single keys of rows: read them together.
     points: bool,
     pages: Option<BoxStream<'static, Result<Page, SqlError>>>,
+    /// Of which part of a span these are, where a filter decides how much is to be read.
+    part: Option<Part>,
     batch_rows: usize,
     rows_read: Count,
     /// To be narrowed by the filters of joins before the first read.
     narrow: Option<ScanExec>,
+}
+
+/// The first entries of a span.
+struct Part {
+    /// Not yet read.
+    span: Span,
+    limit: u64,
+    count: u64,
+}
+
+impl Part {
+    fn read(&mut self, page: &Page, reverse: bool) {
+        self.count += page.len() as u64;
+        match page.last() {
+            Some((key, _)) if reverse => self.span.end = Some(key.clone()),
+            Some((key, _)) => self.span.start = key.successor(),
+            None => {}
+        }
+    }
+
+    /// What is behind it, if there was more than the part.
+    fn rest(&self) -> Option<Span> {
+        (self.count >= self.limit && !self.span.is_empty()).then(|| self.span.clone())
+    }
 }
 
 impl Run {
@@ -89,6 +115,7 @@ impl Run {
             points: exec.access.points && exec.access.index == 0,
             spans,
             pages: None,
+            part: None,
             batch_rows: FIRST_BATCH_ROWS,
             rows_read,
             narrow: (!exec.joins.is_empty()).then(|| exec.clone()),
@@ -177,23 +204,40 @@ impl Run {
         while out.len() < wanted {
             if self.pages.is_none() {
                 let Some(span) = self.spans.pop() else { break };
-                // The filter may drop rows, so a limit on rows is one on entries only without it.
-                let limit = if self.filter.is_none() { self.left.map(|l| l as u64) } else { None };
+                let limit = self.limit_on(&span);
                 let how = if self.follow.is_some() { &self.searching } else { self.first() }.clone();
                 self.pages = Some(self.read.scan(ScanRequest { span, reverse: self.reverse, limit, how }));
             }
             let Some(pages) = &mut self.pages else { break };
             match pages.try_next().await? {
                 Some(page) => {
+                    if let Some(part) = &mut self.part {
+                        part.read(&page, self.reverse);
+                    }
                     out.extend(page);
                     if self.left.is_some_and(|left| self.filter.is_none() && out.len() >= left) {
                         break;
                     }
                 }
-                None => self.pages = None,
+                None => {
+                    self.pages = None;
+                    self.spans.extend(self.part.as_ref().and_then(Part::rest));
+                }
             }
         }
         Ok((!out.is_empty()).then_some(out))
+    }
+
+    /// Entries to ask for at once. A limit on rows is one on entries unless a filter may drop some: then parts of a span are
+    /// read, each larger than the one before, until there are enough.
+    fn limit_on(&mut self, span: &Span) -> Option<u64> {
+        let left = self.left? as u64;
+        if self.filter.is_none() {
+            return Some(left);
+        }
+        let limit = self.part.as_ref().map_or(FIRST_BATCH_ROWS as u64, |part| part.limit.saturating_mul(4));
+        self.part = Some(Part { span: span.clone(), limit, count: 0 });
+        Some(limit)
     }
 
     /// Rows by their whole keys.

@@ -178,3 +178,40 @@ delete from q1 using (select id from q1 order by id limit 1000) b where b.id = q
 update q1 set w = -1 from (select id from q1 order by id desc limit 10) b where b.id = q1.id and q1.id in (2000, 2999) returning q1.id
 ----
 2999
+
+# A filter decides how much is to be read for a limit.
+select id from q1 where w + n = 5 order by id offset 80 limit 3
+----
+1131
+1143
+1160
+
+select id from q1 where w + n = 5 order by id desc offset 80 limit 3
+----
+1872
+1860
+1843
+
+select count(*) from (select id from q1 where v + 0 > 5 limit 2500) a
+----
+2500
+
+select count(*) from (select id from q1 where v + 0 > 5 and id in (1, 7, 8, 64, 128, 2999, 4000) limit 10) a
+----
+5
+
+select v from q1 where w in (3, 4, 5) and v % 100 = 3 order by w, v offset 25 limit 10
+----
+2503
+2603
+2703
+2803
+2903
+
+select v from q1 where w in (3, 4, 5) and v % 100 = 4 order by w desc, v desc offset 25 limit 10
+----
+404
+304
+204
+104
+4
