@@ -229,7 +229,8 @@ impl Binder<'_> {
         order: Vec<SortExpr>,
     ) -> Result<LogicalPlan, SqlError> {
         self.counter += 1;
-        let again = Arc::new(self.ctx.engine.optimize(recheck.plan)?);
+        // Most locks are taken by scans, and most rows have not changed: it is optimized when it is needed.
+        let again = Arc::new(recheck.plan);
         let relations = std::mem::take(&mut self.level().locked);
         let node =
             LockRows::new(self.counter, Arc::new(plan), relations, order, again, recheck.row, recheck.needed);

@@ -6,7 +6,7 @@
 
 use super::scope::NsItem;
 use crate::error::SqlError;
-use crate::exec::apply::{Apply, ApplyKind};
+use crate::exec::apply::Apply;
 use crate::exec::lock_rows::RowValue;
 use crate::exec::params::apply_of;
 use datafusion::arrow::datatypes::Field;
@@ -79,9 +79,7 @@ impl Maker {
             }
             _ => match apply_of(plan) {
                 None => return self.row_of(plan.schema(), &columns),
-                Some(apply) if matches!(apply.kind, ApplyKind::LateralInner | ApplyKind::LateralLeft) => {
-                    return self.lateral_again(apply);
-                }
+                Some(apply) if apply.kind.is_lateral() => return self.lateral_again(apply),
                 Some(apply) => vec![self.again(&apply.input)?],
             },
         };

@@ -33,7 +33,7 @@ pub(super) async fn answered(plan: Arc<LogicalPlan>, ctx: &ExecContext) -> Resul
     Ok(plan)
 }
 
-/// The plan with the answers to all subqueries that mention nothing of the rows around them.
+/// The plan with the answers to all subqueries that mention nothing of the rows around them, ready to be run for many rows.
 pub(super) async fn independent(plan: &LogicalPlan, ctx: &ExecContext) -> Result<LogicalPlan> {
     let mut open = Vec::new();
     plan.apply(|node| {
@@ -46,7 +46,7 @@ pub(super) async fn independent(plan: &LogicalPlan, ctx: &ExecContext) -> Result
             plan = replaced(&plan, apply.id, &answer)?;
         }
     }
-    Ok(plan)
+    Ok(ctx.engine.optimize(plan)?)
 }
 
 /// `= ANY (array)` as the list that it is, now that the array is known.
@@ -87,7 +87,8 @@ fn question(plan: &LogicalPlan, left: &BTreeSet<u64>) -> Option<Apply> {
     found
 }
 
-fn picks_columns(pick: &Projection) -> bool {
+/// Whether it computes nothing.
+pub(super) fn picks_columns(pick: &Projection) -> bool {
     pick.expr.iter().all(|expr| matches!(expr, Expr::Column(_)))
 }
 
@@ -108,10 +109,11 @@ fn reads_a_table(plan: &LogicalPlan) -> bool {
 
 /// What stands for the appended column; `None` for a set that is too large to look up one by one, or several columns.
 async fn answer(apply: &Apply, ctx: &ExecContext) -> Result<Option<Expr>> {
-    match apply.kind {
-        ApplyKind::LateralInner | ApplyKind::LateralLeft => return Ok(None),
-        ApplyKind::InSet => {}
-        _ => return apply_exec::value(apply, ctx).await.map(|value| Some(lit(value))),
+    if apply.kind.is_lateral() {
+        return Ok(None);
+    }
+    if apply.kind != ApplyKind::InSet {
+        return apply_exec::value(apply, ctx).await.map(|value| Some(lit(value)));
     }
     let Some(probe) = &apply.probe else { return Ok(None) };
     let Some(values) = apply_exec::values(apply, ctx, MAX_SPANS).await? else { return Ok(None) };

@@ -36,6 +36,13 @@ pub enum ApplyKind {
     LateralLeft,
 }
 
+impl ApplyKind {
+    /// Whether one outer row may become none or several.
+    pub fn is_lateral(self) -> bool {
+        matches!(self, ApplyKind::LateralInner | ApplyKind::LateralLeft)
+    }
+}
+
 /// See the module. Two nodes are equal when they have the same number and input.
 #[derive(Clone)]
 pub struct Apply {

@@ -149,7 +149,7 @@ impl ExecutionPlan for ApplyExec {
 
     /// Where each row gives one, no more are wanted of the input than of this.
     fn supports_limit_pushdown(&self) -> bool {
-        !matches!(self.kind, ApplyKind::LateralInner | ApplyKind::LateralLeft)
+        !self.kind.is_lateral()
     }
 
     fn apply_expressions(
@@ -205,10 +205,7 @@ impl ExecutionPlan for ApplyExec {
             set: None,
             memory,
         };
-        let stream = match self.kind {
-            ApplyKind::LateralInner | ApplyKind::LateralLeft => run.lateral(input),
-            _ => run.single(input),
-        };
+        let stream = if self.kind.is_lateral() { run.lateral(input) } else { run.single(input) };
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
     }
 }

@@ -67,7 +67,11 @@ fn is_transparent(plan: &dyn std::any::Any) -> bool {
     if plan.is::<CooperativeExec>() || plan.is::<ChargedExec>() {
         return true;
     }
-    let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return false };
+    plan.downcast_ref::<ProjectionExec>().is_some_and(only_renames)
+}
+
+/// Whether it computes nothing.
+pub(super) fn only_renames(projection: &ProjectionExec) -> bool {
     projection.expr().iter().all(|e| {
         let expr: &dyn std::any::Any = e.expr.as_ref();
         expr.is::<Column>()

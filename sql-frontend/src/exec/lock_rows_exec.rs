@@ -8,12 +8,12 @@ use super::{ExecContext, ahead, params};
 use crate::error::SqlError;
 use crate::row::{RowDecoder, column_to_key, index_prefix};
 use crate::types::{PgType, datum_at, to_array};
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
-use datafusion::arrow::compute::{concat_batches, filter_record_batch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::compute::{concat_batches, filter, filter_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, DFSchemaRef, Result, ScalarValue, internal_datafusion_err, internal_err};
+use datafusion::common::{Column, DFSchemaRef, Result, ScalarValue, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr};
@@ -309,11 +309,7 @@ impl Locker {
         for table in &self.locking.tables {
             let (kept, values) = self.lock(table, &now).await?;
             now = filter_record_batch(&now, &kept)?;
-            changed = datafusion::arrow::compute::filter(&changed, &kept)?
-                .as_any()
-                .downcast_ref::<BooleanArray>()
-                .cloned()
-                .ok_or_else(|| internal_datafusion_err!("a filtered mask"))?;
+            changed = filter(&changed, &kept)?.as_boolean().clone();
             (now, changed) = renewed(table, now, &changed, &values)?;
         }
         let doubted = self.statement.engine.recheck_all;

@@ -1,6 +1,8 @@
 //! Locks that a scan takes by itself: where nothing stands between a scan and the step that locks what it finds, the scan
 //! locks what matches, page by page, and a lookup by key is one request.
 
+use super::ahead::picks_columns;
+use super::explain::only_renames;
 use super::lock_rows_exec::LockRowsExec;
 use super::params::locks_of;
 use super::scan::ScanExec;
@@ -9,10 +11,9 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableScan};
+use datafusion::logical_expr::{LogicalPlan, Projection, TableScan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use std::any::Any;
@@ -49,7 +50,7 @@ fn locking(plan: &LogicalPlan) -> Option<LogicalPlan> {
             let source = Arc::new(source.locking());
             Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() }))
         }
-        LogicalPlan::Projection(pick) if pick.expr.iter().all(|e| matches!(e, Expr::Column(_))) => {
+        LogicalPlan::Projection(pick) if picks_columns(pick) => {
             let input = Arc::new(locking(&pick.input)?);
             Projection::try_new(pick.expr.clone(), input).ok().map(LogicalPlan::Projection)
         }
@@ -88,11 +89,10 @@ fn scan_locking(
         return scan.locking(fetch);
     }
     let Some(pick) = any.downcast_ref::<ProjectionExec>() else { return Ok(None) };
-    let picks = pick.expr().iter().all(|e| {
-        let expr: &dyn Any = e.expr.as_ref();
-        expr.is::<Column>()
-    });
-    match scan_locking(pick.input(), fetch)?.filter(|_| picks) {
+    if !only_renames(pick) {
+        return Ok(None);
+    }
+    match scan_locking(pick.input(), fetch)? {
         Some(scan) => {
             let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
             Arc::clone(plan).replace_children(vec![scan], options).map(Some)
