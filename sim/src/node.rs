@@ -13,7 +13,7 @@ use quorate_proto::{
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport},
 };
 use quorate_shard_server::{Peers, ShardServer};
-use quorate_storage::{MemEngine, MemLog};
+use quorate_storage::{CachedEngine, MemEngine, MemLog};
 use quorate_txn::{Coordinator, MemoryScratch, Router, route::SendOptions};
 use std::{
     collections::BTreeMap,
@@ -137,7 +137,7 @@ async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Res
     let driver = Arc::new(PlacementClient::new(env.clone(), nodes));
     let router = Router::new(env.clone(), driver.clone());
     let peers = Arc::new(Routed(router.clone()));
-    let engine = disk.engine;
+    let engine = CachedEngine::over(disk.engine);
     let shards = ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, knobs.shard)
         .await
         .map_err(|error| error.to_string())?;

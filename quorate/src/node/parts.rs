@@ -10,7 +10,7 @@ use quorate_proto::{
     kv::{ShardOp, ShardReply},
 };
 use quorate_shard_server::{Peers, ShardConfig, ShardServer};
-use quorate_storage::{Engine, FileLog, FileLogOptions, LogStore, RocksOptions, open_rocks};
+use quorate_storage::{CachedEngine, Engine, FileLog, FileLogOptions, LogStore, RocksOptions, open_rocks};
 use quorate_txn::{Router, route::SendOptions};
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ pub struct Storage {
 
 impl Storage {
     pub fn open(env: &Env, data: &DataDir) -> Result<Self> {
-        let engine = open_rocks(&data.join("engine"), &RocksOptions::default())?;
+        let engine = CachedEngine::over(open_rocks(&data.join("engine"), &RocksOptions::default())?);
         let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
             env.spawn_thread(name, body).map(|_running| ())
         };

@@ -11,7 +11,7 @@ use crate::{
 };
 use quorate_proto::kv::{Check, CheckKind, LockMode, ShardReply, TxnMeta, Write};
 use quorate_proto::{Key, KvError, Span, Timestamp, TxnId};
-use quorate_storage::{Remembered, Snapshot, intent, intent::Intent, mvcc};
+use quorate_storage::{Snapshot, intent, intent::Intent, mvcc};
 use std::sync::Arc;
 
 /// One transaction's claims on one shard.
@@ -139,7 +139,7 @@ impl Replica {
             self.wait_clock(claims.floor).await?;
             let leader = self.leader()?;
             let latched = leader.latch(claims.latches(record)).await?;
-            let snapshot: Box<dyn Snapshot> = Box::new(Remembered::new(self.context.engine.snapshot()));
+            let snapshot = self.context.engine.snapshot();
             let state = self.still(&leader, version)?;
             if let Some(answer) = early(&*snapshot)? {
                 return Ok(Established::Answer(answer));

@@ -4,18 +4,21 @@
 //! ingest); a crash leaves a *prefix of the batches in the order they were written*, never a part of one and never one
 //! without an earlier one, across all families (PROTOCOL 8). The Raft log brings the rest back.
 
+mod cached;
 pub mod mem;
-mod remembered;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 
-pub use remembered::Remembered;
+pub use cached::CachedEngine;
 
 use crate::{Result, WriteBatch};
 use bytes::Bytes;
 use quorate_proto::Span;
 use quorate_proto::ordered::put_bytes;
 use std::any::Any;
+
+/// Bytes at the end of a raw key of `Data` that do not belong to the user key: the timestamp.
+pub(crate) const VERSION_SUFFIX: usize = 8;
 
 /// A division of the engine's keys. Keys of different families never meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,7 +13,7 @@ pub use changed::{changed_between, key_changed_between};
 pub use garbage::{Garbage, collect_garbage};
 pub use scan::{Page, Scan, scan, scan_page};
 
-use crate::engine::Family;
+use crate::engine::{Family, VERSION_SUFFIX as SUFFIX};
 use crate::{Result, Snapshot, StorageError, WriteBatch};
 use bytes::Bytes;
 use quorate_proto::ordered::{put_bytes, take_bytes};
@@ -21,8 +21,6 @@ use quorate_proto::{Key, Timestamp, Value};
 
 const TOMBSTONE: u8 = 0;
 const LIVE: u8 = 1;
-/// Bytes of the timestamp at the end of a raw key.
-const SUFFIX: usize = 8;
 
 /// One version of a key; no value is a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]

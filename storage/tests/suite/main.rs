@@ -12,6 +12,8 @@ mod mem_faults;
 mod mirror;
 mod mvcc_model;
 
+#[cfg(feature = "rocks")]
+use quorate_storage::CachedEngine;
 use quorate_storage::{Engine, MemEngine};
 use std::sync::Arc;
 
@@ -34,6 +36,13 @@ pub fn rocks() -> Subject {
     Subject { name: "rocks", engine, _dir: Some(dir) }
 }
 
+/// What a node uses: newest versions and intents in memory, before RocksDB.
+#[cfg(feature = "rocks")]
+pub fn cached() -> Subject {
+    let Subject { engine, _dir, .. } = rocks();
+    Subject { name: "cached", engine: CachedEngine::over(engine), _dir }
+}
+
 /// One `#[test]` per engine for each function of a suite.
 #[macro_export]
 macro_rules! on_every_engine {
@@ -41,5 +50,7 @@ macro_rules! on_every_engine {
         mod mem { $(#[test] fn $test() { super::$test($crate::mem()) })+ }
         #[cfg(feature = "rocks")]
         mod rocks { $(#[test] fn $test() { super::$test($crate::rocks()) })+ }
+        #[cfg(feature = "rocks")]
+        mod cached { $(#[test] fn $test() { super::$test($crate::cached()) })+ }
     };
 }

@@ -1,6 +1,6 @@
 //! Settings of RocksDB, with the memory caps of one node.
 
-use crate::engine::Family;
+use crate::engine::{Family, VERSION_SUFFIX};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, LogLevel, LruCacheOptions, Options,
     SliceTransform, WriteBufferManager,
@@ -26,14 +26,11 @@ impl Default for RocksOptions {
     }
 }
 
-/// Bytes at the end of a raw key of `Data` that do not belong to its prefix: the timestamp.
-pub(super) const DATA_SUFFIX: usize = 8;
-
 /// What bloom filters know of a raw key: all of it, or in `Data` all but the timestamp. Scans across prefixes must ask
 /// for total order.
 fn prefix(raw: &[u8]) -> &[u8] {
-    if raw.first() == Some(&(Family::Data as u8)) && raw.len() > DATA_SUFFIX {
-        &raw[..raw.len() - DATA_SUFFIX]
+    if raw.first() == Some(&(Family::Data as u8)) && raw.len() > VERSION_SUFFIX {
+        &raw[..raw.len() - VERSION_SUFFIX]
     } else {
         raw
     }

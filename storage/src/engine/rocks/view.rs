@@ -1,9 +1,8 @@
 //! Snapshots and cursors.
 
-use super::options::DATA_SUFFIX;
 use super::{Inner, failed, get_result, raw_end, raw_key};
 use crate::Result;
-use crate::engine::{Cursor, Family, Snapshot};
+use crate::engine::{Cursor, Family, Snapshot, VERSION_SUFFIX};
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode};
 use std::sync::Arc;
@@ -31,7 +30,7 @@ impl Snapshot for RocksSnapshot {
     fn seek_prefix(&self, family: Family, from: &[u8], prefix: usize) -> Result<Option<(Bytes, Bytes)>> {
         let raw = raw_key(family, from);
         let mut options = ReadOptions::default();
-        if family == Family::Data && prefix + DATA_SUFFIX == from.len() {
+        if family == Family::Data && prefix + VERSION_SUFFIX == from.len() {
             options.set_prefix_same_as_start(true);
         } else {
             options.set_total_order_seek(true);

@@ -83,6 +83,26 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("storage/suite", "crash::engine::killed_ingests_are_whole_or_absent")],
     },
     Planted {
+        names: "storage.cache_not_told",
+        what: "9: writes do not reach what is kept of keys",
+        found_by: &[Test("storage", "engine::cached::tests::the_newest_is_told_after_each_write")],
+    },
+    Planted {
+        names: "storage.cache_ahead_of_snapshot",
+        what: "9: a snapshot is told what was written behind it",
+        found_by: &[Test("storage", "engine::cached::tests::an_older_snapshot_keeps_its_answers")],
+    },
+    Planted {
+        names: "storage.cache_learns_the_past",
+        what: "9: what an old snapshot found is kept though it was overwritten",
+        found_by: &[Test("storage", "engine::cached::tests::an_older_snapshot_teaches_nothing")],
+    },
+    Planted {
+        names: "storage.cache_outlives_ingest",
+        what: "9: what is kept of keys outlives their replacement",
+        found_by: &[Test("storage", "engine::cached::tests::ingests_and_ranges_end_what_is_known")],
+    },
+    Planted {
         names: "storage.garbage_above_threshold",
         what: "24: versions above the threshold go",
         found_by: &[Test("storage/suite", "mvcc_model::mem::agrees_with_the_model")],
