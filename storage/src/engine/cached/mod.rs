@@ -20,7 +20,7 @@ use quorate_env::planted;
 use std::any::Any;
 use std::sync::Arc;
 
-/// Places in the table. An empty one takes 24 bytes, a full table some 40 MB with keys of 64 bytes.
+/// Places in the table. An empty one takes 24 bytes; full of the largest values under keys of 64 bytes it is some 50 MB.
 const SLOTS: usize = 1 << 16;
 
 /// See the module. Nobody else may write to the engine below.
