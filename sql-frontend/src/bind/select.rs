@@ -108,6 +108,10 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("this clause"));
         }
         let mut locks = std::mem::take(&mut self.locks);
+        if matches!(&*query.body, SetExpr::Values(_)) {
+            // What locks the rows of all relations around them leaves those that are no table's.
+            locks.clear();
+        }
         let lift = std::mem::take(&mut self.lift);
         if let Some(with) = &query.with {
             self.with(with)?;

@@ -1,6 +1,7 @@
 //! `VALUES`, `UNION`, `INTERSECT`, `EXCEPT`.
 
 use super::Binder;
+use super::locking::{RowLock, refuse_locks};
 use super::position::At;
 use super::scope::{Clause, Level};
 use super::select::{Rel, RelColumn, Unknowns};
@@ -116,6 +117,8 @@ impl Binder<'_> {
             _ => return Err(SqlError::unsupported("BY NAME")),
         };
         let pos = self.positions.of(right);
+        refuse_locks_in(left)?;
+        refuse_locks_in(right)?;
         let left = self.set_expr(left, Unknowns::Keep)?;
         let right = self.set_expr(right, Unknowns::Keep)?;
         self.combine(left, right, name, all, pos)
@@ -235,4 +238,12 @@ impl Binder<'_> {
         let kept = columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
         Ok(LogicalPlan::Projection(Projection::try_new(kept, Arc::new(LogicalPlan::Join(join)))?))
     }
+}
+
+/// 0A000 for a branch that locks rows: those of the whole are nobody's.
+fn refuse_locks_in(branch: &SetExpr) -> Result<(), SqlError> {
+    let SetExpr::Query(query) = branch else { return Ok(()) };
+    let locks = query.locks.iter().map(RowLock::new).collect::<Result<Vec<_>, _>>()?;
+    refuse_locks(&locks, "UNION/INTERSECT/EXCEPT")?;
+    refuse_locks_in(&query.body)
 }
