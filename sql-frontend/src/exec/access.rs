@@ -272,14 +272,14 @@ fn range(prefix: &[u8], ty: PgType, descending: bool, allowed: &Allowed) -> Resu
         Some((value, false)) => {
             encode(value)?.prefix_end().ok_or_else(|| SqlError::internal("key without end"))?
         }
-        None if descending => whole.start.clone(),
-        None => nulls.prefix_end().ok_or_else(|| SqlError::internal("key without end"))?,
+        None if descending => nulls.prefix_end().ok_or_else(|| SqlError::internal("key without end"))?,
+        None => whole.start.clone(),
     };
     let end = match last {
         Some((value, true)) => encode(value)?.prefix_end(),
         Some((value, false)) => Some(encode(value)?),
-        None if descending => Some(nulls),
-        None => whole.end.clone(),
+        None if descending => whole.end.clone(),
+        None => Some(nulls),
     };
     let span = Span { start, end };
     Ok((!span.is_empty()).then_some(span))

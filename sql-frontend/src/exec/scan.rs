@@ -168,7 +168,7 @@ impl ScanExec {
             };
             fixed += usize::from(at < self.access.constant_columns);
             let descending = key.descending != self.reverse;
-            let options = SortOptions { descending, nulls_first: !descending };
+            let options = SortOptions { descending, nulls_first: descending };
             order.push(PhysicalSortExpr::new(Arc::new(PhysicalColumn::new(&column.name, output)), options));
         }
         (order, fixed)

@@ -1,5 +1,5 @@
-//! Key columns. Each is `00` for NULL, or `01` and the value in an encoding whose bytes compare as the values do; all of it is
-//! complemented in a descending column.
+//! Key columns. Each is `02` for NULL, or `01` and the value in an encoding whose bytes compare as the values do; all of it is
+//! complemented in a descending column. So NULLs stand where PostgreSQL sorts them, behind the values.
 //!
 //! Equal values have equal keys even where they look different (`1.0` and `1.00`, `0` and `-0`, `'a '` and `'a'` as
 //! `char(2)`); columns of such types are therefore kept in the row's value too ([`is_exact_in_key`]).
@@ -10,8 +10,8 @@ use crate::{
 };
 use quorate_proto::{Key, Span, key::prefix, ordered};
 
-const NULL: u8 = 0;
 const VALUE: u8 = 1;
+const NULL: u8 = 2;
 /// Before each element of an array; a null comes last, and the end before all.
 const ARRAY_END: u8 = 0;
 const ARRAY_ITEM: u8 = 1;

@@ -8,7 +8,7 @@
 //! | unique index entry with a NULL | like a plain index entry | empty |
 //!
 //! prefix = [`TABLE`](quorate_proto::key::prefix::TABLE) ++ table id ++ index id, both as 8 bytes. Comparing keys gives the
-//! order of the columns, NULLs first (last when descending). A row here is a slice of [`Datum`]s in the order of
+//! order of the columns, NULLs last (first when descending). A row here is a slice of [`Datum`]s in the order of
 //! [`TableDescriptor::columns`].
 
 pub mod entry;

@@ -63,8 +63,8 @@ fn pair() -> impl Strategy<Value = (PgType, Datum, Datum)> {
 fn ordered(a: &Datum, b: &Datum, ty: PgType) -> Ordering {
     match (a.is_null(), b.is_null()) {
         (true, true) => Ordering::Equal,
-        (true, false) => Ordering::Less,
-        (false, true) => Ordering::Greater,
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
         _ => a.compare(b, ty).unwrap(),
     }
 }

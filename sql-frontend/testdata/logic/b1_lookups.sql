@@ -108,3 +108,83 @@ SELECT count(*) FROM big b WHERE EXISTS (SELECT 1 FROM small s WHERE s.id = b.sm
 SELECT count(*) FROM small s WHERE NOT EXISTS (SELECT 1 FROM big b WHERE b.small_id = s.id)
 ----
 1
+
+# NULLs of an index stand behind its values, before them where it descends.
+CREATE TABLE due (id int PRIMARY KEY, state text, at int, since int)
+----
+
+INSERT INTO due VALUES (1, 'new', 5, 1), (2, 'new', NULL, 2), (3, 'new', 3, NULL), (4, 'old', NULL, NULL), (5, NULL, 1, 1), (6, NULL, NULL, 6)
+----
+
+CREATE INDEX due_at ON due (state, at)
+----
+
+CREATE INDEX due_since ON due (since DESC, at)
+----
+
+SELECT id FROM due WHERE state = 'new' ORDER BY at LIMIT 3
+----
+3
+1
+2
+
+SELECT id FROM due WHERE state = 'new' ORDER BY at DESC LIMIT 2
+----
+2
+1
+
+SELECT id FROM due WHERE state IS NULL ORDER BY at NULLS FIRST
+----
+6
+5
+
+SELECT id FROM due WHERE state = 'new' AND at > 3 ORDER BY at
+----
+1
+
+SELECT id FROM due WHERE state = 'new' AND at < 4 ORDER BY at
+----
+3
+
+SELECT id FROM due WHERE state = 'new' AND at IS NULL
+----
+2
+
+SELECT state, at, id FROM due ORDER BY state, at, id
+----
+new|3|3
+new|5|1
+new|NULL|2
+old|NULL|4
+NULL|1|5
+NULL|NULL|6
+
+SELECT since, at FROM due WHERE since > 1 ORDER BY since DESC, at
+----
+6|NULL
+2|NULL
+
+SELECT since, at FROM due WHERE since < 6 ORDER BY since DESC, at
+----
+2|NULL
+1|1
+1|5
+
+SELECT since, at FROM due ORDER BY since DESC, at LIMIT 3
+----
+NULL|3
+NULL|NULL
+6|NULL
+
+SELECT since, at FROM due ORDER BY since, at DESC
+----
+1|5
+1|1
+2|NULL
+6|NULL
+NULL|NULL
+NULL|3
+
+SELECT min(at), max(at), min(since), max(since) FROM due
+----
+1|5|1|6

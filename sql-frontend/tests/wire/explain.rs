@@ -190,3 +190,26 @@ async fn plans_read_like_sql() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_orders_nulls_as_postgresql_does() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(
+        &c,
+        "create table due (id int primary key, state text, at int, since int);
+         create index on due (state, at); create index on due (at, since desc)",
+    )
+    .await;
+    for (order, sorts) in [
+        ("where state = 'new' order by at", false),
+        ("where state = 'new' order by at desc", false),
+        ("where state = 'new' order by at nulls first", true),
+        ("where at = 1 order by since desc", false),
+        ("where at = 1 order by since", false),
+        ("where at = 1 order by since desc nulls last", true),
+    ] {
+        let lines = plan(&c, &format!("select id from due {order} limit 1")).await;
+        assert_eq!(lines.iter().any(|line| line.contains("Sort")), sorts, "{order}: {lines:#?}");
+    }
+}
