@@ -4,6 +4,7 @@ use super::apply::Apply;
 use super::apply_exec::ApplyExec;
 use super::giving_way::{JoinsGiveWay, MayEnd};
 use super::held_limits::HeldLimits;
+use super::index_order::IndexOrder;
 use super::lock_rows::LockRows;
 use super::lock_rows_exec::LockRowsExec;
 use super::locking_scans::LockingScans;
@@ -208,6 +209,7 @@ fn physical_rules(recheck_all: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send
     // When orders and limits have found their places, and before leaves are wrapped.
     let wrapping = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
     rules.insert(wrapping, Arc::new(HeldLimits));
+    rules.insert(wrapping, Arc::new(IndexOrder));
     if !recheck_all {
         rules.insert(wrapping, Arc::new(LockingScans));
     }

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod explain;
 mod giving_way;
 mod held_limits;
+mod index_order;
 mod leaf;
 pub mod lock_rows;
 mod lock_rows_exec;

@@ -6,6 +6,7 @@
 
 use super::access::{self, Access};
 use super::engine::statement;
+use super::index_order;
 use super::lookup;
 use super::program::physical_expr;
 use super::reading::Run;
@@ -205,6 +206,17 @@ impl ScanExec {
         Ok(Arc::new(exec))
     }
 
+    /// Whether it gives all rows of its table that meet a filter, in no order that matters to anybody yet.
+    pub(super) fn is_free(&self) -> bool {
+        let whole = self.access.shown.is_empty() && !self.access.spans.is_empty() && self.joins.is_empty();
+        whole && self.fetch.is_none() && self.lock.is_none() && self.candidates.is_none()
+    }
+
+    /// The same rows, read by other means.
+    pub(super) fn reading(&self, access: Access, reverse: bool) -> DfResult<Arc<ScanExec>> {
+        self.changed(|e| (e.access, e.reverse) = (access, reverse))
+    }
+
     /// The same scan, locking no more than so many rows by itself, if it finds candidates for locks.
     pub(super) fn locking(&self, fetch: Option<usize>) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
         if self.candidates.is_none() || self.fetch.is_some() || !self.joins.is_empty() {
@@ -387,7 +399,7 @@ impl ExecutionPlan for ScanExec {
         self.fetch
     }
 
-    /// A scan can run backwards instead of being sorted.
+    /// A scan can run backwards instead of being sorted, or read an index that has the order and all that is wanted.
     fn try_pushdown_sort(
         &self,
         order: &[PhysicalSortExpr],
@@ -396,7 +408,10 @@ impl ExecutionPlan for ScanExec {
         if self.fetch.is_none() && backwards.properties.eq_properties.ordering_satisfy(order.to_vec())? {
             return Ok(SortOrderPushdownResult::Exact { inner: backwards });
         }
-        Ok(SortOrderPushdownResult::Unsupported)
+        Ok(match index_order::in_order(self, order, false)? {
+            Some(inner) => SortOrderPushdownResult::Exact { inner },
+            None => SortOrderPushdownResult::Unsupported,
+        })
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {

@@ -188,3 +188,60 @@ NULL|3
 SELECT min(at), max(at), min(since), max(since) FROM due
 ----
 1|5|1|6
+
+# An order that an index has, without a condition.
+SELECT * FROM due ORDER BY state, at LIMIT 3
+----
+3|new|3|NULL
+1|new|5|1
+2|new|NULL|2
+
+SELECT id FROM due ORDER BY state DESC, at DESC, id DESC
+----
+6
+5
+4
+2
+1
+3
+
+SELECT * FROM due ORDER BY since DESC, at LIMIT 2 OFFSET 1
+----
+4|old|NULL|NULL
+6|NULL|NULL|6
+
+SELECT since, at FROM due WHERE at IS DISTINCT FROM 5 ORDER BY since DESC, at LIMIT 3
+----
+NULL|3
+NULL|NULL
+6|NULL
+
+SELECT a.id, b.id FROM (SELECT * FROM due ORDER BY since DESC, at LIMIT 2) a JOIN due b ON a.since IS NOT DISTINCT FROM b.since ORDER BY 1, 2
+----
+3|3
+3|4
+4|3
+4|4
+
+INSERT INTO due SELECT g, 'x' || g % 7, g % 11, nullif(g % 5, 0) FROM generate_series(10, 400) g
+----
+
+SELECT id FROM due WHERE id > 9 ORDER BY state, at, id LIMIT 5
+----
+77
+154
+231
+308
+385
+
+SELECT state, at, id FROM due ORDER BY state DESC, at DESC, id DESC LIMIT 4
+----
+NULL|NULL|6
+NULL|1|5
+x6|10|384
+x6|10|307
+
+SELECT since, at FROM due ORDER BY since, at DESC LIMIT 2
+----
+1|10
+1|10

@@ -201,15 +201,25 @@ async fn an_index_orders_nulls_as_postgresql_does() {
          create index on due (state, at); create index on due (at, since desc)",
     )
     .await;
-    for (order, sorts) in [
-        ("where state = 'new' order by at", false),
-        ("where state = 'new' order by at desc", false),
-        ("where state = 'new' order by at nulls first", true),
-        ("where at = 1 order by since desc", false),
-        ("where at = 1 order by since", false),
-        ("where at = 1 order by since desc nulls last", true),
+    for (query, sorts) in [
+        ("select id from due where state = 'new' order by at limit 1", false),
+        ("select id from due where state = 'new' order by at desc limit 1", false),
+        ("select id from due where state = 'new' order by at nulls first limit 1", true),
+        ("select id from due where at = 1 order by since desc limit 1", false),
+        ("select id from due where at = 1 order by since limit 1", false),
+        ("select id from due where at = 1 order by since desc nulls last limit 1", true),
+        // Without a condition, too, if it has all columns or a few rows are wanted.
+        ("select id from due order by at, since desc", false),
+        ("select id from due where since % 2 = 0 order by at desc, since limit 7", false),
+        ("select id from due order by at, since", true),
+        ("select * from due order by at limit 10", false),
+        ("select * from due order by at desc limit 10 offset 20", false),
+        ("select * from due order by at limit 10000", true),
+        ("select * from due order by at", true),
+        ("select * from due where state > 'a' || since order by at limit 10", true),
+        ("select * from due where at > 3 order by state limit 10", true),
     ] {
-        let lines = plan(&c, &format!("select id from due {order} limit 1")).await;
-        assert_eq!(lines.iter().any(|line| line.contains("Sort")), sorts, "{order}: {lines:#?}");
+        let lines = plan(&c, query).await;
+        assert_eq!(lines.iter().any(|line| line.contains("Sort")), sorts, "{query}: {lines:#?}");
     }
 }
