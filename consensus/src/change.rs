@@ -6,7 +6,7 @@ use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::raft::ClientWriteResponse;
-use quorate_env::probe;
+use quorate_env::{planted, probe};
 use quorate_proto::{KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -229,6 +229,9 @@ impl Group {
         }
         let _still = self.shared.machine.before_hand_over().await;
         self.shared.bar_lease(leadership.term);
+        if !planted!("consensus.giver_does_not_wait") {
+            self.shared.stir(|pace| pace.handed_over(env.boottime()));
+        }
         raft.trigger().transfer_leader(to.0).await.map_err(|_| stopped(shard))?;
         let mut watch = self.leadership();
         let taken = watch.wait_for(|l| l.term > leadership.term && l.leader.is_some());

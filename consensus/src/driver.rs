@@ -20,6 +20,7 @@ use quorate_proto::rpc::{Service, encode};
 use quorate_proto::{LogPosition, NodeId, ReplicaId, Timestamp};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(50);
@@ -188,6 +189,7 @@ fn view(shared: &Shared, now: Duration) -> View {
         following: leadership.leader.is_some(),
         bound,
         voter: members.is_voter(shared.replica()),
+        leaving: shared.node.leaving.load(Ordering::Relaxed),
         young_until: if campaign && shared.may_campaign() == Err(Withheld::Young) {
             shared.node.young_until
         } else {

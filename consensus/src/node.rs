@@ -152,6 +152,12 @@ impl Consensus {
         Ok(())
     }
 
+    /// From now on this node leads only what is handed to it: before an orderly stop, so that it does not take back what an heir
+    /// has not begun to lead yet, and then stops, which would cost the locks that went along.
+    pub fn leave(&self) {
+        self.node.leaving.store(true, Ordering::Relaxed);
+    }
+
     /// Hands all leaderships of this node to others that can be reached, as before an orderly stop. Returns how many it
     /// still has.
     pub async fn hand_over(&self) -> usize {

@@ -11,7 +11,7 @@ use quorate_proto::rpc::{Service, encode};
 use quorate_proto::{NodeId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -22,6 +22,8 @@ pub(crate) struct NodeState {
     pub received: Mutex<Received>,
     /// Until then an earlier life of this process may have promises out.
     pub young_until: Duration,
+    /// It is about to stop: it still votes, and campaigns no more.
+    pub leaving: AtomicBool,
     pub incoming: tokio::sync::Mutex<BTreeMap<(NodeId, u64), Incoming>>,
     pub snapshot_pace: SnapshotPace,
     groups: RwLock<BTreeMap<ShardId, Arc<Shared>>>,
@@ -38,6 +40,7 @@ impl NodeState {
             granted: Mutex::new(Granted::new(incarnation, config.support)),
             received: Mutex::new(Received::new(incarnation)),
             young_until,
+            leaving: AtomicBool::new(false),
             incoming: tokio::sync::Mutex::default(),
             snapshot_pace,
             groups: RwLock::default(),

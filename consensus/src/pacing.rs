@@ -42,6 +42,8 @@ pub(crate) struct View {
     /// A leader is supported, so this replica's vote is not free.
     pub bound: bool,
     pub voter: bool,
+    /// Its node is about to stop, and leads nothing new.
+    pub leaving: bool,
     /// No votes before this time.
     pub young_until: Duration,
     pub fenced: bool,
@@ -135,7 +137,8 @@ impl Pace {
             }
             return Act::Nothing;
         }
-        if !view.voter || (view.fenced && !planted!("consensus.fenced_campaigns")) {
+        let leaving = view.leaving && !planted!("consensus.leaving_campaigns");
+        if !view.voter || leaving || (view.fenced && !planted!("consensus.fenced_campaigns")) {
             return Act::Nothing;
         }
         let at = *self.campaign_at.get_or_insert_with(|| {
@@ -181,6 +184,7 @@ mod tests {
             following: false,
             bound: false,
             voter: true,
+            leaving: false,
             young_until: ms(0),
             fenced: false,
             rank: 0,
@@ -224,13 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn young_fenced_and_bound_replicas_do_not_campaign() {
+    fn young_fenced_leaving_and_bound_replicas_do_not_campaign() {
         let mut pace = Pace::default();
         let young = |now| View { young_until: ms(1200), ..view(now) };
         assert_eq!(pace.step(&young(100)), Act::Nothing);
         pace.campaign_now(ms(100));
         assert_eq!(pace.step(&young(1199)), Act::Nothing);
         assert_eq!(pace.step(&View { fenced: true, ..young(1300) }), Act::Nothing);
+        assert_eq!(pace.step(&View { leaving: true, ..young(1300) }), Act::Nothing);
         assert_eq!(pace.step(&View { bound: true, ..young(1300) }), Act::Doubt);
         assert_eq!(pace.step(&View { bound: true, ..young(1400) }), Act::Nothing);
     }

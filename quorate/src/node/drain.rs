@@ -13,6 +13,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub async fn run(env: &Env, storage: &Storage, gateway: &Gateway) {
     // Clients that wait for nothing are sent away; the others are as soon as their statement is answered.
     env.shutdown().begin();
+    storage.consensus.leave();
     let leaving = async { tokio::join!(hand_over(storage), sessions_end(env, gateway)) };
     if env.timeout(PATIENCE, leaving).await.is_err() {
         tracing::warn!(sessions = gateway.sessions(), "draining took too long; what still runs is ended");

@@ -44,6 +44,19 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "consensus.giver_does_not_wait",
+        what: "5: who hands leadership over campaigns again at once",
+        found_by: &[Test("consensus/groups", "hand_over::a_slow_heir_is_left_its_time")],
+    },
+    Planted {
+        names: "consensus.leaving_campaigns",
+        what: "5: a node that is about to stop campaigns",
+        found_by: &[Test(
+            "consensus",
+            "pacing::tests::young_fenced_leaving_and_bound_replicas_do_not_campaign",
+        )],
+    },
+    Planted {
         names: "consensus.stuck_hand_over_kept",
         what: "2: who gave its lease up and found no heir stays, and refuses all",
         found_by: &[Test(
