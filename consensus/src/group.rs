@@ -54,10 +54,7 @@ impl Group {
         let shard = self.shard();
         let env = &self.shared.env;
         if env.clock().is_fenced() {
-            return Err(KvError::ClockFenced {
-                node: env.node(),
-                offset_micros: env.clock().offset_micros(),
-            });
+            return Err(env.clock_fenced());
         }
         let before = self.leading()?;
         let raft = self.shared.raft().ok_or_else(|| stopped(shard))?;

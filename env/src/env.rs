@@ -4,7 +4,7 @@ use crate::{
     Clock, Shutdown, Task, Transport, contention::Contention, fault::Faults, measure, net, random::Random,
     scope::Scope, time,
 };
-use quorate_proto::NodeId;
+use quorate_proto::{KvError, NodeId};
 use std::{future::Future, io, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 /// What a real node is made of.
@@ -99,6 +99,13 @@ impl Env {
 
     pub fn node(&self) -> NodeId {
         self.0.node
+    }
+
+    /// What a node says whose clock is fenced.
+    pub fn clock_fenced(&self) -> KvError {
+        let why =
+            self.clock().fence().map_or_else(|| "its clock was fenced".into(), |fence| fence.to_string());
+        KvError::ClockFenced { node: self.node(), why }
     }
 
     /// Drawn at the start of the process (of each life of a simulated node).

@@ -63,10 +63,10 @@ impl fmt::Display for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fence::Strayed { offset_micros } => {
-                write!(f, "the clock is {offset_micros} µs away from the majority's median")
+                write!(f, "its clock is {offset_micros} µs away from the majority's median")
             }
             Fence::Unmeasured { .. } => f.write_str("the clocks of a majority of nodes cannot be measured"),
-            Fence::ByHand => f.write_str("fenced by hand"),
+            Fence::ByHand => f.write_str("by hand"),
         }
     }
 }

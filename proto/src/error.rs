@@ -171,14 +171,14 @@ pub enum KvError {
         #[n(1)]
         retry_after_millis: u64,
     },
-    /// The node's clock strays beyond the bound; it serves nothing (PROTOCOL 21).
+    /// The node's clock strays beyond the bound, or cannot be compared with others; it serves nothing (PROTOCOL 21).
     #[n(17)]
-    #[error("node {node} is fenced: its clock is off by {offset_micros} µs")]
+    #[error("node {node} is fenced: {why}")]
     ClockFenced {
         #[n(0)]
         node: NodeId,
         #[n(1)]
-        offset_micros: i64,
+        why: String,
     },
     /// The peer cannot be reached, and the request was not handed over.
     #[n(18)]

@@ -401,6 +401,10 @@ pub enum Inquiry {
     /// was not one of a commit: those stay as long as intents do.
     #[n(2)]
     Intent,
+    /// An intent of it was met by somebody who does not wait for it if it is undecided, but whom it must not stop if its commit
+    /// has been acknowledged. While it is staged, it may have been: the answer then waits for its decision, a moment at most.
+    #[n(3)]
+    Settled,
 }
 
 /// Ends all transactions with intents in the shard that owns `at` whose deadlines do not lie above `until`, and asks whether

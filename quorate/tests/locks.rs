@@ -19,14 +19,16 @@ async fn waits_for_locks_end() {
     holder.batch_execute("BEGIN; UPDATE t SET v = 1 WHERE id = 1").await.unwrap();
 
     let update = "UPDATE t SET v = v + 10 WHERE id = 1";
-    waiter.batch_execute("SET lock_timeout = '200ms'").await.unwrap();
-    let error = waiter.batch_execute(update).await.unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE));
-    waiter.batch_execute("SET lock_timeout = 0; SET statement_timeout = '300ms'").await.unwrap();
-    let error = waiter.batch_execute(update).await.unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
+    for statement in [update, "TRUNCATE t"] {
+        waiter.batch_execute("SET lock_timeout = '200ms'").await.unwrap();
+        let error = waiter.batch_execute(statement).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "{statement}");
+        waiter.batch_execute("SET lock_timeout = 0; SET statement_timeout = '300ms'").await.unwrap();
+        let error = waiter.batch_execute(statement).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{statement}");
+        waiter.batch_execute("SET statement_timeout = 0").await.unwrap();
+    }
 
-    waiter.batch_execute("SET statement_timeout = 0").await.unwrap();
     let token = waiter.cancel_token();
     let waiting = tokio::spawn(async move { (waiter.batch_execute(update).await, waiter) });
     pause(Duration::from_millis(300)).await;
@@ -86,17 +88,35 @@ async fn what_a_transaction_held_is_free_when_it_has_ended() {
     let demo = Demo::start();
     let clients = [demo.client(1).await, demo.client(2).await, demo.client(3).await];
     clients[0]
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 6)")
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT generate_series(1, 6), 0",
+        )
         .await
         .unwrap();
     clients[0].batch_execute("ALTER TABLE t SPLIT AT VALUES (3), (5); ALTER TABLE t SCATTER").await.unwrap();
-    for round in 0..90 {
+    // Commits over several shards are acknowledged before their intents are resolved.
+    let works = [
+        "SELECT * FROM t FOR UPDATE",
+        "UPDATE t SET v = v + 1 WHERE id % 2 = 1",
+        "DELETE FROM t WHERE id IN (1, 3); INSERT INTO t VALUES (3, 0), (1, 0)",
+        "SELECT * FROM t WHERE id < 3 FOR UPDATE; UPDATE t SET v = v + 1 WHERE id IN (3, 5)",
+    ];
+    let asked = [
+        "SELECT id FROM t FOR UPDATE SKIP LOCKED",
+        "SELECT id FROM t ORDER BY v, id FOR UPDATE SKIP LOCKED",
+        "SELECT id FROM t FOR UPDATE NOWAIT",
+        "SELECT id FROM t WHERE id IN (1, 2, 3, 4, 5, 6) FOR UPDATE NOWAIT",
+    ];
+    for round in 0..240 {
         let (holder, next) = (&clients[round % 3], &clients[round / 3 % 3]);
+        let (work, ask) = (works[round / 9 % 4], asked[round / 36 % 4]);
         let end = if round % 2 == 0 { "ROLLBACK" } else { "COMMIT" };
-        holder.batch_execute("BEGIN; SELECT * FROM t FOR UPDATE").await.unwrap();
+        holder.batch_execute(&format!("BEGIN; {work}")).await.unwrap();
         holder.batch_execute(end).await.unwrap();
-        let free = next.query("SELECT id FROM t FOR UPDATE SKIP LOCKED", &[]).await.unwrap();
-        assert_eq!(free.len(), 6, "round {round}, after {end}");
+        let free = next.query(ask, &[]).await;
+        let free =
+            free.unwrap_or_else(|error| panic!("round {round}, {ask} after {work} and {end}: {error:?}"));
+        assert_eq!(free.len(), 6, "round {round}, {ask} after {work} and {end}");
     }
 }
 

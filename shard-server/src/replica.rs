@@ -153,8 +153,7 @@ impl Replica {
     }
 
     pub(crate) fn fenced(&self) -> KvError {
-        let env = &self.context.env;
-        KvError::ClockFenced { node: env.node(), offset_micros: env.clock().offset_micros() }
+        self.context.env.clock_fenced()
     }
 
     /// [`quorate_consensus::StateMachine::leadership`].

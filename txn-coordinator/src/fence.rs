@@ -12,7 +12,7 @@ pub(crate) fn refusal(env: &Env, shards: &[ShardDescriptor]) -> KvError {
     {
         return KvError::QuorumUnavailable { shard, missing, for_micros: since.as_micros() as u64 };
     }
-    KvError::ClockFenced { node: env.node(), offset_micros: env.clock().offset_micros() }
+    env.clock_fenced()
 }
 
 /// The first shard that has lost its quorum, and where its missing voters are.

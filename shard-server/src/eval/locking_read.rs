@@ -5,17 +5,24 @@
 //! over (PROTOCOL 10); locks already taken stay.
 
 use super::{
-    pass_by::{Met, PassedBy},
+    pass_by::{Met, PassedBy, Strangers},
     read::{View, latches, note},
     scan::covered,
     wait::Waited,
 };
-use crate::{leader::Leader, registry::internal, replica::Replica};
+use crate::{
+    leader::{Core, Leader},
+    registry::internal,
+    replica::Replica,
+};
 use quorate_proto::kv::{
     LockRequest, ReadOp, ReadReply, ReadRequest, ReadResult, Row, Scan, ScanResult, TxnMeta, WaitPolicy,
 };
 use quorate_proto::{Key, KvError, Timestamp};
-use quorate_storage::{intent, mvcc};
+use quorate_storage::{
+    intent,
+    mvcc::{self, Page},
+};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What one try comes to.
@@ -27,6 +34,8 @@ enum Try {
     },
     /// Someone stands in the way on this key: with an intent that was met there, or with a lock.
     Blocked(InTheWay),
+    /// Intents were met that may be passed by only if their transactions are undecided.
+    Strangers,
 }
 
 /// Someone in the way, for the caller to act on by the wait policy.
@@ -58,11 +67,13 @@ impl Replica {
         };
         let give_up = self.context.env.boottime() + cap;
         let mut read_ts = request.read_ts;
+        let mut strangers = Strangers::default();
         loop {
             self.wait_clock(read_ts).await?;
             self.check_clock(txn.id, txn.deadline)?;
             let leader = self.leader()?;
-            match self.try_locking(&leader, version, &request, read_ts, lock, &txn).await? {
+            let want = Want { request: &request, read_ts, lock, txn: &txn };
+            match self.try_locking(&leader, version, &want, &mut strangers).await? {
                 // Once more as of the newest version met, so that the whole answer is noted as read there: the coordinator
                 // moves its transaction to that time, and nothing may slip in below it.
                 Try::Done { met, .. } if met > read_ts => read_ts = met,
@@ -72,6 +83,7 @@ impl Replica {
                     self.reveal(met).await;
                     return Ok(ReadReply { results, read_ts, certificate });
                 }
+                Try::Strangers => self.get_to_know(&mut strangers).await,
                 Try::Blocked(InTheWay { key, by }) if lock.wait == WaitPolicy::NoWait => {
                     let holder = Some(by.holder.party());
                     let mut passed = PassedBy::default();
@@ -95,14 +107,13 @@ impl Replica {
         &self,
         leader: &Arc<Leader>,
         version: u64,
-        request: &ReadRequest,
-        read_ts: Timestamp,
-        lock: &LockRequest,
-        txn: &Arc<TxnMeta>,
+        want: &Want<'_>,
+        strangers: &mut Strangers,
     ) -> Result<Try, KvError> {
+        let Want { request, read_ts, txn, .. } = *want;
         let points_only = request.ops.iter().all(|op| matches!(op, ReadOp::Get(_)));
         let mut passed = PassedBy::default();
-        let free = |op: &ReadOp, core: &crate::leader::Core| match op {
+        let free = |op: &ReadOp, core: &Core| match op {
             ReadOp::Get(key) => !core.latches.blocks_read(key),
             ReadOp::Scan(_) => false,
         };
@@ -110,7 +121,7 @@ impl Replica {
         if points_only {
             let mut core = leader.core();
             if request.ops.iter().all(|op| free(op, &core)) {
-                locked = Some(lock_points(leader, &mut core, request, read_ts, lock, txn, &mut passed));
+                locked = Some(want.lock_points(leader, &mut core, &mut passed, strangers));
             }
         }
         // Held until the rows of scans are locked too.
@@ -119,7 +130,7 @@ impl Replica {
             Some(locked) => locked,
             None => {
                 latched = Some(leader.latch(latches(&request.ops)).await?);
-                lock_points(leader, &mut leader.core(), request, read_ts, lock, txn, &mut passed)
+                want.lock_points(leader, &mut leader.core(), &mut passed, strangers)
             }
         };
         if let Err(found) = locked {
@@ -133,12 +144,12 @@ impl Replica {
             let looked = match op {
                 ReadOp::Get(key) if passed.contains(key) => Ok(ReadResult::Get(None)),
                 ReadOp::Get(key) => {
-                    let found = view.get_newest(key, lock, leader, &mut passed)?;
+                    let found = view.get_newest(key, want, leader, &mut passed, strangers)?;
                     found.map(ReadResult::Get)
                 }
                 ReadOp::Scan(scan) => {
-                    let want = (lock, request.number);
-                    let found = view.lock_rows(scan, want, leader, txn, self, &mut passed)?;
+                    let page = view.page(scan, Timestamp::MAX, &self.context.config)?;
+                    let found = view.lock_rows(scan, page, want, leader, &mut passed, strangers)?;
                     found.map(ReadResult::Scan)
                 }
             };
@@ -148,32 +159,58 @@ impl Replica {
             }
         }
         drop(latched);
+        if strangers.any() {
+            return Ok(Try::Strangers);
+        }
         Ok(Try::Done { results, met: view.met, passed })
     }
 }
 
-/// Locks the single keys of the request and notes all its reads.
-fn lock_points(
-    leader: &Leader,
-    core: &mut crate::leader::Core,
-    request: &ReadRequest,
+/// A request, as of one try.
+#[derive(Clone, Copy)]
+struct Want<'a> {
+    request: &'a ReadRequest,
     read_ts: Timestamp,
-    lock: &LockRequest,
-    txn: &Arc<TxnMeta>,
-    passed: &mut PassedBy,
-) -> Result<(), InTheWay> {
-    for op in &request.ops {
-        let ReadOp::Get(key) = op else { continue };
-        match leader.try_lock(core, key, txn, lock.mode, request.number) {
-            Ok(()) => {}
-            Err(holder) if lock.wait == WaitPolicy::SkipLocked => {
-                passed.add(key, Met { holder, intent: false });
-            }
-            Err(holder) => return Err(InTheWay::new(key, holder, false)),
-        }
+    lock: &'a LockRequest,
+    txn: &'a Arc<TxnMeta>,
+}
+
+impl Want<'_> {
+    fn waits(&self) -> bool {
+        matches!(self.lock.wait, WaitPolicy::Block(_))
     }
-    note(core, &request.ops, read_ts, Some(txn.id));
-    Ok(())
+
+    fn skips(&self) -> bool {
+        self.lock.wait == WaitPolicy::SkipLocked
+    }
+
+    /// Whether an intent must not be passed by yet, which is noted.
+    fn is_strange(&self, key: &Key, owner: &TxnMeta, strangers: &mut Strangers) -> bool {
+        !self.waits() && strangers.meet(key, owner)
+    }
+
+    /// Locks the single keys of the request and notes all its reads.
+    fn lock_points(
+        &self,
+        leader: &Leader,
+        core: &mut Core,
+        passed: &mut PassedBy,
+        strangers: &mut Strangers,
+    ) -> Result<(), InTheWay> {
+        let number = self.request.number;
+        for op in &self.request.ops {
+            let ReadOp::Get(key) = op else { continue };
+            let Err(holder) = leader.try_lock(core, key, self.txn, self.lock.mode, number) else { continue };
+            let intent = core.locks.holder(key, holder.id).is_some_and(|blocker| blocker.intent);
+            if (intent && self.is_strange(key, &holder, strangers)) || self.skips() {
+                passed.add(key, Met { holder, intent: false });
+            } else {
+                return Err(InTheWay::new(key, holder, false));
+            }
+        }
+        note(core, &self.request.ops, self.read_ts, Some(self.txn.id));
+        Ok(())
+    }
 }
 
 impl View<'_> {
@@ -181,9 +218,10 @@ impl View<'_> {
     fn get_newest(
         &mut self,
         key: &Key,
-        lock: &LockRequest,
+        want: &Want<'_>,
         leader: &Leader,
         passed: &mut PassedBy,
+        strangers: &mut Strangers,
     ) -> Result<Result<Option<Row>, InTheWay>, KvError> {
         if let Some(found) = intent::get(self.snapshot, key).map_err(internal)? {
             if self.owns(&found) {
@@ -191,8 +229,11 @@ impl View<'_> {
                 return Ok(Ok(row));
             }
             if self.txn.is_none_or(|txn| txn.id != found.txn.id) {
+                if want.is_strange(key, &found.txn, strangers) {
+                    return Ok(Ok(None));
+                }
                 let holder = Arc::new(found.txn);
-                if lock.wait == WaitPolicy::SkipLocked {
+                if want.skips() {
                     let mut core = leader.core();
                     let wakes = self.txn.map(|txn| core.locks.release(key, txn.id)).unwrap_or_default();
                     core.wake_locks(wakes);
@@ -211,13 +252,13 @@ impl View<'_> {
     fn lock_rows(
         &mut self,
         scan: &Scan,
-        (lock, number): (&LockRequest, u64),
+        page: Page,
+        want: &Want<'_>,
         leader: &Leader,
-        txn: &Arc<TxnMeta>,
-        replica: &Replica,
         passed: &mut PassedBy,
+        strangers: &mut Strangers,
     ) -> Result<Result<ScanResult, InTheWay>, KvError> {
-        let page = self.page(scan, Timestamp::MAX, &replica.context.config)?;
+        let Want { request, lock, txn, .. } = *want;
         let covered = covered(&scan.span, page.resume.as_ref(), scan.reverse);
         let mut own = BTreeMap::new();
         let mut foreign = BTreeMap::new();
@@ -226,14 +267,18 @@ impl View<'_> {
             if self.owns(&found) {
                 own.insert(key, found);
             } else if found.txn.id != txn.id {
+                want.is_strange(&key, &found.txn, strangers);
                 foreign.insert(key, found);
             }
+        }
+        if strangers.any() {
+            return Ok(Ok(ScanResult { rows: Vec::new(), resume: page.resume }));
         }
         self.met = self.met.max(page.newest_met);
         // A row that is only about to appear concerns this read if it may appear before it.
         for (key, intent) in &foreign {
             let present = page.rows.iter().any(|row| row.key == *key);
-            if !present && intent.ts <= self.read_ts && lock.wait != WaitPolicy::SkipLocked {
+            if !present && intent.ts <= self.read_ts && !want.skips() {
                 let holder = Arc::new(intent.txn.clone());
                 return Ok(Err(InTheWay::new(key, holder, true)));
             }
@@ -248,13 +293,13 @@ impl View<'_> {
             let blocker = match foreign.get(&row.key) {
                 Some(intent) => Some(Met { holder: Arc::new(intent.txn.clone()), intent: true }),
                 None => {
-                    let locked = leader.try_lock(&mut core, &row.key, txn, lock.mode, number);
+                    let locked = leader.try_lock(&mut core, &row.key, txn, lock.mode, request.number);
                     locked.err().map(|holder| Met { holder, intent: false })
                 }
             };
             match blocker {
                 None => return true,
-                Some(by) if lock.wait == WaitPolicy::SkipLocked => passed.add_row(&row.key, by),
+                Some(by) if want.skips() => passed.add_row(&row.key, by),
                 Some(by) => in_the_way = Some(InTheWay { key: row.key.clone(), by }),
             }
             false

@@ -1,5 +1,9 @@
 //! Locks and intents that are met by those who do not wait (`SKIP LOCKED`, `NOWAIT`).
 //!
+//! An intent is no lock any more once its transaction's commit has been acknowledged, which is earlier than it is resolved
+//! (`docs/parallel-commit.md`). So before an intent is passed by, its transaction is asked after, at once: a decided one is
+//! resolved, and the request looks again ([`Strangers`]).
+//!
 //! Nobody stands in line for these, so nobody would ask whether their holders still live, and a queue would pass the rows of a
 //! dead gateway by until its transactions' deadlines. So whoever passes by has old ones asked after in the background, as one
 //! who waits does ([`super::wait`]), and whoever comes next finds them gone. Bounded: of one holder nobody asks twice at a
@@ -10,8 +14,13 @@ use crate::{
     lock_table::Blocker,
     replica::Replica,
 };
-use quorate_proto::{Key, TxnId, kv::TxnMeta};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use quorate_proto::kv::{Inquiry, TxnMeta};
+use quorate_proto::{Key, TxnId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The same holder is asked after no more often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,6 +30,10 @@ const MAX_REMEMBERED: usize = 1024;
 const AT_ONCE: usize = 16;
 /// Rows of one scan that are noted for that.
 const MAX_ROWS: usize = 64;
+/// Transactions that one request asks after before it passes their intents by.
+const MAX_STRANGERS: usize = 256;
+/// For their records to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who holds a key.
 pub(super) struct Met {
@@ -47,6 +60,30 @@ impl PassedBy {
         if self.0.len() < MAX_ROWS {
             self.add(key, met);
         }
+    }
+}
+
+/// Transactions whose intents a request has met, and has not asked after yet.
+#[derive(Default)]
+pub(super) struct Strangers {
+    asked: BTreeSet<TxnId>,
+    met: BTreeMap<TxnId, (Arc<TxnMeta>, Vec<Key>)>,
+}
+
+impl Strangers {
+    /// Notes an intent. False: its transaction was asked after and is undecided, or there are too many to ask.
+    pub fn meet(&mut self, key: &Key, txn: &TxnMeta) -> bool {
+        let full = self.asked.len() + self.met.len() >= MAX_STRANGERS && !self.met.contains_key(&txn.id);
+        if full || self.asked.contains(&txn.id) || quorate_env::planted!("shard.acknowledged_passed_by") {
+            return false;
+        }
+        let (_, keys) = self.met.entry(txn.id).or_insert_with(|| (Arc::new(txn.clone()), Vec::new()));
+        keys.push(key.clone());
+        true
+    }
+
+    pub fn any(&self) -> bool {
+        !self.met.is_empty()
     }
 }
 
@@ -80,6 +117,21 @@ struct Held {
 }
 
 impl Replica {
+    /// Asks after all who were met, and resolves their intents if they are decided. Who does not answer in time counts as
+    /// undecided.
+    pub(super) async fn get_to_know(self: &Arc<Self>, strangers: &mut Strangers) {
+        quorate_env::probe!("shard.asked_before_passing");
+        let met = std::mem::take(&mut strangers.met);
+        strangers.asked.extend(met.keys());
+        let asking = met.into_values().map(|(txn, keys)| async move {
+            let asked = self.push_intents(&txn, keys, Inquiry::Settled);
+            if let Ok(Err(error)) = self.context.env.timeout(ANSWER_PATIENCE, asked).await {
+                tracing::debug!(shard = self.shard.0, txn = %txn.id, %error, "asked in vain");
+            }
+        });
+        futures::future::join_all(asking).await;
+    }
+
     /// Has those whose turn it is asked after in the background.
     pub(super) fn ask_after(self: &Arc<Self>, leader: &Arc<Leader>, passed: PassedBy) {
         if passed.0.is_empty() || quorate_env::planted!("shard.passed_by_unasked") {

@@ -14,7 +14,11 @@ use crate::{
 use quorate_proto::kv::{Inquiry, QueryTxn, TxnMeta, TxnState};
 use quorate_proto::{KvError, LogPosition, Timestamp};
 use quorate_storage::record::{self, TxnRecord};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// For the decision of a staged transaction.
+const STAGED_PATIENCE: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 enum Todo {
     /// This is the answer.
@@ -34,6 +38,9 @@ impl Replica {
         query: QueryTxn,
     ) -> Result<TxnState, KvError> {
         let leader = self.leader()?;
+        if query.why == Inquiry::Settled {
+            self.await_decision(&leader, version, &query).await?;
+        }
         match self.see_to(&leader, version, &query)? {
             Todo::Stands(state) => return Ok(state),
             Todo::Staged(staged) => return self.recover(version, staged).await,
@@ -66,6 +73,24 @@ impl Replica {
         quorate_env::probe!("shard.aborted_for_another");
         quorate_env::count!("quorate_shard_aborts_by_others_total");
         Ok(TxnState::Aborted)
+    }
+
+    /// Until a staged transaction is decided, by its coordinator as a rule; not for long, for one of its writes may wait for
+    /// somebody's lock.
+    async fn await_decision(&self, leader: &Leader, version: u64, query: &QueryTxn) -> Result<(), KvError> {
+        let env = &self.context.env;
+        let until = env.boottime() + STAGED_PATIENCE;
+        loop {
+            let snapshot = self.context.engine.snapshot();
+            self.still(leader, version)?;
+            let record = record::get(&*snapshot, &query.anchor, query.txn).map_err(internal)?;
+            if !matches!(record, Some(TxnRecord::Staging { .. })) || env.boottime() >= until {
+                return Ok(());
+            }
+            drop(snapshot);
+            quorate_env::probe!("shard.awaited_decision");
+            env.sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// What is to be done, by the record as it is now.
@@ -105,7 +130,7 @@ impl Replica {
         // After its deadline nobody can commit it any more.
         let over = now > meta.deadline;
         over || match query.why {
-            Inquiry::Outcome => false,
+            Inquiry::Outcome | Inquiry::Settled => false,
             Inquiry::End => true,
             Inquiry::Intent => silent() && !quorate_env::planted!("shard.silent_kept_alive"),
         }

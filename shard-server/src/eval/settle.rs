@@ -6,7 +6,8 @@
 //! stays ([`super::proof`]).
 
 use crate::{registry::internal, replica::Replica};
-use quorate_proto::{Key, KvError, Span, Timestamp, TxnId, kv::TxnMeta};
+use quorate_proto::kv::{Inquiry, TxnMeta};
+use quorate_proto::{Key, KvError, Span, Timestamp, TxnId};
 use quorate_storage::{Snapshot, intent};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,7 +39,7 @@ impl Replica {
             }
             quorate_env::probe!("shard.settled_old_intents");
             for (txn, keys) in old.values() {
-                self.push_intents(txn, keys.clone()).await?;
+                self.push_intents(txn, keys.clone(), Inquiry::Intent).await?;
             }
             before = old;
         }

@@ -264,7 +264,7 @@ impl Replica {
         intents: Option<Vec<Key>>,
     ) {
         let outcome = match intents {
-            Some(keys) => self.push_intents(txn, keys).await,
+            Some(keys) => self.push_intents(txn, keys, Inquiry::Intent).await,
             None => self.push_lock(leader, txn, since).await,
         };
         leader.core().pushing.remove(&txn.id);
@@ -313,9 +313,10 @@ impl Replica {
         self: &Arc<Self>,
         txn: &Arc<TxnMeta>,
         keys: Vec<Key>,
+        why: Inquiry,
     ) -> Result<(), KvError> {
         let version = self.state.load().descriptor.version;
-        let answer = self.ask_record(txn, Inquiry::Intent).await?;
+        let answer = self.ask_record(txn, why).await?;
         let decision = match answer {
             TxnState::Committed(ts) => Decision::Commit(ts),
             TxnState::Aborted => Decision::Abort,

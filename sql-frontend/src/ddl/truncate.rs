@@ -6,7 +6,7 @@ use crate::{
     dml::check_room,
     error::SqlError,
     row::table_span,
-    session::{errors::from_txn, run::Outcome},
+    session::{errors::from_txn, kv::write_lock, run::Outcome},
 };
 use futures::TryStreamExt;
 use quorate_proto::Key;
@@ -58,9 +58,15 @@ async fn one(change: &mut Change, table: &Arc<TableDescriptor>) -> Result<(), Sq
     rewrite::start(change, newest, target, true).await
 }
 
+/// Whoever has locked a row is waited for here, where timeouts and cancellation reach, and not by the commit.
+fn locking(change: &Change) -> Result<ScanOptions, SqlError> {
+    let lock = write_lock(change.view()?.settings.now().lock_timeout());
+    Ok(ScanOptions { lock: Some(lock), ..ScanOptions::default() })
+}
+
 /// All keys of a table, if they are not many.
 async fn few(change: &Change, table: &TableDescriptor) -> Result<Option<Vec<Key>>, SqlError> {
-    let mut pages = change.txn.scan(table_span(table.id), ScanOptions::default());
+    let mut pages = change.txn.scan(table_span(table.id), locking(change)?);
     let mut seen = Vec::new();
     while let Some(page) = pages.try_next().await.map_err(from_txn)? {
         seen.extend(page.into_iter().map(|(key, _)| key));
@@ -73,7 +79,7 @@ async fn few(change: &Change, table: &TableDescriptor) -> Result<Option<Vec<Key>
 
 /// Removes the entries page by page, each before the next is read: what the transaction may hold of changes bounds it.
 async fn empty(change: &Change, table: &TableDescriptor) -> Result<(), SqlError> {
-    let mut pages = change.txn.scan(table_span(table.id), ScanOptions::default());
+    let mut pages = change.txn.scan(table_span(table.id), locking(change)?);
     while let Some(page) = pages.try_next().await.map_err(from_txn)? {
         for (key, _) in page {
             change.txn.delete(key);

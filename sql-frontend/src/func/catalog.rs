@@ -73,6 +73,7 @@ pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
     super::float::register(&mut catalog);
     super::numeric::register(&mut catalog);
     super::string::register(&mut catalog);
+    super::hash::register(&mut catalog);
     super::pattern::register(&mut catalog);
     super::bytes::register(&mut catalog);
     super::datetime::register(&mut catalog);

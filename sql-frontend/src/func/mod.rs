@@ -27,6 +27,7 @@ mod datetime;
 mod eval;
 mod extract;
 mod float;
+mod hash;
 mod integer;
 mod json;
 mod key;

@@ -100,7 +100,9 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
         KvError::Overloaded { what, retry_after_millis } => {
             new("the cluster is overloaded").detail(format!("{what}; try again in {retry_after_millis} ms."))
         }
-        KvError::ClockFenced { .. } => new("the node serves nothing because its clock strays").detail(format!("{error}.")),
+        KvError::ClockFenced { .. } => {
+            new("the node serves nothing because its clock cannot be trusted").detail(format!("{error}."))
+        }
         KvError::Forgotten { .. } => {
             new("the outcome of the transaction is unknown").detail("Its record may have been removed since.")
         }

@@ -122,6 +122,15 @@ pub struct Mark {
     portals: BTreeSet<String>,
 }
 
+/// `past`: the transaction reads at a time that was named already.
+fn refuse_writes_in_past(modes: &Modes, past: bool) -> Result<(), SqlError> {
+    if modes.read_only == Some(false) && (past || modes.as_of.is_some()) {
+        let text = "a transaction AS OF SYSTEM TIME cannot be read-write";
+        return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text));
+    }
+    Ok(())
+}
+
 /// How a transaction of the session with this number begins.
 pub(super) fn options(pid: u32, isolation: Isolation, read_only: bool) -> TxnOptions {
     TxnOptions { isolation, read_only, owner: Some(pid), ..TxnOptions::default() }
@@ -203,6 +212,7 @@ impl Session {
             }
             Tx::Open(open) if open.used => open.explicit = true,
             _ => {
+                refuse_writes_in_past(modes, false)?;
                 self.begin(true, modes);
                 let past = modes.as_of.as_ref().map_or(Ok(()), |as_of| self.begin_past(as_of));
                 let begun = past.and_then(|()| self.begin_once(modes, out));
@@ -251,10 +261,7 @@ impl Session {
             return settled("the time of the transaction");
         }
         let read_only = modes.read_only.unwrap_or(open.read_only);
-        if !read_only && (open.past.is_some() || modes.as_of.is_some()) && modes.read_only.is_some() {
-            let text = "a transaction AS OF SYSTEM TIME cannot be read-write";
-            return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text));
-        }
+        refuse_writes_in_past(modes, open.past.is_some())?;
         if open.read_only && !read_only && !open.savepoints.is_empty() {
             let text = "cannot set transaction read-write mode inside a read-only transaction";
             return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, text));

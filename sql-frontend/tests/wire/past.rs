@@ -62,6 +62,7 @@ async fn statements_and_transactions_read_the_past() {
     run(&c, "rollback; begin; select 1").await;
     assert_eq!(fails(&c, &format!("set transaction as of system time '{before}'")).await, "25001");
     run(&c, "rollback").await;
+    assert_eq!(fails(&c, "begin as of system time '-1s' read write").await, "25001");
     assert_eq!(one(&c, "select v from t").await, "20");
 }
 

@@ -189,7 +189,10 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "consensus.fenced_campaigns",
         what: "21: a node whose clock strays would lead",
-        found_by: &[Test("consensus", "pacing::tests::young_fenced_and_bound_replicas_do_not_campaign")],
+        found_by: &[Test(
+            "consensus",
+            "pacing::tests::young_fenced_leaving_and_bound_replicas_do_not_campaign",
+        )],
     },
     Planted {
         names: "consensus.predecessors_clocks_forgotten",

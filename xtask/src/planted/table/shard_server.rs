@@ -226,6 +226,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("locks.txt")],
     },
     Planted {
+        names: "shard.acknowledged_passed_by",
+        what: "18: an intent whose commit was acknowledged counts as a lock for those who do not wait",
+        found_by: &[Script("passing.txt")],
+    },
+    Planted {
         names: "shard.passed_by_unasked",
         what: "18: who does not wait for a lock does not have its holder asked after",
         found_by: &[Script("locks.txt")],
