@@ -126,7 +126,7 @@ impl Keyed {
             format!("the idempotency key \"{}\" belongs to a transaction of other statements", self.key),
         )
         .detail("That transaction has committed.")
-        .hint("Each transaction needs a key of its own.")
+        .hint("Each transaction needs a key of its own. RESET quorate.idempotency_key to go on without one.")
     }
 
     /// The phase that the record calls for.
