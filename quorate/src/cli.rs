@@ -32,6 +32,8 @@ pub enum Command {
     Bench(quorate_bench::BenchArgs),
     /// Whether a cluster keeps its promises
     Check(quorate_check::CheckArgs),
+    /// Troubles for the nodes of a demo
+    Fault(crate::fault::FaultArgs),
 }
 
 #[derive(Args, Debug, Clone)]

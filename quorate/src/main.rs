@@ -3,6 +3,7 @@
 mod admin;
 mod cli;
 mod demo;
+mod fault;
 mod logging;
 mod node;
 mod progress;
@@ -49,5 +50,6 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
         Setting(args) => runtime.block_on(admin::setting(args)),
         Bench(args) => runtime.block_on(quorate_bench::run(args, progress::held)),
         Check(args) => runtime.block_on(quorate_check::run(args, progress::held)),
+        Fault(args) => runtime.block_on(fault::run(args)),
     }
 }

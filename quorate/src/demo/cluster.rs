@@ -76,6 +76,10 @@ impl Cluster {
         Ok(Some(cluster))
     }
 
+    pub fn node(&self, id: u64) -> Result<&Node> {
+        self.nodes.iter().find(|node| node.id == id).with_context(|| format!("the demo has no node {id}"))
+    }
+
     pub fn create(dir: &Path, nodes: u64, offset: u16, clock_bound: &str) -> Result<Self> {
         let founders: Vec<u64> = (1..=nodes).collect();
         let mut cluster = Cluster { nodes: Vec::new(), dir: dir.to_path_buf() };

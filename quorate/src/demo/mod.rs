@@ -1,21 +1,21 @@
 //! `quorate demo`: a cluster of real processes with persistent data on this machine.
 
 mod cluster;
-mod process;
+pub mod process;
 
 use crate::{
     admin,
     cli::{DemoArgs, DemoCommand, DemoDir, DemoUp, HostArgs, SqlArgs},
-    progress, shell,
+    fault, progress, shell,
 };
 use anyhow::{Context, Result, anyhow, bail};
-use cluster::{Cluster, Node};
+pub use cluster::{Cluster, Node};
 pub use process::pause;
 use std::{io::IsTerminal, path::Path, time::Duration};
 
 /// A node that does not answer within this is reported with the end of its log.
 const START_PATIENCE: Duration = Duration::from_secs(90);
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// For one question; a node that waits for a quorum gives no answer for a while.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,7 +70,7 @@ async fn found_and_wait(cluster: &Cluster) -> Result<()> {
     let host = HostArgs { host: first.rpc(), json: false };
     patiently(cluster, first, "founding the cluster", || admin::found(&host)).await?;
     for node in &cluster.nodes {
-        patiently(cluster, node, "waiting for SQL", || answers(node)).await?;
+        until_it_answers(cluster, node).await?;
     }
     Ok(())
 }
@@ -107,14 +107,23 @@ async fn patiently<F: Future<Output = Result<()>>>(
 }
 
 /// Whether the node answers SQL, in bounded time: one that is frozen takes connections all the same.
-#[expect(clippy::disallowed_methods, reason = "a tool around the cluster, never simulated")]
 async fn answers(node: &Node) -> Result<()> {
     let ask = async {
         let client = shell::connect(&node.url()).await?;
         client.simple_query("SELECT 1").await?;
         Ok(())
     };
+    in_time(node, ask).await
+}
+
+/// What the node answers, unless it takes its time.
+#[expect(clippy::disallowed_methods, reason = "a tool around the cluster, never simulated")]
+pub async fn in_time<T>(node: &Node, ask: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(ANSWER_PATIENCE, ask).await.map_err(|_| anyhow!("{} does not answer", node.name))?
+}
+
+pub async fn until_it_answers(cluster: &Cluster, node: &Node) -> Result<()> {
+    patiently(cluster, node, "waiting for SQL", || answers(node)).await
 }
 
 fn greet(cluster: &Cluster) {
@@ -150,6 +159,7 @@ async fn status(dir: &DemoDir, json: bool) -> Result<()> {
 }
 
 async fn stop_all(cluster: &Cluster) -> Result<()> {
+    fault::before_stop(cluster).await?;
     let stops = cluster.nodes.iter().map(|node| process::stop(cluster, node, STOP_PATIENCE));
     futures::future::try_join_all(stops).await?;
     eprintln!("stopped; the data stays in {}", cluster.dir.display());
@@ -157,17 +167,16 @@ async fn stop_all(cluster: &Cluster) -> Result<()> {
 }
 
 async fn restart(cluster: &Cluster, id: u64) -> Result<()> {
-    let node =
-        cluster.nodes.iter().find(|n| n.id == id).with_context(|| format!("the demo has no node {id}"))?;
+    let node = cluster.node(id)?;
     process::stop(cluster, node, STOP_PATIENCE).await?;
     process::start(cluster, node).await?;
-    patiently(cluster, node, "waiting for SQL", || answers(node)).await
+    until_it_answers(cluster, node).await
 }
 
 async fn add_node(mut cluster: Cluster) -> Result<()> {
     let node = cluster.add()?;
     process::start(&cluster, &node).await?;
-    patiently(&cluster, &node, "waiting for SQL", || answers(&node)).await?;
+    until_it_answers(&cluster, &node).await?;
     println!("{}  {}", node.name, node.url());
     Ok(())
 }
@@ -180,6 +189,6 @@ async fn remove(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn load(dir: &DemoDir) -> Result<Cluster> {
+pub fn load(dir: &DemoDir) -> Result<Cluster> {
     Cluster::load(&dir.data)?.with_context(|| format!("there is no demo in {}", dir.data.display()))
 }

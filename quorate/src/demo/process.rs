@@ -72,7 +72,7 @@ pub async fn stop(cluster: &Cluster, node: &Node, patience: Duration) -> Result<
     Ok(())
 }
 
-async fn gone(cluster: &Cluster, node: &Node, patience: Duration) -> bool {
+pub async fn gone(cluster: &Cluster, node: &Node, patience: Duration) -> bool {
     let step = Duration::from_millis(25);
     for _ in 0..(patience.as_millis() / step.as_millis()) {
         if running(cluster, node).is_none() {
@@ -95,7 +95,7 @@ pub async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-fn signal(pid: i32, signal: i32) -> Result<()> {
+pub fn signal(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: kill(2) takes two integers and touches no memory of ours.
     let status = unsafe { libc::kill(pid, signal) };
     if status != 0 && std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH) {

@@ -85,6 +85,11 @@ impl Demo {
         quorate(&[arguments, &["--host", &self.rpc(node)]].concat()).await
     }
 
+    /// `quorate fault …` on this demo.
+    pub async fn fault(&self, arguments: &[&str]) -> Ran {
+        quorate(&[&["fault"][..], arguments, &["--data", self.data()]].concat()).await
+    }
+
     /// `quorate demo …` on this demo.
     pub async fn manage(&self, arguments: &[&str]) -> Ran {
         quorate(&[&["demo"][..], arguments, &["--data", self.data()]].concat()).await

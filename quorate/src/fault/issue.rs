@@ -1,0 +1,104 @@
+//! The side of whoever orders a fault: starts its healer, and stays as the sign of life.
+
+use super::{
+    action::Fault,
+    journal::{Line, Phase},
+};
+use crate::demo::Cluster;
+use anyhow::{Context, Result, bail};
+use std::{fs, io::Write, process::Stdio};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    signal::ctrl_c,
+};
+
+/// How what happens is printed.
+#[derive(Clone, Copy)]
+pub struct Say {
+    pub json: bool,
+}
+
+impl Say {
+    pub fn line(self, line: &Line) {
+        let text = if self.json { serde_json::to_string(line).unwrap_or_default() } else { plain(line) };
+        // Whoever reads along may be gone; that must not stop what is under way.
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+}
+
+fn plain(line: &Line) -> String {
+    let nodes: Vec<String> = line.nodes.iter().map(|node| format!("n{node}")).collect();
+    let phase = match line.phase {
+        Phase::Begins => "begins",
+        Phase::Ends => "ends",
+    };
+    let outcome = if line.is_good() { String::new() } else { format!(": {}", line.outcome) };
+    format!("{} {} {} {phase}{outcome}", line.time, line.fault, nodes.join(","))
+}
+
+/// Lets a fault happen, and returns when it has ended; one without end, when it has begun. Ctrl-C ends it early.
+pub async fn run(cluster: &Cluster, fault: &Fault, say: Say) -> Result<()> {
+    let mut healer = start(cluster)?;
+    let mut order = healer.stdin.take().context("a healer without an ear")?;
+    let mut lines = BufReader::new(healer.stdout.take().context("a healer without a voice")?).lines();
+    order.write_all((serde_json::to_string(fault)? + "\n").as_bytes()).await?;
+    let mut order = Some(order);
+    let mut failure = None;
+    loop {
+        tokio::select! {
+            line = next(&mut lines) => match line? {
+                Some(line) => {
+                    say.line(&line);
+                    if !line.is_good() {
+                        failure = Some(line.outcome);
+                    }
+                }
+                None => break,
+            },
+            // The healer hears it by the pipe; whoever cannot wait for it presses a second time.
+            pressed = ctrl_c() => {
+                pressed?;
+                if order.take().is_none() {
+                    bail!("interrupted; what has begun is being undone");
+                }
+            }
+        }
+    }
+    let status = healer.wait().await?;
+    match failure {
+        Some(why) => bail!("{why}"),
+        None if !status.success() => bail!("the healer ended with {status}; see {}", log(cluster).display()),
+        None if order.is_none() => bail!("interrupted; the fault was undone"),
+        None => Ok(()),
+    }
+}
+
+async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Result<Option<Line>> {
+    let line = lines.next_line().await?;
+    line.map(|line| serde_json::from_str(&line).context("the healer speaks in tongues")).transpose()
+}
+
+fn log(cluster: &Cluster) -> std::path::PathBuf {
+    cluster.dir.join("healer.log")
+}
+
+fn start(cluster: &Cluster) -> Result<Child> {
+    let program = std::env::current_exe().context("cannot tell where this program lies")?;
+    let errors = fs::OpenOptions::new().create(true).append(true).open(log(cluster))?;
+    let mut command = Command::new(program);
+    command
+        .args(["fault", "healer", "--data"])
+        .arg(&cluster.dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(errors);
+    // SAFETY: setsid(2) may be called between fork and exec, and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| match libc::setsid() {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    command.spawn().context("cannot start the healer")
+}

@@ -1,0 +1,87 @@
+//! `quorate fault`: troubles for the real processes of a demo, each of which ends by itself.
+//!
+//! A process of its own, the [`healer`], does and undoes a fault; this one tells it what ([`issue`]) and is its sign of life.
+//! What is begun and not ended stands in a [`journal`], from which it can also be undone by hand.
+
+mod action;
+mod args;
+mod healer;
+mod issue;
+mod journal;
+mod processes;
+mod target;
+
+use crate::{
+    cli::DemoDir,
+    demo::{self, Cluster},
+};
+use action::{Action, Fault};
+use anyhow::{Result, bail};
+pub use args::FaultArgs;
+use args::FaultCommand;
+use journal::Journal;
+use std::time::Duration;
+
+pub async fn run(args: FaultArgs) -> Result<()> {
+    let cluster = demo::load(&DemoDir { data: args.data })?;
+    let say = issue::Say { json: args.json };
+    match args.command {
+        FaultCommand::Kill { node, lasts } => {
+            let node = target::find(&cluster, &node).await?;
+            issue::run(&cluster, &Fault::new(Action::Kill { node }, lasts.time()), say).await
+        }
+        FaultCommand::Pause { node, lasts } => {
+            let node = target::find(&cluster, &node).await?;
+            issue::run(&cluster, &Fault::new(Action::Pause { node }, Some(lasts)), say).await
+        }
+        FaultCommand::Restart { node } => {
+            let node = target::find(&cluster, &node).await?;
+            restart(&cluster, node, say).await
+        }
+        FaultCommand::RollingRestart { pause } => rolling_restart(&cluster, pause, say).await,
+        FaultCommand::Heal => heal(&cluster, say).await,
+        FaultCommand::Healer => healer::run(&cluster).await,
+    }
+}
+
+/// Drained and started again; returns when the node answers SQL.
+async fn restart(cluster: &Cluster, node: u64, say: issue::Say) -> Result<()> {
+    issue::run(cluster, &Fault::new(Action::Restart { node }, Some(Duration::ZERO)), say).await?;
+    demo::until_it_answers(cluster, cluster.node(node)?).await
+}
+
+async fn rolling_restart(cluster: &Cluster, pause: Duration, say: issue::Say) -> Result<()> {
+    for (nth, node) in cluster.nodes.iter().enumerate() {
+        if nth > 0 {
+            demo::pause(pause).await;
+        }
+        restart(cluster, node.id, say).await?;
+    }
+    Ok(())
+}
+
+/// Undoes all that is written down as begun and not ended.
+async fn heal(cluster: &Cluster, say: issue::Say) -> Result<()> {
+    let open = Journal::lock(&cluster.dir)?.open()?;
+    let mut failed = 0;
+    for fault in open {
+        if let Some(line) = healer::end(cluster, &fault).await? {
+            failed += usize::from(!line.is_good());
+            say.line(&line);
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} faults could not be undone");
+    }
+    Ok(())
+}
+
+/// Before the nodes are stopped for good: troubles that would hinder this, or survive it, are undone, and nobody starts a node
+/// again later.
+pub async fn before_stop(cluster: &Cluster) -> Result<()> {
+    let open = Journal::lock(&cluster.dir)?.open()?;
+    for fault in open {
+        healer::give_up(cluster, &fault).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! `quorate fault` against real processes: what it does to them, and that everything is well again, whatever becomes of the one
+//! who ordered it.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
+
+mod support;
+
+use serde_json::Value;
+use std::time::Duration;
+use support::{Demo, pause, tools::command};
+use tokio::process::Child;
+
+/// Until it is so.
+async fn until(what: &str, so: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if so() {
+            return;
+        }
+        pause(Duration::from_millis(50)).await;
+    }
+    panic!("this never comes: {what}");
+}
+
+/// A fault whose issuer stays.
+fn begin(demo: &Demo, arguments: &[&str]) -> Child {
+    command(&[&["fault"][..], arguments, &["--data", demo.data()]].concat()).spawn().unwrap()
+}
+
+fn signal(issuer: &Child, name: &str) {
+    let pid = issuer.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+}
+
+fn file(demo: &Demo, name: &str) -> String {
+    std::fs::read_to_string(format!("{}/{name}", demo.data())).unwrap_or_default()
+}
+
+fn nothing_open(demo: &Demo) -> bool {
+    serde_json::from_str::<Vec<Value>>(&file(demo, "faults.json")).is_ok_and(|open| open.is_empty())
+}
+
+fn is_stopped(demo: &Demo, node: u16) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", demo.pid(node))).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
+fn runs(demo: &Demo, node: u16) -> bool {
+    std::fs::read(format!("/proc/{}/cmdline", demo.pid(node))).is_ok_and(|line| !line.is_empty())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes() {
+    let demo = Demo::start();
+    let client = demo.client(1).await;
+    client.batch_execute("CREATE TABLE t (id int8 PRIMARY KEY)").await.unwrap();
+    killed_and_started(&demo).await;
+    what_is_no_node_is_refused(&demo).await;
+    a_pause_ends_with_its_issuer(&demo).await;
+    restarted(&demo).await;
+    the_log_tells_all(&demo);
+    demo.assert_healthy().await;
+    a_demo_that_is_paused_can_be_stopped(&demo).await;
+}
+
+async fn killed_and_started(demo: &Demo) {
+    let before = demo.pid(2);
+    let said = demo.fault(&["kill", "2"]).await.done();
+    assert!(said.contains("kill n2 begins") && said.contains("kill n2 ends"), "{said}");
+    assert!(demo.pid(2) != before && runs(demo, 2));
+    demo.fault(&["kill", "3", "--for", "forever"]).await.done();
+    assert!(!runs(demo, 3) && !nothing_open(demo));
+    demo.fault(&["pause", "3"]).await.fails(1, "another fault has the process of node 3");
+    demo.fault(&["heal"]).await.done();
+    assert!(runs(demo, 3) && nothing_open(demo));
+    assert_eq!(demo.fault(&["heal"]).await.done(), "");
+}
+
+async fn what_is_no_node_is_refused(demo: &Demo) {
+    demo.fault(&["kill", "7"]).await.fails(1, "the demo has no node 7");
+    demo.fault(&["kill", "first"]).await.fails(1, "`first` is no node");
+    demo.fault(&["pause", "leader-of", "nothing"]).await.fails(1, "nothing");
+    demo.fault(&["pause", "1", "--for", "forever"]).await.fails(2, "not a duration");
+}
+
+async fn a_pause_ends_with_its_issuer(demo: &Demo) {
+    let issuer = begin(demo, &["pause", "2", "--for", "1h"]);
+    until("node 2 is stopped", || is_stopped(demo, 2)).await;
+    signal(&issuer, "-KILL");
+    until("node 2 goes on", || !is_stopped(demo, 2) && nothing_open(demo)).await;
+    let mut issuer = begin(demo, &["pause", "3", "--for", "1h"]);
+    until("node 3 is stopped", || is_stopped(demo, 3)).await;
+    signal(&issuer, "-INT");
+    assert!(!issuer.wait().await.unwrap().success());
+    assert!(!is_stopped(demo, 3) && nothing_open(demo));
+}
+
+async fn restarted(demo: &Demo) {
+    let pids = || demo.nodes().map(|node| demo.pid(node)).collect::<Vec<_>>();
+    let before = pids();
+    demo.fault(&["restart", "leader-of", "t"]).await.done();
+    let after = pids();
+    assert_eq!(before.iter().zip(&after).filter(|(before, after)| before != after).count(), 1);
+    demo.fault(&["rolling-restart", "--pause", "0s"]).await.done();
+    assert!(after.iter().zip(&pids()).all(|(before, after)| before != after));
+}
+
+/// Every beginning has an end.
+fn the_log_tells_all(demo: &Demo) {
+    let lines: Vec<Value> =
+        file(demo, "faults.log").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of =
+        |phase: &str| lines.iter().filter(|line| line["phase"] == phase && line["outcome"] == "ok").count();
+    assert!(of("begins") == of("ends") && of("begins") == 8, "{lines:#?}");
+    assert_eq!(lines[0]["arguments"], serde_json::json!({ "node": 2, "for_ms": 0 }));
+}
+
+async fn a_demo_that_is_paused_can_be_stopped(demo: &Demo) {
+    let mut issuer = begin(demo, &["pause", "2", "--for", "1h"]);
+    until("node 2 is stopped", || is_stopped(demo, 2)).await;
+    let process = format!("/proc/{}/cmdline", demo.pid(2));
+    demo.quorate(&["demo", "stop", "--data", demo.data()]);
+    assert!(!std::fs::read(process).is_ok_and(|line| !line.is_empty()));
+    assert!(nothing_open(demo));
+    signal(&issuer, "-INT");
+    issuer.wait().await.unwrap();
+}
