@@ -124,6 +124,9 @@ pub struct DemoUp {
     /// Added to every port
     #[arg(long, default_value_t = 0)]
     pub base_port_offset: u16,
+    /// Each node in a network namespace with an address of its own, for faults of the network (as root)
+    #[arg(long)]
+    pub isolated: bool,
     /// Remove what an earlier demo left in the directory
     #[arg(long)]
     pub fresh: bool,

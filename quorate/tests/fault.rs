@@ -6,9 +6,12 @@
 mod support;
 
 use serde_json::Value;
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 use support::{Demo, pause, tools::command};
-use tokio::process::Child;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Child,
+};
 
 /// Until it is so.
 async fn until(what: &str, so: impl Fn() -> bool) {
@@ -21,9 +24,14 @@ async fn until(what: &str, so: impl Fn() -> bool) {
     panic!("this never comes: {what}");
 }
 
-/// A fault whose issuer stays.
-fn begin(demo: &Demo, arguments: &[&str]) -> Child {
-    command(&[&["fault"][..], arguments, &["--data", demo.data()]].concat()).spawn().unwrap()
+/// A fault that has begun and whose issuer stays.
+async fn begin(demo: &Demo, arguments: &[&str]) -> Child {
+    let all = [&["fault"][..], arguments, &["--data", demo.data()]].concat();
+    let mut issuer = command(&all).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(issuer.stdout.as_mut().unwrap()).lines();
+    let line = said.next_line().await.unwrap().unwrap();
+    assert!(line.ends_with(" begins"), "{line}");
+    issuer
 }
 
 fn signal(issuer: &Child, name: &str) {
@@ -83,11 +91,11 @@ async fn what_is_no_node_is_refused(demo: &Demo) {
 }
 
 async fn a_pause_ends_with_its_issuer(demo: &Demo) {
-    let issuer = begin(demo, &["pause", "2", "--for", "1h"]);
+    let issuer = begin(demo, &["pause", "2", "--for", "1h"]).await;
     until("node 2 is stopped", || is_stopped(demo, 2)).await;
     signal(&issuer, "-KILL");
     until("node 2 goes on", || !is_stopped(demo, 2) && nothing_open(demo)).await;
-    let mut issuer = begin(demo, &["pause", "3", "--for", "1h"]);
+    let mut issuer = begin(demo, &["pause", "3", "--for", "1h"]).await;
     until("node 3 is stopped", || is_stopped(demo, 3)).await;
     signal(&issuer, "-INT");
     assert!(!issuer.wait().await.unwrap().success());
@@ -115,7 +123,7 @@ fn the_log_tells_all(demo: &Demo) {
 }
 
 async fn a_demo_that_is_paused_can_be_stopped(demo: &Demo) {
-    let mut issuer = begin(demo, &["pause", "2", "--for", "1h"]);
+    let mut issuer = begin(demo, &["pause", "2", "--for", "1h"]).await;
     until("node 2 is stopped", || is_stopped(demo, 2)).await;
     let process = format!("/proc/{}/cmdline", demo.pid(2));
     demo.quorate(&["demo", "stop", "--data", demo.data()]);
@@ -123,4 +131,93 @@ async fn a_demo_that_is_paused_can_be_stopped(demo: &Demo) {
     assert!(nothing_open(demo));
     signal(&issuer, "-INT");
     issuer.wait().await.unwrap();
+}
+
+/// Whether what these options of `quorate demo` need is here; if not, the test is left out.
+fn refused(options: &[&str]) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let all = [&["demo", "--background", "--base-port-offset", "60000", "--data", path], options].concat();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_quorate")).args(all).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let missing = said.contains("needs what is missing here");
+    if missing {
+        eprintln!("SKIPPED: {said}");
+    }
+    missing
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn networks() {
+    if refused(&["--isolated"]) {
+        return;
+    }
+    let demo = Demo::start_with(&["--isolated"]);
+    let client = demo.client(1).await;
+    client.batch_execute("CREATE TABLE t (id int8 PRIMARY KEY)").await.unwrap();
+    let issuer = begin(&demo, &["partition", "3", "--for", "1h"]).await;
+    cut_off(&demo, 3).await;
+    assert_eq!(rules(&demo), [1, 1, 2]);
+    signal(&issuer, "-KILL");
+    until("the rules are gone", || nothing_open(&demo)).await;
+    assert_eq!(rules(&demo), [0, 0, 0]);
+    written(&demo, 3).await;
+    let mut issuer = begin(&demo, &["loss", "2", "--percent", "30", "--for", "1h"]).await;
+    assert_eq!(rules(&demo), [1, 2, 1]);
+    let mut second = begin(&demo, &["partition", "1,2", "--from", "3", "--one-way", "--for", "1h"]).await;
+    assert_eq!(rules(&demo), [2, 3, 1]);
+    demo.fault(&["heal"]).await.done();
+    assert_eq!(rules(&demo), [0, 0, 0]);
+    for issuer in [&mut issuer, &mut second] {
+        signal(issuer, "-INT");
+        issuer.wait().await.unwrap();
+    }
+    demo.fault(&["partition", "1", "--for", "0s"]).await.done();
+    demo.fault(&["partition", "1", "--from", "1"]).await.fails(1, "from itself");
+    written(&demo, 3).await;
+    let namespace = namespace(&demo, 1);
+    demo.quorate(&["demo", "stop", "--data", demo.data()]);
+    assert!(!std::path::Path::new("/run/netns").join(namespace).exists());
+    demo.up();
+    written(&demo, 2).await;
+}
+
+/// It answers clients, and can write nothing; the others can.
+async fn cut_off(demo: &Demo, node: u16) {
+    let client = demo.client(node).await;
+    client.batch_execute("SELECT 1; SET statement_timeout = '2s'").await.unwrap();
+    let refused = client.execute("INSERT INTO t VALUES (-1)", &[]).await;
+    assert!(refused.is_err(), "node {node} writes without a quorum");
+    written(demo, node % 3 + 1).await;
+}
+
+/// Waits until the node can write a new row.
+async fn written(demo: &Demo, node: u16) {
+    let client = demo.client(node).await;
+    for _ in 0..300 {
+        let new = "INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t";
+        if client.execute(new, &[]).await.is_ok() {
+            return;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+    panic!("node {node} cannot write");
+}
+
+fn namespace(demo: &Demo, node: u16) -> String {
+    let cluster: Value = serde_json::from_str(&file(demo, "cluster.json")).unwrap();
+    let start = cluster["nodes"][usize::from(node - 1)]["start"].as_str().unwrap().to_owned();
+    start.split(' ').nth(3).unwrap().to_owned()
+}
+
+/// How many rules each node's namespace has.
+fn rules(demo: &Demo) -> Vec<usize> {
+    let of = |node| {
+        let namespace = namespace(demo, node);
+        let listing = ["netns", "exec", &namespace, "iptables", "-S", "INPUT"];
+        let output = std::process::Command::new("ip").args(listing).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains("quorate-")).count()
+    };
+    demo.nodes().map(of).collect()
 }

@@ -31,13 +31,20 @@ const CLIENTS: &[Need] = &[
     Need { any_of: &["/usr/lib/postgresql/15/bin/pgbench"], package: "postgresql-15" },
 ];
 
+/// What gives the nodes of a demo networks of their own, and cuts them.
+const NETWORKS: &[Need] = &[
+    Need { any_of: &["/usr/sbin/ip", "/usr/bin/ip", "/sbin/ip"], package: "iproute2" },
+    Need { any_of: &["/usr/sbin/iptables", "/sbin/iptables"], package: "iptables" },
+];
+
 pub fn for_build() -> Result<()> {
     install(BUILD)
 }
 
 pub fn for_tests() -> Result<()> {
     install(BUILD)?;
-    install(CLIENTS)
+    install(CLIENTS)?;
+    install(NETWORKS)
 }
 
 fn install(needs: &[Need]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `DIR/cluster.json`: what a demo consists of, so that anyone can start and stop its nodes.
 
+use super::network::Network;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -11,6 +12,9 @@ use std::{
 #[derive(Serialize, Deserialize, Clone, Debug)]
 pub struct Cluster {
     pub nodes: Vec<Node>,
+    /// Where each node has an address of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// Where the file lies; all paths in it are relative to this.
     #[serde(skip)]
     pub dir: PathBuf,
@@ -30,6 +34,15 @@ pub struct Node {
     pub ports: Ports,
     pub data_dir: String,
     pub log: String,
+}
+
+/// What a new demo shall be like.
+pub struct Wanted<'a> {
+    pub nodes: u64,
+    pub offset: u16,
+    pub clock_bound: &'a str,
+    /// Each node in a network namespace of its own.
+    pub isolated: bool,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
@@ -80,15 +93,19 @@ impl Cluster {
         self.nodes.iter().find(|node| node.id == id).with_context(|| format!("the demo has no node {id}"))
     }
 
-    pub fn create(dir: &Path, nodes: u64, offset: u16, clock_bound: &str) -> Result<Self> {
-        let founders: Vec<u64> = (1..=nodes).collect();
-        let mut cluster = Cluster { nodes: Vec::new(), dir: dir.to_path_buf() };
-        for &id in &founders {
-            let join: Vec<String> = founders
-                .iter()
-                .map(|&n| Ok(format!("127.0.0.1:{}", Ports::of(n, offset)?.rpc)))
-                .collect::<Result<_>>()?;
-            cluster.nodes.push(node(id, Ports::of(id, offset)?, &join, "placement,shard,sql", clock_bound)?);
+    pub fn create(dir: &Path, wanted: &Wanted) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let network = if wanted.isolated { Some(Network::draw(dir)?) } else { None };
+        let mut cluster = Cluster { nodes: Vec::new(), network, dir: dir.to_path_buf() };
+        let founders = 1..=wanted.nodes;
+        let join: Vec<String> = founders
+            .clone()
+            .map(|id| Ok(format!("{}:{}", cluster.ip(id), Ports::of(id, wanted.offset)?.rpc)))
+            .collect::<Result<_>>()?;
+        for id in founders {
+            let ports = Ports::of(id, wanted.offset)?;
+            let node = cluster.describe(id, ports, &join, "placement,shard,sql", wanted.clock_bound)?;
+            cluster.nodes.push(node);
         }
         cluster.save()?;
         Ok(cluster)
@@ -100,16 +117,56 @@ impl Cluster {
         let id = self.nodes.iter().map(|n| n.id).max().unwrap_or(0) + 1;
         let offset = first.ports.sql - 5450 - u16::try_from(first.id)?;
         let join: Vec<String> = self.nodes.iter().map(Node::rpc).collect();
-        let bound = flag(&first.start, "--clock-bound").unwrap_or("1ms").to_owned();
-        let node = node(id, Ports::of(id, offset)?, &join, "shard,sql", &bound)?;
+        let bound = flag(&first.start, "--clock-bound").unwrap_or("1ms");
+        let node = self.describe(id, Ports::of(id, offset)?, &join, "shard,sql", bound)?;
         self.nodes.push(node.clone());
         self.save()?;
         Ok(node)
     }
 
+    fn ip(&self, node: u64) -> String {
+        self.network.as_ref().map_or_else(|| "127.0.0.1".into(), |network| network.address(node))
+    }
+
+    fn describe(
+        &self,
+        id: u64,
+        ports: Ports,
+        join: &[String],
+        roles: &str,
+        clock_bound: &str,
+    ) -> Result<Node> {
+        let program = std::env::current_exe().context("cannot tell where this program lies")?;
+        let program = program.to_str().context("the path of this program is not UTF-8")?;
+        let (name, ip) = (format!("n{id}"), self.ip(id));
+        let Ports { sql, rpc, http } = ports;
+        let (within, openly) = match &self.network {
+            Some(network) => (format!("ip netns exec {} ", network.namespace(id)), " --insecure"),
+            None => Default::default(),
+        };
+        let start = format!(
+            "{within}'{program}' start --node-id {id} --data {name} --rpc {ip}:{rpc} --sql {ip}:{sql} \
+             --http {ip}:{http} --join {} --roles {roles} --clock-bound {clock_bound} \
+             --pid-file {name}.pid --log-file {name}.log{openly}",
+            join.join(",")
+        );
+        Ok(Node {
+            pid_file: format!("{name}.pid"),
+            log: format!("{name}.log"),
+            data_dir: name.clone(),
+            name,
+            id,
+            start,
+            cwd: ".".into(),
+            env: BTreeMap::new(),
+            stop_signal: "TERM".into(),
+            ip,
+            ports,
+        })
+    }
+
     /// Replaces the file in one step, so that a reader never sees half of it.
     fn save(&self) -> Result<()> {
-        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         let new = self.dir.join("cluster.json.tmp");
         fs::write(&new, serde_json::to_string_pretty(self)? + "\n")?;
         fs::rename(new, self.dir.join("cluster.json"))?;
@@ -123,32 +180,6 @@ fn flag<'a>(command: &'a str, name: &str) -> Option<&'a str> {
     words.next()
 }
 
-fn node(id: u64, ports: Ports, join: &[String], roles: &str, clock_bound: &str) -> Result<Node> {
-    let program = std::env::current_exe().context("cannot tell where this program lies")?;
-    let program = program.to_str().context("the path of this program is not UTF-8")?;
-    let name = format!("n{id}");
-    let Ports { sql, rpc, http } = ports;
-    let start = format!(
-        "'{program}' start --node-id {id} --data {name} --rpc 127.0.0.1:{rpc} --sql 127.0.0.1:{sql} \
-         --http 127.0.0.1:{http} --join {} --roles {roles} --clock-bound {clock_bound} \
-         --pid-file {name}.pid --log-file {name}.log",
-        join.join(",")
-    );
-    Ok(Node {
-        pid_file: format!("{name}.pid"),
-        log: format!("{name}.log"),
-        data_dir: name.clone(),
-        name,
-        id,
-        start,
-        cwd: ".".into(),
-        env: BTreeMap::new(),
-        stop_signal: "TERM".into(),
-        ip: "127.0.0.1".into(),
-        ports,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,12 +188,24 @@ mod tests {
     fn a_demo_is_read_back_and_grows() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Cluster::load(dir.path()).unwrap().is_none());
-        Cluster::create(dir.path(), 3, 1000, "2ms").unwrap();
+        let wanted = Wanted { nodes: 3, offset: 1000, clock_bound: "2ms", isolated: false };
+        Cluster::create(dir.path(), &wanted).unwrap();
         let mut back = Cluster::load(dir.path()).unwrap().unwrap();
         assert_eq!(back.nodes[2].ports.sql, 6453);
         let fourth = back.add().unwrap();
         assert_eq!((fourth.id, fourth.ports.rpc), (4, 8454));
         assert!(fourth.start.contains("--clock-bound 2ms"));
         assert!(Ports::of(1, u16::MAX).is_err());
+    }
+
+    #[test]
+    fn isolated_nodes_have_addresses_of_their_own() {
+        let network = Network { bridge: "q12345678".into(), prefix: "10.1.2".into() };
+        let cluster = Cluster { nodes: Vec::new(), network: Some(network), dir: PathBuf::new() };
+        let node =
+            cluster.describe(2, Ports::of(2, 0).unwrap(), &["10.1.2.1:7451".into()], "sql", "1ms").unwrap();
+        assert!(node.start.starts_with("ip netns exec q12345678n2 '"), "{}", node.start);
+        assert!(node.start.contains("--sql 10.1.2.2:5452 ") && node.start.ends_with(" --insecure"));
+        assert_eq!(node.url(), "postgresql://root@10.1.2.2:5452/quorate");
     }
 }

@@ -1,6 +1,7 @@
 //! `quorate demo`: a cluster of real processes with persistent data on this machine.
 
 mod cluster;
+pub mod network;
 pub mod process;
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     fault, progress, shell,
 };
 use anyhow::{Context, Result, anyhow, bail};
+use cluster::Wanted;
 pub use cluster::{Cluster, Node};
 pub use process::pause;
 use std::{io::IsTerminal, path::Path, time::Duration};
@@ -36,11 +38,15 @@ async fn up(args: DemoUp) -> Result<()> {
     }
     let (cluster, known) = match Cluster::load(dir)? {
         Some(cluster) => (cluster, true),
-        None => (Cluster::create(dir, args.nodes, args.base_port_offset, &args.clock_bound)?, false),
+        None => (Cluster::create(dir, &wanted(&args))?, false),
     };
     if known {
+        if args.isolated && cluster.network.is_none() {
+            bail!("the demo in {} was made without --isolated; --fresh makes a new one", dir.display());
+        }
         eprintln!("demo in {} goes on with its {} nodes", dir.display(), cluster.nodes.len());
     }
+    prepare(&cluster)?;
     for node in &cluster.nodes {
         if process::running(&cluster, node).is_none() {
             process::start(&cluster, node).await?;
@@ -63,6 +69,23 @@ async fn up(args: DemoUp) -> Result<()> {
     };
     stop_all(&cluster).await?;
     left
+}
+
+fn wanted(args: &DemoUp) -> Wanted<'_> {
+    Wanted {
+        nodes: args.nodes,
+        offset: args.base_port_offset,
+        clock_bound: &args.clock_bound,
+        isolated: args.isolated,
+    }
+}
+
+/// Makes what the nodes' processes stand on, as far as it is not there.
+fn prepare(cluster: &Cluster) -> Result<()> {
+    match &cluster.network {
+        Some(network) => network.up(cluster.nodes.iter().map(|node| node.id)),
+        None => Ok(()),
+    }
 }
 
 async fn found_and_wait(cluster: &Cluster) -> Result<()> {
@@ -162,12 +185,16 @@ async fn stop_all(cluster: &Cluster) -> Result<()> {
     fault::before_stop(cluster).await?;
     let stops = cluster.nodes.iter().map(|node| process::stop(cluster, node, STOP_PATIENCE));
     futures::future::try_join_all(stops).await?;
+    if let Some(network) = &cluster.network {
+        network.down();
+    }
     eprintln!("stopped; the data stays in {}", cluster.dir.display());
     Ok(())
 }
 
 async fn restart(cluster: &Cluster, id: u64) -> Result<()> {
     let node = cluster.node(id)?;
+    prepare(cluster)?;
     process::stop(cluster, node, STOP_PATIENCE).await?;
     process::start(cluster, node).await?;
     until_it_answers(cluster, node).await
@@ -175,6 +202,7 @@ async fn restart(cluster: &Cluster, id: u64) -> Result<()> {
 
 async fn add_node(mut cluster: Cluster) -> Result<()> {
     let node = cluster.add()?;
+    prepare(&cluster)?;
     process::start(&cluster, &node).await?;
     until_it_answers(&cluster, &node).await?;
     println!("{}  {}", node.name, node.url());

@@ -1,6 +1,6 @@
 //! What a fault does, and how that is undone.
 
-use super::processes;
+use super::{network, processes};
 use crate::demo::Cluster;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ pub enum Action {
     Kill { node: u64 },
     Pause { node: u64 },
     Restart { node: u64 },
+    Partition { cut: Vec<u64>, from: Vec<u64>, one_way: bool },
+    Loss { node: u64, others: Vec<u64>, percent: f64 },
 }
 
 impl Fault {
@@ -35,6 +37,8 @@ impl Action {
     pub fn nodes(&self) -> Vec<u64> {
         match self {
             Action::Kill { node } | Action::Pause { node } | Action::Restart { node } => vec![*node],
+            Action::Partition { cut, .. } => cut.clone(),
+            Action::Loss { node, .. } => vec![*node],
         }
     }
 
@@ -44,6 +48,8 @@ impl Action {
             Action::Kill { node } | Action::Pause { node } | Action::Restart { node } => {
                 vec![format!("the process of node {node}")]
             }
+            // Its rules are told from others' by its id.
+            Action::Partition { .. } | Action::Loss { .. } => vec![],
         }
     }
 
@@ -52,21 +58,28 @@ impl Action {
         !matches!(self, Action::Kill { .. } | Action::Restart { .. })
     }
 
-    pub async fn apply(&self, cluster: &Cluster) -> Result<()> {
+    pub async fn apply(&self, cluster: &Cluster, id: &str) -> Result<()> {
         match self {
             Action::Kill { node } => processes::kill(cluster, cluster.node(*node)?).await,
             Action::Pause { node } => processes::pause(cluster, cluster.node(*node)?),
             Action::Restart { node } => processes::stop(cluster, cluster.node(*node)?).await,
+            Action::Partition { cut, from, one_way } => {
+                network::apply(cluster, id, &network::partition(cut, from, *one_way))
+            }
+            Action::Loss { node, others, percent } => {
+                network::apply(cluster, id, &network::loss(*node, others, *percent))
+            }
         }
     }
 
     /// Harmless if it was done before, or if there is nothing to undo.
-    pub async fn undo(&self, cluster: &Cluster) -> Result<()> {
+    pub async fn undo(&self, cluster: &Cluster, id: &str) -> Result<()> {
         match self {
             Action::Kill { node } | Action::Restart { node } => {
                 processes::start(cluster, cluster.node(*node)?).await
             }
             Action::Pause { node } => processes::resume(cluster, cluster.node(*node)?),
+            Action::Partition { .. } | Action::Loss { .. } => network::undo(cluster, id),
         }
     }
 }

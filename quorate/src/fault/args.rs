@@ -43,6 +43,29 @@ pub enum FaultCommand {
         #[arg(long, default_value = "2s", value_parser = duration)]
         pause: Duration,
     },
+    /// Cut nodes off from the others (in a demo made with --isolated)
+    Partition {
+        /// Nodes' numbers, with commas, `any`, or `leader-of TABLE`
+        #[arg(required = true, num_args = 1..=2, value_name = "NODE")]
+        nodes: Vec<String>,
+        /// From these only
+        #[arg(long, value_delimiter = ',')]
+        from: Vec<u64>,
+        /// They are heard, and hear nothing
+        #[arg(long)]
+        one_way: bool,
+        #[arg(long = "for", default_value = "5s", value_parser = duration)]
+        lasts: Duration,
+    },
+    /// Lose packets between a node and the others (in a demo made with --isolated)
+    Loss {
+        #[command(flatten)]
+        node: Target,
+        #[arg(long, default_value = "5", value_parser = percent)]
+        percent: f64,
+        #[arg(long = "for", default_value = "10s", value_parser = duration)]
+        lasts: Duration,
+    },
     /// Undo all that has begun and not ended
     Heal,
     #[command(hide = true)]
@@ -75,4 +98,9 @@ impl Lasting {
 
 fn lasting(text: &str) -> Result<Lasting, String> {
     if text == "forever" { Ok(Lasting::Forever) } else { duration(text).map(Lasting::For) }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let share = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|p| *p > 0.0 && *p <= 100.0);
+    share.ok_or_else(|| format!("`{text}` is not a share in percent, such as 5"))
 }

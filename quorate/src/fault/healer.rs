@@ -72,8 +72,8 @@ async fn begin(cluster: &Cluster, fault: &Fault) -> Result<Line> {
     let journal = Journal::lock(&cluster.dir)?;
     let mut result = journal.enter(fault);
     if result.is_ok() {
-        result = fault.action.apply(cluster).await;
-        if result.is_err() && fault.action.undo(cluster).await.is_ok() {
+        result = fault.action.apply(cluster, &fault.id).await;
+        if result.is_err() && fault.action.undo(cluster, &fault.id).await.is_ok() {
             journal.strike_out(&fault.id)?;
         }
     }
@@ -88,7 +88,7 @@ pub async fn end(cluster: &Cluster, fault: &Fault) -> Result<Option<Line>> {
     if !journal.open()?.contains(fault) {
         return Ok(None);
     }
-    let line = Line::new(fault, Phase::Ends, &fault.action.undo(cluster).await)?;
+    let line = Line::new(fault, Phase::Ends, &fault.action.undo(cluster, &fault.id).await)?;
     if line.is_good() {
         journal.strike_out(&fault.id)?;
     }

@@ -8,6 +8,7 @@ mod args;
 mod healer;
 mod issue;
 mod journal;
+mod network;
 mod processes;
 mod target;
 
@@ -39,9 +40,30 @@ pub async fn run(args: FaultArgs) -> Result<()> {
             restart(&cluster, node, say).await
         }
         FaultCommand::RollingRestart { pause } => rolling_restart(&cluster, pause, say).await,
+        FaultCommand::Partition { nodes, from, one_way, lasts } => {
+            let cut = target::find_some(&cluster, &nodes).await?;
+            let from = other_side(&cluster, &cut, from)?;
+            let action = Action::Partition { cut, from, one_way };
+            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+        }
+        FaultCommand::Loss { node, percent, lasts } => {
+            let node = target::find(&cluster, &node).await?;
+            let action = Action::Loss { node, others: other_side(&cluster, &[node], vec![])?, percent };
+            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+        }
         FaultCommand::Heal => heal(&cluster, say).await,
         FaultCommand::Healer => healer::run(&cluster).await,
     }
+}
+
+/// Those from whom some are cut off: the ones that are named, or all others.
+fn other_side(cluster: &Cluster, cut: &[u64], named: Vec<u64>) -> Result<Vec<u64>> {
+    if let Some(both) = named.iter().find(|node| cut.contains(node)) {
+        bail!("node {both} cannot be cut off from itself");
+    }
+    named.iter().try_for_each(|node| cluster.node(*node).map(drop))?;
+    let others = || cluster.nodes.iter().map(|node| node.id).filter(|id| !cut.contains(id)).collect();
+    Ok(if named.is_empty() { others() } else { named })
 }
 
 /// Drained and started again; returns when the node answers SQL.

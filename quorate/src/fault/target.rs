@@ -23,6 +23,17 @@ pub async fn find(cluster: &Cluster, target: &Target) -> Result<u64> {
     }
 }
 
+/// Several, with commas; or what [`find`] takes.
+pub async fn find_some(cluster: &Cluster, words: &[String]) -> Result<Vec<u64>> {
+    match words {
+        [list] if list.contains(',') => {
+            let id = |number: &str| Ok(cluster.node(number.parse().context("nodes are numbers")?)?.id);
+            list.split(',').map(id).collect()
+        }
+        _ => Ok(vec![find(cluster, &Target { words: words.to_vec() }).await?]),
+    }
+}
+
 fn any(cluster: &Cluster) -> Result<u64> {
     let running: Vec<u64> =
         cluster.nodes.iter().filter(|n| process::running(cluster, n).is_some()).map(|n| n.id).collect();

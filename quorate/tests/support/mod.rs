@@ -25,6 +25,8 @@ pub struct Demo {
     dir: tempfile::TempDir,
     offset: u16,
     nodes: u16,
+    /// What else `quorate demo` is told.
+    options: Vec<&'static str>,
     /// Nodes started by hand.
     children: Mutex<Vec<Child>>,
 }
@@ -35,9 +37,14 @@ const MORE: u16 = 1;
 impl Demo {
     /// On ports that nobody listens on, so that tests can run side by side.
     pub fn start() -> Demo {
+        Demo::start_with(&[])
+    }
+
+    pub fn start_with(options: &[&'static str]) -> Demo {
         let nodes = 3;
         let offset = free_offset(nodes + MORE);
-        let demo = Demo { dir: tempfile::tempdir().unwrap(), offset, nodes, children: Mutex::default() };
+        let (dir, options) = (tempfile::tempdir().unwrap(), options.to_vec());
+        let demo = Demo { dir, offset, nodes, options, children: Mutex::default() };
         demo.up();
         demo
     }
@@ -45,7 +52,8 @@ impl Demo {
     /// Starts the nodes that do not run and waits until each answers SQL.
     pub fn up(&self) {
         let offset = self.offset.to_string();
-        self.quorate(&["demo", "--background", "--base-port-offset", &offset, "--data", self.data()]);
+        let up = ["demo", "--background", "--base-port-offset", &offset, "--data", self.data()];
+        self.quorate(&[&up[..], &self.options].concat());
     }
 
     pub fn restart(&self, node: u16) {
@@ -119,20 +127,31 @@ impl Demo {
         1..=self.nodes
     }
 
+    /// All nodes have the same, but in an isolated demo.
+    pub fn ip(&self, node: u16) -> String {
+        if !self.options.contains(&"--isolated") {
+            return "127.0.0.1".into();
+        }
+        let text = std::fs::read_to_string(self.dir.path().join("cluster.json")).unwrap();
+        let cluster: serde_json::Value = serde_json::from_str(&text).unwrap();
+        cluster["nodes"][usize::from(node - 1)]["ip"].as_str().unwrap().to_owned()
+    }
+
     pub fn sql_port(&self, node: u16) -> u16 {
         5450 + node + self.offset
     }
 
     pub fn rpc(&self, node: u16) -> String {
-        format!("127.0.0.1:{}", 7450 + node + self.offset)
+        format!("{}:{}", self.ip(node), 7450 + node + self.offset)
     }
 
     pub fn http(&self, node: u16) -> String {
-        format!("127.0.0.1:{}", 8450 + node + self.offset)
+        format!("{}:{}", self.ip(node), 8450 + node + self.offset)
     }
 
     pub fn url(&self, node: u16) -> String {
-        format!("postgresql://root@127.0.0.1:{}/quorate?connect_timeout=5", self.sql_port(node))
+        let (ip, port) = (self.ip(node), self.sql_port(node));
+        format!("postgresql://root@{ip}:{port}/quorate?connect_timeout=5")
     }
 
     pub async fn client(&self, node: u16) -> Client {
