@@ -49,7 +49,7 @@ impl Network {
 
     fn bridge_up(&self) -> Result<()> {
         let bridge = &self.bridge;
-        if Path::new("/sys/class/net").join(bridge).exists() {
+        if is_link(bridge) {
             return Ok(());
         }
         ip(&format!("link add {bridge} type bridge"))?;
@@ -58,8 +58,7 @@ impl Network {
     }
 
     fn node_up(&self, node: u64) -> Result<()> {
-        let (bridge, namespace, outside) =
-            (&self.bridge, self.namespace(node), format!("{}v{node}", self.bridge));
+        let (bridge, namespace, outside) = (&self.bridge, self.namespace(node), self.outside(node));
         if exists(&namespace) {
             return Ok(());
         }
@@ -75,17 +74,27 @@ impl Network {
     pub fn down(&self) {
         let listed = tool("ip", &["netns", "list"]).unwrap_or_default();
         let names = listed.lines().filter_map(|line| line.split_whitespace().next());
-        let ours = names.filter(|name| {
-            let number = name.strip_prefix(&self.bridge).and_then(|rest| rest.strip_prefix('n'));
-            number.is_some_and(|number| number.parse::<u64>().is_ok())
-        });
-        for namespace in ours {
+        let number = |name: &str| name.strip_prefix(&self.bridge)?.strip_prefix('n')?.parse::<u64>().ok();
+        for (namespace, node) in names.filter_map(|name| Some((name, number(name)?))) {
+            // By itself it would go with the namespace, but at some later time.
+            told(remove_link(&self.outside(node)));
             told(ip(&format!("netns del {namespace}")));
         }
-        if Path::new("/sys/class/net").join(&self.bridge).exists() {
-            told(ip(&format!("link del {}", self.bridge)));
-        }
+        told(remove_link(&self.bridge));
     }
+
+    /// The end of the node's line that is on the bridge.
+    fn outside(&self, node: u64) -> String {
+        format!("{}v{node}", self.bridge)
+    }
+}
+
+fn remove_link(name: &str) -> Result<()> {
+    if is_link(name) { ip(&format!("link del {name}")) } else { Ok(()) }
+}
+
+fn is_link(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
 }
 
 fn told(result: Result<()>) {
