@@ -3,7 +3,7 @@
 use crate::{
     offsets::{Fence, Interval, Offsets},
     sim::SimClock,
-    time,
+    time, troubles,
 };
 use parking_lot::Mutex;
 use quorate_proto::{NodeId, Timestamp, hlc::EPOCH_UNIX_MICROS};
@@ -68,7 +68,7 @@ impl Clock {
     pub fn physical(&self) -> Timestamp {
         match &self.source {
             Source::Real => {
-                let unix = time::clock_gettime(libc::CLOCK_REALTIME).as_micros() as u64;
+                let unix = troubles::clock(time::clock_gettime(libc::CLOCK_REALTIME).as_micros() as u64);
                 Timestamp::from_micros(unix.saturating_sub(EPOCH_UNIX_MICROS))
             }
             Source::Simulated(clock) => Timestamp::from_micros(clock.physical_micros()),

@@ -24,6 +24,7 @@ pub mod sim;
 mod task;
 pub mod time;
 mod transport;
+pub mod troubles;
 pub mod watch;
 
 pub use clock::{Clock, ClockAhead};

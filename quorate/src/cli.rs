@@ -77,6 +77,9 @@ pub struct StartArgs {
     /// Filter of log lines, such as `info` or `quorate_consensus=debug`
     #[arg(long, env = "QUORATE_LOG", default_value = "info")]
     pub log: String,
+    /// Troubles that the node makes itself when this file says so, for `quorate fault`
+    #[arg(long, env = "QUORATE_FAULT_FILE")]
+    pub fault_file: Option<PathBuf>,
     /// TOML file with any of these options
     #[arg(long, env = "QUORATE_CONFIG")]
     pub config: Option<PathBuf>,
@@ -127,6 +130,12 @@ pub struct DemoUp {
     /// Each node in a network namespace with an address of its own, for faults of the network (as root)
     #[arg(long)]
     pub isolated: bool,
+    /// Nodes can be told to make trouble themselves: late messages, a slow disk, a wrong clock
+    #[arg(long)]
+    pub faults: bool,
+    /// Each node's data on a disk of this size, such as 512MB, in memory (as root)
+    #[arg(long, value_parser = bytes)]
+    pub disk_size: Option<u64>,
     /// Remove what an earlier demo left in the directory
     #[arg(long)]
     pub fresh: bool,
@@ -150,6 +159,11 @@ pub enum DemoCommand {
     },
     /// Stop all nodes; the data stays
     Stop {
+        #[command(flatten)]
+        dir: DemoDir,
+    },
+    /// Stop all nodes and remove all that they have stored
+    Remove {
         #[command(flatten)]
         dir: DemoDir,
     },
@@ -268,6 +282,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(scale).map(Duration::from_micros).ok_or_else(|| format!("`{text}` is too long a time"))
 }
 
+/// `64KB`, `512MB`, `2GB`: multiples of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = ["KB", "MB", "GB"].iter().position(|unit| *unit == &text[digits..]);
+    let number: Option<u64> = text[..digits].parse().ok();
+    let size = unit.zip(number).and_then(|(unit, number)| number.checked_mul(1024 << (10 * unit)));
+    size.ok_or_else(|| format!("`{text}` is not a size such as 512MB"))
+}
+
 /// Appends what the `--config` file says and neither a flag nor the environment does.
 pub fn arguments_with_config_file(mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
     let texts: Vec<String> = arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
@@ -320,6 +343,12 @@ mod tests {
         assert_eq!(duration("1ms"), Ok(Duration::from_millis(1)));
         assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
         assert!(duration("5").is_err() && duration("ms").is_err() && duration("99999999999999999h").is_err());
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!((bytes("64KB"), bytes("2GB")), (Ok(64 << 10), Ok(2 << 30)));
+        assert!(bytes("512").is_err() && bytes("MB").is_err() && bytes("99999999999GB").is_err());
     }
 
     #[test]

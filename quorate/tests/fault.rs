@@ -7,7 +7,10 @@ mod support;
 
 use serde_json::Value;
 use std::{process::Stdio, time::Duration};
-use support::{Demo, pause, tools::command};
+use support::{
+    Demo, pause,
+    tools::{command, metric},
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,
@@ -58,14 +61,17 @@ fn runs(demo: &Demo, node: u16) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes() {
-    let demo = Demo::start();
+    let demo = Demo::start_with(&["--faults"]);
     let client = demo.client(1).await;
     client.batch_execute("CREATE TABLE t (id int8 PRIMARY KEY)").await.unwrap();
     killed_and_started(&demo).await;
     what_is_no_node_is_refused(&demo).await;
     a_pause_ends_with_its_issuer(&demo).await;
     restarted(&demo).await;
+    a_node_troubles_itself(&demo).await;
     the_log_tells_all(&demo);
+    demo.fault(&["fill-disk", "1", "--for", "1s"]).await.fails(1, "no mount of its own");
+    a_series(&demo).await;
     demo.assert_healthy().await;
     a_demo_that_is_paused_can_be_stopped(&demo).await;
 }
@@ -112,25 +118,65 @@ async fn restarted(demo: &Demo) {
     assert!(after.iter().zip(&pids()).all(|(before, after)| before != after));
 }
 
+async fn a_node_troubles_itself(demo: &Demo) {
+    let told =
+        |what: &str| demo.log(2).lines().any(|line| line.contains("make trouble") && line.contains(what));
+    let mut latency =
+        begin(demo, &["latency", "2", "--delay", "20ms", "--jitter", "5ms", "--for", "1h"]).await;
+    let mut disk = begin(demo, &["slow-disk", "2", "--fsync", "15ms", "--for", "1h"]).await;
+    until("node 2 is slow", || told("delay_ms: 20, jitter_ms: 5, fsync_ms: 15")).await;
+    written(demo, 2).await;
+    signal(&disk, "-KILL");
+    disk.wait().await.unwrap();
+    until("its disk is as ever", || told("delay_ms: 20, jitter_ms: 5, fsync_ms: 0")).await;
+    demo.fault(&["clock", "2", "--for", "1h"]).await.fails(1, "say --offset or --rate");
+    let mut clock =
+        begin(demo, &["clock", "2", "--offset", "-200ms", "--rate", "1.001", "--for", "1h"]).await;
+    until_fenced(demo, 2, true).await;
+    demo.fault(&["heal"]).await.done();
+    for issuer in [&mut latency, &mut clock] {
+        assert!(issuer.wait().await.unwrap().success());
+    }
+    until_fenced(demo, 2, false).await;
+    written(demo, 2).await;
+}
+
+/// Until the node finds, or finds no more, that its clock strays.
+async fn until_fenced(demo: &Demo, node: u16, fenced: bool) {
+    for _ in 0..600 {
+        let gauge = metric(&demo.http(node), "quorate_env_clock_fenced").await;
+        if gauge.is_some_and(|gauge| (gauge > 0.0) == fenced) {
+            return;
+        }
+        pause(Duration::from_millis(50)).await;
+    }
+    panic!("node {node} is not as it should be: fenced is not {fenced}");
+}
+
+async fn a_series(demo: &Demo) {
+    let series = ["run", "--seed", "1", "--for", "3s", "--every", "1s", "--json", "--kinds"];
+    let said = demo.fault(&[&series[..], &["kill,latency,clock"]].concat()).await.done();
+    assert!(said.lines().count() >= 6, "{said}");
+    demo.fault(&[&series[..], &["loss"]].concat()).await.fails(1, "needs a demo made with --isolated");
+}
+
 /// Every beginning has an end.
 fn the_log_tells_all(demo: &Demo) {
     let lines: Vec<Value> =
         file(demo, "faults.log").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of =
         |phase: &str| lines.iter().filter(|line| line["phase"] == phase && line["outcome"] == "ok").count();
-    assert!(of("begins") == of("ends") && of("begins") == 8, "{lines:#?}");
+    assert!(of("begins") == of("ends") && of("begins") == 11, "{lines:#?}");
     assert_eq!(lines[0]["arguments"], serde_json::json!({ "node": 2, "for_ms": 0 }));
 }
 
 async fn a_demo_that_is_paused_can_be_stopped(demo: &Demo) {
     let mut issuer = begin(demo, &["pause", "2", "--for", "1h"]).await;
-    until("node 2 is stopped", || is_stopped(demo, 2)).await;
     let process = format!("/proc/{}/cmdline", demo.pid(2));
     demo.quorate(&["demo", "stop", "--data", demo.data()]);
     assert!(!std::fs::read(process).is_ok_and(|line| !line.is_empty()));
     assert!(nothing_open(demo));
-    signal(&issuer, "-INT");
-    issuer.wait().await.unwrap();
+    assert!(issuer.wait().await.unwrap().success());
 }
 
 /// Whether what these options of `quorate demo` need is here; if not, the test is left out.
@@ -152,7 +198,7 @@ async fn networks() {
     if refused(&["--isolated"]) {
         return;
     }
-    let demo = Demo::start_with(&["--isolated"]);
+    let demo = Demo::start_with(&["--isolated", "--disk-size", "256MB"]);
     let client = demo.client(1).await;
     client.batch_execute("CREATE TABLE t (id int8 PRIMARY KEY)").await.unwrap();
     let issuer = begin(&demo, &["partition", "3", "--for", "1h"]).await;
@@ -168,9 +214,9 @@ async fn networks() {
     assert_eq!(rules(&demo), [2, 3, 1]);
     demo.fault(&["heal"]).await.done();
     assert_eq!(rules(&demo), [0, 0, 0]);
+    // Their issuers notice it.
     for issuer in [&mut issuer, &mut second] {
-        signal(issuer, "-INT");
-        issuer.wait().await.unwrap();
+        assert!(issuer.wait().await.unwrap().success());
     }
     demo.fault(&["partition", "1", "--for", "0s"]).await.done();
     demo.fault(&["partition", "1", "--from", "1"]).await.fails(1, "from itself");
@@ -179,7 +225,21 @@ async fn networks() {
     demo.quorate(&["demo", "stop", "--data", demo.data()]);
     assert!(!std::path::Path::new("/run/netns").join(namespace).exists());
     demo.up();
-    written(&demo, 2).await;
+    a_full_disk(&demo).await;
+}
+
+/// The others go on without the node, and it comes back.
+async fn a_full_disk(demo: &Demo) {
+    written(demo, 2).await;
+    let ballast = format!("{}/n2/ballast-of-a-fault", demo.data());
+    let ballast = std::path::Path::new(&ballast);
+    let issuer = begin(demo, &["fill-disk", "2", "--for", "1h"]).await;
+    assert!(ballast.exists());
+    written(demo, 1).await;
+    signal(&issuer, "-KILL");
+    until("there is space again", || nothing_open(demo)).await;
+    assert!(!ballast.exists());
+    written(demo, 2).await;
 }
 
 /// It answers clients, and can write nothing; the others can.
@@ -193,10 +253,11 @@ async fn cut_off(demo: &Demo, node: u16) {
 
 /// Waits until the node can write a new row.
 async fn written(demo: &Demo, node: u16) {
-    let client = demo.client(node).await;
     for _ in 0..300 {
         let new = "INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t";
-        if client.execute(new, &[]).await.is_ok() {
+        if let Ok(client) = demo.try_client(node).await
+            && client.execute(new, &[]).await.is_ok()
+        {
             return;
         }
         pause(Duration::from_millis(100)).await;

@@ -136,7 +136,7 @@ impl Link for Acceptor {
             return Err(Status::failed_precondition(why));
         }
         let from = NodeId(hello.node_id);
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(self.identity.scope.clone());
         let outgoing = outbox.stream(self.identity.hello(from, hello.lane), self.identity.clock.clone());
         outbox.open();
         let acceptor = Arc::new(Acceptor {

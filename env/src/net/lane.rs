@@ -60,12 +60,13 @@ impl Lane {
         identity: Arc<Identity>,
         config: NetConfig,
     ) -> Arc<Self> {
+        let outbox = Outbox::new(identity.scope.clone());
         Arc::new(Lane {
             peer,
             number,
             identity,
             config,
-            outbox: Outbox::new(),
+            outbox,
             next_call: AtomicU64::new(1),
             state: Mutex::new(State {
                 usable: Ok(()),

@@ -15,6 +15,9 @@ pub struct Cluster {
     /// Where each node has an address of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Where each node's data has a disk of this size, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_size: Option<u64>,
     /// Where the file lies; all paths in it are relative to this.
     #[serde(skip)]
     pub dir: PathBuf,
@@ -43,6 +46,17 @@ pub struct Wanted<'a> {
     pub clock_bound: &'a str,
     /// Each node in a network namespace of its own.
     pub isolated: bool,
+    /// Each node looks at a file for troubles to make.
+    pub faults: bool,
+    /// Of the disk of each node's data.
+    pub disk_size: Option<u64>,
+}
+
+/// What a node is told at its start, besides its addresses.
+struct Options<'a> {
+    roles: &'a str,
+    clock_bound: &'a str,
+    faults: bool,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
@@ -68,6 +82,11 @@ impl Ports {
 impl Node {
     pub fn rpc(&self) -> String {
         format!("{}:{}", self.ip, self.ports.rpc)
+    }
+
+    /// Where it looks for troubles to make, relative to `cwd`.
+    pub fn fault_file(&self) -> Option<&str> {
+        flag(&self.start, "--fault-file")
     }
 
     pub fn url(&self) -> String {
@@ -96,15 +115,18 @@ impl Cluster {
     pub fn create(dir: &Path, wanted: &Wanted) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let network = if wanted.isolated { Some(Network::draw(dir)?) } else { None };
-        let mut cluster = Cluster { nodes: Vec::new(), network, dir: dir.to_path_buf() };
+        let mut cluster =
+            Cluster { nodes: Vec::new(), network, disk_size: wanted.disk_size, dir: dir.to_path_buf() };
         let founders = 1..=wanted.nodes;
         let join: Vec<String> = founders
             .clone()
             .map(|id| Ok(format!("{}:{}", cluster.ip(id), Ports::of(id, wanted.offset)?.rpc)))
             .collect::<Result<_>>()?;
+        let options =
+            Options { roles: "placement,shard,sql", clock_bound: wanted.clock_bound, faults: wanted.faults };
         for id in founders {
             let ports = Ports::of(id, wanted.offset)?;
-            let node = cluster.describe(id, ports, &join, "placement,shard,sql", wanted.clock_bound)?;
+            let node = cluster.describe(id, ports, &join, &options)?;
             cluster.nodes.push(node);
         }
         cluster.save()?;
@@ -117,8 +139,12 @@ impl Cluster {
         let id = self.nodes.iter().map(|n| n.id).max().unwrap_or(0) + 1;
         let offset = first.ports.sql - 5450 - u16::try_from(first.id)?;
         let join: Vec<String> = self.nodes.iter().map(Node::rpc).collect();
-        let bound = flag(&first.start, "--clock-bound").unwrap_or("1ms");
-        let node = self.describe(id, Ports::of(id, offset)?, &join, "shard,sql", bound)?;
+        let options = Options {
+            roles: "shard,sql",
+            clock_bound: flag(&first.start, "--clock-bound").unwrap_or("1ms"),
+            faults: first.fault_file().is_some(),
+        };
+        let node = self.describe(id, Ports::of(id, offset)?, &join, &options)?;
         self.nodes.push(node.clone());
         self.save()?;
         Ok(node)
@@ -128,14 +154,8 @@ impl Cluster {
         self.network.as_ref().map_or_else(|| "127.0.0.1".into(), |network| network.address(node))
     }
 
-    fn describe(
-        &self,
-        id: u64,
-        ports: Ports,
-        join: &[String],
-        roles: &str,
-        clock_bound: &str,
-    ) -> Result<Node> {
+    fn describe(&self, id: u64, ports: Ports, join: &[String], options: &Options) -> Result<Node> {
+        let Options { roles, clock_bound, faults } = options;
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         let program = program.to_str().context("the path of this program is not UTF-8")?;
         let (name, ip) = (format!("n{id}"), self.ip(id));
@@ -144,10 +164,11 @@ impl Cluster {
             Some(network) => (format!("ip netns exec {} ", network.namespace(id)), " --insecure"),
             None => Default::default(),
         };
+        let told = if *faults { format!(" --fault-file {name}.faults.json") } else { String::new() };
         let start = format!(
             "{within}'{program}' start --node-id {id} --data {name} --rpc {ip}:{rpc} --sql {ip}:{sql} \
              --http {ip}:{http} --join {} --roles {roles} --clock-bound {clock_bound} \
-             --pid-file {name}.pid --log-file {name}.log{openly}",
+             --pid-file {name}.pid --log-file {name}.log{openly}{told}",
             join.join(",")
         );
         Ok(Node {
@@ -188,22 +209,32 @@ mod tests {
     fn a_demo_is_read_back_and_grows() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Cluster::load(dir.path()).unwrap().is_none());
-        let wanted = Wanted { nodes: 3, offset: 1000, clock_bound: "2ms", isolated: false };
+        let wanted = Wanted {
+            nodes: 3,
+            offset: 1000,
+            clock_bound: "2ms",
+            isolated: false,
+            faults: true,
+            disk_size: None,
+        };
         Cluster::create(dir.path(), &wanted).unwrap();
         let mut back = Cluster::load(dir.path()).unwrap().unwrap();
         assert_eq!(back.nodes[2].ports.sql, 6453);
         let fourth = back.add().unwrap();
         assert_eq!((fourth.id, fourth.ports.rpc), (4, 8454));
         assert!(fourth.start.contains("--clock-bound 2ms"));
+        assert_eq!(fourth.fault_file(), Some("n4.faults.json"));
         assert!(Ports::of(1, u16::MAX).is_err());
     }
 
     #[test]
     fn isolated_nodes_have_addresses_of_their_own() {
         let network = Network { bridge: "q12345678".into(), prefix: "10.1.2".into() };
-        let cluster = Cluster { nodes: Vec::new(), network: Some(network), dir: PathBuf::new() };
+        let cluster =
+            Cluster { nodes: Vec::new(), network: Some(network), disk_size: None, dir: PathBuf::new() };
+        let options = Options { roles: "sql", clock_bound: "1ms", faults: false };
         let node =
-            cluster.describe(2, Ports::of(2, 0).unwrap(), &["10.1.2.1:7451".into()], "sql", "1ms").unwrap();
+            cluster.describe(2, Ports::of(2, 0).unwrap(), &["10.1.2.1:7451".into()], &options).unwrap();
         assert!(node.start.starts_with("ip netns exec q12345678n2 '"), "{}", node.start);
         assert!(node.start.contains("--sql 10.1.2.2:5452 ") && node.start.ends_with(" --insecure"));
         assert_eq!(node.url(), "postgresql://root@10.1.2.2:5452/quorate");

@@ -1,6 +1,7 @@
 //! `quorate demo`: a cluster of real processes with persistent data on this machine.
 
 mod cluster;
+pub mod disk;
 pub mod network;
 pub mod process;
 
@@ -26,6 +27,10 @@ pub async fn run(args: DemoArgs) -> Result<()> {
         None => up(args.up).await,
         Some(DemoCommand::Status { dir, json }) => status(&dir, json).await,
         Some(DemoCommand::Stop { dir }) => stop_all(&load(&dir)?).await,
+        Some(DemoCommand::Remove { dir }) => {
+            load(&dir)?;
+            remove(&dir.data).await
+        }
         Some(DemoCommand::Restart { node, dir }) => restart(&load(&dir)?, node).await,
         Some(DemoCommand::AddNode { dir }) => add_node(load(&dir)?).await,
     }
@@ -38,11 +43,17 @@ async fn up(args: DemoUp) -> Result<()> {
     }
     let (cluster, known) = match Cluster::load(dir)? {
         Some(cluster) => (cluster, true),
-        None => (Cluster::create(dir, &wanted(&args))?, false),
+        None => (create(&args)?, false),
     };
     if known {
         if args.isolated && cluster.network.is_none() {
             bail!("the demo in {} was made without --isolated; --fresh makes a new one", dir.display());
+        }
+        if args.disk_size.is_some() && args.disk_size != cluster.disk_size {
+            bail!("the demo in {} has other disks; --fresh makes a new one", dir.display());
+        }
+        if args.faults && cluster.nodes.iter().any(|node| node.fault_file().is_none()) {
+            bail!("the demo in {} was made without --faults; --fresh makes a new one", dir.display());
         }
         eprintln!("demo in {} goes on with its {} nodes", dir.display(), cluster.nodes.len());
     }
@@ -71,21 +82,32 @@ async fn up(args: DemoUp) -> Result<()> {
     left
 }
 
-fn wanted(args: &DemoUp) -> Wanted<'_> {
-    Wanted {
+fn create(args: &DemoUp) -> Result<Cluster> {
+    if args.disk_size.is_some() {
+        network::refuse_without_means("--disk-size", &[("mount", "mount")])?;
+    }
+    let wanted = Wanted {
         nodes: args.nodes,
         offset: args.base_port_offset,
         clock_bound: &args.clock_bound,
         isolated: args.isolated,
-    }
+        faults: args.faults,
+        disk_size: args.disk_size,
+    };
+    Cluster::create(&args.dir.data, &wanted)
 }
 
 /// Makes what the nodes' processes stand on, as far as it is not there.
 fn prepare(cluster: &Cluster) -> Result<()> {
-    match &cluster.network {
-        Some(network) => network.up(cluster.nodes.iter().map(|node| node.id)),
-        None => Ok(()),
+    if let Some(network) = &cluster.network {
+        network.up(cluster.nodes.iter().map(|node| node.id))?;
     }
+    if let Some(bytes) = cluster.disk_size {
+        for node in &cluster.nodes {
+            disk::mount(&cluster.dir.join(&node.data_dir), bytes)?;
+        }
+    }
+    Ok(())
 }
 
 async fn found_and_wait(cluster: &Cluster) -> Result<()> {
@@ -130,7 +152,7 @@ async fn patiently<F: Future<Output = Result<()>>>(
 }
 
 /// Whether the node answers SQL, in bounded time: one that is frozen takes connections all the same.
-async fn answers(node: &Node) -> Result<()> {
+pub async fn answers(node: &Node) -> Result<()> {
     let ask = async {
         let client = shell::connect(&node.url()).await?;
         client.simple_query("SELECT 1").await?;
@@ -212,6 +234,9 @@ async fn add_node(mut cluster: Cluster) -> Result<()> {
 async fn remove(dir: &Path) -> Result<()> {
     if let Some(cluster) = Cluster::load(dir)? {
         stop_all(&cluster).await?;
+        for node in &cluster.nodes {
+            disk::unmount(&dir.join(&node.data_dir))?;
+        }
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     Ok(())

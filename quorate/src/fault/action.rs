@@ -1,6 +1,6 @@
 //! What a fault does, and how that is undone.
 
-use super::{network, processes};
+use super::{disk, inside, network, processes};
 use crate::demo::Cluster;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,10 @@ pub enum Action {
     Restart { node: u64 },
     Partition { cut: Vec<u64>, from: Vec<u64>, one_way: bool },
     Loss { node: u64, others: Vec<u64>, percent: f64 },
+    Latency { node: u64, delay_ms: u64, jitter_ms: u64 },
+    SlowDisk { node: u64, fsync_ms: u64 },
+    Clock { node: u64, offset_us: i64, rate: f64 },
+    FillDisk { node: u64 },
 }
 
 impl Fault {
@@ -38,7 +42,11 @@ impl Action {
         match self {
             Action::Kill { node } | Action::Pause { node } | Action::Restart { node } => vec![*node],
             Action::Partition { cut, .. } => cut.clone(),
-            Action::Loss { node, .. } => vec![*node],
+            Action::Loss { node, .. }
+            | Action::Latency { node, .. }
+            | Action::SlowDisk { node, .. }
+            | Action::Clock { node, .. }
+            | Action::FillDisk { node } => vec![*node],
         }
     }
 
@@ -47,6 +55,13 @@ impl Action {
         match self {
             Action::Kill { node } | Action::Pause { node } | Action::Restart { node } => {
                 vec![format!("the process of node {node}")]
+            }
+            Action::Latency { node, .. } => vec![format!("the messages of node {node}")],
+            Action::SlowDisk { node, .. } => vec![format!("the disk of node {node}")],
+            Action::Clock { node, .. } => vec![format!("the clock of node {node}")],
+            // The node may end of it.
+            Action::FillDisk { node } => {
+                vec![format!("the process of node {node}"), format!("the space of node {node}")]
             }
             // Its rules are told from others' by its id.
             Action::Partition { .. } | Action::Loss { .. } => vec![],
@@ -69,6 +84,18 @@ impl Action {
             Action::Loss { node, others, percent } => {
                 network::apply(cluster, id, &network::loss(*node, others, *percent))
             }
+            Action::FillDisk { node } => disk::fill(cluster, cluster.node(*node)?),
+            Action::Latency { node, delay_ms, jitter_ms } => {
+                inside::tell(cluster, cluster.node(*node)?, |told| {
+                    (told.delay_ms, told.jitter_ms) = (*delay_ms, *jitter_ms);
+                })
+            }
+            Action::SlowDisk { node, fsync_ms } => {
+                inside::tell(cluster, cluster.node(*node)?, |told| told.fsync_ms = *fsync_ms)
+            }
+            Action::Clock { node, offset_us, rate } => inside::tell(cluster, cluster.node(*node)?, |told| {
+                (told.clock_offset_us, told.clock_rate) = (*offset_us, *rate);
+            }),
         }
     }
 
@@ -80,6 +107,16 @@ impl Action {
             }
             Action::Pause { node } => processes::resume(cluster, cluster.node(*node)?),
             Action::Partition { .. } | Action::Loss { .. } => network::undo(cluster, id),
+            Action::FillDisk { node } => disk::empty(cluster, cluster.node(*node)?).await,
+            Action::Latency { node, .. } => inside::tell(cluster, cluster.node(*node)?, |told| {
+                (told.delay_ms, told.jitter_ms) = (0, 0);
+            }),
+            Action::SlowDisk { node, .. } => {
+                inside::tell(cluster, cluster.node(*node)?, |told| told.fsync_ms = 0)
+            }
+            Action::Clock { node, .. } => inside::tell(cluster, cluster.node(*node)?, |told| {
+                (told.clock_offset_us, told.clock_rate) = (0, 1.0);
+            }),
         }
     }
 }

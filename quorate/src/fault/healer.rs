@@ -20,6 +20,8 @@ use tokio::{
 /// How often it is tried to undo a fault, and with what pauses, until that is left to `quorate fault heal`.
 const ATTEMPTS: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
+/// Whether somebody else has undone it.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub async fn run(cluster: &Cluster) -> Result<()> {
     let (mut ended, mut interrupted, mut hung_up) =
@@ -39,6 +41,7 @@ pub async fn run(cluster: &Cluster) -> Result<()> {
     tokio::select! {
         () = demo::pause(time) => {}
         () = closed(&mut input) => {}
+        () = struck_out(cluster, &fault) => return Ok(()),
         _ = ended.recv() => {}
         _ = interrupted.recv() => {}
         _ = hung_up.recv() => {}
@@ -58,6 +61,13 @@ pub async fn run(cluster: &Cluster) -> Result<()> {
 async fn closed(input: &mut (impl AsyncRead + Unpin)) {
     let mut rest = [0; 64];
     while input.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+}
+
+/// Until somebody else has undone it.
+async fn struck_out(cluster: &Cluster, fault: &Fault) {
+    while Journal::read(&cluster.dir).map_or(true, |open| open.contains(fault)) {
+        demo::pause(LOOK_EVERY).await;
+    }
 }
 
 /// The issuer may be gone.

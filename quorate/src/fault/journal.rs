@@ -95,7 +95,12 @@ impl Journal {
 
     /// Begun and not ended, oldest first.
     pub fn open(&self) -> Result<Vec<Fault>> {
-        let path = self.dir.join("faults.json");
+        Journal::read(&self.dir)
+    }
+
+    /// The same for one who only looks.
+    pub fn read(dir: &Path) -> Result<Vec<Fault>> {
+        let path = dir.join("faults.json");
         match fs::read(&path) {
             Ok(raw) => serde_json::from_slice(&raw).with_context(|| format!("{} is damaged", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

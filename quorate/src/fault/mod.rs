@@ -5,11 +5,15 @@
 
 mod action;
 mod args;
+mod disk;
+mod draw;
 mod healer;
+mod inside;
 mod issue;
 mod journal;
 mod network;
 mod processes;
+mod series;
 mod target;
 
 use crate::{
@@ -21,6 +25,7 @@ use anyhow::{Result, bail};
 pub use args::FaultArgs;
 use args::FaultCommand;
 use journal::Journal;
+use series::Series;
 use std::time::Duration;
 
 pub async fn run(args: FaultArgs) -> Result<()> {
@@ -50,6 +55,33 @@ pub async fn run(args: FaultArgs) -> Result<()> {
             let node = target::find(&cluster, &node).await?;
             let action = Action::Loss { node, others: other_side(&cluster, &[node], vec![])?, percent };
             issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+        }
+        FaultCommand::Latency { node, delay, jitter, lasts } => {
+            let node = target::find(&cluster, &node).await?;
+            let (delay_ms, jitter_ms) = (delay.as_millis() as u64, jitter.as_millis() as u64);
+            let action = Action::Latency { node, delay_ms, jitter_ms };
+            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+        }
+        FaultCommand::SlowDisk { node, fsync, lasts } => {
+            let node = target::find(&cluster, &node).await?;
+            let action = Action::SlowDisk { node, fsync_ms: fsync.as_millis() as u64 };
+            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+        }
+        FaultCommand::Clock { node, offset, rate, lasts } => {
+            let node = target::find(&cluster, &node).await?;
+            if offset.is_none() && rate.is_none() {
+                bail!("say --offset or --rate");
+            }
+            let (offset_us, rate) = (offset.unwrap_or(0), rate.unwrap_or(1.0));
+            let action = Action::Clock { node, offset_us, rate };
+            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+        }
+        FaultCommand::FillDisk { node, lasts } => {
+            let node = target::find(&cluster, &node).await?;
+            issue::run(&cluster, &Fault::new(Action::FillDisk { node }, Some(lasts)), say).await
+        }
+        FaultCommand::Run { lasts, every, kinds, seed } => {
+            series::run(&cluster, Series { lasts, every, kinds, seed }, say).await
         }
         FaultCommand::Heal => heal(&cluster, say).await,
         FaultCommand::Healer => healer::run(&cluster).await,

@@ -11,6 +11,7 @@ mod parts;
 mod pulse;
 mod scratch;
 pub mod threads;
+pub mod troubles;
 
 use crate::{
     cli::{Role, StartArgs},
@@ -52,6 +53,9 @@ pub async fn run(args: StartArgs) -> Result<()> {
         cluster_id: identity.cluster_id.clone(),
         ..EnvConfig::new(node)
     })?;
+    if let Some(file) = args.fault_file.clone() {
+        troubles::follow(&env, file)?;
+    }
     let mut stop = Signals::new()?;
     let sql_threads = SqlThreads::start()?;
 

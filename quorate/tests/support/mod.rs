@@ -228,8 +228,10 @@ impl Drop for Demo {
                 );
             }
         }
+        // Disks of their own would stay mounted.
+        let end = if self.options.contains(&"--disk-size") { "remove" } else { "stop" };
         let stopped = Command::new(env!("CARGO_BIN_EXE_quorate"))
-            .args(["demo", "stop", "--data", self.data()])
+            .args(["demo", end, "--data", self.data()])
             .stderr(Stdio::null())
             .status();
         if stopped.is_err() {

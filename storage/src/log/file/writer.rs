@@ -200,6 +200,7 @@ impl Writer {
     /// Waits until all frames are on disk.
     pub fn sync(&mut self) -> Result<()> {
         if self.synced + 1 < self.sequence {
+            quorate_env::troubles::before_fsync();
             let synced = self.active.file.sync(&self.shared.disk);
             if !planted!("storage.failed_fsync_ignored") {
                 synced?;

@@ -1,0 +1,43 @@
+//! `quorate fault run`: one fault after the other, with quiet in between.
+
+use super::{
+    action::Fault,
+    draw::{self, Draw, Kind},
+    issue, target,
+};
+use crate::demo::{self, Cluster};
+use anyhow::{Context, Result};
+use quorate_env::time;
+use std::time::Duration;
+
+/// How a series goes.
+pub struct Series {
+    pub lasts: Duration,
+    /// From one beginning to the next.
+    pub every: Duration,
+    pub kinds: Vec<Kind>,
+    pub seed: Option<u64>,
+}
+
+/// After each fault all nodes must answer again; if one does not, that ends the series.
+pub async fn run(cluster: &Cluster, series: Series, say: issue::Say) -> Result<()> {
+    let kinds = draw::kinds(cluster, series.kinds)?;
+    let nodes: Vec<u64> = cluster.nodes.iter().map(|node| node.id).collect();
+    let seed = series.seed.unwrap_or_else(target::unique);
+    eprintln!("seed {seed}");
+    let mut draw = Draw::new(seed);
+    let end = time::now() + series.lasts;
+    loop {
+        let next = time::now() + series.every;
+        let (action, lasts) = draw.fault(&kinds, &nodes, series.every);
+        issue::run(cluster, &Fault::new(action, Some(lasts)), say).await?;
+        for node in &cluster.nodes {
+            let answered = demo::until_it_answers(cluster, node).await;
+            answered.with_context(|| format!("after a fault of seed {seed}"))?;
+        }
+        if next >= end {
+            return Ok(());
+        }
+        demo::pause(next.saturating_sub(time::now())).await;
+    }
+}
