@@ -10,7 +10,7 @@ use std::{fs, io::Write, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    signal::ctrl_c,
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 /// How what happens is printed.
@@ -37,40 +37,57 @@ fn plain(line: &Line) -> String {
     format!("{} {} {} {phase}{outcome}", line.time, line.fault, nodes.join(","))
 }
 
-/// Lets a fault happen, and returns when it has ended; one without end, when it has begun. Ctrl-C ends it early.
-pub async fn run(cluster: &Cluster, fault: &Fault, say: Say) -> Result<()> {
-    let mut healer = start(cluster)?;
-    let mut order = healer.stdin.take().context("a healer without an ear")?;
-    let mut lines = BufReader::new(healer.stdout.take().context("a healer without a voice")?).lines();
-    order.write_all((serde_json::to_string(fault)? + "\n").as_bytes()).await?;
-    let mut order = Some(order);
-    let mut failure = None;
-    loop {
+/// Whoever orders faults. Ctrl-C is heard from its making on, so it must not be missed between one wait and the next.
+pub struct Issuer {
+    say: Say,
+    interrupts: Signal,
+}
+
+impl Issuer {
+    pub fn new(say: Say) -> Result<Self> {
+        Ok(Issuer { say, interrupts: signal(SignalKind::interrupt())? })
+    }
+
+    /// What is to be done between faults, unless Ctrl-C comes first.
+    pub async fn wait_for(&mut self, what: impl Future<Output = Result<()>>) -> Result<()> {
         tokio::select! {
-            line = next(&mut lines) => match line? {
-                Some(line) => {
-                    say.line(&line);
-                    if !line.is_good() {
-                        failure = Some(line.outcome);
-                    }
+            done = what => done,
+            _ = self.interrupts.recv() => bail!("interrupted"),
+        }
+    }
+
+    /// Lets a fault happen, and returns when it has ended; one without end, when it has begun. Ctrl-C ends it early.
+    pub async fn run(&mut self, cluster: &Cluster, fault: &Fault) -> Result<()> {
+        let mut healer = start(cluster)?;
+        let mut order = healer.stdin.take().context("a healer without an ear")?;
+        let mut lines = BufReader::new(healer.stdout.take().context("a healer without a voice")?).lines();
+        order.write_all((serde_json::to_string(fault)? + "\n").as_bytes()).await?;
+        let mut order = Some(order);
+        let mut failure = None;
+        loop {
+            tokio::select! {
+                line = next(&mut lines) => {
+                    let Some(line) = line? else { break };
+                    self.say.line(&line);
+                    failure = failure.or((!line.is_good()).then_some(line.outcome));
                 }
-                None => break,
-            },
-            // The healer hears it by the pipe; whoever cannot wait for it presses a second time.
-            pressed = ctrl_c() => {
-                pressed?;
-                if order.take().is_none() {
-                    bail!("interrupted; what has begun is being undone");
+                // The healer hears it by the pipe; whoever cannot wait for it presses a second time.
+                _ = self.interrupts.recv() => {
+                    if order.take().is_none() {
+                        bail!("interrupted; what has begun is being undone");
+                    }
                 }
             }
         }
-    }
-    let status = healer.wait().await?;
-    match failure {
-        Some(why) => bail!("{why}"),
-        None if !status.success() => bail!("the healer ended with {status}; see {}", log(cluster).display()),
-        None if order.is_none() => bail!("interrupted; the fault was undone"),
-        None => Ok(()),
+        let status = healer.wait().await?;
+        match failure {
+            Some(why) => bail!("{why}"),
+            None if !status.success() => {
+                bail!("the healer ended with {status}; see {}", log(cluster).display())
+            }
+            None if order.is_none() => bail!("interrupted; the fault was undone"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -24,48 +24,52 @@ use action::{Action, Fault};
 use anyhow::{Result, bail};
 pub use args::FaultArgs;
 use args::FaultCommand;
+use futures::FutureExt;
+use issue::{Issuer, Say};
 use journal::Journal;
 use series::Series;
 use std::time::Duration;
 
 pub async fn run(args: FaultArgs) -> Result<()> {
     let cluster = demo::load(&DemoDir { data: args.data })?;
-    let say = issue::Say { json: args.json };
+    let say = Say { json: args.json };
     match args.command {
         FaultCommand::Kill { node, lasts } => {
             let node = target::find(&cluster, &node).await?;
-            issue::run(&cluster, &Fault::new(Action::Kill { node }, lasts.time()), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(Action::Kill { node }, lasts.time())).await
         }
         FaultCommand::Pause { node, lasts } => {
             let node = target::find(&cluster, &node).await?;
-            issue::run(&cluster, &Fault::new(Action::Pause { node }, Some(lasts)), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(Action::Pause { node }, Some(lasts))).await
         }
         FaultCommand::Restart { node } => {
             let node = target::find(&cluster, &node).await?;
-            restart(&cluster, node, say).await
+            restart(&cluster, node, &mut Issuer::new(say)?).await
         }
-        FaultCommand::RollingRestart { pause } => rolling_restart(&cluster, pause, say).await,
+        FaultCommand::RollingRestart { pause } => {
+            rolling_restart(&cluster, pause, &mut Issuer::new(say)?).await
+        }
         FaultCommand::Partition { nodes, from, one_way, lasts } => {
             let cut = target::find_some(&cluster, &nodes).await?;
             let from = other_side(&cluster, &cut, from)?;
             let action = Action::Partition { cut, from, one_way };
-            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(action, Some(lasts))).await
         }
         FaultCommand::Loss { node, percent, lasts } => {
             let node = target::find(&cluster, &node).await?;
             let action = Action::Loss { node, others: other_side(&cluster, &[node], vec![])?, percent };
-            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(action, Some(lasts))).await
         }
         FaultCommand::Latency { node, delay, jitter, lasts } => {
             let node = target::find(&cluster, &node).await?;
             let (delay_ms, jitter_ms) = (delay.as_millis() as u64, jitter.as_millis() as u64);
             let action = Action::Latency { node, delay_ms, jitter_ms };
-            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(action, Some(lasts))).await
         }
         FaultCommand::SlowDisk { node, fsync, lasts } => {
             let node = target::find(&cluster, &node).await?;
             let action = Action::SlowDisk { node, fsync_ms: fsync.as_millis() as u64 };
-            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(action, Some(lasts))).await
         }
         FaultCommand::Clock { node, offset, rate, lasts } => {
             let node = target::find(&cluster, &node).await?;
@@ -74,14 +78,14 @@ pub async fn run(args: FaultArgs) -> Result<()> {
             }
             let (offset_us, rate) = (offset.unwrap_or(0), rate.unwrap_or(1.0));
             let action = Action::Clock { node, offset_us, rate };
-            issue::run(&cluster, &Fault::new(action, Some(lasts)), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(action, Some(lasts))).await
         }
         FaultCommand::FillDisk { node, lasts } => {
             let node = target::find(&cluster, &node).await?;
-            issue::run(&cluster, &Fault::new(Action::FillDisk { node }, Some(lasts)), say).await
+            Issuer::new(say)?.run(&cluster, &Fault::new(Action::FillDisk { node }, Some(lasts))).await
         }
         FaultCommand::Run { lasts, every, kinds, seed } => {
-            series::run(&cluster, Series { lasts, every, kinds, seed }, say).await
+            series::run(&cluster, Series { lasts, every, kinds, seed }, Issuer::new(say)?).await
         }
         FaultCommand::Heal => heal(&cluster, say).await,
         FaultCommand::Healer => healer::run(&cluster).await,
@@ -99,23 +103,23 @@ fn other_side(cluster: &Cluster, cut: &[u64], named: Vec<u64>) -> Result<Vec<u64
 }
 
 /// Drained and started again; returns when the node answers SQL.
-async fn restart(cluster: &Cluster, node: u64, say: issue::Say) -> Result<()> {
-    issue::run(cluster, &Fault::new(Action::Restart { node }, Some(Duration::ZERO)), say).await?;
-    demo::until_it_answers(cluster, cluster.node(node)?).await
+async fn restart(cluster: &Cluster, node: u64, issuer: &mut Issuer) -> Result<()> {
+    issuer.run(cluster, &Fault::new(Action::Restart { node }, Some(Duration::ZERO))).await?;
+    issuer.wait_for(demo::until_it_answers(cluster, cluster.node(node)?)).await
 }
 
-async fn rolling_restart(cluster: &Cluster, pause: Duration, say: issue::Say) -> Result<()> {
+async fn rolling_restart(cluster: &Cluster, pause: Duration, issuer: &mut Issuer) -> Result<()> {
     for (nth, node) in cluster.nodes.iter().enumerate() {
         if nth > 0 {
-            demo::pause(pause).await;
+            issuer.wait_for(demo::pause(pause).map(Ok)).await?;
         }
-        restart(cluster, node.id, say).await?;
+        restart(cluster, node.id, issuer).await?;
     }
     Ok(())
 }
 
 /// Undoes all that is written down as begun and not ended.
-async fn heal(cluster: &Cluster, say: issue::Say) -> Result<()> {
+async fn heal(cluster: &Cluster, say: Say) -> Result<()> {
     let open = Journal::lock(&cluster.dir)?.open()?;
     let mut failed = 0;
     for fault in open {

@@ -3,10 +3,12 @@
 use super::{
     action::Fault,
     draw::{self, Draw, Kind},
-    issue, target,
+    issue::Issuer,
+    target,
 };
 use crate::demo::{self, Cluster};
 use anyhow::{Context, Result};
+use futures::FutureExt;
 use quorate_env::time;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ pub struct Series {
 }
 
 /// After each fault all nodes must answer again; if one does not, that ends the series.
-pub async fn run(cluster: &Cluster, series: Series, say: issue::Say) -> Result<()> {
+pub async fn run(cluster: &Cluster, series: Series, mut issuer: Issuer) -> Result<()> {
     let kinds = draw::kinds(cluster, series.kinds)?;
     let nodes: Vec<u64> = cluster.nodes.iter().map(|node| node.id).collect();
     let seed = series.seed.unwrap_or_else(target::unique);
@@ -30,14 +32,14 @@ pub async fn run(cluster: &Cluster, series: Series, say: issue::Say) -> Result<(
     loop {
         let next = time::now() + series.every;
         let (action, lasts) = draw.fault(&kinds, &nodes, series.every);
-        issue::run(cluster, &Fault::new(action, Some(lasts)), say).await?;
+        issuer.run(cluster, &Fault::new(action, Some(lasts))).await?;
         for node in &cluster.nodes {
-            let answered = demo::until_it_answers(cluster, node).await;
+            let answered = issuer.wait_for(demo::until_it_answers(cluster, node)).await;
             answered.with_context(|| format!("after a fault of seed {seed}"))?;
         }
         if next >= end {
             return Ok(());
         }
-        demo::pause(next.saturating_sub(time::now())).await;
+        issuer.wait_for(demo::pause(next.saturating_sub(time::now())).map(Ok)).await?;
     }
 }
