@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-const ACCOUNTS: u64 = 12;
+pub const ACCOUNTS: u64 = 12;
 const START_BALANCE: u64 = 1000;
 const FIRST: u8 = 0x40;
 
@@ -39,10 +39,9 @@ fn mark_key(account: u64, id: TransferId) -> Key {
     raw.into()
 }
 
-/// A key among the accounts and marks at which a shard may begin.
-pub fn some_key(random: &quorate_env::random::Random) -> Key {
-    let account = random.range(0..ACCOUNTS);
-    if random.chance(0.5) { account_key(account) } else { mark_key(account, random.range(0..500)) }
+/// A key at which a shard may begin: an account's, or that of one of its marks.
+pub fn key(account: u64, mark: Option<TransferId>) -> Key {
+    mark.map_or_else(|| account_key(account), |mark| mark_key(account, mark))
 }
 
 /// Where the key space is divided at first: the accounts lie in four shards.

@@ -68,8 +68,14 @@ impl Cluster {
     /// # Errors
     /// When it cannot open what its disk holds.
     pub async fn start(&self, id: NodeId) -> Result<(), String> {
-        let node = start(&self.world, id, &self.disks[&id], &self.nodes, &self.knobs).await?;
-        self.running.insert(node);
+        match start(&self.world, id, &self.disks[&id], &self.nodes, &self.knobs).await {
+            Ok(node) => self.running.insert(node),
+            Err(why) => {
+                // Its process ends; it may be started again.
+                self.world.crash(id).await;
+                return Err(why);
+            }
+        }
         Ok(())
     }
 
@@ -87,9 +93,9 @@ impl Cluster {
         newest.into_values().collect()
     }
 
-    /// Has the driver begin something; what becomes of it is its own affair.
-    pub fn begin(&self, operation: Operation) {
-        if let Some(node) = self.running.any(&self.world) {
+    /// Has a node ask the driver to begin something; what becomes of it is its own affair.
+    pub fn begin(&self, asker: NodeId, operation: Operation) {
+        if let Some(node) = self.running.get(asker) {
             self.world
                 .spawn("sim.operation", async move {
                     if let Err(why) = carry_out(&node, operation).await {
@@ -104,8 +110,9 @@ impl Cluster {
         self.disks[&id].slow_down(times);
     }
 
-    /// Cuts a node's power, now or at one of the next await points of its tasks.
-    pub async fn crash(&self, id: NodeId, polls: u64) {
+    /// Cuts a node's power, now or at one of the next await points of its tasks. Of the log's writes that wait, so many
+    /// thousandths survive.
+    pub async fn crash(&self, id: NodeId, polls: u64, surviving: u64) {
         if polls == 0 {
             self.running.remove(id);
             self.world.crash(id).await;
@@ -113,7 +120,8 @@ impl Cluster {
             self.world.crash_after_polls(id, polls, Duration::from_secs(1)).await;
             self.running.remove(id);
         }
-        let torn = self.world.random().range(0..self.disks[&id].log.waiting() as u64 + 1);
+        // Any number of them, none and all included, is as likely as the others.
+        let torn = (self.disks[&id].log.waiting() as u64 + 1) * surviving / 1001;
         self.disks[&id].crash(torn as usize);
     }
 

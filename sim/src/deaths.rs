@@ -95,7 +95,7 @@ async fn die(cluster: &Cluster, gateway: NodeId, value: u64) -> Result<Told, Str
         on_node(&node, write).await
     };
     let work = cluster.world.spawn("deaths.client", work);
-    cluster.crash(gateway, value + 1).await;
+    cluster.crash(gateway, value + 1, cluster.world.random().range(0..1001)).await;
     let told = match work.join().await.ok().flatten() {
         Some(Ok(_)) => Told::Committed,
         Some(Err(error)) if error.class() != ErrorClass::Ambiguous => Told::Failed,

@@ -1,11 +1,24 @@
 //! What a run is made of, drawn from its seed: limits small enough to be met, times short enough to cross one another.
 
+mod table;
+
+pub use table::{names, set_usual, unusual};
+
 use quorate_consensus::ConsensusConfig;
 use quorate_env::sim::SimConfig;
 use quorate_shard_server::ShardConfig;
 use quorate_txn::TxnConfig;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::Duration;
+
+/// All that is drawn but the plan.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub world: SimConfig,
+    pub knobs: Knobs,
+    /// Clocks are off by up to this part of their bound.
+    pub skew_part: u32,
+}
 
 #[derive(Clone, Debug)]
 pub struct Knobs {
@@ -16,17 +29,37 @@ pub struct Knobs {
     pub txn: TxnConfig,
     /// For how long old versions are kept.
     pub gc_ttl: Duration,
-    /// Troubles before peace.
-    pub rounds: u64,
     pub clients: u64,
-    /// Whether clocks jump beyond their bound.
-    pub clock_jumps: bool,
-    /// Whether real-time order is promised: clocks keep their bound, and it is small enough for commits to wait it out.
-    pub real_time: bool,
 }
 
 /// With a larger ε readers bear the uncertainty instead (DESIGN §4).
 const COMMIT_WAIT: Duration = Duration::from_millis(10);
+
+impl Settings {
+    /// As in the absence of any seed.
+    fn usual(seed: u64) -> Self {
+        let knobs = Knobs {
+            nodes: 3,
+            consensus: ConsensusConfig::default(),
+            shard: ShardConfig::default(),
+            txn: TxnConfig { parallel_commit: true, ..TxnConfig::default() },
+            gc_ttl: Duration::from_secs(4 * 3600),
+            clients: 4,
+        };
+        Settings { world: SimConfig { clock_drift_ppm: 10, ..SimConfig::new(seed) }, knobs, skew_part: 10 }
+    }
+
+    /// Works out what follows from the knobs.
+    pub fn settled(mut self) -> Self {
+        self.world.clock_skew = self.world.clock_bound / self.skew_part;
+        self
+    }
+
+    /// Whether ε is small enough for commits to wait it out, so that real-time order is promised.
+    pub fn commits_wait(&self) -> bool {
+        self.world.clock_bound <= COMMIT_WAIT
+    }
+}
 
 struct Draw(StdRng);
 
@@ -47,63 +80,28 @@ impl Draw {
     }
 }
 
-/// Four nodes under the usual settings, to which nothing happens by itself.
-pub fn calm(seed: u64) -> (SimConfig, Knobs) {
-    let knobs = Knobs {
-        nodes: 4,
-        consensus: ConsensusConfig::default(),
-        shard: ShardConfig::default(),
-        txn: TxnConfig { parallel_commit: seed.is_multiple_of(2), ..TxnConfig::default() },
-        gc_ttl: Duration::from_secs(4 * 3600),
-        rounds: 0,
-        clients: 0,
-        clock_jumps: false,
-        real_time: true,
-    };
-    (SimConfig::new(seed), knobs)
+/// Four nodes under the usual settings, to which nothing happens by itself; parallel commit under even seeds.
+pub fn calm(seed: u64) -> Settings {
+    let mut settings = Settings { world: SimConfig::new(seed), ..Settings::usual(seed) };
+    settings.knobs.nodes = 4;
+    settings.knobs.txn.parallel_commit = seed.is_multiple_of(2);
+    settings
 }
 
-/// The world and the knobs of a seed.
-pub fn draw(seed: u64) -> (SimConfig, Knobs) {
+/// The settings of a seed.
+pub fn draw(seed: u64) -> Settings {
     let mut draw = Draw(StdRng::seed_from_u64(seed ^ 0x6b_6e6f_6273));
-    let mut world = SimConfig::new(seed);
+    let mut settings = Settings::usual(seed);
+    settings.skew_part = draw.0.random_range(10..30);
+    let Settings { world, knobs, .. } = &mut settings;
     draw.vary(&mut world.shake, |rng| rng.random_range(0.0..0.4));
     draw.millis(&mut world.clock_bound, 10..100);
-    world.clock_skew = world.clock_bound / draw.0.random_range(10..30);
-    world.clock_drift_ppm = 10;
-    let (mut consensus, mut shard, mut txn) =
-        (ConsensusConfig::default(), ShardConfig::default(), TxnConfig::default());
-    draw.millis(&mut consensus.quiet_after, 50..3000);
-    draw.millis(&mut consensus.housekeeping, 50..2000);
-    draw.vary(&mut consensus.keep_entries, |rng| rng.random_range(5..300));
-    draw.millis(&mut consensus.propose_timeout, 100..5000);
-    draw.millis(&mut shard.intent_patience, 1..200);
-    draw.millis(&mut shard.lock_patience, 10..1000);
-    draw.millis(&mut shard.coordinator_silence, 1500..5000);
-    draw.millis(&mut shard.flush_interval, 50..5000);
-    draw.vary(&mut shard.max_locks, |rng| rng.random_range(0..4));
-    draw.vary(&mut shard.max_scan_rows, |rng| rng.random_range(1..50));
-    draw.vary(&mut shard.ts_cache_bytes, |rng| rng.random_range(0..4000));
-    draw.vary(&mut txn.page_rows, |rng| rng.random_range(1..50));
-    draw.vary(&mut txn.max_unresolved, |rng| rng.random_range(1..10));
-    draw.vary(&mut txn.max_read_spans, |rng| rng.random_range(1..6));
-    draw.millis(&mut txn.stale_after, 1..100);
-    draw.vary(&mut txn.memory_bytes, |rng| rng.random_range(0..2000));
-    txn.parallel_commit = true;
-    draw.vary(&mut txn.parallel_commit, |_| false);
-    let clock_jumps = seed % 5 == 4;
-    let mut knobs = Knobs {
-        nodes: if draw.chance(0.3) { draw.0.random_range(4..6) } else { 3 },
-        consensus,
-        shard,
-        txn,
-        gc_ttl: Duration::from_secs(4 * 3600),
-        rounds: draw.0.random_range(3..8),
-        clients: draw.0.random_range(2..9),
-        clock_jumps,
-        real_time: !clock_jumps && world.clock_bound <= COMMIT_WAIT,
-    };
-    draw.millis(&mut knobs.shard.closing_target, 20..2000);
+    draw.vary(&mut world.contention, |rng| rng.random_range(0.0..1.0));
+    knobs.nodes = if draw.chance(0.3) { draw.0.random_range(4..6) } else { 3 };
+    knobs.clients = draw.0.random_range(2..9);
+    draw_consensus(&mut draw, &mut knobs.consensus);
+    draw_shard(&mut draw, &mut knobs.shard);
+    draw_txn(&mut draw, &mut knobs.txn);
     // Short enough for garbage under load, and audits of the past that come too late.
     if draw.chance(0.7) {
         knobs.gc_ttl = Duration::from_secs(draw.0.random_range(1..6));
@@ -114,6 +112,32 @@ pub fn draw(seed: u64) -> (SimConfig, Knobs) {
         knobs.shard.retention = Duration::from_millis(draw.0.random_range(200..5000));
         knobs.txn.commit_window = Duration::from_secs(draw.0.random_range(2..10));
     }
-    draw.vary(&mut world.contention, |rng| rng.random_range(0.0..1.0));
-    (world, knobs)
+    settings
+}
+
+fn draw_consensus(draw: &mut Draw, consensus: &mut ConsensusConfig) {
+    draw.millis(&mut consensus.quiet_after, 50..3000);
+    draw.millis(&mut consensus.housekeeping, 50..2000);
+    draw.vary(&mut consensus.keep_entries, |rng| rng.random_range(5..300));
+    draw.millis(&mut consensus.propose_timeout, 100..5000);
+}
+
+fn draw_shard(draw: &mut Draw, shard: &mut ShardConfig) {
+    draw.millis(&mut shard.intent_patience, 1..200);
+    draw.millis(&mut shard.lock_patience, 10..1000);
+    draw.millis(&mut shard.coordinator_silence, 1500..5000);
+    draw.millis(&mut shard.flush_interval, 50..5000);
+    draw.millis(&mut shard.closing_target, 20..2000);
+    draw.vary(&mut shard.max_locks, |rng| rng.random_range(0..4));
+    draw.vary(&mut shard.max_scan_rows, |rng| rng.random_range(1..50));
+    draw.vary(&mut shard.ts_cache_bytes, |rng| rng.random_range(0..4000));
+}
+
+fn draw_txn(draw: &mut Draw, txn: &mut TxnConfig) {
+    draw.vary(&mut txn.page_rows, |rng| rng.random_range(1..50));
+    draw.vary(&mut txn.max_unresolved, |rng| rng.random_range(1..10));
+    draw.vary(&mut txn.max_read_spans, |rng| rng.random_range(1..6));
+    draw.millis(&mut txn.stale_after, 1..100);
+    draw.vary(&mut txn.memory_bytes, |rng| rng.random_range(0..2000));
+    draw.vary(&mut txn.parallel_commit, |_| false);
 }

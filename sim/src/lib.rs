@@ -1,8 +1,8 @@
 //! The whole cluster under simulation: real consensus, placement, shards and transactions on simulated machines, under one seed.
 //!
-//! A run has two phases. In the first, clients work while crashes, partitions and a bad network are drawn from the seed;
-//! then everything is healed, and the cluster must answer again, agree with itself and account for every acknowledged
-//! transfer. Two runs of one seed, in processes whose entropy follows from it too (the binary sees to that), end with
+//! A run has two phases. In the first, clients work while crashes, partitions and a bad network strike, by a plan that is drawn
+//! from the seed beforehand; then everything is healed, and the cluster must answer again, agree with itself and account for
+//! every acknowledged transfer. Two runs of one seed, in processes whose entropy follows from it too (the binary sees to that), end with
 //! the same trace hash.
 //!
 //! Absent: SQL; above the coordinator, real processes are tested.
@@ -10,13 +10,20 @@
 mod bank;
 mod cluster;
 mod deaths;
+mod drawn;
 mod errors;
+mod facts;
 pub mod history;
 mod knobs;
+mod left_out;
 mod nemesis;
 mod node;
+mod plan;
 
+pub use drawn::Drawn;
 pub use errors::{Errors, collect as collect_errors};
+pub use facts::Facts;
+pub use left_out::{ALL, LeftOut, Numbers};
 
 use bank::Bank;
 use cluster::Cluster;
@@ -34,17 +41,21 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// Runs one seed, on a thread that has drawn no entropy yet.
-pub fn run(seed: u64, errors: &Errors) -> Report {
-    let (config, knobs) = knobs::draw(seed);
-    report(SimWorld::run(config, |world| scenario(world, knobs)), errors)
+/// Runs what a seed has drawn, on a thread that has drawn no entropy yet.
+pub fn run(drawn: Drawn, errors: &Errors) -> Report {
+    let (world, lines) = (drawn.settings.world.clone(), drawn.lines());
+    let mut report = report(SimWorld::run(world, |world| scenario(world, drawn)), errors);
+    report.facts.splice(0..0, lines);
+    report.facts.push(facts::points());
+    report.facts.push(facts::probes());
+    report
 }
 
 /// Has a gateway die at each await point of a commit, on a thread that has drawn no entropy yet; parallel commit under even
 /// seeds, plain two-phase commit under odd ones.
 pub fn deaths(seed: u64, errors: &Errors) -> Report {
-    let (config, knobs) = knobs::calm(seed);
-    report(SimWorld::run(config, |world| dying(world, knobs)), errors)
+    let settings = knobs::calm(seed);
+    report(SimWorld::run(settings.world, |world| dying(world, settings.knobs)), errors)
 }
 
 type Story = (Vec<String>, Vec<String>);
@@ -55,11 +66,7 @@ fn report(outcome: Result<SimOutcome<Story>, SimError>, errors: &Errors) -> Repo
         Ok(outcome) => {
             let (mut facts, mut problems) = outcome.value;
             problems.extend(logged);
-            facts.push(format!(
-                "{:.1} virtual seconds, {} events",
-                outcome.elapsed.as_secs_f64(),
-                outcome.events
-            ));
+            facts.push(facts::ended(outcome.elapsed, outcome.events));
             Report { trace_hash: outcome.trace_hash, facts, problems }
         }
         Err(error) => {
@@ -69,9 +76,9 @@ fn report(outcome: Result<SimOutcome<Story>, SimError>, errors: &Errors) -> Repo
     }
 }
 
-async fn scenario(world: SimWorld, knobs: Knobs) -> Story {
+async fn scenario(world: SimWorld, drawn: Drawn) -> Story {
     let mut facts = Vec::new();
-    match story(world, knobs, &mut facts).await {
+    match story(world, drawn, &mut facts).await {
         Ok(problems) => (facts, problems),
         Err(problem) => (facts, vec![problem]),
     }
@@ -88,13 +95,14 @@ async fn dying(world: SimWorld, knobs: Knobs) -> Story {
     (facts, problems)
 }
 
-async fn story(world: SimWorld, knobs: Knobs, facts: &mut Vec<String>) -> Result<Vec<String>, String> {
+async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result<Vec<String>, String> {
+    let knobs = drawn.settings.knobs.clone();
     let cluster = Cluster::found(world.clone(), knobs.clone(), &bank::splits()).await;
     let cluster = cluster.map_err(|why| format!("the cluster cannot be founded: {why}"))?;
     let bank = Bank::new(cluster.clone());
     bank.open().await?;
     let clients = bank.clients(knobs.clients);
-    let struck = nemesis::run(&cluster, &knobs).await;
+    let struck = nemesis::run(&cluster, &drawn.plan, drawn.fault_points).await;
     nemesis::heal(&cluster).await?;
     world.sleep(Duration::from_secs(3)).await;
     let before = bank.acknowledged();
@@ -106,7 +114,7 @@ async fn story(world: SimWorld, knobs: Knobs, facts: &mut Vec<String>) -> Result
     }
     // Intents are resolved and followers catch up.
     world.sleep(Duration::from_secs(20)).await;
-    let history = bank.settle(knobs.real_time).await?;
+    let history = bank.settle(drawn.real_time()).await?;
     // That reading may have cleared abandoned intents away.
     world.sleep(Duration::from_secs(5)).await;
     let mut problems = history.problems();
@@ -122,9 +130,6 @@ async fn story(world: SimWorld, knobs: Knobs, facts: &mut Vec<String>) -> Result
         count(|told| *told == history::Told::Unknown),
     ));
     facts.push(struck.iter().map(|(what, n)| format!("{what}: {n}")).collect::<Vec<_>>().join(", "));
-    let probes: Vec<String> =
-        quorate_env::probe::reached().iter().map(|(name, hits)| format!("{name} {hits}")).collect();
-    facts.push(format!("probes: {}", probes.join(", ")));
     Ok(problems)
 }
 

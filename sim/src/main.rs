@@ -1,182 +1,110 @@
-//! `quorate-sim --seed S` runs one seed and prints its trace hash; with `--deaths` a gateway dies at each await point of a commit
-//! instead. `--seeds N --from S` runs N of them, each in a process of its own, and counts; with `--twice` each in two, whose
-//! outputs must not differ. How far it is stands on standard error.
+//! `quorate-sim --seed S` runs one seed and prints its plan and its trace hash; with `--deaths` a gateway dies at each await point
+//! of a commit instead. `--seeds N --from S` runs N of them, each in a process of its own, and counts; with `--twice` each in two,
+//! whose outputs must not differ. `--seed S --shrink` looks for the least of a seed that still fails. How far it is stands on
+//! standard error.
 
+mod alone;
+mod child;
+mod ddmin;
 mod entropy;
+mod many;
 mod progress;
+mod reach;
+mod shrink;
+mod smaller;
 
-use anyhow::{Result, bail};
-use progress::Progress;
-use std::collections::VecDeque;
-use std::io::IsTerminal;
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use anyhow::{Result, anyhow};
+use clap::Parser;
+use quorate_sim::{Drawn, LeftOut};
+use std::process::ExitCode;
 
-const USAGE: &str = "usage: quorate-sim --seed S [--deaths] [--verbose]
-       quorate-sim --seeds N [--from S] [--jobs J] [--twice]";
-
-#[derive(Default)]
+/// Whole clusters in one process, each under a seed.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask sim", about)]
 struct Args {
+    /// Run this seed
+    #[arg(long, value_name = "S", required_unless_present = "seeds", conflicts_with = "seeds")]
     seed: Option<u64>,
-    seeds: Option<u64>,
-    from: u64,
-    jobs: usize,
+    /// Write the log (by `RUST_LOG`) to standard error, with virtual times
+    #[arg(long, conflicts_with = "seeds")]
     verbose: bool,
-    twice: bool,
+    /// Print the seed's plan, and run nothing
+    #[arg(long, conflicts_with = "seeds")]
+    plan: bool,
+    /// Have a gateway die at each await point of a commit instead
+    #[arg(long, conflicts_with_all = ["seeds", "plan", "shrink"])]
     deaths: bool,
-}
-
-fn parse() -> Result<Args> {
-    let mut args = Args { from: 1, jobs: 1, ..Args::default() };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let mut number = || match given.next().map(|text| text.parse::<u64>()) {
-            Some(Ok(number)) => Ok(number),
-            _ => bail!("{name} wants a number\n{USAGE}"),
-        };
-        match name.as_str() {
-            "--seed" => args.seed = Some(number()?),
-            "--seeds" => args.seeds = Some(number()?),
-            "--from" => args.from = number()?,
-            "--jobs" => args.jobs = (number()? as usize).max(1),
-            "--verbose" => args.verbose = true,
-            "--twice" => args.twice = true,
-            "--deaths" => args.deaths = true,
-            _ => bail!("what is {name}?\n{USAGE}"),
-        }
-    }
-    if args.seed.is_some() == args.seeds.is_some() || (args.deaths && args.seeds.is_some()) {
-        bail!("{USAGE}");
-    }
-    Ok(args)
+    /// Look for the least of a failing seed that still fails
+    #[arg(long, conflicts_with_all = ["seeds", "plan"])]
+    shrink: bool,
+    /// So often a smaller run is tried
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "shrink")]
+    tries: u64,
+    /// Each smaller run under so many courses of chance, until one fails: for what fails rarely
+    #[arg(long, value_name = "R", default_value_t = 1, requires = "shrink")]
+    chances: u64,
+    /// Any problem counts as the same
+    #[arg(long, requires = "shrink")]
+    any: bool,
+    /// Run so many seeds, each in a process of its own
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// The first of them
+    #[arg(long, value_name = "S", default_value_t = 1, conflicts_with = "seed")]
+    from: u64,
+    /// So many at a time
+    #[arg(long, value_name = "J", default_value_t = 1, conflicts_with = "seed")]
+    jobs: usize,
+    /// Each in two processes, whose outputs must not differ
+    #[arg(long, conflicts_with = "seed")]
+    twice: bool,
+    #[command(flatten)]
+    left_out: LeftOut,
 }
 
 fn main() -> Result<ExitCode> {
-    let args = parse()?;
-    match (args.seed, args.seeds) {
-        (Some(seed), _) => {
-            let scenario = if args.deaths { quorate_sim::deaths } else { quorate_sim::run };
-            alone(seed, scenario, args.verbose)
-        }
-        (_, seeds) => many(seeds.unwrap_or(1), &args),
-    }
-}
-
-type Scenario = fn(u64, &quorate_sim::Errors) -> quorate_sim::Report;
-
-/// Runs one seed in this process.
-fn alone(seed: u64, scenario: Scenario, verbose: bool) -> Result<ExitCode> {
-    let watched = std::io::stderr().is_terminal() && !verbose;
-    let progress = watched.then(|| Progress::show(move || format!("seed {seed}"))).transpose()?;
-    // Whatever used entropy before (reading arguments, setting up the log) must not change the run: a thread of its own
-    // draws afresh what std keeps per thread.
-    let errors = quorate_sim::collect_errors(verbose);
-    entropy::seed(seed);
-    let run = move || {
-        let report = scenario(seed, &errors);
-        drop(progress);
-        tell(seed, &report)
+    let args = Args::parse();
+    let Some(seed) = args.seed else {
+        let campaign = many::Campaign {
+            from: args.from,
+            seeds: args.seeds.unwrap_or(1),
+            jobs: args.jobs,
+            twice: args.twice,
+        };
+        return many::run(&campaign, &args.left_out);
     };
-    #[expect(clippy::disallowed_methods, reason = "the one thread of the simulated world")]
-    let run = std::thread::Builder::new().name("simulation".into()).spawn(run)?;
-    run.join().map_err(|_| anyhow::anyhow!("seed {seed} panicked; replay: cargo xtask sim --seed {seed}"))
+    if args.deaths {
+        let scenario = move |errors: &_| quorate_sim::deaths(seed, errors);
+        return alone::run(seed, format!("--seed {seed} --deaths"), args.verbose, scenario);
+    }
+    let drawn = Drawn::new(seed, &args.left_out).map_err(|why| anyhow!(why))?;
+    if args.plan {
+        drawn.lines().iter().for_each(|line| println!("{line}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.shrink {
+        let bounds = shrink::Bounds { tries: args.tries, chances: args.chances, any: args.any };
+        return shrink::run(seed, &args.left_out, &bounds);
+    }
+    let replay = child::arguments(seed, &args.left_out).join(" ");
+    alone::run(seed, replay, args.verbose, move |errors| quorate_sim::run(drawn, errors))
 }
 
-fn tell(seed: u64, report: &quorate_sim::Report) -> ExitCode {
-    for line in &report.facts {
-        println!("{line}");
-    }
-    for problem in &report.problems {
-        println!("PROBLEM: {problem}");
-    }
-    println!("trace hash: {:016x}", report.trace_hash);
-    if report.problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        println!("replay: cargo xtask sim --seed {seed}");
-        ExitCode::FAILURE
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A seed that runs in a process of its own.
-struct Run {
-    seed: u64,
-    child: Child,
-}
-
-impl Run {
-    fn start(seed: u64) -> Result<Run> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--seed", &seed.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(Run { seed, child: command.spawn()? })
-    }
-
-    /// What it printed, and what is wrong with it.
-    fn end(self) -> Result<(String, Vec<String>)> {
-        let output = self.child.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            return Ok((text, Vec::new()));
-        }
-        let log = String::from_utf8_lossy(&output.stderr);
-        let found = text.lines().filter(|line| line.starts_with("PROBLEM")).take(5);
-        let panics = log.lines().filter(|line| line.contains("panicked")).take(3);
-        let mut problems: Vec<String> = found.chain(panics).map(str::to_owned).collect();
-        problems.push(output.status.to_string());
-        Ok((text, problems))
-    }
-}
-
-/// How the seeds went that have ended.
-#[derive(Default)]
-struct Tally {
-    passed: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl Tally {
-    fn of(&self, seeds: u64) -> String {
-        let (passed, failed) = (self.passed.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
-        format!("{} of {seeds} seeds, {failed} failed", passed + failed)
-    }
-}
-
-fn many(seeds: u64, args: &Args) -> Result<ExitCode> {
-    let mut left = (args.from..args.from.saturating_add(seeds)).collect::<VecDeque<_>>();
-    let mut running = VecDeque::new();
-    let tally = Arc::new(Tally::default());
-    let shown = tally.clone();
-    let progress = Progress::show(move || shown.of(seeds))?;
-    while !left.is_empty() || !running.is_empty() {
-        while running.len() < args.jobs
-            && let Some(seed) = left.pop_front()
+    #[test]
+    fn arguments_are_understood() {
+        let parse = |line: &str| Args::try_parse_from(std::iter::once("sim").chain(line.split_whitespace()));
+        assert!(parse("--seed 7 --without 3,5-7 --usual nodes --clients 2").is_ok());
+        assert!(parse("--seed 7 --shrink --tries 50 --chances 3 --any").is_ok());
+        assert!(parse("--seeds 6 --from 15 --twice --jobs 2 --without-points").is_ok());
+        assert!(parse("--seed 7 --deaths --verbose").is_ok());
+        for wrong in
+            ["", "--seed 7 --seeds 3", "--seeds 3 --deaths", "--seeds 3 --shrink", "--seed 7 --tries 3"]
         {
-            let second = args.twice.then(|| Run::start(seed)).transpose()?;
-            running.push_back((Run::start(seed)?, second));
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
-        let Some((first, second)) = running.pop_front() else { break };
-        let seed = first.seed;
-        let (text, mut problems) = first.end()?;
-        if let Some(second) = second
-            && let (other, _) = second.end()?
-            && other != text
-        {
-            problems.push(format!("two runs of it differ:\n{text}\n{other}"));
-        }
-        if problems.is_empty() {
-            tally.passed.fetch_add(1, Ordering::Relaxed);
-            continue;
-        }
-        tally.failed.fetch_add(1, Ordering::Relaxed);
-        progress.clear();
-        println!("seed {seed} failed; replay: cargo xtask sim --seed {seed}");
-        problems.iter().for_each(|line| println!("  {line}"));
     }
-    drop(progress);
-    let failed = tally.failed.load(Ordering::Relaxed);
-    println!("{} passed, {failed} failed", tally.passed.load(Ordering::Relaxed));
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

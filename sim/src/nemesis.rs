@@ -1,74 +1,123 @@
-//! What goes wrong, drawn from the seed.
+//! What goes wrong: the steps of the run's plan, one after the other.
 
-use crate::{bank, cluster::Cluster, knobs::Knobs};
+use crate::{
+    cluster::Cluster,
+    plan::{Change, Outage, Plan, Trouble},
+};
 use quorate_env::sim::NetworkFaults;
-use quorate_proto::{NodeId, placement::Operation};
+use quorate_proto::{NodeId, ShardDescriptor, placement::Operation};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How often each sort of trouble struck.
 pub type Struck = BTreeMap<&'static str, u64>;
 
-fn millis(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// Troubles the cluster, one trouble after the other, with quiet in between; a crash of a leader and a partition always
-/// come first. Fault points fire all the while, and now and then shards are divided, led and placed anew.
-pub async fn run(cluster: &Cluster, knobs: &Knobs) -> Struck {
+/// Troubles the cluster. Fault points fire all the while, if they are to.
+pub async fn run(cluster: &Cluster, plan: &Plan, fault_points: bool) -> Struck {
     let mut struck = Struck::new();
     let world = &cluster.world;
-    world.set_faults(true);
-    for round in 0..knobs.rounds {
-        world.sleep(millis(world.random().range(200..1500))).await;
-        while world.random().chance(0.4) {
-            *struck.entry(operation(cluster)).or_default() += 1;
-            world.sleep(millis(world.random().range(0..300))).await;
-        }
-        let what = match round {
-            0 => 0,
-            1 => 2,
-            _ => world.random().range(0..if knobs.clock_jumps { 10 } else { 9 }),
-        };
-        let name = match what {
-            0 => crash_leader(cluster).await,
-            1 => crash_any(cluster).await,
-            2 => isolate_leader(cluster).await,
-            3 => one_way(cluster).await,
-            4 => bad_network(cluster).await,
-            5 => crash_during_partition(cluster).await,
-            6 => pause(cluster).await,
-            7 => slow_disk(cluster).await,
-            8 => crash_all(cluster).await,
-            _ => clock_jump(cluster).await,
-        };
-        tracing::info!(at = world.elapsed().as_secs_f64(), name, "struck");
-        *struck.entry(name).or_default() += 1;
+    world.set_faults(fault_points);
+    for step in &plan.steps {
+        world.sleep(step.pause).await;
+        tracing::info!(at = world.elapsed().as_secs_f64(), step = step.number, what = %step.trouble, "strikes");
+        strike(cluster, &step.trouble).await;
+        *struck.entry(step.trouble.name()).or_default() += 1;
     }
+    world.sleep(plan.rest).await;
     world.set_faults(false);
     struck
 }
 
-/// The driver is told to change something.
-fn operation(cluster: &Cluster) -> &'static str {
-    let random = cluster.world.random();
-    let shards = cluster.descriptors();
-    if shards.is_empty() {
-        return "nothing";
-    }
-    let shard = &shards[random.range(0..shards.len() as u64) as usize];
-    let home = shard.replicas[random.range(0..shard.replicas.len() as u64) as usize].node;
-    let outside: Vec<NodeId> =
-        cluster.nodes.iter().copied().filter(|node| shard.replicas.iter().all(|r| r.node != *node)).collect();
-    let (name, operation) = match random.range(0..3) {
-        0 => ("split", Operation::Split { at: bank::some_key(random) }),
-        1 if !outside.is_empty() => {
-            let to = outside[random.range(0..outside.len() as u64) as usize];
-            ("move", Operation::MoveReplica { shard: shard.id, from: home, to })
+async fn strike(cluster: &Cluster, trouble: &Trouble) {
+    let world = &cluster.world;
+    match trouble {
+        Trouble::LeaderCrash { shard, outage } => {
+            down_and_up(cluster, leader(cluster, *shard), *outage).await
         }
-        _ => ("hand-over", Operation::TransferLeader { shard: shard.id, to: home }),
-    };
-    cluster.begin(operation);
-    name
+        Trouble::Crash { node, outage } => down_and_up(cluster, pick(cluster, *node), *outage).await,
+        Trouble::CrashOfAll { down, surviving } => all_down_and_up(cluster, *down, surviving).await,
+        Trouble::CrashInPartition { cut_off, crashed, outage } => {
+            isolate(cluster, pick(cluster, *cut_off));
+            down_and_up(cluster, pick(cluster, *crashed), *outage).await;
+            world.heal();
+        }
+        Trouble::Partition { shard, lasts } => {
+            isolate(cluster, leader(cluster, *shard));
+            world.sleep(*lasts).await;
+            world.heal();
+        }
+        Trouble::OneWayCut { from, to, lasts } => {
+            let (from, to) = (pick(cluster, *from), pick(cluster, *to));
+            if from != to {
+                world.cut(from, to);
+            }
+            world.sleep(*lasts).await;
+            world.heal();
+        }
+        Trouble::BadNetwork { faults, lasts } => {
+            world.set_network(faults.clone());
+            world.sleep(*lasts).await;
+            world.set_network(NetworkFaults::default());
+        }
+        // A process stopped for a while, or a machine without time for it.
+        Trouble::Pause { shard, lasts } => {
+            let id = leader(cluster, *shard);
+            world.pause(id);
+            world.sleep(*lasts).await;
+            world.resume(id);
+        }
+        Trouble::SlowDisk { node, times, lasts } => {
+            let id = pick(cluster, *node);
+            cluster.slow_disk(id, *times);
+            world.sleep(*lasts).await;
+            cluster.slow_disk(id, 1);
+        }
+        Trouble::ClockJump { node, micros, lasts } => {
+            let id = pick(cluster, *node);
+            world.jump_clock(id, *micros);
+            world.sleep(*lasts).await;
+            world.jump_clock(id, -*micros);
+        }
+        Trouble::Operation { asker, change } => {
+            if let Some(operation) = operation(cluster, change) {
+                cluster.begin(pick(cluster, *asker), operation);
+            }
+        }
+    }
+}
+
+/// The one at a place, counted round; `None`: there are none.
+fn at<T>(list: &[T], place: u64) -> Option<&T> {
+    list.get(place as usize % list.len().max(1))
+}
+
+fn pick(cluster: &Cluster, place: u64) -> NodeId {
+    *at(&cluster.nodes, place).expect("a cluster has nodes")
+}
+
+/// Who leads the shard at a place; if nobody does, a node as good as any.
+fn leader(cluster: &Cluster, place: u64) -> NodeId {
+    let shards = cluster.descriptors();
+    let leader = at(&shards, place).and_then(|shard| cluster.leader(shard.id));
+    leader.unwrap_or_else(|| pick(cluster, place))
+}
+
+fn operation(cluster: &Cluster, change: &Change) -> Option<Operation> {
+    let shards = cluster.descriptors();
+    let replica = |shard: &ShardDescriptor, place| at(&shard.replicas, place).map(|replica| replica.node);
+    match *change {
+        Change::Split { account, mark } => Some(Operation::Split { at: Change::key(account, mark) }),
+        Change::HandOver { shard, replica: place } => {
+            let shard = at(&shards, shard)?;
+            Some(Operation::TransferLeader { shard: shard.id, to: replica(shard, place)? })
+        }
+        Change::Move { shard, replica: place, to } => {
+            let shard = at(&shards, shard)?;
+            let holds = |node: &NodeId| shard.replicas.iter().any(|replica| replica.node == *node);
+            let outside: Vec<NodeId> = cluster.nodes.iter().copied().filter(|node| !holds(node)).collect();
+            let (from, to) = (replica(shard, place)?, *at(&outside, to)?);
+            Some(Operation::MoveReplica { shard: shard.id, from, to })
+        }
+    }
 }
 
 /// Ends all troubles and starts what is down.
@@ -88,120 +137,30 @@ async fn restart(cluster: &Cluster, id: NodeId) -> Result<(), String> {
     cluster.start(id).await.map_err(|why| format!("node {id} does not start again: {why}"))
 }
 
-fn some_leader(cluster: &Cluster) -> NodeId {
-    let shards = cluster.descriptors();
-    let drawn = cluster.world.random().range(0..shards.len() as u64) as usize;
-    let leader = shards.get(drawn).and_then(|shard| cluster.leader(shard.id));
-    leader.unwrap_or_else(|| some_node(cluster))
-}
-
-fn some_node(cluster: &Cluster) -> NodeId {
-    cluster.nodes[cluster.world.random().range(0..cluster.nodes.len() as u64) as usize]
-}
-
-async fn down_and_up(cluster: &Cluster, id: NodeId) {
-    let random = cluster.world.random();
-    let polls = if random.chance(0.5) { random.range(1..500) } else { 0 };
-    let downtime = millis(random.range(50..4000));
-    cluster.crash(id, polls).await;
-    cluster.world.sleep(downtime).await;
+async fn up(cluster: &Cluster, id: NodeId) {
     if let Err(error) = restart(cluster, id).await {
         tracing::error!("{error}");
     }
 }
 
-async fn crash_leader(cluster: &Cluster) -> &'static str {
-    down_and_up(cluster, some_leader(cluster)).await;
-    "leader crash"
-}
-
-async fn crash_any(cluster: &Cluster) -> &'static str {
-    down_and_up(cluster, some_node(cluster)).await;
-    "crash"
-}
-
-fn others(cluster: &Cluster, id: NodeId) -> Vec<NodeId> {
-    cluster.nodes.iter().copied().filter(|&other| other != id).collect()
-}
-
-async fn isolate_leader(cluster: &Cluster) -> &'static str {
-    let leader = some_leader(cluster);
-    cluster.world.partition(&[leader], &others(cluster, leader));
-    cluster.world.sleep(millis(cluster.world.random().range(500..6000))).await;
-    cluster.world.heal();
-    "partition"
-}
-
-async fn one_way(cluster: &Cluster) -> &'static str {
-    let (from, to) = (some_node(cluster), some_node(cluster));
-    if from != to {
-        cluster.world.cut(from, to);
-    }
-    cluster.world.sleep(millis(cluster.world.random().range(500..6000))).await;
-    cluster.world.heal();
-    "one-way cut"
-}
-
-async fn bad_network(cluster: &Cluster) -> &'static str {
-    let random = cluster.world.random();
-    let share = |most: u64| random.range(0..most) as f64 / 1000.0;
-    cluster.world.set_network(NetworkFaults {
-        delay: Duration::from_micros(50)..millis(random.range(1..20)),
-        late: share(20),
-        loss: share(50),
-        duplicate: share(50),
-        reorder: share(200),
-    });
-    cluster.world.sleep(millis(random.range(1000..5000))).await;
-    cluster.world.set_network(NetworkFaults::default());
-    "bad network"
-}
-
-async fn crash_during_partition(cluster: &Cluster) -> &'static str {
-    let cut_off = some_node(cluster);
-    cluster.world.partition(&[cut_off], &others(cluster, cut_off));
-    down_and_up(cluster, some_node(cluster)).await;
-    cluster.world.heal();
-    "crash during partition"
-}
-
-/// A process stopped for a while, or a machine without time for it.
-async fn pause(cluster: &Cluster) -> &'static str {
-    let id = some_leader(cluster);
-    cluster.world.pause(id);
-    cluster.world.sleep(millis(cluster.world.random().range(100..5000))).await;
-    cluster.world.resume(id);
-    "pause"
-}
-
-async fn slow_disk(cluster: &Cluster) -> &'static str {
-    let id = some_node(cluster);
-    cluster.slow_disk(id, cluster.world.random().range(10..400));
-    cluster.world.sleep(millis(cluster.world.random().range(500..4000))).await;
-    cluster.slow_disk(id, 1);
-    "slow disk"
+async fn down_and_up(cluster: &Cluster, id: NodeId, outage: Outage) {
+    cluster.crash(id, outage.polls, outage.surviving).await;
+    cluster.world.sleep(outage.down).await;
+    up(cluster, id).await;
 }
 
 /// The power fails for all of them.
-async fn crash_all(cluster: &Cluster) -> &'static str {
-    for &id in &cluster.nodes {
-        cluster.crash(id, 0).await;
+async fn all_down_and_up(cluster: &Cluster, down: Duration, surviving: &[u64]) {
+    for (&id, &surviving) in cluster.nodes.iter().zip(surviving.iter().cycle()) {
+        cluster.crash(id, 0, surviving).await;
     }
-    cluster.world.sleep(millis(cluster.world.random().range(50..1000))).await;
+    cluster.world.sleep(down).await;
     for &id in &cluster.nodes {
-        if let Err(error) = restart(cluster, id).await {
-            tracing::error!("{error}");
-        }
+        up(cluster, id).await;
     }
-    "crash of all"
 }
 
-async fn clock_jump(cluster: &Cluster) -> &'static str {
-    let random = cluster.world.random();
-    let id = some_node(cluster);
-    let micros = random.range(1_000..2_000_000) as i64 * if random.chance(0.5) { 1 } else { -1 };
-    cluster.world.jump_clock(id, micros);
-    cluster.world.sleep(millis(random.range(500..4000))).await;
-    cluster.world.jump_clock(id, -micros);
-    "clock jump"
+fn isolate(cluster: &Cluster, id: NodeId) {
+    let others: Vec<NodeId> = cluster.nodes.iter().copied().filter(|&other| other != id).collect();
+    cluster.world.partition(&[id], &others);
 }

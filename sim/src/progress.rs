@@ -14,6 +14,19 @@ const PAUSE_IN_LOG: Duration = Duration::from_secs(10);
 /// Back to the start of the line, and away with what stands there.
 const CLEAR: &str = "\r\x1b[K";
 
+/// Real time, for telling how fast it goes.
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Stopwatch(Instant::now())
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
 /// Shows a line until it is dropped.
 pub struct Progress {
     terminal: bool,

@@ -36,3 +36,33 @@ fn a_gateway_may_die_at_every_step_of_a_commit() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }
+
+/// The steps of the plan: numbers, and what strikes.
+fn steps(text: &str) -> Vec<(&str, &str)> {
+    let steps = text.lines().filter_map(|line| line.split_once(". after "));
+    steps.filter_map(|(number, rest)| Some((number.trim(), rest.split_once(": ")?.1))).collect()
+}
+
+#[test]
+fn a_part_of_a_plan_is_the_same_twice_and_leaves_the_other_steps_as_they_were() {
+    let whole = ["--seed", "1", "--plan"];
+    let less = ["--seed", "1", "--without", "2-3,5", "--without-points", "--usual", "all", "--clients", "2"];
+    let start = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate-sim"));
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let [whole, one, other] = [start(&whole), start(&less), start(&less)].map(|child| {
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    });
+    assert_eq!(one, other);
+    assert!(one.contains("trace hash: "), "{one}");
+    let mut expected = steps(&whole);
+    assert!(expected.len() > 5, "{whole}");
+    expected.retain(|(number, _)| !["2", "3", "5"].contains(number));
+    assert_eq!(steps(&one), expected);
+    assert!(one.contains("\nclients: 2\n"), "{one}");
+    assert!(one.contains("\nfault points: \n"), "{one}");
+}

@@ -10,16 +10,22 @@ mod trace;
 pub(crate) mod virtual_time;
 
 pub use network::NetworkFaults;
+pub(crate) use trace::hash_bytes;
 
 use crate::{
-    Clock, Env, Scope, Shutdown, Task, contention::Contention, env::Inner, fault::Faults, measure,
-    random::Random, time,
+    Clock, Env, Scope, Shutdown, Task,
+    contention::Contention,
+    env::Inner,
+    fault::{Drawn, Faults},
+    measure,
+    random::Random,
+    time,
 };
 use network::{Network, SimTransport};
 use parking_lot::Mutex;
 use quorate_proto::{NodeId, rpc::Service};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{
         Arc,
@@ -56,6 +62,10 @@ pub struct SimConfig {
     pub contention: f64,
     /// Whether fault points fire from the start ([`SimWorld::set_faults`]).
     pub faults: bool,
+    /// What says which points are armed, and how often each fires.
+    pub fault_seed: u64,
+    /// Those that never fire.
+    pub without_points: BTreeSet<String>,
     /// Virtual time after which the run is given up.
     pub limit: Duration,
 }
@@ -71,6 +81,8 @@ impl SimConfig {
             shake: 0.1,
             contention: 0.0,
             faults: false,
+            fault_seed: seed,
+            without_points: BTreeSet::new(),
             limit: Duration::from_secs(3600),
         }
     }
@@ -242,7 +254,8 @@ impl SimWorld {
             cluster.to_owned(),
         );
         world.network.attach(id, transport.clone());
-        let faults = Faults::Drawn { on: world.faults.clone(), points: Mutex::default() };
+        let without = world.config.without_points.clone();
+        let faults = Faults::Drawn(Drawn::new(world.faults.clone(), world.config.fault_seed, without));
         let env = Env(Arc::new(Inner {
             node: id,
             incarnation,
