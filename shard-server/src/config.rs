@@ -52,7 +52,7 @@ impl Default for ShardConfig {
             lock_wait: Duration::from_secs(10),
             intent_patience: Duration::from_millis(20),
             lock_patience: Duration::from_millis(500),
-            deadlock_patience: Duration::from_secs(1),
+            deadlock_patience: Duration::from_millis(350),
             push_pause_max: Duration::from_millis(500),
             coordinator_silence: Duration::from_secs(5),
             gateway_silence: Duration::from_millis(1500),

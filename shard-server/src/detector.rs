@@ -2,8 +2,8 @@
 //! once a wait lasts, and finds the circles that close across shards. Circles inside a shard are found there, at once
 //! ([`crate::lock_table`]).
 //!
-//! Nothing here is replicated: whoever still waits tells its edges again every second, and those not told again expire.
-//! A false or a missed circle costs a retry or a second. A pure core.
+//! Nothing here is replicated: whoever still waits tells its edges again twice a second, and those not told again expire.
+//! A false or a missed circle costs a retry or half a second. A pure core.
 
 use quorate_proto::kv::{Blocked, Party, Stuck, Waits};
 use quorate_proto::{Key, ShardId, Timestamp, TxnId};
@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
-/// Between two reports of one waiter.
-pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Between two reports of one waiter. With the wait before the first it bounds how long a circle lasts: the youngest, who is to
+/// break it, may have reported just before it was closed.
+pub const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// What was not told again for so long is no longer true, or will be told again.
-const EXPIRY: Duration = Duration::from_millis(2500);
+const EXPIRY: Duration = Duration::from_millis(1250);
 /// Transactions remembered; of more, those that report are answered and forgotten.
 const MAX_TXNS: usize = 20_000;
 
