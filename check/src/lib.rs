@@ -9,26 +9,17 @@ pub mod finding;
 pub mod graph;
 pub mod level;
 mod live;
+mod page;
 pub mod register;
 mod report;
 
-use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+use anyhow::{Context, Result, bail};
+use clap::Args;
 use level::Level;
+pub use live::isolation;
 use report::Workload;
-use std::time::Duration;
-
-#[derive(Args, Debug)]
-pub struct CheckArgs {
-    #[command(subcommand)]
-    pub command: CheckCommand,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum CheckCommand {
-    /// Random transactions from several clients, and whether what they saw is what the isolation level allows
-    Isolation(IsolationArgs),
-}
+pub use report::{Mark, Report};
+use std::{fs, path::PathBuf, time::Duration};
 
 #[derive(Args, Debug, Clone)]
 pub struct IsolationArgs {
@@ -57,6 +48,9 @@ pub struct IsolationArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Write a page with a picture here, and the same as JSON beside it
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
 }
 
 /// A workload, or all of them.
@@ -105,16 +99,20 @@ impl IsolationArgs {
 /// Called with what is waited for; the wait is over when that which it returns is dropped.
 pub type Progress = fn(String) -> Box<dyn Send>;
 
+/// Tells what was found, where it was asked for.
+///
 /// # Errors
-/// When the cluster cannot be checked, when nothing was committed, and when an anomaly was found.
-pub async fn run(args: CheckArgs, progress: Progress) -> Result<()> {
-    let CheckCommand::Isolation(args) = args.command;
-    if args.runs().is_empty() {
-        bail!("register runs at serializable only");
+/// When an anomaly was found, when nothing was committed, and when the report cannot be written.
+pub fn conclude(args: &IsolationArgs, report: &Report) -> Result<()> {
+    if let Some(file) = &args.report {
+        let write = |file: &PathBuf, text: String| {
+            fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+        };
+        write(file, page::page(report))?;
+        write(&file.with_extension("json"), serde_json::to_string_pretty(report)?)?;
     }
-    let report = live::isolation(&args, progress).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         println!("{}", report.summary());
     }

@@ -8,7 +8,7 @@ use crate::{
     register,
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// More findings than these of one sort in a run are counted, and not told.
 const TOLD: usize = 3;
@@ -49,6 +49,26 @@ pub struct Section {
     /// What the judgement rests on.
     pub counts: BTreeMap<&'static str, u64>,
     pub findings: Vec<Finding>,
+    /// Since the check began, in milliseconds.
+    pub began_ms: u64,
+    /// What ended in each second since then.
+    pub pace: Vec<Second>,
+}
+
+/// Transactions that ended within one second.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Second {
+    pub committed: u64,
+    pub failed: u64,
+    pub unknown: u64,
+}
+
+/// Something that was done to the cluster meanwhile; times in milliseconds since the check began.
+#[derive(Debug, Clone, Serialize)]
+pub struct Mark {
+    pub what: String,
+    pub from_ms: u64,
+    pub to_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,12 +77,14 @@ pub struct Report {
     pub strict: bool,
     pub sections: Vec<Section>,
     pub left_out: Vec<String>,
+    pub marks: Vec<Mark>,
 }
 
 impl Section {
     pub fn new<D>(
         workload: Workload,
         level: Level,
+        began: Duration,
         attempts: &[Attempt<D>],
         refusals: BTreeMap<String, u64>,
     ) -> Self {
@@ -76,6 +98,8 @@ impl Section {
             refusals,
             counts: BTreeMap::new(),
             findings: Vec::new(),
+            began_ms: began.as_millis() as u64,
+            pace: pace(attempts),
         }
     }
 
@@ -169,7 +193,7 @@ impl Section {
 
 impl Report {
     pub fn new(seed: u64, strict: bool) -> Self {
-        Report { seed, strict, sections: Vec::new(), left_out: Vec::new() }
+        Report { seed, strict, sections: Vec::new(), left_out: Vec::new(), marks: Vec::new() }
     }
 
     pub fn anomalies(&self) -> usize {
@@ -204,6 +228,22 @@ impl Report {
     }
 }
 
+fn pace<D>(attempts: &[Attempt<D>]) -> Vec<Second> {
+    let mut pace: Vec<Second> = Vec::new();
+    for attempt in attempts {
+        let at = attempt.ended.as_secs() as usize;
+        if pace.len() <= at {
+            pace.resize(at + 1, Second::default());
+        }
+        match attempt.outcome {
+            Outcome::Committed => pace[at].committed += 1,
+            Outcome::Failed => pace[at].failed += 1,
+            Outcome::Unknown => pace[at].unknown += 1,
+        }
+    }
+    pace
+}
+
 /// What no anomaly means.
 fn meaning(level: Level, strict: bool) -> &'static str {
     match (level, strict) {
@@ -221,19 +261,39 @@ fn meaning(level: Level, strict: bool) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::time::Duration;
 
-    fn section(findings: usize) -> Section {
+    pub(crate) fn section(findings: usize) -> Section {
         let attempt =
             |outcome| Attempt { client: 0, begun: Duration::ZERO, ended: Duration::ZERO, outcome, did: () };
         let attempts =
             [Outcome::Committed, Outcome::Committed, Outcome::Failed, Outcome::Unknown].map(attempt);
         let refusals = BTreeMap::from([(String::new(), 1), ("40001".to_owned(), 1)]);
-        let mut section = Section::new(Workload::Bank, Level::ReadCommitted, &attempts, refusals);
+        let mut section =
+            Section::new(Workload::Bank, Level::ReadCommitted, Duration::from_secs(3), &attempts, refusals);
         section.findings = vec![Finding::new(Anomaly::WrongSum, vec![0], vec!["T0 saw 5".into()]); findings];
         section
+    }
+
+    #[test]
+    fn each_second_has_its_ends() {
+        let ended = |millis, outcome| Attempt {
+            client: 0,
+            begun: Duration::ZERO,
+            ended: Duration::from_millis(millis),
+            outcome,
+            did: (),
+        };
+        let attempts = [
+            ended(10, Outcome::Committed),
+            ended(2999, Outcome::Unknown),
+            ended(999, Outcome::Committed),
+            ended(2000, Outcome::Failed),
+        ];
+        let seconds: Vec<_> =
+            pace(&attempts).iter().map(|second| (second.committed, second.failed, second.unknown)).collect();
+        assert_eq!(seconds, [(2, 0, 0), (0, 0, 0), (0, 1, 1)]);
     }
 
     #[test]

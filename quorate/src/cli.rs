@@ -31,7 +31,7 @@ pub enum Command {
     /// Benchmarks
     Bench(quorate_bench::BenchArgs),
     /// Whether a cluster keeps its promises
-    Check(quorate_check::CheckArgs),
+    Check(crate::check::CheckArgs),
     /// Troubles for the nodes of a demo
     Fault(crate::fault::FaultArgs),
 }

@@ -1,6 +1,7 @@
 //! `quorate`: the node, and the tools around it.
 
 mod admin;
+mod check;
 mod cli;
 mod demo;
 mod fault;
@@ -49,7 +50,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
         Shard(args) => runtime.block_on(admin::shard(args)),
         Setting(args) => runtime.block_on(admin::setting(args)),
         Bench(args) => runtime.block_on(quorate_bench::run(args, progress::held)),
-        Check(args) => runtime.block_on(quorate_check::run(args, progress::held)),
+        Check(args) => runtime.block_on(check::run(args)),
         Fault(args) => runtime.block_on(fault::run(args)),
     }
 }

@@ -82,6 +82,37 @@ async fn a_killed_node_causes_no_anomaly_and_a_changed_row_does() {
     demo.assert_healthy().await;
 }
 
+/// One command: faults strike, the history is judged, and a page shows both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_and_what_came_of_them_are_on_one_page() {
+    let demo = Demo::start_with(&["--faults"]);
+    let page = format!("{}/report.html", demo.data());
+    let levels =
+        ["--level", "serializable", "--workload", "list-append,bank", "--duration", "12s", "--clients", "6"];
+    let faults =
+        ["--data", demo.data(), "--faults", "kill,pause,clock", "--every", "4s", "--report", &page, "--json"];
+    let mut check = command(&[&["check", "isolation"][..], &levels, &faults].concat());
+    let check = check.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let report = end(check).await.json();
+    let sections = report["sections"].as_array().unwrap();
+    assert!(sections.iter().all(|section| section["findings"].as_array().unwrap().is_empty()), "{report:#}");
+    let marks = report["marks"].as_array().unwrap();
+    assert!((3..=6).contains(&marks.len()), "{report:#}");
+    let time = |mark: &serde_json::Value, name: &str| mark[name].as_u64().unwrap();
+    assert!(marks.iter().all(|mark| time(mark, "from_ms") < time(mark, "to_ms")), "{marks:#?}");
+    for section in sections {
+        let pace = section["pace"].as_array().unwrap();
+        let committed: u64 = pace.iter().map(|second| second["committed"].as_u64().unwrap()).sum();
+        assert_eq!(Some(committed), section["committed"].as_u64());
+    }
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("Isolation: <span class=\"good\">no anomaly</span>"), "{html}");
+    assert_eq!(html.matches("class=\"mark\"").count(), marks.len());
+    let beside = std::fs::read_to_string(page.replace(".html", ".json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&beside).unwrap(), report);
+    demo.assert_healthy().await;
+}
+
 /// Leadership is handed around and shards are split in the midst of transactions, and gateways die amid commits; for as long as
 /// `QUORATE_TEST_SECONDS` says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,15 +21,18 @@ use lists::Lists;
 use registers::Registers;
 use run::{Plan, Run};
 use session::Session;
-use std::{cell::Cell, pin::pin};
+use std::{cell::Cell, pin::pin, time::Instant};
 use tables::Tables;
 
-/// Runs what was asked for and judges it.
+/// Runs what was asked for and judges it. `ready` is called when all is there that the clients need, before they begin.
 ///
 /// # Errors
 /// When the cluster cannot be checked.
-pub async fn isolation(args: &IsolationArgs, progress: Progress) -> Result<Report> {
-    let runs = args.runs();
+pub async fn isolation(args: &IsolationArgs, progress: Progress, ready: impl FnOnce()) -> Result<Report> {
+    let (began, runs) = (host::now(), args.runs());
+    if runs.is_empty() {
+        bail!("register runs at serializable only");
+    }
     let plan = Plan {
         urls: args.url.clone(),
         clients: args.clients as usize,
@@ -37,10 +40,10 @@ pub async fn isolation(args: &IsolationArgs, progress: Progress) -> Result<Repor
         time: args.duration / u32::try_from(runs.len().max(1))?,
         stop: Cell::default(),
     };
-    let check = Check { plan, quiet: args.json, progress };
+    let check = Check { plan, quiet: args.json, progress, began };
     let session = Session::patient(&check.plan.urls[0]).await?;
     let tables = Tables::create(&session).await?;
-    let report = check.all(&session, &tables, &runs).await;
+    let report = check.all(&session, &tables, &runs, ready).await;
     let waiting = check.waiting("removing the tables");
     tables.drop(&check.plan).await;
     drop(waiting);
@@ -51,6 +54,7 @@ struct Check {
     plan: Plan,
     quiet: bool,
     progress: Progress,
+    began: Instant,
 }
 
 /// A workload with its tables.
@@ -66,7 +70,13 @@ impl Check {
     }
 
     /// All tables first: whatever happens to the cluster then, they are there.
-    async fn all(&self, session: &Session, tables: &Tables, runs: &[(Workload, Level)]) -> Result<Report> {
+    async fn all(
+        &self,
+        session: &Session,
+        tables: &Tables,
+        runs: &[(Workload, Level)],
+        ready: impl FnOnce(),
+    ) -> Result<Report> {
         let waiting = self.waiting("making tables");
         let mut prepared = Vec::new();
         for (number, (workload, level)) in runs.iter().enumerate() {
@@ -75,6 +85,7 @@ impl Check {
         let probe = tables.table(session, "probe".into(), "k int8 PRIMARY KEY", std::iter::empty()).await?;
         let strict = tables::strict(&self.plan.urls, &probe).await?;
         drop(waiting);
+        ready();
         let sections = pin!(self.sections(prepared, Report::new(self.plan.seed, strict)));
         match select(sections, pin!(tokio::signal::ctrl_c())).await {
             Either::Left((report, _)) => report,
@@ -108,26 +119,27 @@ impl Check {
     }
 
     async fn section(&self, prepared: Prepared, level: Level, strict: bool) -> Result<Section> {
+        let began = self.began.elapsed();
         let run = Run::new(&self.plan, level);
         let _waiting = self.waiting(format!("{} at {}", prepared.workload().name(), level.name()));
         let mut section;
         match prepared {
             Prepared::Lists(lists) => {
                 let transactions = run.history(&lists).await?;
-                section = Section::new(Workload::ListAppend, level, &transactions, run.refusals());
+                section = Section::new(Workload::ListAppend, level, began, &transactions, run.refusals());
                 let last = Some(lists.last(&self.plan).await?);
                 let verdict = append::judge(&append::History { transactions, last }, level, strict);
                 section.lists(verdict);
             }
             Prepared::Bank(bank) => {
                 let transactions = run.history(&bank).await?;
-                section = Section::new(Workload::Bank, level, &transactions, run.refusals());
+                section = Section::new(Workload::Bank, level, began, &transactions, run.refusals());
                 let history = bank.history(transactions, &self.plan).await?;
                 section.findings = crate::bank::judge(&history);
             }
             Prepared::Registers(registers) => {
                 let attempts = run.history(&registers).await?;
-                section = Section::new(Workload::Register, level, &attempts, run.refusals());
+                section = Section::new(Workload::Register, level, began, &attempts, run.refusals());
                 section.registers(register::judge(&attempts));
             }
         }

@@ -3,6 +3,7 @@
 use super::action::Action;
 use crate::demo::Cluster;
 use anyhow::{Result, bail};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::Duration;
 
 /// The sorts of faults to draw from.
@@ -61,28 +62,21 @@ pub fn kinds(cluster: &Cluster, wanted: Vec<Kind>) -> Result<Vec<Kind>> {
     Ok(if wanted.is_empty() { possible() } else { wanted })
 }
 
-/// Numbers from a seed (splitmix64).
-pub struct Draw(u64);
+/// What a seed draws.
+pub struct Draw(StdRng);
 
 impl Draw {
     pub fn new(seed: u64) -> Self {
-        Draw(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Draw(StdRng::seed_from_u64(seed))
     }
 
     /// Both ends among them.
     fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
+        self.0.random_range(low..=high)
     }
 
     fn among<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.between(0, all.len() as u64 - 1) as usize]
+        all[self.0.random_range(0..all.len())]
     }
 
     /// Some fault of one node, and how long it lasts: between a tenth and half of `every`.

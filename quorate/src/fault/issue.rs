@@ -6,7 +6,9 @@ use super::{
 };
 use crate::demo::Cluster;
 use anyhow::{Context, Result, bail};
-use std::{fs, io::Write, process::Stdio};
+use parking_lot::Mutex;
+use quorate_env::time;
+use std::{fs, io::Write, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -15,37 +17,58 @@ use tokio::{
 
 /// How what happens is printed.
 #[derive(Clone, Copy)]
-pub struct Say {
-    pub json: bool,
+pub enum Say {
+    Plain,
+    Json,
+    Nothing,
 }
 
 impl Say {
     pub fn line(self, line: &Line) {
-        let text = if self.json { serde_json::to_string(line).unwrap_or_default() } else { plain(line) };
+        let text = match self {
+            Say::Plain => plain(line),
+            Say::Json => serde_json::to_string(line).unwrap_or_default(),
+            Say::Nothing => return,
+        };
         // Whoever reads along may be gone; that must not stop what is under way.
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 }
 
 fn plain(line: &Line) -> String {
-    let nodes: Vec<String> = line.nodes.iter().map(|node| format!("n{node}")).collect();
     let phase = match line.phase {
         Phase::Begins => "begins",
         Phase::Ends => "ends",
     };
     let outcome = if line.is_good() { String::new() } else { format!(": {}", line.outcome) };
-    format!("{} {} {} {phase}{outcome}", line.time, line.fault, nodes.join(","))
+    format!("{} {} {phase}{outcome}", line.time, line.what())
+}
+
+/// What has begun and ended so far, with the time since boot.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Mutex<Vec<(Duration, Line)>>>);
+
+impl Seen {
+    pub fn lines(&self) -> Vec<(Duration, Line)> {
+        self.0.lock().clone()
+    }
 }
 
 /// Whoever orders faults. Ctrl-C is heard from its making on, so it must not be missed between one wait and the next.
 pub struct Issuer {
     say: Say,
     interrupts: Signal,
+    seen: Seen,
 }
 
 impl Issuer {
     pub fn new(say: Say) -> Result<Self> {
-        Ok(Issuer { say, interrupts: signal(SignalKind::interrupt())? })
+        Ok(Issuer { say, interrupts: signal(SignalKind::interrupt())?, seen: Seen::default() })
+    }
+
+    /// All that this one orders, as it goes on.
+    pub fn seen(&self) -> Seen {
+        self.seen.clone()
     }
 
     /// What is to be done between faults, unless Ctrl-C comes first.
@@ -69,6 +92,7 @@ impl Issuer {
                 line = next(&mut lines) => {
                     let Some(line) = line? else { break };
                     self.say.line(&line);
+                    self.seen.0.lock().push((time::now(), line.clone()));
                     failure = failure.or((!line.is_good()).then_some(line.outcome));
                 }
                 // The healer hears it by the pipe; whoever cannot wait for it presses a second time.

@@ -67,6 +67,12 @@ impl Line {
         })
     }
 
+    /// The fault and its nodes.
+    pub fn what(&self) -> String {
+        let nodes: Vec<String> = self.nodes.iter().map(|node| format!("n{node}")).collect();
+        format!("{} {}", self.fault, nodes.join(","))
+    }
+
     pub fn is_good(&self) -> bool {
         self.outcome == GOOD
     }

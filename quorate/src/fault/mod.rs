@@ -13,7 +13,7 @@ mod issue;
 mod journal;
 mod network;
 mod processes;
-mod series;
+pub mod series;
 mod target;
 
 use crate::{
@@ -24,15 +24,18 @@ use action::{Action, Fault};
 use anyhow::{Result, bail};
 pub use args::FaultArgs;
 use args::FaultCommand;
+pub use draw::Kind;
 use futures::FutureExt;
-use issue::{Issuer, Say};
+pub use issue::{Issuer, Say, Seen};
 use journal::Journal;
-use series::Series;
+pub use journal::Phase;
+pub use series::Series;
 use std::time::Duration;
+pub use target::unique;
 
 pub async fn run(args: FaultArgs) -> Result<()> {
     let cluster = demo::load(&DemoDir { data: args.data })?;
-    let say = Say { json: args.json };
+    let say = if args.json { Say::Json } else { Say::Plain };
     match args.command {
         FaultCommand::Kill { node, lasts } => {
             let node = target::find(&cluster, &node).await?;
@@ -85,6 +88,8 @@ pub async fn run(args: FaultArgs) -> Result<()> {
             Issuer::new(say)?.run(&cluster, &Fault::new(Action::FillDisk { node }, Some(lasts))).await
         }
         FaultCommand::Run { lasts, every, kinds, seed } => {
+            let seed = seed.unwrap_or_else(unique);
+            eprintln!("seed {seed}");
             series::run(&cluster, Series { lasts, every, kinds, seed }, Issuer::new(say)?).await
         }
         FaultCommand::Heal => heal(&cluster, say).await,

@@ -4,7 +4,6 @@ use super::{
     action::Fault,
     draw::{self, Draw, Kind},
     issue::Issuer,
-    target,
 };
 use crate::demo::{self, Cluster};
 use anyhow::{Context, Result};
@@ -18,16 +17,14 @@ pub struct Series {
     /// From one beginning to the next.
     pub every: Duration,
     pub kinds: Vec<Kind>,
-    pub seed: Option<u64>,
+    pub seed: u64,
 }
 
 /// After each fault all nodes must answer again; if one does not, that ends the series.
 pub async fn run(cluster: &Cluster, series: Series, mut issuer: Issuer) -> Result<()> {
     let kinds = draw::kinds(cluster, series.kinds)?;
     let nodes: Vec<u64> = cluster.nodes.iter().map(|node| node.id).collect();
-    let seed = series.seed.unwrap_or_else(target::unique);
-    eprintln!("seed {seed}");
-    let mut draw = Draw::new(seed);
+    let mut draw = Draw::new(series.seed);
     let end = time::now() + series.lasts;
     loop {
         let next = time::now() + series.every;
@@ -35,7 +32,7 @@ pub async fn run(cluster: &Cluster, series: Series, mut issuer: Issuer) -> Resul
         issuer.run(cluster, &Fault::new(action, Some(lasts))).await?;
         for node in &cluster.nodes {
             let answered = issuer.wait_for(demo::until_it_answers(cluster, node)).await;
-            answered.with_context(|| format!("after a fault of seed {seed}"))?;
+            answered.with_context(|| format!("after a fault of seed {}", series.seed))?;
         }
         if next >= end {
             return Ok(());
