@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for changes of the schema, which may wait for others, and for what is read in the end.
 const LONG: Duration = Duration::from_secs(180);
 const CONNECTING: Duration = Duration::from_secs(5);
-/// Deadlocks across shards are found after seconds; waiting less makes more transactions.
+/// Waiting less makes more transactions.
 const LOCK_TIMEOUT: &str = "1s";
 
 pub struct Session {

@@ -2,12 +2,25 @@
 
 use crate::{
     SECOND,
-    common::{Cluster, SHARD, ms, replica, run},
+    common::{Cluster, LeaseWatch, SHARD, ms, replica, run},
     others_than,
 };
-use quorate_env::{NodeId, sim::NetworkFaults};
+use quorate_env::{
+    NodeId,
+    sim::{NetworkFaults, SimWorld},
+};
 use quorate_proto::KvError;
 use std::time::Duration;
+
+/// A group of three that has written "a", its leases watched from the start; who leads it, and in which term.
+async fn led(world: SimWorld) -> (Cluster, LeaseWatch, u64, u64) {
+    let cluster = Cluster::new(world, 1..=3);
+    cluster.found(SHARD, 1..=3).await;
+    let watch = cluster.watch_leases(SHARD);
+    let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+    cluster.write(SHARD, "a").await;
+    (cluster, watch, leader, term)
+}
 
 #[test]
 fn leadership_is_handed_over_and_the_giver_keeps_no_lease() {
@@ -53,11 +66,7 @@ fn leadership_is_handed_over_and_the_giver_keeps_no_lease() {
 fn a_giver_that_hears_nothing_more_has_no_lease_all_the_same() {
     for seed in 0..3 {
         run(seed, |world| async move {
-            let cluster = Cluster::new(world, 1..=3);
-            cluster.found(SHARD, 1..=3).await;
-            let _watch = cluster.watch_leases(SHARD);
-            let (giver, term) = cluster.wait_leader(SHARD, SECOND).await;
-            cluster.write(SHARD, "a").await;
+            let (cluster, _watch, giver, term) = led(world).await;
             cluster.world.sleep(SECOND).await;
             let group = cluster.group(giver, SHARD);
             assert!(group.lease().is_some());
@@ -81,11 +90,7 @@ fn a_giver_that_hears_nothing_more_has_no_lease_all_the_same() {
 fn a_hand_over_whose_messages_are_lost_does_not_leave_a_leader_that_refuses_all() {
     for seed in 0..3 {
         run(seed, |world| async move {
-            let cluster = Cluster::new(world, 1..=3);
-            cluster.found(SHARD, 1..=3).await;
-            let _watch = cluster.watch_leases(SHARD);
-            let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
-            cluster.write(SHARD, "a").await;
+            let (cluster, _watch, leader, term) = led(world).await;
             cluster.world.sleep(SECOND).await;
             let others: Vec<NodeId> = (1..=3).filter(|n| *n != leader).map(NodeId).collect();
             let group = cluster.group(leader, SHARD);
@@ -109,11 +114,7 @@ fn a_hand_over_whose_messages_are_lost_does_not_leave_a_leader_that_refuses_all(
 fn a_slow_heir_is_left_its_time() {
     for seed in 0..12 {
         run(seed, |world| async move {
-            let cluster = Cluster::new(world, 1..=3);
-            cluster.found(SHARD, 1..=3).await;
-            let _watch = cluster.watch_leases(SHARD);
-            let (giver, term) = cluster.wait_leader(SHARD, SECOND).await;
-            cluster.write(SHARD, "a").await;
+            let (cluster, _watch, giver, term) = led(world).await;
             cluster.world.sleep(5 * SECOND).await;
             assert!(cluster.group(giver, SHARD).is_quiet());
             let slow = NetworkFaults { delay: ms(40)..ms(180), ..NetworkFaults::default() };
