@@ -23,6 +23,7 @@ mod shutdown;
 pub mod sim;
 mod task;
 pub mod time;
+pub mod timeline;
 mod transport;
 pub mod troubles;
 pub mod watch;

@@ -30,6 +30,7 @@ mod replica;
 mod server;
 mod snapshot;
 mod split;
+mod story;
 mod ts_cache;
 mod writers;
 

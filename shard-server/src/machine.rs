@@ -48,6 +48,7 @@ impl StateMachine for Machine {
             if let Some(raw) = &entry.command {
                 let mut command = Command::decode(raw)
                     .map_err(|error| Fatal(format!("entry {}: {error}", entry.position)))?;
+                crate::story::applied(replica.context.env.node(), replica.shard, entry.position, &command);
                 raise_thresholds(&mut state, &command.extras);
                 self.check_closed(closed, entry.position, &command)?;
                 self.check_collected(state.gc_threshold, entry.position, &command)?;

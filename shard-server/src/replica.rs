@@ -10,6 +10,7 @@ use crate::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use quorate_consensus::{Applied, Group, Leadership};
+use quorate_env::timeline::Happening;
 use quorate_proto::placement::{Frontiers, ReplicaReport, ShardMode};
 use quorate_proto::{KvError, LogPosition, ReplicaId, ShardDescriptor, ShardId, Timestamp};
 use quorate_storage::{FamilyRange, engine::Family};
@@ -166,6 +167,12 @@ impl Replica {
         let fresh = leads.then(|| Arc::new(self.start_term(now)));
         if let Some(leader) = &fresh {
             tracing::info!(shard = self.shard.0, term = leader.term, "leads");
+            quorate_env::timeline::tell(|| Happening {
+                node: Some(self.context.env.node()),
+                shard: Some(self.shard),
+                what: format!("leads in term {}", leader.term),
+                ..Happening::default()
+            });
         }
         self.leader.store(fresh);
         if let Some(old) = present {

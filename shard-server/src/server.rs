@@ -1,8 +1,8 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc};
+use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, story};
 use quorate_consensus::Consensus;
-use quorate_env::{Env, NodeId, Task};
+use quorate_env::{Env, NodeId, Task, timeline::Happening};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
 use quorate_proto::placement::{ReplicaAnswer, ReplicaCommand, ReplicaReport};
 use quorate_proto::{KvError, ShardDescriptor, ShardId, Timestamp, rpc::Service};
@@ -119,23 +119,32 @@ impl Drop for ShardServer {
 }
 
 async fn answer(context: Arc<Context>, request: ShardRequest) -> ShardAnswer {
-    match context.replica(request.shard) {
+    let asked = story::Asked::of(context.env.node(), &request);
+    let answer = match context.replica(request.shard) {
         Some(replica) => replica.handle(request).await,
-        None => {
-            let mut keys = Vec::new();
-            crate::eval::for_each_key(&request.op, |key| keys.push(key.clone()));
-            let newer = context.owners(keys.iter());
-            ShardAnswer {
-                result: Err(KvError::StaleRoute { shard: request.shard, newer }),
-                newer: Vec::new(),
-            }
-        }
+        None => not_here(&context, &request),
+    };
+    if let Some(asked) = asked {
+        asked.answered(&answer);
     }
+    answer
+}
+
+fn not_here(context: &Context, request: &ShardRequest) -> ShardAnswer {
+    let mut keys = Vec::new();
+    crate::eval::for_each_key(&request.op, |key| keys.push(key.clone()));
+    let newer = context.owners(keys.iter());
+    ShardAnswer { result: Err(KvError::StaleRoute { shard: request.shard, newer }), newer: Vec::new() }
 }
 
 async fn execute(context: Arc<Context>, command: ReplicaCommand) -> ReplicaAnswer {
     let what = format!("{command:?}");
     let result = admin::execute(&context, command).await;
+    quorate_env::timeline::tell(|| Happening {
+        node: Some(context.env.node()),
+        what: format!("{what} → {}", result.as_ref().map_or_else(ToString::to_string, |_| "done".into())),
+        ..Happening::default()
+    });
     match &result {
         Ok(_) => tracing::debug!("{what}"),
         Err(error) => tracing::info!(%error, "{what}"),

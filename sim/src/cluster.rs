@@ -2,7 +2,10 @@
 
 use crate::knobs::Knobs;
 use crate::node::{Disk, Node, Running, start};
-use quorate_env::sim::SimWorld;
+use quorate_env::{
+    sim::SimWorld,
+    timeline::{self, Happening},
+};
 use quorate_proto::{
     Key, NodeId, ShardDescriptor, ShardId, Span,
     placement::{Operation, OperationState, PlacementReply, PlacementRequest},
@@ -25,7 +28,7 @@ pub struct Cluster {
     pub world: SimWorld,
     pub running: Running,
     pub nodes: Vec<NodeId>,
-    knobs: Arc<Knobs>,
+    pub knobs: Arc<Knobs>,
     disks: Arc<BTreeMap<NodeId, Disk>>,
 }
 
@@ -69,7 +72,10 @@ impl Cluster {
     /// When it cannot open what its disk holds.
     pub async fn start(&self, id: NodeId) -> Result<(), String> {
         match start(&self.world, id, &self.disks[&id], &self.nodes, &self.knobs).await {
-            Ok(node) => self.running.insert(node),
+            Ok(node) => {
+                self.running.insert(node);
+                about(id, "is up");
+            }
             Err(why) => {
                 // Its process ends; it may be started again.
                 self.world.crash(id).await;
@@ -120,6 +126,7 @@ impl Cluster {
             self.world.crash_after_polls(id, polls, Duration::from_secs(1)).await;
             self.running.remove(id);
         }
+        about(id, "has lost its power");
         // Any number of them, none and all included, is as likely as the others.
         let torn = (self.disks[&id].log.waiting() as u64 + 1) * surviving / 1001;
         self.disks[&id].crash(torn as usize);
@@ -143,6 +150,11 @@ impl Cluster {
         };
         Family::KEYED.into_iter().flat_map(of).cloned().collect()
     }
+}
+
+/// For the timeline.
+fn about(node: NodeId, what: &str) {
+    timeline::tell(|| Happening { node: Some(node), what: what.into(), ..Happening::default() });
 }
 
 /// Has the driver carry out an operation, to its end.

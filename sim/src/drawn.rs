@@ -4,6 +4,7 @@ use crate::{
     knobs::{self, Settings},
     left_out::{ALL, LeftOut},
     plan::{self, Plan},
+    work::Kind,
 };
 
 #[derive(Clone, Debug)]
@@ -56,6 +57,13 @@ impl Drawn {
 
     pub fn clients(&self) -> u64 {
         self.settings.knobs.clients
+    }
+
+    /// What clients work on beside the bank.
+    pub(crate) fn workloads(&self) -> Vec<Kind> {
+        let strict = self.real_time();
+        let fits = |kind: &Kind| strict || *kind != Kind::Registers;
+        self.settings.knobs.workloads.iter().copied().filter(fits).collect()
     }
 
     /// Whether transactions are promised to follow one another as they did in real time: clocks keep their bound, and it is small.

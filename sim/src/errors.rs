@@ -1,6 +1,7 @@
 //! A logged ERROR fails a run: it says that something met what it should never meet.
 
 use parking_lot::Mutex;
+use quorate_env::sim::START;
 use std::{fmt, sync::Arc};
 use tracing::{Event, Level, Subscriber, field::Field};
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
@@ -45,12 +46,12 @@ impl<S: Subscriber> Layer<S> for Errors {
     }
 }
 
-/// Virtual seconds since the world's start (which is a thousand seconds after its boot).
+/// Virtual seconds since the world's start.
 struct WorldTime;
 
 impl FormatTime for WorldTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{:.6}", quorate_env::time::now().as_secs_f64() - 1000.0)
+        write!(writer, "{:.6}", (quorate_env::time::now() - START).as_secs_f64())
     }
 }
 

@@ -2,13 +2,14 @@
 
 mod table;
 
+use crate::work::Kind;
 pub use table::{names, set_usual, unusual};
 
 use quorate_consensus::ConsensusConfig;
 use quorate_env::sim::SimConfig;
 use quorate_shard_server::ShardConfig;
 use quorate_txn::TxnConfig;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use std::time::Duration;
 
 /// All that is drawn but the plan.
@@ -30,6 +31,8 @@ pub struct Knobs {
     /// For how long old versions are kept.
     pub gc_ttl: Duration,
     pub clients: u64,
+    /// What they work on beside the bank.
+    pub workloads: Vec<Kind>,
 }
 
 /// With a larger ε readers bear the uncertainty instead (DESIGN §4).
@@ -45,6 +48,7 @@ impl Settings {
             txn: TxnConfig { parallel_commit: true, ..TxnConfig::default() },
             gc_ttl: Duration::from_secs(4 * 3600),
             clients: 4,
+            workloads: Vec::new(),
         };
         Settings { world: SimConfig { clock_drift_ppm: 10, ..SimConfig::new(seed) }, knobs, skew_part: 10 }
     }
@@ -112,6 +116,9 @@ pub fn draw(seed: u64) -> Settings {
         knobs.shard.retention = Duration::from_millis(draw.0.random_range(200..5000));
         knobs.txn.commit_window = Duration::from_secs(draw.0.random_range(2..10));
     }
+    // None in some runs, three at most: each is to have enough clients.
+    let workloads = draw.0.random_range(0..4);
+    knobs.workloads = Kind::ALL.choose_multiple(&mut draw.0, workloads).copied().collect();
     settings
 }
 

@@ -2,35 +2,34 @@
 //!
 //! A run has two phases. In the first, clients work while crashes, partitions and a bad network strike, by a plan that is drawn
 //! from the seed beforehand; then everything is healed, and the cluster must answer again, agree with itself and account for
-//! every acknowledged transfer. Two runs of one seed, in processes whose entropy follows from it too (the binary sees to that), end with
+//! all that was acknowledged. Two runs of one seed, in processes whose entropy follows from it too (the binary sees to that), end with
 //! the same trace hash.
 //!
 //! Absent: SQL; above the coordinator, real processes are tested.
 
-mod bank;
 mod cluster;
 mod deaths;
 mod drawn;
 mod errors;
 mod facts;
-pub mod history;
 mod knobs;
 mod left_out;
 mod nemesis;
 mod node;
 mod plan;
+mod work;
 
 pub use drawn::Drawn;
 pub use errors::{Errors, collect as collect_errors};
 pub use facts::Facts;
 pub use left_out::{ALL, LeftOut, Numbers};
 
-use bank::Bank;
 use cluster::Cluster;
 use knobs::Knobs;
 use quorate_env::sim::{SimError, SimOutcome, SimWorld};
 use quorate_storage::Family;
 use std::time::Duration;
+use work::Work;
 
 /// How a seed went.
 pub struct Report {
@@ -97,38 +96,32 @@ async fn dying(world: SimWorld, knobs: Knobs) -> Story {
 
 async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result<Vec<String>, String> {
     let knobs = drawn.settings.knobs.clone();
-    let cluster = Cluster::found(world.clone(), knobs.clone(), &bank::splits()).await;
+    let cluster = Cluster::found(world.clone(), knobs.clone(), &work::splits(&knobs.workloads)).await;
     let cluster = cluster.map_err(|why| format!("the cluster cannot be founded: {why}"))?;
-    let bank = Bank::new(cluster.clone());
-    bank.open().await?;
-    let clients = bank.clients(knobs.clients);
+    let work = Work::new(&cluster, &drawn.workloads(), drawn.real_time());
+    work.open().await?;
+    let clients = work.clients(knobs.clients);
     let struck = nemesis::run(&cluster, &drawn.plan, drawn.fault_points).await;
     nemesis::heal(&cluster).await?;
     world.sleep(Duration::from_secs(3)).await;
-    let before = bank.acknowledged();
+    let before = work.acknowledged();
     world.sleep(Duration::from_secs(5)).await;
-    let after_heal = bank.acknowledged() - before;
-    bank.close();
+    let after_heal = work.acknowledged() - before;
+    work.close();
     for client in clients {
         client.join().await.map_err(|error| format!("a client: {error}"))?;
     }
     // Intents are resolved and followers catch up.
     world.sleep(Duration::from_secs(20)).await;
-    let history = bank.settle(drawn.real_time()).await?;
+    let mut problems = work.settle().await?;
     // That reading may have cleared abandoned intents away.
     world.sleep(Duration::from_secs(5)).await;
-    let mut problems = history.problems();
     if after_heal == 0 {
         problems.push("nothing was acknowledged in the five seconds after healing".into());
     }
     problems.extend(replicas(&cluster));
-    let count = |told: fn(&history::Told) -> bool| history.records.iter().filter(|r| told(&r.told)).count();
-    facts.push(format!(
-        "{} acknowledged, {} failed, {} unknown; {after_heal} after healing",
-        count(|told| matches!(told, history::Told::Committed(_))),
-        count(|told| *told == history::Told::Failed),
-        count(|told| *told == history::Told::Unknown),
-    ));
+    facts.extend(work.told());
+    facts.push(format!("{after_heal} acknowledged after healing"));
     facts.push(struck.iter().map(|(what, n)| format!("{what}: {n}")).collect::<Vec<_>>().join(", "));
     Ok(problems)
 }

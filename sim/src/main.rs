@@ -1,7 +1,7 @@
 //! `quorate-sim --seed S` runs one seed and prints its plan and its trace hash; with `--deaths` a gateway dies at each await point
 //! of a commit instead. `--seeds N --from S` runs N of them, each in a process of its own, and counts; with `--twice` each in two,
 //! whose outputs must not differ. `--seed S --shrink` looks for the least of a seed that still fails. How far it is stands on
-//! standard error.
+//! standard error; with `--timeline` each thing that happens to whom is told on standard output.
 
 mod alone;
 mod child;
@@ -12,11 +12,13 @@ mod progress;
 mod reach;
 mod shrink;
 mod smaller;
+mod timeline;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
 use quorate_sim::{Drawn, LeftOut};
 use std::process::ExitCode;
+use timeline::Timeline;
 
 /// Whole clusters in one process, each under a seed.
 #[derive(Parser)]
@@ -28,6 +30,8 @@ struct Args {
     /// Write the log (by `RUST_LOG`) to standard error, with virtual times
     #[arg(long, conflicts_with = "seeds")]
     verbose: bool,
+    #[command(flatten)]
+    timeline: Timeline,
     /// Print the seed's plan, and run nothing
     #[arg(long, conflicts_with = "seeds")]
     plan: bool,
@@ -64,6 +68,7 @@ struct Args {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    args.timeline.listen();
     let Some(seed) = args.seed else {
         let campaign = many::Campaign {
             from: args.from,
@@ -101,9 +106,17 @@ mod tests {
         assert!(parse("--seed 7 --shrink --tries 50 --chances 3 --any").is_ok());
         assert!(parse("--seeds 6 --from 15 --twice --jobs 2 --without-points").is_ok());
         assert!(parse("--seed 7 --deaths --verbose").is_ok());
-        for wrong in
-            ["", "--seed 7 --seeds 3", "--seeds 3 --deaths", "--seeds 3 --shrink", "--seed 7 --tries 3"]
-        {
+        assert!(parse("--seed 7 --timeline --key 4003,41 --txn 0af --shard 3 --node 2").is_ok());
+        for wrong in [
+            "",
+            "--seed 7 --seeds 3",
+            "--seeds 3 --deaths",
+            "--seeds 3 --shrink",
+            "--seed 7 --tries 3",
+            "--seed 7 --key 4003",
+            "--seeds 7 --timeline",
+            "--seed 7 --timeline --key 4x",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

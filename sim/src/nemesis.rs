@@ -4,7 +4,10 @@ use crate::{
     cluster::Cluster,
     plan::{Change, Outage, Plan, Trouble},
 };
-use quorate_env::sim::NetworkFaults;
+use quorate_env::{
+    sim::NetworkFaults,
+    timeline::{self, Happening},
+};
 use quorate_proto::{NodeId, ShardDescriptor, placement::Operation};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,12 +22,18 @@ pub async fn run(cluster: &Cluster, plan: &Plan, fault_points: bool) -> Struck {
     for step in &plan.steps {
         world.sleep(step.pause).await;
         tracing::info!(at = world.elapsed().as_secs_f64(), step = step.number, what = %step.trouble, "strikes");
+        scene(|| format!("step {}: {}", step.number, step.trouble));
         strike(cluster, &step.trouble).await;
         *struck.entry(step.trouble.name()).or_default() += 1;
     }
     world.sleep(plan.rest).await;
     world.set_faults(false);
     struck
+}
+
+/// What concerns all, for the timeline.
+fn scene(what: impl FnOnce() -> String) {
+    timeline::tell(|| Happening { what: what(), ..Happening::default() });
 }
 
 async fn strike(cluster: &Cluster, trouble: &Trouble) {
@@ -106,6 +115,10 @@ fn operation(cluster: &Cluster, change: &Change) -> Option<Operation> {
     let replica = |shard: &ShardDescriptor, place| at(&shard.replicas, place).map(|replica| replica.node);
     match *change {
         Change::Split { account, mark } => Some(Operation::Split { at: Change::key(account, mark) }),
+        Change::SplitWork { workload, at: key } => {
+            let workload = at(&cluster.knobs.workloads, workload)?;
+            Some(Operation::Split { at: workload.key(key) })
+        }
         Change::HandOver { shard, replica: place } => {
             let shard = at(&shards, shard)?;
             Some(Operation::TransferLeader { shard: shard.id, to: replica(shard, place)? })
@@ -122,6 +135,7 @@ fn operation(cluster: &Cluster, change: &Change) -> Option<Operation> {
 
 /// Ends all troubles and starts what is down.
 pub async fn heal(cluster: &Cluster) -> Result<(), String> {
+    scene(|| "all is healed".into());
     cluster.world.set_faults(false);
     cluster.world.heal();
     cluster.world.set_network(NetworkFaults::default());

@@ -6,7 +6,7 @@ mod words;
 
 pub use draw::draw;
 
-use crate::bank;
+use crate::work::bank;
 use quorate_env::sim::NetworkFaults;
 use quorate_proto::Key;
 use std::{collections::BTreeSet, time::Duration};
@@ -57,9 +57,24 @@ pub struct Outage {
 /// What the driver is asked for.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Split { account: u64, mark: Option<u64> },
-    HandOver { shard: u64, replica: u64 },
-    Move { shard: u64, replica: u64, to: u64 },
+    Split {
+        account: u64,
+        mark: Option<u64>,
+    },
+    /// Within the keys of a workload beside the bank.
+    SplitWork {
+        workload: u64,
+        at: u8,
+    },
+    HandOver {
+        shard: u64,
+        replica: u64,
+    },
+    Move {
+        shard: u64,
+        replica: u64,
+        to: u64,
+    },
 }
 
 impl Change {

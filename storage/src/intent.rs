@@ -31,6 +31,14 @@ pub fn intent_key(key: &[u8]) -> Vec<u8> {
     raw
 }
 
+/// The user key of an intent's raw key.
+///
+/// # Errors
+/// If that is no intent's key.
+pub fn split_key(raw: &[u8]) -> Result<Key> {
+    Ok(take_bytes(&mut &raw[..])?.into())
+}
+
 pub fn get(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<Intent>> {
     match snapshot.get(Family::Intent, &intent_key(key))? {
         Some(raw) => Ok(Some(rpc::decode(&raw)?)),
@@ -43,8 +51,7 @@ pub fn scan<'a>(snapshot: &'a dyn Snapshot, span: &Span) -> impl Iterator<Item =
     let (start, end) = raw_bounds(span);
     snapshot.iter(Family::Intent, &start, end.as_deref(), false).map(|pair| {
         let (raw, value) = pair?;
-        let key = take_bytes(&mut &raw[..])?;
-        Ok((key.into(), rpc::decode(&value)?))
+        Ok((split_key(&raw)?, rpc::decode(&value)?))
     })
 }
 

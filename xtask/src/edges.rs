@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quorate-placement",
             "quorate-shard-server",
             "quorate-txn",
+            "quorate-check",
         ],
     ),
     (

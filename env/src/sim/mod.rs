@@ -41,7 +41,7 @@ use virtual_time::VirtualTime;
 /// Where simulated physical clocks start: 2025-01-01 UTC, in microseconds since 2020.
 const START_MICROS: u64 = 157_852_800_000_000;
 /// Virtual time since boot at the start.
-const START: Duration = Duration::from_secs(1000);
+pub const START: Duration = Duration::from_secs(1000);
 /// More polls than this without any progress of time is a livelock.
 const LIVELOCK_POLLS: u64 = 500_000;
 

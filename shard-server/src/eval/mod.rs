@@ -165,7 +165,7 @@ impl Replica {
     }
 }
 
-fn kind(op: &ShardOp) -> &'static str {
+pub(crate) fn kind(op: &ShardOp) -> &'static str {
     match op {
         ShardOp::Read(read) if read.lock.is_some() => "locking read",
         ShardOp::Read(_) => "read",
@@ -214,7 +214,7 @@ pub(crate) fn for_each_key<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Key)) 
     }
 }
 
-fn for_each_span<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Span)) {
+pub(crate) fn for_each_span<'a>(op: &'a ShardOp, mut visit: impl FnMut(&'a Span)) {
     match op {
         ShardOp::Read(read) => read.ops.iter().for_each(|op| {
             if let ReadOp::Scan(scan) = op {

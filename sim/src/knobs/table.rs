@@ -13,7 +13,7 @@ macro_rules! table {
         const TABLE: &[Knob] = &[$(Knob {
             name: $name,
             show: |of| format!("{:?}", of.$($field).+),
-            reset: |of, usual| of.$($field).+ = usual.$($field).+,
+            reset: |of, usual| of.$($field).+.clone_from(&usual.$($field).+),
         }),*];
     };
 }
@@ -46,6 +46,7 @@ table! {
     "parallel_commit" => knobs.txn.parallel_commit,
     "commit_window" => knobs.txn.commit_window,
     "gc_ttl" => knobs.gc_ttl,
+    "workloads" => knobs.workloads,
 }
 
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -3,7 +3,7 @@
 //! Testing", 2012). In one run of ten a single sort strikes, many times.
 
 use super::{Change, Outage, Plan, Step, Trouble};
-use crate::bank::ACCOUNTS;
+use crate::work::bank::ACCOUNTS;
 use quorate_env::sim::NetworkFaults;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{ops::Range, time::Duration};
@@ -157,6 +157,10 @@ impl Draw {
     }
 
     fn split(&mut self) -> Trouble {
+        if self.chance(0.4) {
+            let change = Change::SplitWork { workload: self.range(0..3), at: self.range(0..256) as u8 };
+            return Trouble::Operation { asker: self.node(), change };
+        }
         let account = self.range(0..ACCOUNTS);
         let mark = self.chance(0.5).then(|| self.range(0..500));
         Trouble::Operation { asker: self.node(), change: Change::Split { account, mark } }

@@ -47,7 +47,7 @@ impl Trouble {
             Trouble::Pause { .. } => "pause",
             Trouble::SlowDisk { .. } => "slow disk",
             Trouble::ClockJump { .. } => "clock jump",
-            Trouble::Operation { change: Change::Split { .. }, .. } => "split",
+            Trouble::Operation { change: Change::Split { .. } | Change::SplitWork { .. }, .. } => "split",
             Trouble::Operation { change: Change::HandOver { .. }, .. } => "hand-over",
             Trouble::Operation { change: Change::Move { .. }, .. } => "move",
         }
@@ -106,6 +106,9 @@ impl fmt::Display for Change {
         match self {
             Change::Split { account, mark: None } => write!(f, "at account {account}"),
             Change::Split { account, mark: Some(mark) } => write!(f, "at mark {mark} of account {account}"),
+            Change::SplitWork { workload, at } => {
+                write!(f, "at {at:#04x} of the {} workload's keys", Place(*workload))
+            }
             Change::HandOver { shard, replica } => {
                 write!(f, "the {} shard, to its {} replica", Place(*shard), Place(*replica))
             }

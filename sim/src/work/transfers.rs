@@ -5,7 +5,8 @@
 //! the other then replaced. A cycle among them has no serial order (Adya, "Weak Consistency", 1999). Real time adds the
 //! rule that what was acknowledged before another began comes before it, told by the commit timestamps.
 
-use quorate_env::Timestamp;
+use super::ground::Told;
+use quorate_proto::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -18,16 +19,6 @@ pub type TransferId = u64;
 pub struct Seen {
     pub reads: BTreeMap<u64, u64>,
     pub wrote: bool,
-}
-
-/// What its client was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Acknowledged, at this place in the order.
-    Committed(Timestamp),
-    Failed,
-    /// Neither yes nor no.
-    Unknown,
 }
 
 #[derive(Clone, Debug)]

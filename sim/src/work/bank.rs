@@ -1,40 +1,40 @@
 //! The workload: transfers between accounts in several shards, and audits of the sum.
 //!
 //! An account's row holds its balance and a sequence number; a transfer also leaves a mark that names the versions it
-//! wrote, so that in the end everything can be accounted for ([`crate::history`]).
+//! wrote, so that in the end everything can be accounted for ([`super::transfers`]).
 
-use crate::{
-    cluster::Cluster,
-    history::{History, Record, Seen, Told, TransferId},
-    node::{Node, on_node},
+use super::{
+    Workload,
+    ground::{Ground, Try, damaged},
+    past,
+    transfers::{History, Record, Seen, TransferId},
 };
+use crate::{cluster::Cluster, node::Node};
+use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use quorate_env::sim::SimWorld;
 use quorate_proto::{
-    ErrorClass, Key, KvError, Span, Timestamp, Value,
+    Key, Span, Timestamp, Value,
     kv::{LockMode, LockRequest, WaitPolicy},
 };
-use quorate_txn::{Isolation, ScanOptions, Txn, TxnError, TxnOptions};
+use quorate_txn::{ScanOptions, Txn, TxnError, TxnOptions};
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 pub const ACCOUNTS: u64 = 12;
 const START_BALANCE: u64 = 1000;
-const FIRST: u8 = 0x40;
+/// The first byte of all its keys.
+pub const AREA: u8 = 0x40;
 
 fn account_key(account: u64) -> Key {
-    vec![FIRST, account as u8].into()
+    vec![AREA, account as u8].into()
 }
 
 fn mark_key(account: u64, id: TransferId) -> Key {
-    let mut raw = vec![FIRST, account as u8, 1];
+    let mut raw = vec![AREA, account as u8, 1];
     raw.extend_from_slice(&id.to_be_bytes());
     raw.into()
 }
@@ -66,171 +66,87 @@ impl Account {
     }
 }
 
-fn damaged(txn: &Txn, what: String) -> TxnError {
-    TxnError::new(txn.id(), KvError::Internal { why: what })
+/// The bank as its clients share it.
+pub struct Bank {
+    ground: Ground,
+    history: Mutex<Vec<Record>>,
+    next: AtomicU64,
+    /// Real time is promised.
+    strict: bool,
 }
 
-/// The bank as its clients share it.
-#[derive(Clone)]
-pub struct Bank {
-    cluster: Cluster,
-    history: Arc<Mutex<Vec<Record>>>,
-    next: Arc<AtomicU64>,
-    closed: Arc<AtomicBool>,
+#[async_trait]
+impl Workload for Bank {
+    fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    async fn open(&self) -> Result<(), String> {
+        let account = Account { balance: START_BALANCE, sequence: 0 };
+        self.ground
+            .lay_out((0..ACCOUNTS).map(|number| (account_key(number), account.encode())).collect())
+            .await
+    }
+
+    async fn step(&self, node: &Node) {
+        if self.ground.chance(0.2) {
+            let past = self.ground.chance(0.5).then(|| past::draw(&self.ground.cluster.world, node));
+            self.audit(node, past).await;
+        } else {
+            self.transfer(node).await;
+        }
+    }
+
+    async fn settle(&self) -> Result<Vec<String>, String> {
+        let rows = self.ground.everything().await?;
+        Ok(self.account_for(rows).map_or_else(|problem| vec![problem], |history| history.problems()))
+    }
 }
 
 impl Bank {
-    pub fn new(cluster: Cluster) -> Self {
-        Bank { cluster, history: Arc::default(), next: Arc::new(AtomicU64::new(1)), closed: Arc::default() }
-    }
-
-    /// Opens the accounts.
-    ///
-    /// # Errors
-    /// When the cluster does not come to serve within its patience.
-    pub async fn open(&self) -> Result<(), String> {
-        let started = self.cluster.world.elapsed();
-        loop {
-            let node = self.cluster.running.any(&self.cluster.world).ok_or("no node is up")?;
-            let outcome = on_node(&node, |node| async move {
-                let options = TxnOptions::default();
-                node.coordinator
-                    .run(options, |txn| async move {
-                        for account in 0..ACCOUNTS {
-                            txn.put(
-                                account_key(account),
-                                Account { balance: START_BALANCE, sequence: 0 }.encode(),
-                            );
-                        }
-                        Ok(())
-                    })
-                    .await
-            });
-            match outcome.await {
-                Some(Ok(_)) => return Ok(()),
-                other if self.cluster.world.elapsed() - started > Duration::from_secs(60) => {
-                    return Err(format!("the accounts cannot be opened: {other:?}"));
-                }
-                _ => self.cluster.world.sleep(Duration::from_millis(200)).await,
-            }
-        }
-    }
-
-    /// Starts clients that work until [`Bank::close`].
-    pub fn clients(&self, count: u64) -> Vec<quorate_env::Task<()>> {
-        (0..count).map(|_| self.cluster.world.spawn("bank.client", self.clone().client())).collect()
-    }
-
-    /// Transactions acknowledged so far.
-    pub fn acknowledged(&self) -> usize {
-        self.history.lock().iter().filter(|record| matches!(record.told, Told::Committed(_))).count()
-    }
-
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-    }
-
-    async fn client(self) {
-        let world = self.cluster.world.clone();
-        while !self.closed.load(Ordering::Relaxed) {
-            world.sleep(Duration::from_micros(world.random().range(0..60_000))).await;
-            let Some(node) = self.cluster.running.any(&world) else { continue };
-            if world.random().chance(0.2) {
-                let past = world.random().chance(0.5).then(|| past(&world, &node));
-                self.audit(&node, past).await;
-            } else {
-                self.transfer(&node).await;
-            }
-        }
+    pub fn new(cluster: Cluster, strict: bool) -> Self {
+        let ground = Ground::new("bank", AREA, cluster);
+        Bank { ground, history: Mutex::default(), next: AtomicU64::new(1), strict }
     }
 
     async fn transfer(&self, node: &Node) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let order = Order::draw(self.cluster.world.random(), id);
-        let begun = self.cluster.world.elapsed();
-        let outcome = on_node(node, move |node| async move {
-            let body = move |txn: Txn| transfer(txn, order);
-            node.coordinator.run(TxnOptions::default(), body).await
-        });
-        self.record(id, begun, true, outcome.await);
+        let order = Order::draw(self.ground.cluster.world.random(), id);
+        let tried = self.ground.attempt(node, TxnOptions::default(), move |txn| transfer(txn, order)).await;
+        self.record(id, true, tried);
     }
 
     /// As of the present, or of a time in the past: then it is answered by whatever replicas have closed it.
     async fn audit(&self, node: &Node, past: Option<Timestamp>) {
-        let scanning = self.cluster.world.random().chance(0.3);
+        let scanning = self.ground.chance(0.3);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let begun = self.cluster.world.elapsed();
-        let outcome = on_node(node, move |node| async move {
-            let options = TxnOptions {
-                isolation: Isolation::Serializable,
-                read_only: true,
-                read_ts: past,
-                ..TxnOptions::default()
-            };
-            node.coordinator.run(options, move |txn| audit(txn, scanning)).await
-        });
-        // What it reads may be older than all that ended before it began.
-        let begun = if past.is_some() { Duration::ZERO } else { begun };
-        self.record(id, begun, false, outcome.await);
-    }
-
-    fn record(&self, id: TransferId, begun: Duration, wrote: bool, outcome: Option<Outcome>) {
-        let (told, reads) = match outcome {
-            Some(Ok((reads, committed))) => (Told::Committed(committed.ts), reads),
-            Some(Err(error)) => {
-                tracing::debug!(id, %error, "transaction failed");
-                let unknown = error.class() == ErrorClass::Ambiguous;
-                (if unknown { Told::Unknown } else { Told::Failed }, BTreeMap::new())
-            }
-            // The node went down, or nobody waited longer.
-            None => (Told::Unknown, BTreeMap::new()),
-        };
-        let ended = self.cluster.world.elapsed();
-        tracing::info!(
-            id,
-            ?told,
-            wrote,
-            begun = begun.as_secs_f64(),
-            took = (ended - begun).as_secs_f64(),
-            "told"
-        );
-        self.history.lock().push(Record { id, begun, ended, told, seen: Seen { reads, wrote } });
-    }
-
-    /// Reads everything back once all is healed, and judges the whole run.
-    ///
-    /// # Errors
-    /// When the cluster does not answer again.
-    pub async fn settle(&self, real_time: bool) -> Result<History, String> {
-        let world = &self.cluster.world;
-        let started = world.elapsed();
-        loop {
-            let node = self.cluster.running.any(world).ok_or("no node is up")?;
-            let rows = on_node(&node, |node| async move {
-                let options = TxnOptions { read_only: true, ..TxnOptions::default() };
-                node.coordinator.run(options, everything).await
-            });
-            match rows.await {
-                Some(Ok((rows, _))) => return self.account_for(rows, real_time),
-                other if world.elapsed() - started > Duration::from_secs(60) => {
-                    return Err(format!("no answer a minute after all was healed: {other:?}"));
-                }
-                _ => world.sleep(Duration::from_millis(500)).await,
-            }
+        let options = TxnOptions { read_only: true, read_ts: past, ..TxnOptions::default() };
+        let mut tried = self.ground.attempt(node, options, move |txn| audit(txn, scanning)).await;
+        if past.is_some() {
+            // What it reads may be older than all that ended before it began.
+            tried.begun = Duration::ZERO;
         }
+        self.record(id, false, tried);
     }
 
-    fn account_for(&self, rows: Vec<(Key, Value)>, real_time: bool) -> Result<History, String> {
-        let mut history = History { records: self.history.lock().clone(), real_time, ..History::default() };
+    fn record(&self, id: TransferId, wrote: bool, tried: Try<BTreeMap<u64, u64>>) {
+        let Try { begun, ended, told, value } = tried;
+        let seen = Seen { reads: value.unwrap_or_default(), wrote };
+        self.history.lock().push(Record { id, begun, ended, told, seen });
+    }
+
+    fn account_for(&self, rows: BTreeMap<Vec<u8>, Value>) -> Result<History, String> {
+        let mut history =
+            History { records: self.history.lock().clone(), real_time: self.strict, ..History::default() };
         let mut sum = 0;
         for (key, value) in rows {
             match &key[..] {
-                [FIRST, account] => {
+                [account] => {
                     let state = Account::decode(&value).ok_or("an unreadable account")?;
                     sum += state.balance;
                     history.last.insert(u64::from(*account), state.sequence);
                 }
-                [FIRST, _, 1, id @ ..] => {
+                [_, 1, id @ ..] => {
                     let id = u64::from_be_bytes(id.try_into().map_err(|_| "an unreadable mark")?);
                     history.marks.insert(id, decode_versions(&value).ok_or("an unreadable mark")?);
                 }
@@ -243,17 +159,6 @@ impl Bank {
         Ok(history)
     }
 }
-
-/// What the node's replicas have closed, or some moment of the last seconds; it may have been collected since.
-fn past(world: &SimWorld, node: &Node) -> Timestamp {
-    let clock = node.env.clock().physical();
-    let closed = node.shards.closed().into_iter().map(|(_, at)| at).min();
-    let far = if world.random().chance(0.3) { 12_000 } else { 3000 };
-    let some = clock.minus(Duration::from_millis(world.random().range(1..far)));
-    closed.filter(|_| world.random().chance(0.5)).unwrap_or(some)
-}
-
-type Outcome = Result<(BTreeMap<u64, u64>, quorate_txn::Committed), TxnError>;
 
 /// What one transfer is to do.
 #[derive(Clone, Copy, Debug)]
@@ -363,16 +268,6 @@ async fn audit(txn: Txn, scanning: bool) -> Result<BTreeMap<u64, u64>, TxnError>
         tracing::error!(sum, "an audit of one snapshot does not add up");
     }
     Ok(states.into_iter().map(|(account, state)| (account, state.sequence)).collect())
-}
-
-async fn everything(txn: Txn) -> Result<Vec<(Key, Value)>, TxnError> {
-    let span = Span::prefix(&vec![FIRST].into());
-    let mut pages = txn.scan(span, ScanOptions::default());
-    let mut rows = Vec::new();
-    while let Some(page) = pages.next().await {
-        rows.extend(page?);
-    }
-    Ok(rows)
 }
 
 fn encode_versions(versions: &BTreeMap<u64, u64>) -> Value {
