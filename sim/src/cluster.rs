@@ -2,6 +2,7 @@
 
 use crate::knobs::Knobs;
 use crate::node::{Disk, Node, Running, start};
+use parking_lot::Mutex;
 use quorate_env::{
     sim::SimWorld,
     timeline::{self, Happening},
@@ -27,9 +28,12 @@ pub type Data = BTreeSet<(Family, bytes::Bytes, bytes::Bytes)>;
 pub struct Cluster {
     pub world: SimWorld,
     pub running: Running,
-    pub nodes: Vec<NodeId>,
+    /// Members of the placement driver.
+    founders: Arc<Vec<NodeId>>,
+    /// Who belongs to it now; a node's successor stands in its place.
+    members: Arc<Mutex<Vec<NodeId>>>,
     pub knobs: Arc<Knobs>,
-    disks: Arc<BTreeMap<NodeId, Disk>>,
+    disks: Arc<Mutex<BTreeMap<NodeId, Disk>>>,
 }
 
 impl Cluster {
@@ -41,15 +45,16 @@ impl Cluster {
         let nodes: Vec<NodeId> = (1..=knobs.nodes).map(NodeId).collect();
         let cluster = Cluster {
             running: Running::default(),
-            disks: Arc::new(nodes.iter().map(|&node| (node, Disk::new())).collect()),
-            nodes,
+            disks: Arc::default(),
+            members: Arc::new(Mutex::new(nodes.clone())),
+            founders: Arc::new(nodes),
             world,
             knobs: Arc::new(knobs),
         };
-        for &node in &cluster.nodes {
+        for &node in &*cluster.founders {
             cluster.start(node).await?;
         }
-        let first = cluster.running.get(cluster.nodes[0]).ok_or("the first node is down")?;
+        let first = cluster.running.get(cluster.founders[0]).ok_or("the first node is down")?;
         let deadline = cluster.world.elapsed() + PATIENCE;
         while first.coordinator.router().shards().is_empty() {
             if cluster.world.elapsed() > deadline {
@@ -57,13 +62,53 @@ impl Cluster {
             }
             cluster.world.sleep(Duration::from_millis(100)).await;
         }
-        let ttl = format!("{}s", cluster.knobs.gc_ttl.as_secs());
-        let set = PlacementRequest::SetSetting { name: "gc_ttl".into(), value: ttl };
-        first.driver.request(set, PATIENCE).await.map_err(|why| format!("gc_ttl cannot be set: {why}"))?;
+        for (name, value) in
+            [("gc_ttl", cluster.knobs.gc_ttl), ("placement.repair_after", cluster.knobs.repair_after)]
+        {
+            let set =
+                PlacementRequest::SetSetting { name: name.into(), value: format!("{}s", value.as_secs()) };
+            first
+                .driver
+                .request(set, PATIENCE)
+                .await
+                .map_err(|why| format!("{name} cannot be set: {why}"))?;
+        }
         for at in splits {
             carry_out(&first, Operation::Split { at: at.clone() }).await?;
         }
         Ok(cluster)
+    }
+
+    /// The nodes that belong to it, up or down.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.members.lock().clone()
+    }
+
+    fn disk(&self, id: NodeId) -> Disk {
+        self.disks.lock().entry(id).or_default().clone()
+    }
+
+    /// A node burns down, and one that was never seen before comes in its place.
+    ///
+    /// # Errors
+    /// When that one cannot be started.
+    pub async fn replace(&self, id: NodeId) -> Result<(), String> {
+        self.crash(id, 0, 0).await;
+        let successor = {
+            let mut members = self.members.lock();
+            let successor = NodeId(self.disks.lock().keys().map(|node| node.0).max().unwrap_or_default() + 1);
+            members.iter_mut().filter(|member| **member == id).for_each(|member| *member = successor);
+            successor
+        };
+        self.start(successor).await
+    }
+
+    /// Shards that still count on a node that is gone for good.
+    pub fn bereft(&self) -> Vec<ShardId> {
+        let members = self.nodes();
+        let gone =
+            |shard: &ShardDescriptor| shard.replicas.iter().any(|replica| !members.contains(&replica.node));
+        self.descriptors().iter().filter(|shard| gone(shard)).map(|shard| shard.id).collect()
     }
 
     /// Starts a node that is down.
@@ -71,7 +116,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot open what its disk holds.
     pub async fn start(&self, id: NodeId) -> Result<(), String> {
-        match start(&self.world, id, &self.disks[&id], &self.nodes, &self.knobs).await {
+        match start(&self.world, id, &self.disk(id), &self.founders, &self.knobs).await {
             Ok(node) => {
                 self.running.insert(node);
                 about(id, "is up");
@@ -113,7 +158,7 @@ impl Cluster {
     }
 
     pub fn slow_disk(&self, id: NodeId, times: u64) {
-        self.disks[&id].slow_down(times);
+        self.disk(id).slow_down(times);
     }
 
     /// Cuts a node's power, now or at one of the next await points of its tasks. Of the log's writes that wait, so many
@@ -128,8 +173,9 @@ impl Cluster {
         }
         about(id, "has lost its power");
         // Any number of them, none and all included, is as likely as the others.
-        let torn = (self.disks[&id].log.waiting() as u64 + 1) * surviving / 1001;
-        self.disks[&id].crash(torn as usize);
+        let disk = self.disk(id);
+        let torn = (disk.log.waiting() as u64 + 1) * surviving / 1001;
+        disk.crash(torn as usize);
     }
 
     /// Who leads a shard, as the nodes themselves see it.
@@ -141,7 +187,7 @@ impl Cluster {
 
     /// What a node's engine holds of a shard; equal on all its replicas once all is quiet.
     pub fn data(&self, id: NodeId, span: &Span) -> Data {
-        let dump = self.disks[&id].engine.dump();
+        let dump = self.disk(id).engine.dump();
         let of = |family| {
             let range = FamilyRange::of_span(family, span);
             dump.iter().filter(move |(of, key, _)| {

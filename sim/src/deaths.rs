@@ -81,8 +81,8 @@ fn bystander(cluster: &Cluster) -> Result<NodeId, String> {
     let shards = cluster.descriptors();
     let holders: BTreeSet<NodeId> =
         shards.iter().flat_map(|shard| &shard.replicas).map(|replica| replica.node).collect();
-    let free = cluster.nodes.iter().find(|node| !holders.contains(node));
-    free.copied().ok_or_else(|| "every node holds a copy".into())
+    let free = cluster.nodes().into_iter().find(|node| !holders.contains(node));
+    free.ok_or_else(|| "every node holds a copy".into())
 }
 
 /// Writes `value` under all keys through a gateway whose power is cut after so many polls.

@@ -30,6 +30,8 @@ pub struct Knobs {
     pub txn: TxnConfig,
     /// For how long old versions are kept.
     pub gc_ttl: Duration,
+    /// A node silent for so long has its copies made elsewhere.
+    pub repair_after: Duration,
     pub clients: u64,
     /// What they work on beside the bank.
     pub workloads: Vec<Kind>,
@@ -47,6 +49,7 @@ impl Settings {
             shard: ShardConfig::default(),
             txn: TxnConfig { parallel_commit: true, ..TxnConfig::default() },
             gc_ttl: Duration::from_secs(4 * 3600),
+            repair_after: Duration::from_secs(8),
             clients: 4,
             workloads: Vec::new(),
         };
@@ -116,6 +119,8 @@ pub fn draw(seed: u64) -> Settings {
         knobs.shard.retention = Duration::from_millis(draw.0.random_range(200..5000));
         knobs.txn.commit_window = Duration::from_secs(draw.0.random_range(2..10));
     }
+    // Shorter than many an outage.
+    draw.vary(&mut knobs.repair_after, |rng| Duration::from_secs(rng.random_range(1..20)));
     // None in some runs, three at most: each is to have enough clients.
     let workloads = draw.0.random_range(0..4);
     knobs.workloads = Kind::ALL.choose_multiple(&mut draw.0, workloads).copied().collect();

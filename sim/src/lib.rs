@@ -31,6 +31,9 @@ use quorate_storage::Family;
 use std::time::Duration;
 use work::Work;
 
+/// How long the driver may take to replace all copies of a node that is gone, once all is healed.
+const REPAIR: Duration = Duration::from_secs(90);
+
 /// How a seed went.
 pub struct Report {
     pub trace_hash: u64,
@@ -113,6 +116,7 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     }
     // Intents are resolved and followers catch up.
     world.sleep(Duration::from_secs(20)).await;
+    repaired(&cluster).await?;
     let mut problems = work.settle().await?;
     // That reading may have cleared abandoned intents away.
     world.sleep(Duration::from_secs(5)).await;
@@ -124,6 +128,18 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     facts.push(format!("{after_heal} acknowledged after healing"));
     facts.push(struck.iter().map(|(what, n)| format!("{what}: {n}")).collect::<Vec<_>>().join(", "));
     Ok(problems)
+}
+
+/// Waits until no shard counts on a node that is gone for good.
+async fn repaired(cluster: &Cluster) -> Result<(), String> {
+    let deadline = cluster.world.elapsed() + REPAIR;
+    while !cluster.bereft().is_empty() {
+        if cluster.world.elapsed() > deadline {
+            return Err(format!("shards {:?} still count on a node that is gone", cluster.bereft()));
+        }
+        cluster.world.sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
 }
 
 /// All replicas of a shard hold the same, and nothing is left undecided.

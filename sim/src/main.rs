@@ -84,7 +84,7 @@ fn main() -> Result<ExitCode> {
     }
     let drawn = Drawn::new(seed, &args.left_out).map_err(|why| anyhow!(why))?;
     if args.plan {
-        drawn.lines().iter().for_each(|line| println!("{line}"));
+        drawn.lines().iter().for_each(|line| timeline::say(line));
         return Ok(ExitCode::SUCCESS);
     }
     if args.shrink {

@@ -86,6 +86,11 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
             world.sleep(*lasts).await;
             world.jump_clock(id, -*micros);
         }
+        Trouble::Replacement { node } => {
+            if let Err(why) = cluster.replace(pick(cluster, *node)).await {
+                tracing::error!("a new node does not start: {why}");
+            }
+        }
         Trouble::Operation { asker, change } => {
             if let Some(operation) = operation(cluster, change) {
                 cluster.begin(pick(cluster, *asker), operation);
@@ -100,7 +105,7 @@ fn at<T>(list: &[T], place: u64) -> Option<&T> {
 }
 
 fn pick(cluster: &Cluster, place: u64) -> NodeId {
-    *at(&cluster.nodes, place).expect("a cluster has nodes")
+    *at(&cluster.nodes(), place).expect("a cluster has nodes")
 }
 
 /// Who leads the shard at a place; if nobody does, a node as good as any.
@@ -126,7 +131,7 @@ fn operation(cluster: &Cluster, change: &Change) -> Option<Operation> {
         Change::Move { shard, replica: place, to } => {
             let shard = at(&shards, shard)?;
             let holds = |node: &NodeId| shard.replicas.iter().any(|replica| replica.node == *node);
-            let outside: Vec<NodeId> = cluster.nodes.iter().copied().filter(|node| !holds(node)).collect();
+            let outside: Vec<NodeId> = cluster.nodes().into_iter().filter(|node| !holds(node)).collect();
             let (from, to) = (replica(shard, place)?, *at(&outside, to)?);
             Some(Operation::MoveReplica { shard: shard.id, from, to })
         }
@@ -139,7 +144,7 @@ pub async fn heal(cluster: &Cluster) -> Result<(), String> {
     cluster.world.set_faults(false);
     cluster.world.heal();
     cluster.world.set_network(NetworkFaults::default());
-    for &id in &cluster.nodes {
+    for id in cluster.nodes() {
         if cluster.running.get(id).is_none() {
             restart(cluster, id).await?;
         }
@@ -165,16 +170,16 @@ async fn down_and_up(cluster: &Cluster, id: NodeId, outage: Outage) {
 
 /// The power fails for all of them.
 async fn all_down_and_up(cluster: &Cluster, down: Duration, surviving: &[u64]) {
-    for (&id, &surviving) in cluster.nodes.iter().zip(surviving.iter().cycle()) {
+    for (id, &surviving) in cluster.nodes().into_iter().zip(surviving.iter().cycle()) {
         cluster.crash(id, 0, surviving).await;
     }
     cluster.world.sleep(down).await;
-    for &id in &cluster.nodes {
+    for id in cluster.nodes() {
         up(cluster, id).await;
     }
 }
 
 fn isolate(cluster: &Cluster, id: NodeId) {
-    let others: Vec<NodeId> = cluster.nodes.iter().copied().filter(|&other| other != id).collect();
+    let others: Vec<NodeId> = cluster.nodes().into_iter().filter(|other| *other != id).collect();
     cluster.world.partition(&[id], &others);
 }

@@ -13,7 +13,7 @@ use quorate_proto::{
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport},
 };
 use quorate_shard_server::{Peers, ShardServer};
-use quorate_storage::{CachedEngine, MemEngine, MemLog};
+use quorate_storage::{CachedEngine, Engine, MemEngine, MemLog};
 use quorate_txn::{Coordinator, MemoryScratch, Router, route::SendOptions};
 use std::{
     collections::BTreeMap,
@@ -84,8 +84,8 @@ pub struct Node {
     pub shards: Arc<ShardServer>,
     pub driver: Arc<PlacementClient>,
     pub coordinator: Arc<Coordinator>,
-    /// Held so that the replica of the driver lives as long as the node.
-    _placement: Arc<Placement>,
+    /// Held so that the replica of the driver lives as long as the node. One that came later has none.
+    _placement: Option<Arc<Placement>>,
 }
 
 /// Other shards, reached by the coordinator's router.
@@ -141,15 +141,25 @@ async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Res
     let shards = ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, knobs.shard)
         .await
         .map_err(|error| error.to_string())?;
-    // No disk is lost here.
-    let founding = Founding { members: founders, done: false };
-    let placement = Placement::start(env.clone(), consensus, engine, founding)
-        .await
-        .map_err(|error| error.to_string())?;
+    let placement = match founders.iter().any(|member| member.node == env.node()) {
+        true => Some(driver_replica(&env, consensus, engine, founders).await?),
+        false => None,
+    };
     let coordinator = Coordinator::new(env.clone(), router.clone(), knobs.txn, Arc::new(MemoryScratch));
     env.spawn("node.pulse", pulse(shards.clone(), driver.clone(), coordinator.clone(), knobs.gc_ttl))
         .detach();
     Ok(Node { env, shards, driver, coordinator, _placement: placement })
+}
+
+async fn driver_replica(
+    env: &Env,
+    consensus: Arc<Consensus>,
+    engine: Arc<dyn Engine>,
+    founders: Vec<Replica>,
+) -> Result<Arc<Placement>, String> {
+    // A node that has lost its disk does not come back here.
+    let founding = Founding { members: founders, done: false };
+    Placement::start(env.clone(), consensus, engine, founding).await.map_err(|error| error.to_string())
 }
 
 /// Tells the driver of the node and its replicas, and takes the shard map from its answers.

@@ -31,17 +31,58 @@ pub struct Step {
 /// seen when the trouble strikes.
 #[derive(Clone, Debug)]
 pub enum Trouble {
-    LeaderCrash { shard: u64, outage: Outage },
-    Crash { node: u64, outage: Outage },
-    CrashOfAll { down: Duration, surviving: Vec<u64> },
-    CrashInPartition { cut_off: u64, crashed: u64, outage: Outage },
-    Partition { shard: u64, lasts: Duration },
-    OneWayCut { from: u64, to: u64, lasts: Duration },
-    BadNetwork { faults: NetworkFaults, lasts: Duration },
-    Pause { shard: u64, lasts: Duration },
-    SlowDisk { node: u64, times: u64, lasts: Duration },
-    ClockJump { node: u64, micros: i64, lasts: Duration },
-    Operation { asker: u64, change: Change },
+    LeaderCrash {
+        shard: u64,
+        outage: Outage,
+    },
+    Crash {
+        node: u64,
+        outage: Outage,
+    },
+    CrashOfAll {
+        down: Duration,
+        surviving: Vec<u64>,
+    },
+    CrashInPartition {
+        cut_off: u64,
+        crashed: u64,
+        outage: Outage,
+    },
+    Partition {
+        shard: u64,
+        lasts: Duration,
+    },
+    OneWayCut {
+        from: u64,
+        to: u64,
+        lasts: Duration,
+    },
+    BadNetwork {
+        faults: NetworkFaults,
+        lasts: Duration,
+    },
+    Pause {
+        shard: u64,
+        lasts: Duration,
+    },
+    SlowDisk {
+        node: u64,
+        times: u64,
+        lasts: Duration,
+    },
+    ClockJump {
+        node: u64,
+        micros: i64,
+        lasts: Duration,
+    },
+    /// A node is gone for good, and one that was never seen before comes in its place.
+    Replacement {
+        node: u64,
+    },
+    Operation {
+        asker: u64,
+        change: Change,
+    },
 }
 
 /// A node loses its power.

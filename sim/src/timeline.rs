@@ -6,6 +6,7 @@ use quorate_env::{
     timeline::{self, Narrowed},
 };
 use quorate_proto::{Key, NodeId, ShardId};
+use std::io::Write;
 
 #[derive(Args, Debug)]
 pub struct Timeline {
@@ -44,7 +45,14 @@ impl Timeline {
             shards: self.shard.iter().copied().map(ShardId).collect(),
             nodes: self.node.iter().copied().map(NodeId).collect(),
         };
-        timeline::listen(narrowed, START, |line| println!("|{line}"));
+        timeline::listen(narrowed, START, |line| say(&format!("|{line}")));
+    }
+}
+
+/// Prints a line; whoever has read enough of them ends the process.
+pub fn say(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(1);
     }
 }
 

@@ -17,7 +17,8 @@ usage: cargo xtask <task> [options]
   demo  [--fresh] [options of `quorate demo`]  build, start three nodes on this machine, open a SQL shell
   test  [--only NAME]                 everything that CI runs, each step timed
   sim   [--seeds N] [--from S] [--seed S] [--shrink]  simulated clusters; a failing seed prints how to replay it, and is
-                                      shrunk to the least that fails (`sim --help` tells the rest)
+                                      shrunk to the least that fails (`sim --help` tells the rest); `--optimised`
+                                      first, for many: longer to build, and several times faster
   planted [--list] [--only NAME] [--tests|--seeds|--live]  our own rules are switched off, one at a time: tests, or the
                                       simulation, must find each
   bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed; the figures go into

@@ -46,6 +46,7 @@ table! {
     "parallel_commit" => knobs.txn.parallel_commit,
     "commit_window" => knobs.txn.commit_window,
     "gc_ttl" => knobs.gc_ttl,
+    "repair_after" => knobs.repair_after,
     "workloads" => knobs.workloads,
 }
 

@@ -36,12 +36,18 @@ pub fn draw(seed: u64, nodes: u64) -> Plan {
     let moves: &[Sort] = if nodes > 3 { &[Draw::relocation] } else { &[] };
     let operations = draw.half(&[&[Draw::split, Draw::hand_over], moves].concat());
     let rounds = if troubles.len() == 1 { draw.range(8..16) } else { draw.range(4..12) };
+    // Once at most: the placement driver's members are not replaced.
+    let replacement = draw.chance(0.2).then(|| draw.range(0..rounds));
     let mut steps = Vec::new();
     for round in 0..rounds {
         let mut pause = draw.millis(200..1500);
         while !operations.is_empty() && draw.chance(0.4) {
             steps.push((pause, draw.one(&operations)));
             pause = draw.millis(0..300);
+        }
+        if Some(round) == replacement {
+            steps.push((pause, Trouble::Replacement { node: draw.node() }));
+            pause = draw.millis(0..3000);
         }
         let trouble = match round {
             0 => draw.leader_crash(),
@@ -183,7 +189,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn is_operation(step: &&Step) -> bool {
-        matches!(step.trouble, Trouble::Operation { .. })
+        matches!(step.trouble, Trouble::Operation { .. } | Trouble::Replacement { .. })
     }
 
     #[test]
@@ -207,7 +213,7 @@ mod tests {
             alone += usize::from(drawn.len() > 3 && drawn.iter().all(|name| *name == drawn[0]));
             sorts.into_iter().for_each(|sort| *seeds.entry(sort).or_insert(0) += 1);
         }
-        assert_eq!(seeds.len(), 13, "{seeds:?}");
+        assert_eq!(seeds.len(), 14, "{seeds:?}");
         assert!(seeds.values().all(|seeds| *seeds > 10), "{seeds:?}");
         assert!((20..100).contains(&alone), "{alone}");
     }

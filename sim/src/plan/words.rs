@@ -47,6 +47,7 @@ impl Trouble {
             Trouble::Pause { .. } => "pause",
             Trouble::SlowDisk { .. } => "slow disk",
             Trouble::ClockJump { .. } => "clock jump",
+            Trouble::Replacement { .. } => "replacement",
             Trouble::Operation { change: Change::Split { .. } | Change::SplitWork { .. }, .. } => "split",
             Trouble::Operation { change: Change::HandOver { .. }, .. } => "hand-over",
             Trouble::Operation { change: Change::Move { .. }, .. } => "move",
@@ -95,6 +96,9 @@ impl fmt::Display for Trouble {
             }
             Trouble::ClockJump { node, micros, lasts } => {
                 write!(f, "node {}'s clock is {micros} µs off for {lasts:?}", node + 1)
+            }
+            Trouble::Replacement { node } => {
+                write!(f, "node {} is gone for good, and a new one comes in its place", node + 1)
             }
             Trouble::Operation { asker, change } => write!(f, "{change}, asked by node {}", asker + 1),
         }
