@@ -9,6 +9,7 @@ mod ground;
 mod lists;
 mod once;
 mod past;
+mod queue;
 mod registers;
 mod ring;
 mod rows;
@@ -58,10 +59,11 @@ pub enum Kind {
     Ring,
     Batches,
     Once,
+    Queue,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Lists(Isolation::Serializable),
         Kind::Lists(Isolation::RepeatableRead),
         Kind::Lists(Isolation::ReadCommitted),
@@ -71,6 +73,7 @@ impl Kind {
         Kind::Ring,
         Kind::Batches,
         Kind::Once,
+        Kind::Queue,
     ];
 
     pub fn name(self) -> &'static str {
@@ -84,6 +87,7 @@ impl Kind {
             Kind::Ring => "ring",
             Kind::Batches => "batches",
             Kind::Once => "once",
+            Kind::Queue => "queue",
         }
     }
 
@@ -109,6 +113,7 @@ impl Kind {
             Kind::Ring => Arc::new(ring::Ring::new(ground)),
             Kind::Batches => Arc::new(batches::Batches::new(ground)),
             Kind::Once => Arc::new(once::Once::new(ground)),
+            Kind::Queue => Arc::new(queue::Queue::new(ground)),
         }
     }
 }
