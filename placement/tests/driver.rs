@@ -134,6 +134,29 @@ fn a_dead_nodes_copies_are_replaced_and_the_reason_is_kept() {
     });
 }
 
+/// Whose node was away when it was replaced, and which is not gone yet when that node is to have a copy again.
+#[test]
+fn a_copy_that_was_left_over_does_not_keep_a_new_one_away() {
+    run(5, 4, |cluster| async move {
+        let setting = ("placement.repair_after".to_owned(), "5s".to_owned());
+        cluster.ask(PlacementRequest::SetSetting { name: setting.0, value: setting.1 }).await;
+        cluster.crash(node(3)).await;
+        cluster.world.sleep(Duration::from_secs(20)).await;
+        assert!(cluster.map().await.values().all(|shard| shard.replica_on(node(4)).is_some()));
+        cluster.shards.lock().keep_copies = true;
+        cluster.up(node(3));
+        cluster.world.sleep(Duration::from_secs(2)).await;
+        cluster.crash(node(4)).await;
+        cluster.world.sleep(Duration::from_secs(10)).await;
+        assert!(cluster.map().await.values().all(|shard| shard.replica_on(node(4)).is_some()));
+        cluster.shards.lock().keep_copies = false;
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        let map = cluster.map().await;
+        assert!(map.values().all(|shard| shard.replica_on(node(3)).is_some()), "{map:?}");
+        assert!(map.values().all(|shard| shard.replica_on(node(4)).is_none()), "{map:?}");
+    });
+}
+
 /// A replica that is brought up by a snapshot from after a split never makes its right half.
 #[test]
 fn a_member_that_was_never_made_is_made() {

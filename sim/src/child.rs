@@ -6,6 +6,11 @@ use std::process::{Child, Command, Stdio};
 
 pub struct Run(Child);
 
+/// Seconds of real time after which a run has failed; usual ones take ten.
+const LIMIT: &str = "900";
+/// What `timeout` ends with when it has ended something.
+const TOO_LONG: i32 = 124;
+
 /// How it ended.
 pub struct Ended {
     /// What it printed.
@@ -23,8 +28,13 @@ pub fn arguments(seed: u64, left_out: &LeftOut) -> Vec<String> {
 
 impl Run {
     pub fn start(seed: u64, left_out: &LeftOut) -> Result<Run> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments(seed, left_out)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = Command::new("timeout");
+        command
+            .arg(LIMIT)
+            .arg(std::env::current_exe()?)
+            .args(arguments(seed, left_out))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         Ok(Run(command.spawn()?))
     }
 
@@ -38,7 +48,10 @@ impl Run {
         let found = text.lines().filter(|line| line.starts_with("PROBLEM")).take(5);
         let panics = log.lines().filter(|line| line.contains("panicked")).take(3);
         let mut problems: Vec<String> = found.chain(panics).map(str::to_owned).collect();
-        problems.push(output.status.to_string());
+        problems.push(match output.status.code() {
+            Some(TOO_LONG) => format!("it was running still after {LIMIT} s"),
+            _ => output.status.to_string(),
+        });
         Ok(Ended { text, problems })
     }
 }

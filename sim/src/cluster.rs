@@ -111,6 +111,18 @@ impl Cluster {
         self.descriptors().iter().filter(|shard| gone(shard)).map(|shard| shard.id).collect()
     }
 
+    /// The operations that the driver has not ended, and how far they are.
+    pub async fn under_way(&self) -> Vec<String> {
+        let Some(node) = self.running.any(&self.world) else { return Vec::new() };
+        match node.driver.request(PlacementRequest::Operations, Duration::from_secs(5)).await {
+            Ok(PlacementReply::Operations(all)) => {
+                let running = all.into_iter().filter(|status| status.state == OperationState::Running);
+                running.map(|status| format!("{:?}: {}", status.operation, status.step)).collect()
+            }
+            other => vec![format!("{other:?}")],
+        }
+    }
+
     /// Starts a node that is down.
     ///
     /// # Errors

@@ -135,7 +135,11 @@ async fn repaired(cluster: &Cluster) -> Result<(), String> {
     let deadline = cluster.world.elapsed() + REPAIR;
     while !cluster.bereft().is_empty() {
         if cluster.world.elapsed() > deadline {
-            return Err(format!("shards {:?} still count on a node that is gone", cluster.bereft()));
+            let under_way = cluster.under_way().await;
+            return Err(format!(
+                "shards {:?} still count on a node that is gone; under way: {under_way:?}",
+                cluster.bereft()
+            ));
         }
         cluster.world.sleep(Duration::from_secs(1)).await;
     }

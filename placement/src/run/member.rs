@@ -8,12 +8,14 @@ use super::{
     ask::{Stop, tell, tell_leader},
     is_current,
     operation::Job,
+    tidy::is_left_over,
     view,
 };
 use crate::{command::GearRequest, planner};
+use quorate_env::probe;
 use quorate_proto::{
     KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
-    placement::{NodeState, ReplicaCommand, ReplicaReply},
+    placement::{NodeState, ReplicaCommand, ReplicaReply, ReplicaReport},
 };
 use std::time::Duration;
 
@@ -57,6 +59,7 @@ pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<
 
 async fn add(job: &Job, shard: ShardDescriptor, new: &Replica) -> Result<ShardDescriptor, Stop> {
     job.at_step("creating a learner").await?;
+    clear_place(job, &shard, new).await?;
     let create = ReplicaCommand::CreateLearner { descriptor: shard.clone(), replica: new.clone() };
     tell(&job.placement, new.node, &create)
         .await
@@ -64,6 +67,20 @@ async fn add(job: &Job, shard: ShardDescriptor, new: &Replica) -> Result<ShardDe
     let mut members = shard.replicas.clone();
     members.push(new.clone());
     change(job, &shard, members).await
+}
+
+/// The node may hold an old copy still, if it was away when that was replaced; `tidy` lets shards alone that are worked on.
+async fn clear_place(job: &Job, shard: &ShardDescriptor, new: &Replica) -> Result<(), Stop> {
+    let reports = job.session.replicas();
+    let there = |(node, report): &&(NodeId, ReplicaReport)| *node == new.node && report.shard == shard.id;
+    let Some((node, report)) = reports.iter().find(there) else { return Ok(()) };
+    if report.replica == new.id || !is_left_over(report, shard) {
+        return Ok(());
+    }
+    probe!("placement.cleared_a_place");
+    let command = ReplicaCommand::Destroy { shard: shard.id, replica: report.replica };
+    let told = tell(&job.placement, *node, &command).await;
+    told.map(|_| ()).map_err(|error| Stop::Retry(format!("node {node} keeps its old copy: {error}")))
 }
 
 pub(super) async fn caught_up(job: &Job, shard: &ShardDescriptor, new: &Replica) -> Result<(), Stop> {

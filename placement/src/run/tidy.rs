@@ -80,18 +80,20 @@ fn leftovers(placement: &Placement, session: &Session) -> Vec<(NodeId, ShardId, 
     }
     let view = view(placement, session);
     let usable = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.usable);
-    // Only what the map knows better: a copy that tells of a later epoch may have been added just now.
     let left_over = |report: &ReplicaReport| {
-        view.shards.get(&report.shard).is_some_and(|shard| {
-            !report.leader
-                && !view.busy.contains(&report.shard)
-                && report.descriptor.epochs() < shard.epochs()
-                && shard.replicas.iter().all(|replica| replica.id != report.replica)
-        })
+        let shard = view.shards.get(&report.shard);
+        shard.is_some_and(|shard| !view.busy.contains(&shard.id) && is_left_over(report, shard))
     };
     reports
         .into_iter()
         .filter(|(node, report)| usable(node) && left_over(report))
         .map(|(node, report)| (node, report.shard, report.replica))
         .collect()
+}
+
+/// Only what the map knows better: a copy that tells of a later epoch may have been added just now.
+pub(super) fn is_left_over(report: &ReplicaReport, shard: &ShardDescriptor) -> bool {
+    !report.leader
+        && report.descriptor.epochs() < shard.epochs()
+        && shard.replicas.iter().all(|replica| replica.id != report.replica)
 }

@@ -34,6 +34,8 @@ pub struct Shards {
     /// Replicas that were on a node and are lost: the node makes none under such an id.
     pub lost: BTreeSet<ReplicaId>,
     down: BTreeSet<NodeId>,
+    /// No copy is given up for now.
+    pub keep_copies: bool,
 }
 
 pub struct Shard {
@@ -62,6 +64,11 @@ impl Shards {
                 })
             }
             ReplicaCommand::CreateLearner { descriptor, replica } => {
+                if let Some((other, _)) = self.copies.get(&(descriptor.id, node))
+                    && *other != replica.id
+                {
+                    return Err(KvError::BadRequest { why: format!("replica {other} is here") });
+                }
                 self.copies.entry((descriptor.id, node)).or_insert((replica.id, descriptor));
                 Ok(ReplicaReply::Done)
             }
@@ -133,6 +140,9 @@ impl Shards {
                     truth.term += 1;
                 }
                 Ok(ReplicaReply::Done)
+            }
+            ReplicaCommand::Destroy { shard, .. } if self.keep_copies => {
+                Err(KvError::NotReady { shard, why: "not now".into() })
             }
             ReplicaCommand::Destroy { shard, replica } => {
                 assert!(
