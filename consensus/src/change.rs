@@ -227,7 +227,11 @@ impl Group {
             }
             env.sleep(LOOK_AGAIN).await;
         }
-        let _still = self.shared.machine.before_hand_over().await;
+        // What goes along goes through the log.
+        let _still = match env.space().is_stuck() {
+            true => None,
+            false => Some(self.shared.machine.before_hand_over().await),
+        };
         self.shared.bar_lease(leadership.term);
         if !planted!("consensus.giver_does_not_wait") {
             self.shared.stir(|pace| pace.handed_over(env.boottime()));

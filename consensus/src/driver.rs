@@ -17,7 +17,7 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::{Config, ServerState, SnapshotPolicy, StepDownPolicy};
 use quorate_env::{Handler, Refusal, planted, probe};
 use quorate_proto::rpc::{Service, encode};
-use quorate_proto::{LogPosition, NodeId, ReplicaId, Timestamp};
+use quorate_proto::{LogPosition, NodeId, ReplicaId, Room, Timestamp};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -167,6 +167,7 @@ fn ping(node: &NodeState, now: Duration) {
         sent: now.as_micros() as u64,
         physical: clock.physical(),
         clock: clock.now(),
+        space: node.env.space().get(),
     };
     let body = encode(&Beat::Ping(ping));
     for peer in node.peers() {
@@ -195,11 +196,14 @@ fn view(shared: &Shared, now: Duration) -> View {
         } else {
             Duration::ZERO
         },
-        fenced: env.clock().is_fenced(),
+        // Without space it could not even vote for itself.
+        fenced: env.clock().is_fenced() || env.space().is_stuck(),
         rank: if campaign {
             let lost = leadership.leader.map(|(replica, _)| replica.0);
             let voters = members.voters().into_iter().filter(|v| Some(*v) != lost);
-            rank(shared.shard().0, shared.replica().0, voters)
+            // Who has room on its disk comes first.
+            let last = if env.space().room() == Room::Plenty { 0 } else { members.voters().len() as u32 };
+            last + rank(shared.shard().0, shared.replica().0, voters)
         } else {
             0
         },

@@ -213,7 +213,13 @@ mod tests {
 
     /// An append of the other leader arrives.
     fn hear_of_leader(shared: &Shared, term: u64) {
-        let ping = Ping { incarnation: 7, sent: 0, physical: Timestamp::ZERO, clock: Timestamp::ZERO };
+        let ping = Ping {
+            incarnation: 7,
+            sent: 0,
+            physical: Timestamp::ZERO,
+            clock: Timestamp::ZERO,
+            space: Default::default(),
+        };
         shared.node.granted.lock().heard(LEADING, &ping, shared.env.boottime());
         shared.note_leader(term, ReplicaId(2), LEADING, 7);
     }

@@ -7,7 +7,7 @@ use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use quorate_env::watch;
 use quorate_proto::placement::{Frontiers, MemberProgress, ShardMode};
-use quorate_proto::{KvError, LogPosition, NodeId, ReplicaId, ShardId};
+use quorate_proto::{KvError, LogPosition, NodeId, ReplicaId, ShardId, Space};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,11 @@ impl Group {
         let patience = self.shared.node.config.quorum_patience;
         let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(patience);
         let started = env.boottime();
-        let linearizer = raft.get_read_linearizer(option).await.map_err(|error| match error {
+        // A replica whose vote waits for space on its disk does not answer.
+        let asked = env.timeout(2 * patience, raft.get_read_linearizer(option)).await;
+        let asked =
+            asked.map_err(|_| KvError::NotReady { shard, why: "the replica does not answer".into() })?;
+        let linearizer = asked.map_err(|error| match error {
             RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
                 KvError::NotLeader { shard, leader: forward.leader_node.map(|m| NodeId(m.node)) }
             }
@@ -153,6 +157,16 @@ impl Group {
         {
             crate::driver::fire(raft.trigger().elect(true));
         }
+    }
+
+    /// The nodes whose disks stand in the way of new rows; none while this one and a quorum have room.
+    pub fn without_room(&self) -> Vec<(NodeId, Space)> {
+        self.shared.without_room()
+    }
+
+    /// Whether somebody else could lead, and has room.
+    pub fn has_roomy_heir(&self) -> bool {
+        self.shared.roomy_heir().is_some()
     }
 
     /// E D C A F T as of now (K is the state machine's).

@@ -14,6 +14,7 @@ mod group;
 mod leadership;
 mod lease;
 mod machine;
+mod make_way;
 mod node;
 mod node_state;
 mod pacing;

@@ -72,6 +72,11 @@ pub trait StateMachine: Send + Sync + 'static {
     /// without a command). An error that every replica meets alike belongs into the reply.
     fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal>;
 
+    /// Whether there is space for what entries change. While there is none they wait, and nobody else with them.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// F: the applied state up to here is durable without the log. The log is trimmed up to it at most.
     fn flushed(&self) -> LogPosition;
 
@@ -103,6 +108,10 @@ pub trait SnapshotSource: Send {
 /// Takes in the chunks of a [`SnapshotSource`], in order.
 pub trait SnapshotSink: Send {
     fn chunk(&mut self, chunk: Bytes) -> Result<(), Fatal>;
+    /// All chunks are in. What may fail harmlessly, fails here.
+    fn seal(&mut self) -> Result<(), Fatal> {
+        Ok(())
+    }
     /// Replaces the whole state by what came in, atomically and durably, with `position` as applied position and F.
     fn finish(self: Box<Self>, position: LogPosition, membership: Membership) -> Result<(), Fatal>;
 }

@@ -63,7 +63,11 @@ impl Consensus {
         transport.serve(Service::Snapshot, Arc::new(SnapshotService(node.clone())));
         transport.serve(Service::Liveness, Arc::new(LivenessService(node.clone())));
         env.spawn("consensus.driver", drive(node.clone())).detach();
-        Arc::new(Consensus { node, log, groups: Mutex::default(), opening: tokio::sync::Mutex::default() })
+        let (groups, opening) = (Mutex::default(), tokio::sync::Mutex::default());
+        let consensus = Arc::new(Consensus { node, log, groups, opening });
+        env.spawn("consensus.make_way", crate::make_way::run(env.clone(), Arc::downgrade(&consensus)))
+            .detach();
+        consensus
     }
 
     /// Opens a replica and lets it take part.

@@ -9,13 +9,16 @@ use crate::{Leadership, Lease, Membership, StateMachine};
 use openraft::Raft;
 use parking_lot::Mutex;
 use quorate_env::{Env, planted, watch};
-use quorate_proto::{LogPosition, NodeId, ReplicaId, ShardId, Timestamp};
+use quorate_proto::{LogPosition, NodeId, ReplicaId, Room, ShardId, Space, Timestamp};
 use quorate_storage::{GroupKey, LogStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// How often it is looked whether there is room again.
+const NO_ROOM_LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) type RaftHandle = Raft<Types, Machine>;
 
@@ -215,6 +218,18 @@ impl Shared {
         }
     }
 
+    /// Waits until the engine has room for what entries change. `false` if the replica is stopped before.
+    pub async fn wait_room(&self) -> bool {
+        while !self.machine.has_room() {
+            if self.is_stopped() {
+                return false;
+            }
+            quorate_env::probe!("consensus.waited_for_room");
+            self.env.sleep(NO_ROOM_LOOK).await;
+        }
+        true
+    }
+
     /// F: up to here the log may go.
     pub fn flushed(&self) -> LogPosition {
         if planted!("consensus.trimmed_before_flushed") {
@@ -302,6 +317,37 @@ impl Shared {
         let received = self.node.received.lock();
         let near = |voter: &u64| members.nodes.get(voter).is_some_and(|node| received.reaches(*node, now));
         members.voters().into_iter().find(|voter| *voter != self.replica().0 && near(voter)).map(ReplicaId)
+    }
+
+    /// The nodes among the members' whose disks stand in the way of new rows: this one, or so many that no quorum is left that
+    /// has room.
+    pub fn without_room(&self) -> Vec<(NodeId, Space)> {
+        let own = (self.env.node(), self.env.space().get());
+        if own.1.room > Room::Plenty {
+            return vec![own];
+        }
+        let members = self.members();
+        let heard = self.node.granted.lock();
+        let space = |voter: u64| {
+            let node = *members.nodes.get(&voter)?;
+            Some((node, heard.space(node))).filter(|(_, space)| space.room > Room::Plenty)
+        };
+        if members.is_quorum(|voter| space(voter).is_none()) {
+            return Vec::new();
+        }
+        members.voters().into_iter().filter_map(space).collect()
+    }
+
+    /// Another voter whose node answers and has room for new rows.
+    pub fn roomy_heir(&self) -> Option<ReplicaId> {
+        let now = self.env.boottime();
+        let members = self.members();
+        let (received, heard) = (self.node.received.lock(), self.node.granted.lock());
+        let roomy = |voter: &u64| {
+            let node = members.nodes.get(voter);
+            node.is_some_and(|node| received.reaches(*node, now) && heard.space(*node).room == Room::Plenty)
+        };
+        members.voters().into_iter().find(|voter| *voter != self.replica().0 && roomy(voter)).map(ReplicaId)
     }
 
     /// The lease as of now. Everything it rests on is looked at under the lock that votes take, too.

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use openraft::errors::{NetworkError, StreamingError, Unreachable};
 use openraft::raft::SnapshotResponse;
 use quorate_env::{Env, Handler, Refusal, TransportError, time};
-use quorate_proto::NodeId;
 use quorate_proto::rpc::{Service, decode, encode};
+use quorate_proto::{NodeId, Room};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,6 +175,9 @@ impl Handler for SnapshotService {
 impl SnapshotService {
     async fn begin(&self, from: NodeId, route: Route, transfer: u64) -> Result<SnapshotAnswer, String> {
         let shared = self.0.addressee(&route).ok_or("no such replica")?;
+        if self.0.env.space().room() > Room::Plenty {
+            return Err("the disk is full".into());
+        }
         let sink = shared.machine.restore().map_err(|e| e.to_string())?;
         let now = self.0.env.boottime();
         let mut incoming = self.0.incoming.lock().await;
@@ -226,7 +229,15 @@ impl SnapshotService {
         vote: Vote,
         meta: SnapshotMeta,
     ) -> Result<SnapshotAnswer, String> {
-        let one = self.take(from, route, transfer, chunks).await?;
+        let mut one = self.take(from, route, transfer, chunks).await?;
+        let env = self.0.env.clone();
+        let (one, sealed) = env
+            .blocking("snapshot.seal", move || {
+                let sealed = one.sink.seal();
+                (one, sealed)
+            })
+            .await;
+        sealed.map_err(|e| e.to_string())?;
         let shared = self.0.addressee(&route).ok_or("no such replica")?;
         let raft = shared.raft().ok_or("starting")?.clone();
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Incoming(one.sink) };

@@ -8,7 +8,7 @@
 
 use minicbor::{Decode, Encode};
 use quorate_env::planted;
-use quorate_proto::{NodeId, Timestamp};
+use quorate_proto::{NodeId, Space, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -43,6 +43,10 @@ pub(crate) struct Ping {
     /// The sender's HLC; see [`Granted::clock`].
     #[n(3)]
     pub clock: Timestamp,
+    /// What is left of the sender's disk.
+    #[n(4)]
+    #[cbor(default)]
+    pub space: Space,
 }
 
 /// Answer to a [`Ping`].
@@ -69,6 +73,7 @@ struct Grant {
     number: u64,
     until: Duration,
     clock: Timestamp,
+    space: Space,
 }
 
 /// What this node has promised others.
@@ -86,14 +91,16 @@ impl Granted {
 
     /// Grants or extends support. `now` is read after the ping arrived.
     pub fn heard(&mut self, from: NodeId, ping: &Ping, now: Duration) -> Pong {
-        let fresh = Grant { incarnation: ping.incarnation, number: 1, until: now, clock: ping.clock };
+        let Ping { incarnation, clock, space, .. } = *ping;
+        let fresh = Grant { incarnation, number: 1, until: now, clock, space };
         let grant = self.peers.entry(from).or_insert(fresh);
         if grant.incarnation != ping.incarnation || grant.until < now {
             grant.number += 1;
         }
         grant.incarnation = ping.incarnation;
         grant.until = now + self.support;
-        grant.clock = grant.clock.max(ping.clock);
+        grant.clock = grant.clock.max(clock);
+        grant.space = space;
         Pong {
             to_incarnation: ping.incarnation,
             sent: ping.sent,
@@ -124,6 +131,11 @@ impl Granted {
     /// The largest clock reading heard of the node: a bound for what its leaderships have answered at (PROTOCOL 21).
     pub fn clock(&self, node: NodeId) -> Timestamp {
         self.peers.get(&node).map_or(Timestamp::ZERO, |grant| grant.clock)
+    }
+
+    /// What is left of the node's disk, as it last said.
+    pub fn space(&self, node: NodeId) -> Space {
+        self.peers.get(&node).map_or(Space::default(), |grant| grant.space)
     }
 
     /// Whether the node was heard of within the support period.
@@ -218,6 +230,7 @@ mod tests {
             sent: micros,
             physical: Timestamp::from_micros(micros),
             clock: Timestamp::from_micros(micros),
+            space: Space::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Clock, Shutdown, Task, Transport, contention::Contention, fault::Faults, measure, net, random::Random,
-    scope::Scope, time,
+    scope::Scope, space::SpaceWatch, time,
 };
 use quorate_proto::{KvError, NodeId};
 use std::{future::Future, io, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) faults: Faults,
     pub(crate) contention: Contention,
     pub(crate) shutdown: Shutdown,
+    pub(crate) space: SpaceWatch,
     /// The real transport, which can listen.
     pub(crate) real: Option<Arc<net::RealTransport>>,
 }
@@ -80,6 +81,7 @@ impl Env {
             faults,
             contention: Contention::Measured,
             shutdown: Shutdown::default(),
+            space: SpaceWatch::default(),
             real: Some(real),
         }));
         measure::start(&env);
@@ -123,6 +125,11 @@ impl Env {
 
     pub fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown
+    }
+
+    /// What is left of the disk that the node's data lies on.
+    pub fn space(&self) -> &SpaceWatch {
+        &self.0.space
     }
 
     /// The node's tasks; see [`crate::scope`].

@@ -5,7 +5,7 @@ use crate::{Placement, command::Command, run, settings};
 use parking_lot::Mutex;
 use quorate_env::{planted, watch};
 use quorate_proto::{
-    NodeId, Replica, ShardDescriptor, ShardId, Timestamp,
+    NodeId, Replica, ShardDescriptor, ShardId, Space, Timestamp,
     placement::{NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
 };
 use std::{
@@ -49,6 +49,7 @@ struct Heard {
     at: Duration,
     stamp: Timestamp,
     clock_offset_micros: i64,
+    space: Space,
     schema: u64,
     /// No longer than this does it use a version older than it reported, or the one after next.
     lease: Timestamp,
@@ -74,6 +75,7 @@ pub(crate) struct Beat {
     pub full: bool,
     pub schema_version: u64,
     pub holds: Option<Timestamp>,
+    pub space: Space,
 }
 
 /// Follows the group's leadership: while this replica leads, operations are carried out and requests answered.
@@ -182,6 +184,7 @@ impl Session {
             at: now,
             stamp,
             clock_offset_micros: 0,
+            space: Space::default(),
             schema: 0,
             // What the leader before has granted.
             lease: self.began_at.plus(SCHEMA_LEASE),
@@ -198,6 +201,7 @@ impl Session {
         heard.at = now;
         heard.stamp = stamp;
         heard.clock_offset_micros = beat.clock_offset_micros;
+        heard.space = beat.space;
         heard.holds = beat.holds;
         heard.schema = heard.schema.max(beat.schema_version);
         heard.complete |= beat.full;
@@ -281,6 +285,11 @@ impl Session {
         now.saturating_sub(last)
     }
 
+    /// What is left of a node's disk, as far as that was said in this term.
+    pub(crate) fn space(&self, node: NodeId) -> Space {
+        self.memory.lock().nodes.get(&node).map_or(Space::default(), |heard| heard.space)
+    }
+
     /// What a node's transactions hold, if it was heard of in this term.
     pub(crate) fn held_by(&self, node: NodeId) -> Option<Option<Timestamp>> {
         self.memory.lock().nodes.get(&node).map(|heard| heard.holds)
@@ -306,6 +315,7 @@ impl Session {
                 state,
                 last_heartbeat: heard.map_or(Timestamp::ZERO, |heard| heard.stamp),
                 clock_offset_micros: heard.map_or(0, |heard| heard.clock_offset_micros),
+                space: heard.map_or(Space::default(), |heard| heard.space),
                 replicas: memory.reports.keys().filter(|(_, node)| *node == id).count() as u64,
                 schema_version: heard.map_or(0, |heard| heard.schema),
                 leaders: memory.leaders.values().filter(|led| led.node == id).count() as u64,

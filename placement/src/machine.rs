@@ -138,6 +138,9 @@ pub async fn flush(env: Env, machine: Arc<Machine>) {
                 let mut flushed = machine.core.flushed.lock();
                 *flushed = (*flushed).max(applied);
             }
+            Err(error @ StorageError::NoSpace(_)) => {
+                tracing::debug!(%error, "the placement driver's state cannot be flushed");
+            }
             Err(error) => tracing::error!(%error, "the placement driver's state was not flushed"),
         }
     }
@@ -179,6 +182,10 @@ impl StateMachine for Machine {
         self.core.engine.write(&batch).map_err(fatal)?;
         self.core.publish(shared);
         Ok(replies)
+    }
+
+    fn has_room(&self) -> bool {
+        !self.core.engine.is_full()
     }
 
     fn flushed(&self) -> LogPosition {
@@ -242,6 +249,11 @@ impl SnapshotSink for Sink {
         let batch = WriteBatch::from_bytes(&chunk).map_err(|error| Fatal(format!("a bad chunk: {error}")))?;
         self.batch.extend(batch);
         Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), Fatal> {
+        // Where that cannot be flushed which is there, the new state could not be either.
+        self.core.engine.flush().map_err(fatal)
     }
 
     fn finish(self: Box<Self>, position: LogPosition, membership: Membership) -> Result<(), Fatal> {

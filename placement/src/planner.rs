@@ -19,6 +19,8 @@ pub struct NodeView {
     pub dead: bool,
     /// Carries the role `shard`.
     pub holds_shards: bool,
+    /// There is space on its disk.
+    pub roomy: bool,
 }
 
 /// Everything that plans are made from.
@@ -145,6 +147,8 @@ fn rate(view: &View, shard: &ShardDescriptor) -> Vec<(NodeId, i64, String)> {
             (node.id, i64::MIN, "carries no shards".to_owned())
         } else if !node.usable {
             (node.id, i64::MIN, "is not in reach".to_owned())
+        } else if !node.roomy {
+            (node.id, i64::MIN, "has hardly any space left".to_owned())
         } else {
             (node.id, -held, format!("holds {held} copies"))
         }
@@ -167,11 +171,12 @@ pub fn spread(view: &View, shards: &BTreeSet<ShardId>, at: Timestamp) -> Option<
 fn spread_copies(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Option<Planned> {
     let copies = view.copies(shards.iter().copied());
     let usable: BTreeSet<NodeId> = view.targets().map(|node| node.id).collect();
+    let roomy: BTreeSet<NodeId> = view.targets().filter(|node| node.roomy).map(|node| node.id).collect();
     let mut by_load: Vec<(i64, NodeId)> =
         copies.iter().filter(|(node, _)| usable.contains(node)).map(|(node, n)| (*n, *node)).collect();
     by_load.sort();
     for (most, from) in by_load.iter().rev() {
-        for (least, to) in &by_load {
+        for (least, to) in by_load.iter().filter(|(_, node)| roomy.contains(node)) {
             if most - least < 2 {
                 break;
             }
@@ -191,6 +196,7 @@ fn spread_copies(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Opt
 
 fn spread_leaders(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Option<Planned> {
     let usable: BTreeSet<NodeId> = view.targets().map(|node| node.id).collect();
+    let roomy: BTreeSet<NodeId> = view.targets().filter(|node| node.roomy).map(|node| node.id).collect();
     let mut led: BTreeMap<NodeId, i64> = BTreeMap::new();
     for shard in shards {
         for replica in shard.voters().filter(|replica| usable.contains(&replica.node)) {
@@ -203,7 +209,7 @@ fn spread_leaders(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Op
     let mut by_load: Vec<(i64, NodeId)> = led.iter().map(|(node, n)| (*n, *node)).collect();
     by_load.sort();
     for (most, from) in by_load.iter().rev() {
-        for (least, to) in by_load.iter().filter(|(_, node)| usable.contains(node)) {
+        for (least, to) in by_load.iter().filter(|(_, node)| roomy.contains(node)) {
             if most - least < 2 {
                 break;
             }

@@ -54,8 +54,10 @@ impl Placement {
                 map_version,
                 schema_version,
                 holds,
+                space,
             } => {
-                let beat = crate::leader::Beat { clock_offset_micros, changed, full, schema_version, holds };
+                let beat =
+                    crate::leader::Beat { clock_offset_micros, changed, full, schema_version, holds, space };
                 session.heartbeat(self, node, beat, map_version).await
             }
             PlacementRequest::WatchMap { after_version, wait_millis } => {

@@ -4,7 +4,7 @@ mod support;
 
 use quorate_env::sim::{SimConfig, SimWorld};
 use quorate_proto::{
-    Key, NodeId, ReplicaRole, ShardId, Span, Timestamp,
+    Key, NodeId, ReplicaRole, ShardId, Space, Span, Timestamp,
     placement::{IdKind, NodeInfo, NodeState, Operation, OperationState, PlacementReply, PlacementRequest},
 };
 use std::{
@@ -360,6 +360,7 @@ fn a_node_that_is_two_versions_behind_gets_no_lease() {
         let beat = |schema_version| PlacementRequest::Heartbeat {
             node: NodeInfo { id: node(9), ..info(&env) },
             clock_offset_micros: 0,
+            space: Space::default(),
             changed: vec![],
             full: true,
             map_version: 0,

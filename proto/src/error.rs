@@ -1,7 +1,7 @@
 //! Errors that cross the wire. Each has one class, which says what the caller may do, and one SQLSTATE.
 
 use crate::{
-    Key, NodeId, ShardDescriptor, ShardId, Timestamp, TxnId,
+    Key, NodeId, ShardDescriptor, ShardId, Space, Timestamp, TxnId,
     kv::{Party, Stuck},
 };
 use minicbor::{Decode, Encode};
@@ -224,6 +224,15 @@ pub enum KvError {
         #[n(2)]
         change: Box<Change>,
     },
+    /// Refused before anything was proposed: the disks of these nodes are too full for it, and no leader could do without.
+    #[n(23)]
+    #[error("the disks of nodes {:?} are full", nodes.iter().map(|(node, _)| node.0).collect::<Vec<_>>())]
+    DiskFull {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        nodes: Vec<(NodeId, Space)>,
+    },
 }
 
 /// What somebody has done to a key.
@@ -258,6 +267,7 @@ impl KvError {
             | QuorumUnavailable { .. }
             | Timeout { .. }
             | Overloaded { .. }
+            | DiskFull { .. }
             | BadRequest { .. }
             | Internal { .. } => ErrorClass::Permanent,
         }
@@ -283,6 +293,7 @@ impl KvError {
             Ambiguous { .. } | Forgotten { .. } => "40003",
             Timeout { .. } => "57014",
             Overloaded { .. } => "53000",
+            DiskFull { .. } => "53100",
             TxnCommitted { .. } | BadRequest { .. } | Internal { .. } => "XX000",
         }
     }

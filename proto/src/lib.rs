@@ -14,12 +14,14 @@ pub mod ordered;
 pub mod placement;
 pub mod rpc;
 pub mod shard;
+pub mod space;
 
 pub use error::{ErrorClass, KvError};
 pub use hlc::Timestamp;
 pub use ids::{LogPosition, NodeId, ReplicaId, ShardId, TxnId};
 pub use key::{Key, Span, Value};
 pub use shard::{Replica, ReplicaRole, ShardDescriptor};
+pub use space::{Room, Space};
 
 /// Generated from `proto/link.proto`.
 pub mod link {

@@ -1,7 +1,7 @@
 //! What nodes and the placement driver say to one another.
 
 use crate::{
-    Key, KvError, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Timestamp, TxnId,
+    Key, KvError, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Timestamp, TxnId,
 };
 use minicbor::{Decode, Encode};
 
@@ -60,6 +60,10 @@ pub struct NodeStatus {
     #[n(6)]
     #[cbor(default)]
     pub schema_version: u64,
+    /// Of the disk that its data lies on, as it last said.
+    #[n(7)]
+    #[cbor(default)]
+    pub space: Space,
 }
 
 impl NodeStatus {
@@ -145,6 +149,10 @@ pub enum PlacementRequest {
         /// Some transaction of the node still reads the past as of this time (PROTOCOL 24).
         #[n(6)]
         holds: Option<Timestamp>,
+        /// What is left of the node's disk.
+        #[n(7)]
+        #[cbor(default)]
+        space: Space,
     },
     /// The map's changes after this version, waiting at most `wait_millis` for one.
     #[n(1)]

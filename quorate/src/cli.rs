@@ -65,6 +65,10 @@ pub struct StartArgs {
     /// ε: no two nodes' clocks are further apart
     #[arg(long, env = "QUORATE_CLOCK_BOUND", default_value = "250ms", value_parser = duration)]
     pub clock_bound: Duration,
+    /// Space that the node keeps free on the disk of its data: below it, new rows are refused. An eighth of the disk, and
+    /// at most 256MB, unless said otherwise
+    #[arg(long, env = "QUORATE_DISK_RESERVE", value_parser = bytes)]
+    pub disk_reserve: Option<u64>,
     /// Serve without TLS and passwords on addresses other than loopback
     #[arg(long, env = "QUORATE_INSECURE")]
     pub insecure: bool,

@@ -2,6 +2,7 @@
 //! engine flushes all shards at once. Nothing happens while nothing changes.
 
 use crate::{Context, replica::Replica};
+use quorate_storage::StorageError;
 use std::{
     sync::{
         Arc,
@@ -10,6 +11,9 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
+
+/// Between two tries to flush to a full disk.
+const NO_SPACE_RETRY: Duration = Duration::from_secs(1);
 
 pub struct Flush {
     bytes: AtomicU64,
@@ -48,6 +52,13 @@ pub(crate) async fn run(context: Arc<Context>) {
         }
         match flush(&context).await {
             Ok(()) => retry = Duration::from_secs(1),
+            Err(error @ StorageError::NoSpace(_)) => {
+                // F stays, and with it the log. The engine has said it once, and the log waits for space itself.
+                tracing::debug!(%error, "the engine cannot be flushed");
+                quorate_env::count!("quorate_shard_flushes_without_space_total");
+                context.flush.changed(1);
+                context.env.sleep(NO_SPACE_RETRY).await;
+            }
             Err(error) => {
                 // F stays, and with it the log: nothing is lost, but the disk fills.
                 tracing::error!(%error, "flushing the engine failed");
@@ -61,7 +72,7 @@ pub(crate) async fn run(context: Arc<Context>) {
 }
 
 /// Flushes the engine and moves every replica's F to what was applied before.
-pub(crate) async fn flush(context: &Arc<Context>) -> Result<(), quorate_storage::StorageError> {
+pub(crate) async fn flush(context: &Arc<Context>) -> Result<(), StorageError> {
     context.flush.bytes.store(0, Ordering::Release);
     let place = |replica: Arc<Replica>| {
         let position = replica.applied.lock().position;

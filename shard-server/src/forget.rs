@@ -22,7 +22,7 @@ use crate::{
     replica::Replica,
 };
 use quorate_proto::kv::{Inquiry, QueryTxn, Settle, ShardOp, ShardReply};
-use quorate_proto::{Key, KvError, Span, Timestamp, TxnId};
+use quorate_proto::{Key, KvError, Room, Span, Timestamp, TxnId};
 use quorate_storage::record::{self, TxnRecord};
 use std::sync::Arc;
 
@@ -43,6 +43,10 @@ pub(crate) async fn run(context: Arc<Context>) {
 /// `until`.
 pub(crate) async fn round(context: &Context, until: Timestamp) -> u64 {
     let mut removed = 0;
+    if context.env.space().room() == Room::Full {
+        // Even that takes space first.
+        return removed;
+    }
     for replica in context.all() {
         let Some(leader) = replica.leader_now() else { continue };
         if !replica.ledger.look(until) {

@@ -14,7 +14,7 @@
 
 use crate::{Context, command::Command, leader::Leader, registry::internal, replica::Replica};
 use parking_lot::Mutex;
-use quorate_proto::{KvError, Span, Timestamp};
+use quorate_proto::{KvError, Room, Span, Timestamp};
 use quorate_storage::{WriteBatch, mvcc};
 use std::{
     sync::{
@@ -100,6 +100,10 @@ pub(crate) async fn run(context: Arc<Context>) {
 /// All shards that this node leads, one after the other; returns how many versions went.
 pub(crate) async fn round(context: &Context, horizon: Timestamp) -> u64 {
     let mut removed = 0;
+    if context.env.space().room() == Room::Full {
+        // Even that takes space first.
+        return removed;
+    }
     for replica in context.all() {
         let Some(leader) = replica.leader_now() else { continue };
         if !replica.litter.look(horizon) {

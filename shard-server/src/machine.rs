@@ -103,6 +103,10 @@ impl StateMachine for Machine {
         Ok(vec![Bytes::new(); entries.len()])
     }
 
+    fn has_room(&self) -> bool {
+        !self.0.context.engine.is_full()
+    }
+
     fn flushed(&self) -> LogPosition {
         *self.0.flushed.lock()
     }

@@ -163,6 +163,10 @@ impl SnapshotSink for Sink {
         Ok(())
     }
 
+    fn seal(&mut self) -> Result<(), Fatal> {
+        self.ingest.seal().map_err(fatal)
+    }
+
     fn finish(self: Box<Self>, position: LogPosition, membership: Membership) -> Result<(), Fatal> {
         let header = self.header.clone().ok_or_else(|| Fatal("a snapshot without a header".into()))?;
         let replica = &self.replica;

@@ -21,6 +21,9 @@ use std::{
 /// How long founding and each split may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bytes that a node keeps free on its disk.
+const RESERVE: u64 = 1 << 20;
+
 /// Rows of an engine.
 pub type Data = BTreeSet<(Family, bytes::Bytes, bytes::Bytes)>;
 
@@ -171,6 +174,23 @@ impl Cluster {
 
     pub fn slow_disk(&self, id: NodeId, times: u64) {
         self.disk(id).slow_down(times);
+    }
+
+    /// Only the reserve is left of a node's disk, or nothing. The node sees it at once.
+    pub fn fill_disk(&self, id: NodeId, stuck: bool) {
+        self.disk(id).fill(stuck);
+        self.tell_space(id, if stuck { 0 } else { RESERVE / 2 }, stuck);
+    }
+
+    pub fn free_disk(&self, id: NodeId) {
+        self.disk(id).fill(false);
+        self.tell_space(id, 2 * RESERVE, false);
+    }
+
+    fn tell_space(&self, id: NodeId, free: u64, stuck: bool) {
+        if let Some(node) = self.running.get(id) {
+            node.env.space().tell(free, RESERVE, stuck);
+        }
     }
 
     /// Cuts a node's power, now or at one of the next await points of its tasks. Of the log's writes that wait, so many

@@ -80,6 +80,12 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
             world.sleep(*lasts).await;
             cluster.slow_disk(id, 1);
         }
+        Trouble::FullDisk { node, nodes, stuck, lasts } => {
+            let full: Vec<NodeId> = (0..*nodes).map(|n| pick(cluster, node + n)).collect();
+            full.iter().for_each(|id| cluster.fill_disk(*id, *stuck));
+            world.sleep(*lasts).await;
+            full.iter().for_each(|id| cluster.free_disk(*id));
+        }
         Trouble::ClockJump { node, micros, lasts } => {
             let id = pick(cluster, *node);
             world.jump_clock(id, *micros);

@@ -13,7 +13,7 @@ use quorate_proto::{
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport},
 };
 use quorate_shard_server::{Peers, ShardServer};
-use quorate_storage::{CachedEngine, Engine, MemEngine, MemLog};
+use quorate_storage::{CachedEngine, Engine, MemEngine, MemLog, engine::mem::MemFault};
 use quorate_txn::{Coordinator, MemoryScratch, Router, route::SendOptions};
 use std::{
     collections::BTreeMap,
@@ -53,6 +53,12 @@ impl Disk {
     /// From now on each sync takes so many times longer than usual.
     pub fn slow_down(&self, times: u64) {
         self.slowness.store(times, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more fits on it.
+    pub fn fill(&self, full: bool) {
+        self.log.stall(full);
+        self.engine.fail(MemFault::Full, full);
     }
 
     /// The log as the next life of the node opens it: each sync takes a while of the node's own time.
@@ -181,6 +187,7 @@ async fn pulse(
         let request = PlacementRequest::Heartbeat {
             node: info(&env),
             clock_offset_micros: env.clock().offset_micros(),
+            space: env.space().get(),
             changed: reports.iter().filter(news).cloned().collect(),
             full,
             map_version: router.map_version(),

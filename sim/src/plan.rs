@@ -70,6 +70,13 @@ pub enum Trouble {
         times: u64,
         lasts: Duration,
     },
+    /// Of so many nodes, from one on. Where it is not stuck there is some space left, which nobody ought to touch.
+    FullDisk {
+        node: u64,
+        nodes: u64,
+        stuck: bool,
+        lasts: Duration,
+    },
     ClockJump {
         node: u64,
         micros: i64,

@@ -7,6 +7,9 @@ pub enum StorageError {
     /// The operating system or the engine refused; the text says which call on what.
     #[error("storage i/o: {0}")]
     Io(String),
+    /// The disk is full. Nothing has happened, and the same may succeed once there is space again.
+    #[error("no space left: {0}")]
+    NoSpace(String),
     /// Bytes that were once acknowledged do not read back (checksum, missing record, undecodable value). Never served.
     #[error("storage corruption: {0}")]
     Corruption(String),
@@ -26,6 +29,15 @@ pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 impl StorageError {
     pub fn io(what: &str, error: impl std::fmt::Display) -> Self {
         StorageError::Io(format!("{what}: {error}"))
+    }
+
+    /// The same for a call after whose failure all is as before: a full disk is told from a broken one.
+    pub fn harmless(what: &str, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded => StorageError::NoSpace(format!("{what}: {error}")),
+            _ => StorageError::io(what, error),
+        }
     }
 
     pub fn corrupt(what: impl Into<String>) -> Self {

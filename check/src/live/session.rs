@@ -61,7 +61,7 @@ impl Broken {
     /// What became of a transaction whose commit was under way. Only these states say that it has not happened; what was lost on
     /// the way, 40003 and all else leave it open.
     pub fn at_commit(&self) -> Outcome {
-        let refused = ["40001", "40P01", "57Q01", "55P03", "25P02", "23505"];
+        let refused = ["40001", "40P01", "57Q01", "53100", "55P03", "25P02", "23505"];
         match &self.state {
             Some(state) if refused.contains(&state.as_str()) => Outcome::Failed,
             _ => Outcome::Unknown,

@@ -71,6 +71,9 @@ impl Machine {
             // Nothing is answered or led here any more, and the frontiers stand; to openraft an error would be a failed disk.
             return Ok(());
         }
+        if !self.shared.wait_room().await {
+            return Ok(());
+        }
         let mut entries = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         for (entry, responder) in batch {
@@ -190,6 +193,9 @@ impl RaftStateMachine<Types> for Machine {
         };
         let membership: Membership = super::types::membership(&meta.last_membership);
         let at = position(&last);
+        if !self.shared.wait_room().await {
+            return Err(io::Error::other("stopped while there was no space for a snapshot"));
+        }
         let env = self.shared.env.clone();
         env.blocking("snapshot.install", move || sink.finish(at, membership))
             .await

@@ -19,6 +19,7 @@ use crate::{
     fault::{Drawn, Faults},
     measure,
     random::Random,
+    space::SpaceWatch,
     time,
 };
 use network::{Network, SimTransport};
@@ -265,6 +266,7 @@ impl SimWorld {
             faults,
             contention: Contention::Given(world.config.contention),
             shutdown: Shutdown::default(),
+            space: SpaceWatch::default(),
             real: None,
         }));
         node.env = Some(env.clone());

@@ -20,7 +20,7 @@ use crate::{
 use operation::Job;
 use quorate_env::Task;
 use quorate_proto::{
-    NodeId, ShardId,
+    NodeId, Room, ShardId,
     placement::{NodeState, Operation},
 };
 use std::{
@@ -127,6 +127,7 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
             usable: live && session.silence(id, now) <= suspect,
             dead: record.state == NodeState::Dead,
             holds_shards: record.info.roles & 2 != 0,
+            roomy: session.space(id).room == Room::Plenty,
         };
         (id, view)
     });

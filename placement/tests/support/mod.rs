@@ -8,7 +8,8 @@ use quorate_env::{
 };
 use quorate_placement::{Founding, Placement};
 use quorate_proto::{
-    KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
+    KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Space, Span,
+    Timestamp,
     placement::{
         Frontiers, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus, PlacementReply,
         PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply, ReplicaReport, ShardMode,
@@ -377,6 +378,7 @@ impl Cluster {
             let request = PlacementRequest::Heartbeat {
                 node: NodeInfo { roles: if serves_sql { 7 } else { 3 }, ..info(&env) },
                 clock_offset_micros: 0,
+                space: Space::default(),
                 changed,
                 full: true,
                 map_version,

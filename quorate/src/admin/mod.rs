@@ -61,7 +61,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
             bail!("the cluster has no node {wanted}");
         }
     }
-    let names = ["node", "state", "rpc", "sql", "replicas", "leaders", "clock offset µs"];
+    let names = ["node", "state", "rpc", "sql", "replicas", "leaders", "clock offset µs", "disk"];
     let row = |n: &NodeStatus| {
         vec![
             n.info.id.to_string(),
@@ -71,6 +71,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
             n.replicas.to_string(),
             n.leaders.to_string(),
             n.clock_offset_micros.to_string(),
+            n.space.room.to_string(),
         ]
     };
     show(&names, nodes.iter().map(row).collect(), host.json)

@@ -43,7 +43,7 @@ pub fn fill(cluster: &Cluster, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Gives the space back. A node ends when it cannot write its log; then it is started again.
+/// Gives the space back. A node that has ended all the same is started again.
 pub async fn empty(cluster: &Cluster, node: &Node) -> Result<()> {
     match fs::remove_file(ballast(cluster, node)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

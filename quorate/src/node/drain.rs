@@ -24,7 +24,10 @@ pub async fn run(env: &Env, storage: &Storage, gateway: &Gateway) {
     // Others that stop, too, may have handed over to this node meanwhile.
     let _ = env.timeout(FAREWELL, hand_over(storage)).await;
     tracing::info!(leaderships = led(storage), sessions = gateway.sessions(), "drained");
-    storage.consensus.stop().await;
+    if env.timeout(FAREWELL, storage.consensus.stop()).await.is_err() {
+        // What waits for space on a full disk is told so when the log is closed.
+        tracing::warn!("replicas are stopped in the midst of what they do");
+    }
     storage.log.close();
     let engine = storage.engine.clone();
     if let Err(error) = env.blocking("flush", move || engine.flush()).await {

@@ -1,5 +1,6 @@
 //! The node's HTTP: console, `/metrics`, `/health` (200 when the node can serve) and `/ready` (200 when it has leaders to
-//! reach). A node that drains takes no clients, and neither of the two says otherwise.
+//! reach). A node that drains takes no clients, and neither of the two says otherwise. One whose disk is full serves: a second
+//! line says so.
 
 use super::gauges;
 use axum::{
@@ -20,6 +21,8 @@ pub trait Health: Send + Sync + 'static {
     fn healthy(&self) -> Result<(), String>;
     /// `Err` says which leaders are missing.
     fn ready(&self) -> Result<(), String>;
+    /// What a node that can serve cannot do at present.
+    fn lacks(&self) -> Option<String>;
     /// What the node's replicas say of themselves.
     fn replicas(&self) -> Vec<ReplicaReport>;
     /// Lines `name: value` about the node.
@@ -43,7 +46,10 @@ impl Pages {
             false => verdict(&self.health),
         };
         match verdict {
-            Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+            Ok(()) => {
+                let lacks = self.health.lacks().map_or(String::new(), |lacks| lacks + "\n");
+                (StatusCode::OK, format!("ok\n{lacks}"))
+            }
             Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
         }
     }

@@ -10,6 +10,7 @@ mod membership;
 mod parts;
 mod pulse;
 mod scratch;
+mod space;
 pub mod threads;
 pub mod troubles;
 
@@ -30,6 +31,7 @@ use quorate_sql::server::{SqlConfig, SqlServer};
 use quorate_storage::ScratchDir;
 use quorate_txn::{Coordinator, Router, TxnConfig};
 use scratch::OnDisk;
+use space::Disk;
 use std::{net::ToSocketAddrs, sync::Arc};
 use threads::SqlThreads;
 use tokio::{
@@ -59,7 +61,10 @@ pub async fn run(args: StartArgs) -> Result<()> {
     let mut stop = Signals::new()?;
     let sql_threads = SqlThreads::start()?;
 
-    let storage = Storage::open(&env, &data).context("cannot open the data directory")?;
+    let space = Arc::new(Disk::at(&args.data, args.disk_reserve)?);
+    let storage = Storage::open(&env, &data).with_context(|| space.cannot_open())?;
+    space::look(&env, &storage, &space);
+    env.spawn("space", space::follow(env.clone(), storage.clone(), space)).detach();
     let scratch = Arc::new(OnDisk(ScratchDir::open(&data.join("scratch"))?));
     let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join)?;
     let client = Arc::new(PlacementClient::new(env.clone(), membership.placement_nodes()));

@@ -18,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 const PEER_PATIENCE: Duration = Duration::from_secs(3);
 const PEER_ATTEMPT: Duration = Duration::from_secs(1);
 
+#[derive(Clone)]
 pub struct Storage {
     pub engine: Arc<dyn Engine>,
     pub log: Arc<dyn LogStore>,

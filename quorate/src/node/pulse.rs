@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use quorate_env::{Env, PlacementClient, watch};
 use quorate_placement::settings::{self, CLOSING_TARGET, GC_TTL, IDEMPOTENCY_TTL, Setting};
 use quorate_proto::{
-    NodeId, ShardDescriptor, ShardId, Timestamp,
+    NodeId, Room, ShardDescriptor, ShardId, Timestamp,
     placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
 };
 use quorate_shard_server::ShardServer;
@@ -120,6 +120,7 @@ impl Pulse {
         let request = PlacementRequest::Heartbeat {
             node: self.membership.info(),
             clock_offset_micros: self.env.clock().offset_micros(),
+            space: self.env.space().get(),
             changed,
             full,
             map_version: self.router.map_version(),
@@ -246,6 +247,16 @@ impl Health for Pulse {
         }
     }
 
+    fn lacks(&self) -> Option<String> {
+        let space = self.env.space().get();
+        let goes_on = match space.room {
+            Room::Plenty => return None,
+            Room::Short => "it takes no new rows",
+            Room::Full => "it takes no writes",
+        };
+        Some(format!("disk {}: {goes_on}; {} MiB are left", space.room, space.free >> 20))
+    }
+
     fn replicas(&self) -> Vec<ReplicaReport> {
         self.shards.reports()
     }
@@ -259,6 +270,7 @@ impl Health for Pulse {
             ("node".into(), info.id.to_string()),
             ("cluster".into(), self.membership.identity().cluster_id),
             ("health".into(), self.healthy().err().unwrap_or_else(|| "ok".into())),
+            ("disk".into(), self.lacks().unwrap_or_else(|| "ok".into())),
             ("SQL".into(), info.sql_address.clone()),
             ("nodes known".into(), self.nodes.read().len().to_string()),
             ("replicas here".into(), reports.len().to_string()),

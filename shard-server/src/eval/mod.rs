@@ -14,6 +14,7 @@ mod read;
 mod recover;
 mod refresh;
 mod resolve;
+mod room;
 mod scan;
 mod settle;
 mod wait;
@@ -85,7 +86,7 @@ impl Replica {
         if bytes > self.context.config.max_request_bytes {
             return Err(KvError::BadRequest { why: format!("a request of {bytes} bytes") });
         }
-        Ok(())
+        self.check_room(op)
     }
 
     async fn release_locks(&self, version: u64, release: &ReleaseLocks) -> Result<(), KvError> {

@@ -90,6 +90,10 @@ impl Cluster {
         self.disks[&node].0.clone()
     }
 
+    pub fn log(&self, node: u64) -> MemLog {
+        self.disks[&node].1.clone()
+    }
+
     pub async fn up(&mut self, node: u64) -> Env {
         let env = self.sim.start(NodeId(node), "test");
         let (engine, log) = self.disks[&node].clone();

@@ -4,6 +4,7 @@
 
 mod clocks;
 mod closing;
+mod disks;
 mod forgetting;
 mod gc;
 mod grouping;

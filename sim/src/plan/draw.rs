@@ -32,7 +32,9 @@ pub fn draw(seed: u64, nodes: u64) -> Plan {
     let mut draw = Draw { rng: StdRng::seed_from_u64(seed ^ 0x706c_616e), nodes };
     // Beyond their bound, in one run of ten.
     let jumps: &[Sort] = if seed % 5 == 4 { &[Draw::clock_jump] } else { &[] };
-    let troubles = draw.swarm(&[&TROUBLES, jumps].concat());
+    // Of every fourth seed only, so that the others' plans stay what they were.
+    let full: &[Sort] = if seed % 4 == 1 { &[Draw::full_disk] } else { &[] };
+    let troubles = draw.swarm(&[&TROUBLES, jumps, full].concat());
     let moves: &[Sort] = if nodes > 3 { &[Draw::relocation] } else { &[] };
     let operations = draw.half(&[&[Draw::split, Draw::hand_over], moves].concat());
     let rounds = if troubles.len() == 1 { draw.range(8..16) } else { draw.range(4..12) };
@@ -156,6 +158,11 @@ impl Draw {
         Trouble::SlowDisk { node: self.node(), times: self.range(10..400), lasts: self.millis(500..4000) }
     }
 
+    fn full_disk(&mut self) -> Trouble {
+        let (node, nodes) = (self.node(), self.range(1..self.nodes + 1));
+        Trouble::FullDisk { node, nodes, stuck: self.chance(0.7), lasts: self.millis(500..6000) }
+    }
+
     fn clock_jump(&mut self) -> Trouble {
         let far = self.range(1_000..2_000_000) as i64;
         let micros = if self.chance(0.5) { far } else { -far };
@@ -213,7 +220,7 @@ mod tests {
             alone += usize::from(drawn.len() > 3 && drawn.iter().all(|name| *name == drawn[0]));
             sorts.into_iter().for_each(|sort| *seeds.entry(sort).or_insert(0) += 1);
         }
-        assert_eq!(seeds.len(), 14, "{seeds:?}");
+        assert_eq!(seeds.len(), 15, "{seeds:?}");
         assert!(seeds.values().all(|seeds| *seeds > 10), "{seeds:?}");
         assert!((20..100).contains(&alone), "{alone}");
     }

@@ -46,6 +46,7 @@ impl Trouble {
             Trouble::BadNetwork { .. } => "bad network",
             Trouble::Pause { .. } => "pause",
             Trouble::SlowDisk { .. } => "slow disk",
+            Trouble::FullDisk { .. } => "full disk",
             Trouble::ClockJump { .. } => "clock jump",
             Trouble::Replacement { .. } => "replacement",
             Trouble::Operation { change: Change::Split { .. } | Change::SplitWork { .. }, .. } => "split",
@@ -93,6 +94,11 @@ impl fmt::Display for Trouble {
             }
             Trouble::SlowDisk { node, times, lasts } => {
                 write!(f, "node {} syncs {times} times slower for {lasts:?}", node + 1)
+            }
+            Trouble::FullDisk { node, nodes, stuck, lasts } => {
+                let left = if *stuck { "nothing" } else { "only the reserve" };
+                let node = node + 1;
+                write!(f, "{nodes} of the nodes, from node {node} on, have {left} left for {lasts:?}")
             }
             Trouble::ClockJump { node, micros, lasts } => {
                 write!(f, "node {}'s clock is {micros} µs off for {lasts:?}", node + 1)

@@ -337,6 +337,7 @@ mod tests {
             state,
             last_heartbeat: Timestamp::ZERO,
             clock_offset_micros: 0,
+            space: Default::default(),
             replicas: 0,
             leaders: 0,
             schema_version,

@@ -6,7 +6,7 @@ use crate::{
     types::{Datum, PgType, TimeZone},
 };
 use quorate_proto::{
-    Key, KvError, Timestamp, TxnId,
+    Key, KvError, NodeId, Room, ShardId, Space, Timestamp, TxnId,
     key::prefix,
     kv::{Party, Stuck},
 };
@@ -100,6 +100,7 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
         KvError::Overloaded { what, retry_after_millis } => {
             new("the cluster is overloaded").detail(format!("{what}; try again in {retry_after_millis} ms."))
         }
+        KvError::DiskFull { shard, nodes } => disk_full(*shard, nodes),
         KvError::ClockFenced { .. } => {
             new("the node serves nothing because its clock cannot be trusted").detail(format!("{error}."))
         }
@@ -110,6 +111,27 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             new(&error.to_string())
         }
     }
+}
+
+fn disk_full(shard: ShardId, nodes: &[(NodeId, Space)]) -> SqlError {
+    let names: Vec<String> = nodes.iter().map(|(node, _)| node.to_string()).collect();
+    let (disks, are) = if names.len() == 1 { ("disk of node", "is") } else { ("disks of nodes", "are") };
+    let left = nodes.iter().map(|(node, space)| {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        format!(
+            "node {node} has {:.1} MiB left, of a reserve of {:.1} MiB",
+            mib(space.free),
+            mib(space.reserve)
+        )
+    });
+    let left: Vec<String> = left.collect();
+    let what = nodes.iter().map(|(_, space)| space.room).max().unwrap_or_default();
+    let goes_on = if what == Room::Full { "Reads go on." } else { "Reads and deletions go on." };
+    SqlError::new(SqlState::DISK_FULL, format!("the {disks} {} {are} full", names.join(", ")))
+        .detail(format!("Nothing was written to shard {shard}: {}.", left.join("; ")))
+        .hint(format!(
+            "{goes_on} Writes go on by themselves once there is space; quorate.nodes shows what is left."
+        ))
 }
 
 fn state(error: &KvError) -> SqlState {
@@ -124,6 +146,7 @@ fn state(error: &KvError) -> SqlState {
         "57014" => SqlState::QUERY_CANCELED,
         "72000" => SqlState::SNAPSHOT_TOO_OLD,
         "53000" => SqlState::INSUFFICIENT_RESOURCES,
+        "53100" => SqlState::DISK_FULL,
         _ => SqlState::INTERNAL_ERROR,
     }
 }

@@ -83,6 +83,10 @@ pub trait Engine: Send + Sync + 'static {
     /// When it returns, everything written before the call is durable.
     fn flush(&self) -> Result<()>;
 
+    /// Whether the disk was found full, and no space since. Reads go on; a write may have to wait for space, on its thread, so
+    /// whoever can wait otherwise should; flushes fail with [`crate::StorageError::NoSpace`].
+    fn is_full(&self) -> bool;
+
     /// Approximate bytes that the keys of the range take, compressed; what is not flushed may be missing.
     fn size(&self, range: &FamilyRange) -> Result<u64>;
 
@@ -98,6 +102,9 @@ pub trait Engine: Send + Sync + 'static {
 pub trait Ingest: Send {
     /// Keys rise strictly within a family; families may come in any order and interleaved.
     fn add(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<()>;
+
+    /// All rows have come. They stand on the disk then, so that it cannot be too full for them any more.
+    fn seal(&mut self) -> Result<()>;
 
     /// In one atomic and durable step: everything in `replace` disappears, the added rows appear, and `batch` is
     /// written on top. Everything written before is durable too.

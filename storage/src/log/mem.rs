@@ -207,6 +207,10 @@ impl LogStore for MemLog {
         self.state.lock().dead.clone()
     }
 
+    fn is_stuck(&self) -> bool {
+        self.state.lock().stalled
+    }
+
     fn fsyncs(&self) -> u64 {
         self.state.lock().fsyncs
     }

@@ -96,9 +96,14 @@ pub trait LogStore: Send + Sync + 'static {
     /// Why the log takes nothing any more; `None` while it lives.
     fn dead(&self) -> Option<StorageError>;
 
+    /// Whether the log waits for space on its disk. What is appended meanwhile waits with it, and is done when there is
+    /// some again.
+    fn is_stuck(&self) -> bool;
+
     /// How often the log has waited for the disk since it was opened.
     fn fsyncs(&self) -> u64;
 
-    /// Writes down what waits and stops the writer; later operations fail. For an orderly end.
+    /// Writes down what waits and stops the writer; later operations fail, and so does what waits for space. For an orderly
+    /// end.
     fn close(&self);
 }

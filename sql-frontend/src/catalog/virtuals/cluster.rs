@@ -26,7 +26,8 @@ pub static TABLES: &[Spec] = &[
         Q,
         "nodes",
         "node_id:int8 rpc_address:text sql_address:text http_address:text locality:text roles:text state:text \
-         last_heartbeat:timestamptz clock_offset_us:int8 replicas:int8 leaders:int8 incarnation:text",
+         last_heartbeat:timestamptz clock_offset_us:int8 replicas:int8 leaders:int8 incarnation:text \
+         disk:text disk_free_bytes:int8 disk_reserve_bytes:int8",
         Make::Ask(nodes),
     ),
     Spec(
@@ -114,6 +115,9 @@ fn nodes(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 int8(status.replicas),
                 int8(status.leaders),
                 text(format!("{:016x}", status.info.incarnation)),
+                text(status.space.room.to_string()),
+                int8(status.space.free),
+                int8(status.space.reserve),
             ]
         };
         Ok(all.into_iter().map(row).collect())

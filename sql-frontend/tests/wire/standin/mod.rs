@@ -168,6 +168,7 @@ impl World {
             state: NodeState::Live,
             last_heartbeat: Timestamp::ZERO,
             clock_offset_micros: 0,
+            space: Default::default(),
             replicas: 1,
             leaders: 1,
             schema_version: *self.reported.borrow(),

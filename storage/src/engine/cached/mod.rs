@@ -93,6 +93,10 @@ impl Engine for CachedEngine {
         self.below.flush()
     }
 
+    fn is_full(&self) -> bool {
+        self.below.is_full()
+    }
+
     fn size(&self, range: &FamilyRange) -> Result<u64> {
         self.below.size(range)
     }
@@ -114,6 +118,10 @@ struct CachedIngest {
 impl Ingest for CachedIngest {
     fn add(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<()> {
         self.below.add(family, key, value)
+    }
+
+    fn seal(&mut self) -> Result<()> {
+        self.below.seal()
     }
 
     fn commit(self: Box<Self>, replace: &[FamilyRange], batch: &WriteBatch) -> Result<()> {

@@ -12,6 +12,8 @@ pub enum MemFault {
     Reads,
     Writes,
     Flushes,
+    /// There is no space: flushes and ingests fail until there is. What is written meanwhile stays in memory.
+    Full,
 }
 
 #[derive(Default)]
@@ -35,6 +37,10 @@ impl Faults {
         } else {
             state.failing.remove(&fault);
         }
+    }
+
+    pub fn is_on(&self, fault: MemFault) -> bool {
+        self.state.lock().failing.contains(&fault)
     }
 
     pub fn stall(&self, on: bool) {
@@ -61,7 +67,12 @@ impl Faults {
         self.wait_and_check(MemFault::Writes, "write")
     }
 
+    pub fn on_seal(&self) -> Result<()> {
+        if self.is_on(MemFault::Full) { Err(StorageError::NoSpace("injected".into())) } else { Ok(()) }
+    }
+
     pub fn on_flush(&self) -> Result<()> {
+        self.on_seal()?;
         self.wait_and_check(MemFault::Flushes, "flush")
     }
 

@@ -97,6 +97,10 @@ impl Engine for MemEngine {
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        self.shared.faults.is_on(MemFault::Full)
+    }
+
     fn size(&self, range: &FamilyRange) -> Result<u64> {
         Ok(self.shared.store.read().size(range))
     }
@@ -126,6 +130,10 @@ impl Ingest for MemIngest {
         *last = Some(key.clone());
         self.rows.put(family, key, Bytes::copy_from_slice(value));
         Ok(())
+    }
+
+    fn seal(&mut self) -> Result<()> {
+        self.engine.shared.faults.on_seal()
     }
 
     fn commit(self: Box<Self>, replace: &[FamilyRange], batch: &WriteBatch) -> Result<()> {

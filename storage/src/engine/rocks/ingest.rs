@@ -135,27 +135,42 @@ impl Ingest for RocksIngest {
         Ok(())
     }
 
-    fn commit(mut self: Box<Self>, replace: &[FamilyRange], batch: &WriteBatch) -> Result<()> {
+    fn seal(&mut self) -> Result<()> {
         for at in 0..self.open.len() {
             finish(self.open[at].take())?;
         }
-        let rows = std::mem::take(&mut self.files);
-        if !planted!("storage.ingest_keeps_what_it_replaces") {
-            self.stage_ranges(replace)?;
-        }
-        self.files.extend(rows);
-        self.stage_batch(batch)?;
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>, replace: &[FamilyRange], batch: &WriteBatch) -> Result<()> {
+        self.seal()?;
         let inner = self.inner.clone();
-        // Most of what is unflushed goes down before writers have to wait.
-        inner.flush_before_ingest()?;
-        let _order = inner.order.write();
-        inner.flush_before_ingest()?;
-        if self.files.is_empty() {
-            return Ok(());
-        }
-        let mut how = IngestExternalFileOptions::default();
-        how.set_move_files(true);
-        inner.db.ingest_external_file_opts(&how, self.files.clone()).map_err(|e| failed("ingest", e))
+        let rows = std::mem::take(&mut self.files);
+        // What was staged for nothing, for lack of space, is removed with the rest; it is not taken in.
+        let staged = inner.full.wait_out(|| {
+            let before = self.files.len();
+            if !planted!("storage.ingest_keeps_what_it_replaces") {
+                self.stage_ranges(replace)?;
+            }
+            let ranges = self.files[before..].to_vec();
+            self.stage_batch(batch)?;
+            Ok((ranges.clone(), self.files[before + ranges.len()..].to_vec()))
+        });
+        self.files.extend(rows.iter().cloned());
+        let (ranges, batch) = staged?;
+        let files = [ranges, rows, batch].concat();
+        inner.full.wait_out(|| {
+            // Most of what is unflushed goes down before writers have to wait.
+            inner.flush_before_ingest()?;
+            let _order = inner.order.write();
+            inner.flush_before_ingest()?;
+            if files.is_empty() {
+                return Ok(());
+            }
+            let mut how = IngestExternalFileOptions::default();
+            how.set_move_files(true);
+            inner.db.ingest_external_file_opts(&how, files.clone()).map_err(|e| failed("ingest", e))
+        })
     }
 }
 

@@ -7,11 +7,13 @@
 //!
 //! RocksDB's own write-ahead log is off: the Raft log is the log (DESIGN §5).
 
+mod full;
 mod ingest;
 mod options;
 mod scratch;
 mod view;
 
+use self::full::Full;
 use self::ingest::RocksIngest;
 pub use self::options::RocksOptions;
 pub use self::scratch::{ScratchDir, ScratchFiles, ScratchRange};
@@ -35,8 +37,9 @@ pub fn open_rocks(path: &Path, options: &RocksOptions) -> Result<Arc<dyn Engine>
         std::fs::remove_dir_all(&staging).map_err(|e| StorageError::io("clear staged files", e))?;
     }
     std::fs::create_dir_all(&staging).map_err(|e| StorageError::io("create the engine's directory", e))?;
-    let db = DB::open(&options::database(options), path).map_err(|e| StorageError::io("open RocksDB", e))?;
-    let inner = Inner { db, staging, staged: AtomicU64::new(0), order: RwLock::new(()) };
+    let db = DB::open(&options::database(options), path).map_err(|e| failed("open RocksDB", e))?;
+    let (staged, order, full) = (AtomicU64::new(0), RwLock::new(()), Full::default());
+    let inner = Inner { db, staging, staged, order, full };
     Ok(Arc::new(RocksEngine { inner: Arc::new(inner) }))
 }
 
@@ -53,6 +56,7 @@ pub(super) struct Inner {
     /// Held shared by writes, and alone by the last part of an ingest: nothing is written between the flush that
     /// precedes it and the ingest, so that a crash never keeps the ingest and loses an earlier write.
     order: RwLock<()>,
+    full: Full,
 }
 
 /// Family byte and key.
@@ -74,6 +78,7 @@ fn raw_end(family: Family, end: Option<&[u8]>) -> Vec<u8> {
 fn failed(what: &str, error: rocksdb::Error) -> StorageError {
     match error.kind() {
         rocksdb::ErrorKind::Corruption => StorageError::Corruption(format!("{what}: {error}")),
+        _ if full::says_so(&error) => StorageError::NoSpace(format!("{what}: {error}")),
         _ => StorageError::io(what, error),
     }
 }
@@ -84,29 +89,6 @@ fn get_result(found: Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error
 }
 
 impl Inner {
-    fn flush(&self) -> Result<()> {
-        self.db.flush().map_err(|e| failed("flush", e))
-    }
-
-    /// What an ingest brings is durable at once, and so must be what was written before.
-    fn flush_before_ingest(&self) -> Result<()> {
-        if planted!("storage.ingest_without_flush") { Ok(()) } else { self.flush() }
-    }
-
-    fn next_staged(&self) -> PathBuf {
-        self.staging.join(format!("{}.sst", self.staged.fetch_add(1, Ordering::Relaxed)))
-    }
-}
-
-impl Engine for RocksEngine {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        get_result(self.inner.db.get_pinned(raw_key(family, key)))
-    }
-
-    fn snapshot(&self) -> Box<dyn Snapshot> {
-        Box::new(RocksSnapshot::new(self.inner.clone()))
-    }
-
     fn write(&self, batch: &WriteBatch) -> Result<()> {
         let mut rocks = rocksdb::WriteBatch::default();
         for op in &batch.ops {
@@ -131,12 +113,53 @@ impl Engine for RocksEngine {
                 return self.write(&WriteBatch { ops: meta });
             }
         }
-        let _order = self.inner.order.read();
-        self.inner.db.write_opt(rocks, &options).map_err(|e| failed("write", e))
+        let _order = self.order.read();
+        self.db.write_opt(rocks, &options).map_err(|e| failed("write", e))
+    }
+
+    fn flush(&self) -> Result<()> {
+        if self.full.is_full() {
+            self.full.note(self.probe())?;
+        }
+        self.full.note(self.db.flush().map_err(|e| failed("flush", e)))
+    }
+
+    /// Whether RocksDB takes writes. (To ask it for a flush while it looks for space would only hold that up.)
+    fn probe(&self) -> Result<()> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(rocksdb::WriteBatch::default(), &options).map_err(|e| failed("write", e))
+    }
+
+    /// What an ingest brings is durable at once, and so must be what was written before.
+    fn flush_before_ingest(&self) -> Result<()> {
+        if planted!("storage.ingest_without_flush") { Ok(()) } else { self.flush() }
+    }
+
+    fn next_staged(&self) -> PathBuf {
+        self.staging.join(format!("{}.sst", self.staged.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl Engine for RocksEngine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        get_result(self.inner.db.get_pinned(raw_key(family, key)))
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot> {
+        Box::new(RocksSnapshot::new(self.inner.clone()))
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<()> {
+        self.inner.full.wait_out(|| self.inner.write(batch))
     }
 
     fn flush(&self) -> Result<()> {
         self.inner.flush()
+    }
+
+    fn is_full(&self) -> bool {
+        self.inner.full.is_full()
     }
 
     fn size(&self, range: &FamilyRange) -> Result<u64> {

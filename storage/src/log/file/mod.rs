@@ -17,6 +17,8 @@ mod segment;
 mod supply;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_full;
 mod writer;
 
 pub use self::disk::{DiskCall, DiskFault};
@@ -34,9 +36,11 @@ use bytes::Bytes;
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
 use quorate_proto::LogPosition;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 #[derive(Clone)]
@@ -64,6 +68,8 @@ struct Shared {
     index: Mutex<Index>,
     disk: Disk,
     dead: OnceLock<StorageError>,
+    /// The writer waits for space.
+    stuck: AtomicBool,
     /// Locked for as long as the writer lives, so that nobody else opens the log.
     lock: Mutex<Option<File>>,
 }
@@ -90,10 +96,12 @@ impl FileLog {
     pub fn open(path: &Path, options: FileLogOptions, spawn: SpawnThread<'_>) -> Result<Arc<dyn LogStore>> {
         std::fs::create_dir_all(path).map_err(|e| StorageError::io("create the log's directory", e))?;
         let lock = lock(path)?;
+        let ahead = Disk::of_files_ahead(options.fault.clone());
         let disk = Disk::new(options.fault);
         let recovered = recovery::recover(path)?;
         let segment_size = options.segment_size.max(4 * FIRST_FRAME);
-        let mut supply = Supply::start(path, recovered.file_number, segment_size, recovered.free, spawn)?;
+        let mut supply =
+            Supply::start(path, recovered.file_number, segment_size, recovered.free, ahead, spawn)?;
 
         // Never on in a file whose end may be torn: a new file, whose generation no old frame has.
         let file = supply.take(segment_size, &disk)?;
@@ -110,6 +118,7 @@ impl FileLog {
             index: Mutex::new(index),
             disk,
             dead: OnceLock::new(),
+            stuck: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         });
         let (jobs, work) = queue();
@@ -126,7 +135,8 @@ impl FileLog {
             supply,
             segment_size,
             frame: Vec::new(),
-            stuck: false,
+            held: VecDeque::new(),
+            unreadable: false,
         };
         spawn("log-writer", Box::new(move || writer.run(&work)))
             .map_err(|e| StorageError::io("start a thread", e))?;
@@ -234,6 +244,10 @@ impl LogStore for FileLog {
 
     fn dead(&self) -> Option<StorageError> {
         self.shared.dead.get().cloned()
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.shared.stuck.load(Ordering::Relaxed)
     }
 
     fn fsyncs(&self) -> u64 {

@@ -5,6 +5,7 @@
 //! woken ahead of the others. So the writer parks, and senders ring.
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
@@ -96,6 +97,21 @@ impl<T> Work<T> {
                 // Rung for a job that was found without sleeping, or woken for nothing.
                 Wake::Idle if deadline.is_none_or(|deadline| now() < deadline) => {}
                 found => return found,
+            }
+        }
+    }
+
+    /// Takes in what comes within the time. `false` when nothing will ever come any more.
+    pub fn gather(&self, time: Duration, into: &mut VecDeque<T>) -> bool {
+        let until = now() + time;
+        loop {
+            match self.wait(Some(until.saturating_duration_since(now()))) {
+                Wake::Job(job) => into.push_back(job),
+                Wake::Idle => return true,
+                Wake::Over => return false,
+            }
+            if now() >= until {
+                return true;
             }
         }
     }

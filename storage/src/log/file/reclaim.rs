@@ -10,8 +10,8 @@ use super::index::Written;
 use super::record;
 use super::segment::Segment;
 use super::writer::{Writer, place};
-use crate::Result;
 use crate::log::GroupKey;
+use crate::{Result, StorageError};
 use quorate_env::planted;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Writer {
             self.release(oldest)?;
             return Ok(true);
         }
-        if self.stuck || !self.crowded() {
+        if self.unreadable || !self.crowded() {
             return Ok(false);
         }
         self.move_entries(oldest)
@@ -55,7 +55,7 @@ impl Writer {
                 Ok(entry) => entry,
                 Err(error) => {
                     tracing::error!(%error, %group, "an old log file cannot be read and stays");
-                    self.stuck = true;
+                    self.unreadable = true;
                     return Ok(false);
                 }
             };
@@ -115,8 +115,16 @@ impl Writer {
         self.live.remove(&oldest);
         let segment = self.shared.index.lock().segments.remove(&oldest);
         let Some(segment) = segment else { return Ok(()) };
-        segment.file.release(&self.shared.disk)?;
         quorate_env::count!("quorate_storage_log_recycled_files_total");
+        match segment.file.release(&self.shared.disk) {
+            Ok(()) => {}
+            // A file system that copies what it overwrites may lack the space even for that.
+            Err(StorageError::NoSpace(_)) => {
+                segment.file.remove();
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         match Arc::try_unwrap(segment) {
             Ok(Segment { file, .. }) => self.supply.give_back(file),
             // Somebody reads from it, and must not meet new content.

@@ -52,19 +52,31 @@ impl LogFile {
             .create(true)
             .truncate(true)
             .open(&path)
-            .map_err(|e| StorageError::io(&format!("create {}", path.display()), e))?;
+            .map_err(|e| StorageError::harmless(&format!("create {}", path.display()), &e))?;
         let file = LogFile { path, size, file };
-        allocate(&file.file, size).map_err(|e| file.failed("preallocate", e))?;
+        let filled = file.fill(disk).and_then(|()| sync_dir(dir));
+        if filled.is_err() {
+            // What there is of it would only take the space that it lacks.
+            file.remove();
+        }
+        filled.map(|()| file)
+    }
+
+    fn fill(&self, disk: &Disk) -> Result<()> {
+        let failed = |what: &str, e: std::io::Error| {
+            StorageError::harmless(&format!("{what} {}", self.path.display()), &e)
+        };
+        disk.allocate(&self.path, || allocate(&self.file, self.size))
+            .map_err(|e| failed("preallocate", e))?;
         let zeros = vec![0; 1 << 20];
         let mut at = 0;
-        while at < size {
-            let part = zeros.len().min((size - at) as usize);
-            file.file.write_all_at(&zeros[..part], at).map_err(|e| file.failed("zero", e))?;
+        while at < self.size {
+            let part = zeros.len().min((self.size - at) as usize);
+            self.file.write_all_at(&zeros[..part], at).map_err(|e| failed("zero", e))?;
             at += part as u64;
         }
-        file.sync(disk)?;
-        sync_dir(dir)?;
-        Ok(file)
+        // Nothing rests on the file yet.
+        disk.sync(&self.file, &self.path).map_err(|e| failed("sync", e))
     }
 
     pub fn open(path: PathBuf) -> Result<LogFile> {
@@ -94,10 +106,13 @@ impl LogFile {
         self.path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or(0)
     }
 
+    /// May be done again after an error, with the same bytes.
     pub fn write(&self, raw: &[u8], at: u64, disk: &Disk) -> Result<()> {
-        disk.write(&self.file, &self.path, raw, at).map_err(|e| self.failed("write", e))
+        let failed = |e| StorageError::harmless(&format!("write {}", self.path.display()), &e);
+        disk.write(&self.file, &self.path, raw, at).map_err(failed)
     }
 
+    /// After an error nobody knows what the disk holds, also if it was full.
     pub fn sync(&self, disk: &Disk) -> Result<()> {
         disk.sync(&self.file, &self.path).map_err(|e| self.failed("sync", e))
     }

@@ -26,13 +26,13 @@ impl Supply {
         next_number: u64,
         size: u64,
         free: Vec<LogFile>,
+        disk: Disk,
         spawn: SpawnThread<'_>,
     ) -> Result<Self> {
         let (orders, ordered) = unbounded();
         let (deliver, made) = unbounded();
         let place = dir.to_owned();
         let work = move || {
-            let disk = Disk::default();
             for number in ordered {
                 if deliver.send(LogFile::create(&place, number, size, &disk)).is_err() {
                     break;
@@ -48,28 +48,32 @@ impl Supply {
         Ok(supply)
     }
 
-    /// A free file of at least `size` bytes.
+    /// A free file of at least `size` bytes. May be asked for again when there was no space for it.
     pub fn take(&mut self, size: u64, disk: &Disk) -> Result<LogFile> {
         if size > self.size {
-            let number = self.number();
-            return LogFile::create(&self.dir, number, size, disk);
+            return self.make(size, disk);
         }
         let file = match self.free.pop() {
             Some(file) => file,
-            None if self.ordered => {
-                self.ordered = false;
-                self.made.recv().map_err(|e| StorageError::io("wait for a log file", e))??
+            None if std::mem::take(&mut self.ordered) => {
+                match self.made.recv().map_err(|e| StorageError::io("wait for a log file", e))? {
+                    // There may be space by now.
+                    Err(StorageError::NoSpace(_)) => self.make(self.size, disk)?,
+                    made => made?,
+                }
             }
-            None => {
-                let number = self.number();
-                LogFile::create(&self.dir, number, self.size, disk)?
-            }
+            None => self.make(self.size, disk)?,
         };
         if self.free.is_empty() && !self.ordered {
             let number = self.number();
             self.ordered = self.orders.send(number).is_ok();
         }
         Ok(file)
+    }
+
+    fn make(&mut self, size: u64, disk: &Disk) -> Result<LogFile> {
+        let number = self.number();
+        LogFile::create(&self.dir, number, size, disk)
     }
 
     /// A file that is free again; one too many, or of an unusual size, is deleted.

@@ -1,4 +1,8 @@
 //! The one thread that writes: takes all that waits, of all groups, into one frame, and waits for the disk once.
+//!
+//! A full disk is waited for: the frame stays as it is, and is tried again until there is space. Nobody is told anything
+//! meanwhile, and what arrives is kept in its order. A file that could not be made has left nothing behind, and bytes that
+//! were written in part are written over by the same; so nothing rests on the tries that failed.
 
 use super::Shared;
 use super::frame::{self, FRAME_HEADER, FrameHead};
@@ -15,12 +19,15 @@ use quorate_env::planted;
 use quorate_proto::LogPosition;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Committed marks that nothing else carries along are written after this.
 const MARK_DELAY: Duration = Duration::from_millis(20);
 /// A frame takes in further operations up to this size.
 const FRAME_TARGET: usize = 1 << 20;
+/// Between two tries to write on a full disk.
+const NO_SPACE_RETRY: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 200 });
 
 /// One operation on its way to disk.
 pub(super) enum Job {
@@ -54,8 +61,10 @@ pub(super) struct Writer {
     pub supply: Supply,
     pub segment_size: u64,
     pub frame: Vec<u8>,
+    /// What arrived while the writer waited for space.
+    pub held: VecDeque<Job>,
     /// An old segment could not be read for moving; it stays.
-    pub stuck: bool,
+    pub unreadable: bool,
 }
 
 impl Writer {
@@ -69,12 +78,13 @@ impl Writer {
                 Wake::Job(Job::Close(done)) => closing = Some(done),
                 Wake::Job(job) => {
                     batch.push(job);
-                    closing = collect(jobs, &mut batch);
+                    closing = self.collect(jobs, &mut batch);
                 }
                 Wake::Idle => {}
                 Wake::Over => closing = Some(Box::new(|_| ())),
             }
-            if let Err(error) = self.commit(batch) {
+            let patient = closing.is_none().then_some(jobs);
+            if let Err(error) = self.commit(batch, patient) {
                 return self.refuse(jobs, closing, error);
             }
             if let Some(done) = closing {
@@ -86,12 +96,17 @@ impl Writer {
             }
             match self.reclaim() {
                 Ok(more) => more_to_reclaim = more,
+                // The next batch, or space, comes first.
+                Err(StorageError::NoSpace(_)) => more_to_reclaim = false,
                 Err(error) => return self.refuse(jobs, None, error),
             }
         }
     }
 
-    fn wait(&self, jobs: &Work<Job>, more_to_reclaim: bool) -> Wake<Job> {
+    fn wait(&mut self, jobs: &Work<Job>, more_to_reclaim: bool) -> Wake<Job> {
+        if let Some(job) = self.held.pop_front() {
+            return Wake::Job(job);
+        }
         if more_to_reclaim {
             return jobs.ready();
         }
@@ -106,7 +121,8 @@ impl Writer {
         }
         self.supply.finish();
         self.shared.unlock();
-        for job in jobs.drain() {
+        let held = std::mem::take(&mut self.held);
+        for job in held.into_iter().chain(jobs.drain()) {
             match job {
                 Job::Op { done: Some(done), .. } | Job::Close(done) => done(Err(error.clone())),
                 Job::Op { done: None, .. } => {}
@@ -114,8 +130,9 @@ impl Writer {
         }
     }
 
-    /// Brings a batch to disk and tells its callers. An empty one writes the marks that wait.
-    fn commit(&mut self, mut batch: Vec<Job>) -> Result<()> {
+    /// Brings a batch to disk and tells its callers. An empty one writes the marks that wait. With `jobs`, a full disk is
+    /// waited for.
+    fn commit(&mut self, mut batch: Vec<Job>, jobs: Option<&Work<Job>>) -> Result<()> {
         if planted!("storage.votes_overtake") {
             batch.sort_by_key(|job| !matches!(job, Job::Op { op: LogOp::Vote(_), .. }));
         }
@@ -134,7 +151,7 @@ impl Writer {
         for (group, at) in &self.marks {
             record::put_committed(&mut self.frame, *group, *at);
         }
-        let outcome = self.write_frame().and_then(|frame| match waited_for {
+        let outcome = self.write_patiently(jobs).and_then(|frame| match waited_for {
             true if !planted!("storage.acknowledged_before_fsync") => self.sync().map(|()| frame),
             _ => Ok(frame),
         });
@@ -177,7 +194,36 @@ impl Writer {
         Vec::new()
     }
 
-    /// Writes the frame that was put together, if there is anything in it. Returns where it begins.
+    /// As [`Self::write_frame`], and waits for space if there is none.
+    fn write_patiently(&mut self, jobs: Option<&Work<Job>>) -> Result<u64> {
+        loop {
+            match (self.write_frame(), jobs) {
+                (Err(StorageError::NoSpace(why)), Some(jobs)) => self.wait_for_space(jobs, why)?,
+                (outcome, _) => {
+                    if outcome.is_ok() && self.shared.stuck.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the log goes on: there is space again");
+                    }
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// Pauses. An error when the log is to be closed: what waits for space has not happened.
+    fn wait_for_space(&mut self, jobs: &Work<Job>, why: String) -> Result<()> {
+        if !self.shared.stuck.swap(true, Ordering::Relaxed) {
+            tracing::warn!(why, "the disk is full: the log waits for space");
+        }
+        quorate_env::count!("quorate_storage_log_no_space_total");
+        let more = jobs.gather(NO_SPACE_RETRY, &mut self.held);
+        if more && !self.held.iter().any(|job| matches!(job, Job::Close(_))) {
+            return Ok(());
+        }
+        Err(StorageError::Dead(format!("closed while there was no space: {why}")))
+    }
+
+    /// Writes the frame that was put together, if there is anything in it. Returns where it begins. May be called again when
+    /// there was no space.
     pub fn write_frame(&mut self) -> Result<u64> {
         if self.frame.len() == FRAME_HEADER {
             return Ok(self.at);
@@ -188,8 +234,13 @@ impl Writer {
         }
         let head =
             FrameHead { generation: self.active.generation, sequence: self.sequence, synced: self.synced };
+        let unsealed = self.frame.len();
         frame::seal(&mut self.frame, head);
-        self.active.file.write(&self.frame, self.at, &self.shared.disk)?;
+        let written = self.active.file.write(&self.frame, self.at, &self.shared.disk);
+        if written.is_err() {
+            self.frame.truncate(unsealed);
+        }
+        written?;
         quorate_env::count!("quorate_storage_log_written_bytes", self.frame.len() as u64);
         let start = self.at;
         self.at += self.frame.len() as u64;
@@ -212,7 +263,7 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.commit(Vec::new())?;
+        self.commit(Vec::new(), None)?;
         self.sync()
     }
 
@@ -222,7 +273,10 @@ impl Writer {
         let file = self.supply.take(self.segment_size.max(FIRST_FRAME + length), &self.shared.disk)?;
         let generation = self.active.generation + 1;
         // Synced together with the file's first frame.
-        file.write(&segment::header(generation, self.sequence), 0, &self.shared.disk)?;
+        if let Err(error) = file.write(&segment::header(generation, self.sequence), 0, &self.shared.disk) {
+            self.supply.give_back(file);
+            return Err(error);
+        }
         let segment = Arc::new(Segment { generation, file });
         self.shared.index.lock().segments.insert(generation, segment.clone());
         self.sealed.push_back(self.active.generation);
@@ -304,30 +358,30 @@ impl Writer {
             *live = live.saturating_sub(*bytes);
         }
     }
+
+    /// All that waits already, up to a frame's worth. Returns the end of the log's life if that was among it.
+    fn collect(&mut self, jobs: &Work<Job>, batch: &mut Vec<Job>) -> Option<Done> {
+        let size = |job: &Job| match job {
+            Job::Op { op: LogOp::Append(entries), .. } => {
+                entries.iter().map(|entry| entry.payload.len() + 32).sum()
+            }
+            _ => 64,
+        };
+        let mut bytes: usize = batch.iter().map(size).sum();
+        while bytes < FRAME_TARGET {
+            match self.wait(jobs, true) {
+                Wake::Job(Job::Close(done)) => return Some(done),
+                Wake::Job(job) => {
+                    bytes += size(&job);
+                    batch.push(job);
+                }
+                Wake::Idle | Wake::Over => break,
+            }
+        }
+        None
+    }
 }
 
 pub(super) fn place(generation: u64, start: u64, extent: Extent) -> Place {
     Place { generation, offset: start + u64::from(extent.offset), length: extent.length, crc: extent.crc }
-}
-
-/// All that waits already, up to a frame's worth. Returns the end of the log's life if that was among it.
-fn collect(jobs: &Work<Job>, batch: &mut Vec<Job>) -> Option<Done> {
-    let size = |job: &Job| match job {
-        Job::Op { op: LogOp::Append(entries), .. } => {
-            entries.iter().map(|entry| entry.payload.len() + 32).sum()
-        }
-        _ => 64,
-    };
-    let mut bytes: usize = batch.iter().map(size).sum();
-    while bytes < FRAME_TARGET {
-        match jobs.ready() {
-            Wake::Job(Job::Close(done)) => return Some(done),
-            Wake::Job(job) => {
-                bytes += size(&job);
-                batch.push(job);
-            }
-            Wake::Idle | Wake::Over => break,
-        }
-    }
-    None
 }

@@ -92,6 +92,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("locks.txt")],
     },
     Planted {
+        names: "shard.full_disk_ignored",
+        what: "a leader takes in new rows though no quorum has space for them",
+        found_by: &[Test("shard-server/cluster", "disks::rows_are_refused_unless_a_quorum_has_space")],
+    },
+    Planted {
         names: "shard.future_admitted",
         what: "11: requests beyond the clock are admitted",
         found_by: &[Script("time.txt")],

@@ -1,0 +1,49 @@
+//! What a leader takes in when disks fill.
+//!
+//! New rows are refused before anything is done for them, while there is still space for what must go on: the ends of
+//! transactions that have begun, their records and intents; changes of members and leaders; the removal of garbage. What only
+//! takes rows away goes on for a while as well, and so do the catalog, advisory locks and idempotency records, which are
+//! small. With hardly any space left none of these begins.
+
+use crate::replica::Replica;
+use quorate_proto::key::prefix;
+use quorate_proto::kv::{ShardOp, Write};
+use quorate_proto::{KvError, Room};
+
+impl Replica {
+    /// Whether there is room for what the request wants to write. (The answer to a copy of one that was carried out before
+    /// may be a refusal: its sender knows that it does not know.)
+    pub(super) fn check_room(&self, op: &ShardOp) -> Result<(), KvError> {
+        let writes = match op {
+            ShardOp::CommitLocal(request) => &request.writes,
+            ShardOp::Prepare(request) => &request.writes,
+            _ => return Ok(()),
+        };
+        if writes.is_empty() || quorate_env::planted!("shard.full_disk_ignored") {
+            return Ok(());
+        }
+        let Ok(group) = self.group() else { return Ok(()) };
+        let nodes = group.without_room();
+        let room = nodes.iter().map(|(_, space)| space.room).max().unwrap_or_default();
+        let refused = match room {
+            Room::Plenty => false,
+            Room::Short => writes.iter().any(is_new_row),
+            Room::Full => true,
+        };
+        if !refused || !group.leadership().borrow().is_leader {
+            return Ok(());
+        }
+        let own = nodes.iter().all(|(node, _)| *node == self.context.env.node());
+        if own && group.has_roomy_heir() {
+            return Err(self.not_ready("its leader makes way for one with space on its disk"));
+        }
+        quorate_env::probe!("shard.refused_for_space");
+        quorate_env::count!("quorate_shard_refused_for_space_total");
+        Err(KvError::DiskFull { shard: self.shard, nodes })
+    }
+}
+
+fn is_new_row(write: &Write) -> bool {
+    let system = [prefix::IDEMPOTENCY, prefix::ADVISORY, prefix::CATALOG];
+    write.value.is_some() && write.key.first().is_none_or(|first| !system.contains(first))
+}
