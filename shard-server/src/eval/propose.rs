@@ -72,6 +72,8 @@ impl Replica {
                     ) => {
                         // The next leader may still commit it; nothing is closed over it here.
                         leader.core().evaluations.stop();
+                        // Who waits for the latches must not be let in before the end of the term shows.
+                        leader.end(None);
                         return;
                     }
                     Err(ProposeError::NoQuorum { .. } | ProposeError::Ambiguous(_)) => {
