@@ -4,6 +4,7 @@ use crate::Leadership;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use quorate_proto::{LogPosition, NodeId, Replica, ReplicaId};
+use quorate_storage::StorageError;
 use std::any::Any;
 use std::fmt;
 
@@ -75,6 +76,11 @@ pub trait StateMachine: Send + Sync + 'static {
     /// Whether there is space for what entries change. While there is none they wait, and nobody else with them.
     fn has_room(&self) -> bool {
         true
+    }
+
+    /// The replica's log does not read back: it stops.
+    fn damaged(&self, error: &StorageError) {
+        let _ = error;
     }
 
     /// F: the applied state up to here is durable without the log. The log is trimmed up to it at most.

@@ -13,6 +13,7 @@ mod closed;
 mod command;
 mod config;
 mod context;
+mod damage;
 mod detector;
 mod eval;
 mod flusher;

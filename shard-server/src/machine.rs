@@ -107,6 +107,10 @@ impl StateMachine for Machine {
         !self.0.context.engine.is_full()
     }
 
+    fn damaged(&self, error: &StorageError) {
+        self.0.context.condemn(&self.0, error);
+    }
+
     fn flushed(&self) -> LogPosition {
         *self.0.flushed.lock()
     }

@@ -109,6 +109,7 @@ impl Context {
     ) -> Result<(), KvError> {
         let _one = self.registry.lock().await;
         let shard = descriptor.id;
+        self.clear_damaged(shard, id).await?;
         let replica = match self.replica(shard) {
             Some(replica) if replica.id == id && replica.group.load().is_some() => return Ok(()),
             Some(replica) if replica.id == id => replica,
@@ -241,6 +242,12 @@ impl Context {
         if let Some(group) = replica.group.swap(None) {
             group.stop().await;
         }
+        self.remove(&replica).await
+    }
+
+    /// The second part of the end of a replica, which has stopped.
+    pub(crate) async fn remove(self: &Arc<Self>, replica: &Replica) -> Result<(), KvError> {
+        let (shard, id) = (replica.shard, replica.id);
         let mut batch = WriteBatch::new();
         if !replica.is_empty() && !quorate_env::planted!("shard.destroyed_copy_leaves_data") {
             for family in Family::KEYED {

@@ -14,7 +14,10 @@ use quorate_env::timeline::Happening;
 use quorate_proto::placement::{Frontiers, ReplicaReport, ShardMode};
 use quorate_proto::{KvError, LogPosition, ReplicaId, ShardDescriptor, ShardId, Timestamp};
 use quorate_storage::{FamilyRange, engine::Family};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// What the applied entries make of the shard. Replaced as a whole, *before* the batch that changes it is written: one who
 /// takes a snapshot of the engine and then finds the state unchanged has not seen anything newer (PROTOCOL 9).
@@ -60,6 +63,8 @@ pub struct Replica {
     /// Locks that came with the keys in a split, or from a leader that handed over.
     pub(crate) inherited: Mutex<Option<Inherited>>,
     size: Mutex<SizeEstimate>,
+    /// Why it cannot be relied on any more; see [`crate::damage`].
+    damage: OnceLock<String>,
     /// One change of range or members at a time.
     pub(crate) admin: tokio::sync::Mutex<()>,
 }
@@ -94,12 +99,22 @@ impl Replica {
             flushed: Mutex::new(flushed),
             inherited: Mutex::new(None),
             size: Mutex::default(),
+            damage: OnceLock::new(),
             admin: tokio::sync::Mutex::new(()),
         })
     }
 
     pub fn descriptor(&self) -> ShardDescriptor {
         self.state.load().descriptor.clone()
+    }
+
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
+    /// `false` if it is known to be damaged already.
+    pub(crate) fn note_damage(&self, why: String) -> bool {
+        self.damage.set(why).is_ok()
     }
 
     /// Created, and waiting for its first snapshot: it holds no keys.

@@ -1,6 +1,6 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, story};
+use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, replica::Replica, story};
 use quorate_consensus::Consensus;
 use quorate_env::{Env, NodeId, Task, timeline::Happening};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
@@ -29,6 +29,7 @@ impl ShardServer {
         config: ShardConfig,
     ) -> Result<Arc<ShardServer>, KvError> {
         let context = Context::new(env.clone(), engine, consensus, peers, config);
+        context.watch_for_damage();
         context.open_all().await?;
         let flusher = env.spawn("shard.flusher", flusher::run(context.clone()));
         let kv = context.clone();
@@ -57,9 +58,10 @@ impl ShardServer {
         execute(self.context.clone(), command).await
     }
 
-    /// All replicas of the node, for its heartbeat. Unchanged while nothing happens.
+    /// All replicas of the node, for its heartbeat; a damaged one counts as lost. Unchanged while nothing happens.
     pub fn reports(&self) -> Vec<ReplicaReport> {
-        self.context.all().iter().map(|replica| replica.report()).collect()
+        let sound = |replica: &&Arc<Replica>| replica.damage().is_none();
+        self.context.all().iter().filter(sound).map(|replica| replica.report()).collect()
     }
 
     /// Descriptors of all replicas that hold keys.

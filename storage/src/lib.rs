@@ -20,7 +20,7 @@ pub use batch::{WriteBatch, WriteOp};
 pub use engine::mem::MemEngine;
 #[cfg(feature = "rocks")]
 pub use engine::rocks::{RocksOptions, ScratchDir, ScratchFiles, ScratchRange, open_rocks};
-pub use engine::{CachedEngine, Cursor, Engine, Family, FamilyRange, Ingest, Snapshot};
+pub use engine::{CachedEngine, Cursor, Damage, Engine, Family, FamilyRange, Ingest, OnDamage, Snapshot};
 pub use error::{Result, StorageError};
 pub use log::file::{FileLog, FileLogOptions};
 pub use log::mem::MemLog;

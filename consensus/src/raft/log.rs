@@ -44,7 +44,11 @@ async fn wait(rx: oneshot::Receiver<Result<(), StorageError>>) -> io::Result<()>
 impl Log {
     fn read(&self, start: u64, end: u64, max_bytes: u64) -> io::Result<Vec<RaftEntry>> {
         let shared = &self.0;
-        let found = shared.log.read(shared.key, start..end, max_bytes).map_err(storage)?;
+        let found = shared.log.read(shared.key, start..end, max_bytes);
+        if let Err(error @ StorageError::Corruption(_)) = &found {
+            shared.machine.damaged(error);
+        }
+        let found = found.map_err(storage)?;
         found.iter().map(from_log).collect()
     }
 }

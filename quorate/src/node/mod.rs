@@ -62,7 +62,7 @@ pub async fn run(args: StartArgs) -> Result<()> {
     let sql_threads = SqlThreads::start()?;
 
     let space = Arc::new(Disk::at(&args.data, args.disk_reserve)?);
-    let storage = Storage::open(&env, &data).with_context(|| space.cannot_open())?;
+    let storage = Storage::open(&env, &data).map_err(parts::explain).with_context(|| space.cannot_open())?;
     space::look(&env, &storage, &space);
     env.spawn("space", space::follow(env.clone(), storage.clone(), space)).detach();
     let scratch = Arc::new(OnDisk(ScratchDir::open(&data.join("scratch"))?));

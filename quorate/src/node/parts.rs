@@ -10,13 +10,19 @@ use quorate_proto::{
     kv::{ShardOp, ShardReply},
 };
 use quorate_shard_server::{Peers, ShardConfig, ShardServer};
-use quorate_storage::{CachedEngine, Engine, FileLog, FileLogOptions, LogStore, RocksOptions, open_rocks};
+use quorate_storage::{
+    CachedEngine, Engine, Family, FileLog, FileLogOptions, LogStore, RocksOptions, StorageError, open_rocks,
+};
 use quorate_txn::{Router, route::SendOptions};
 use std::{sync::Arc, time::Duration};
 
 /// One request of a shard to another.
 const PEER_PATIENCE: Duration = Duration::from_secs(3);
 const PEER_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// What to do about a disk that does not give back what it was given.
+const LOST: &str = "this cannot be mended: take the node out of the cluster (quorate node decommission), so that its \
+                        copies are made elsewhere, and start another one under a new id with an empty directory";
 
 #[derive(Clone)]
 pub struct Storage {
@@ -29,6 +35,7 @@ pub struct Storage {
 impl Storage {
     pub fn open(env: &Env, data: &DataDir) -> Result<Self> {
         let engine = CachedEngine::over(open_rocks(&data.join("engine"), &RocksOptions::default())?);
+        all_is_told(&*engine)?;
         let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
             env.spawn_thread(name, body).map(|_running| ())
         };
@@ -43,14 +50,34 @@ impl Storage {
         Ok(ShardServer::start(env.clone(), engine, consensus, peers, ShardConfig::default()).await?)
     }
 
-    /// Waits until the log has failed for good, and says why: a node that cannot make its log durable must stop.
+    /// Waits until the log or the engine has failed for good, and says why: a node that cannot write any more must stop.
     pub async fn broken(&self) -> String {
         loop {
             if let Some(why) = self.log.dead() {
                 return format!("the log has failed: {why}");
             }
+            if let Some(why) = self.engine.broken() {
+                return format!(
+                    "the engine has met damaged blocks: {why}; start the node again: it writes the engine anew then, \
+                     without the copies that are damaged, and these are replaced"
+                );
+            }
             self.env.sleep(Duration::from_millis(200)).await;
         }
+    }
+}
+
+/// What says which shards are here has to read back, or nothing can be opened.
+fn all_is_told(engine: &dyn Engine) -> Result<(), StorageError> {
+    let snapshot = engine.snapshot();
+    snapshot.iter(Family::Meta, &[], None, false).try_for_each(|pair| pair.map(drop))
+}
+
+/// What is to be done if the data directory cannot be opened because it is damaged.
+pub fn explain(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(StorageError::Corruption(_)) => error.context(LOST),
+        _ => error,
     }
 }
 

@@ -100,7 +100,10 @@ impl Replica {
 
     async fn evaluate(self: &Arc<Self>, version: u64, op: ShardOp) -> Result<ShardReply, KvError> {
         match op {
-            ShardOp::Read(request) => self.read(version, request).await.map(ShardReply::Read),
+            ShardOp::Read(request) => {
+                let read = self.read(version, request).await.map(ShardReply::Read);
+                self.elsewhere_if_damaged(read)
+            }
             ShardOp::CommitLocal(request) => self.commit_local(version, request).await,
             ShardOp::Prepare(request) => self.prepare(version, request).await,
             ShardOp::Decide(request) => self.decide(version, request).await,

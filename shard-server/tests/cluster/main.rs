@@ -4,6 +4,7 @@
 
 mod clocks;
 mod closing;
+mod damage;
 mod disks;
 mod forgetting;
 mod gc;

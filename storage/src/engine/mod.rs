@@ -5,11 +5,13 @@
 //! without an earlier one, across all families (PROTOCOL 8). The Raft log brings the rest back.
 
 mod cached;
+mod damage;
 pub mod mem;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 
 pub use cached::CachedEngine;
+pub use damage::{Damage, OnDamage};
 
 use crate::{Result, WriteBatch};
 use bytes::Bytes;
@@ -86,6 +88,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether the disk was found full, and no space since. Reads go on; a write may have to wait for space, on its thread, so
     /// whoever can wait otherwise should; flushes fail with [`crate::StorageError::NoSpace`].
     fn is_full(&self) -> bool;
+
+    /// Tells of damaged blocks from now on, on the thread that meets one. There is one listener, the last.
+    fn on_damage(&self, told: OnDamage);
+
+    /// Why nothing can be written any more, whatever is waited for: what was written does not read back, and RocksDB has
+    /// met it while it wrote files anew. `None` in good times.
+    fn broken(&self) -> Option<crate::StorageError>;
 
     /// Approximate bytes that the keys of the range take, compressed; what is not flushed may be missing.
     fn size(&self, range: &FamilyRange) -> Result<u64>;

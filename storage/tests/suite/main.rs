@@ -5,6 +5,8 @@
 
 mod codecs;
 mod crash;
+#[cfg(feature = "rocks")]
+mod damaged;
 mod engine;
 mod log;
 mod mem_faults;

@@ -65,7 +65,7 @@ fn fails_when_told_to() {
     assert!(engine.get(Data, b"a").is_err());
     assert!(engine.snapshot().iter(Data, b"", None, false).next().unwrap().is_err());
     engine.fail(MemFault::Reads, false);
-    engine.corrupt(Data, b"a");
+    engine.corrupt(Data, b"a", true);
     assert!(matches!(engine.get(Data, b"a"), Err(StorageError::Corruption(_))));
     assert!(engine.get(Data, b"b").unwrap().is_some());
 }

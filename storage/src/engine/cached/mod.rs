@@ -13,7 +13,7 @@ mod table;
 
 use self::order::{Order, Ticket};
 use self::table::{Answer, Kind, Table};
-use super::{Cursor, Engine, Family, FamilyRange, Ingest, Snapshot, VERSION_SUFFIX};
+use super::{Cursor, Engine, Family, FamilyRange, Ingest, OnDamage, Snapshot, VERSION_SUFFIX};
 use crate::{Result, WriteBatch, WriteOp};
 use bytes::Bytes;
 use quorate_env::planted;
@@ -95,6 +95,14 @@ impl Engine for CachedEngine {
 
     fn is_full(&self) -> bool {
         self.below.is_full()
+    }
+
+    fn on_damage(&self, told: OnDamage) {
+        self.below.on_damage(told);
+    }
+
+    fn broken(&self) -> Option<crate::StorageError> {
+        self.below.broken()
     }
 
     fn size(&self, range: &FamilyRange) -> Result<u64> {

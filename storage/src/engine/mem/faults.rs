@@ -1,6 +1,7 @@
 //! Failures on demand.
 
 use crate::engine::Family;
+use crate::engine::damage::Watch;
 use crate::{Result, StorageError};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -20,6 +21,7 @@ pub enum MemFault {
 pub(super) struct Faults {
     state: Mutex<State>,
     resumed: Condvar,
+    pub damage: Watch,
 }
 
 #[derive(Default)]
@@ -48,11 +50,20 @@ impl Faults {
         self.resumed.notify_all();
     }
 
-    pub fn corrupt(&self, family: Family, key: &[u8]) {
-        self.state.lock().corrupt.insert((family, Bytes::copy_from_slice(key)));
+    pub fn corrupt(&self, family: Family, key: &[u8], on: bool) {
+        let (mut state, key) = (self.state.lock(), (family, Bytes::copy_from_slice(key)));
+        if on {
+            state.corrupt.insert(key);
+        } else {
+            state.corrupt.remove(&key);
+        }
     }
 
     pub fn on_read(&self, family: Family, key: &[u8]) -> Result<()> {
+        self.damage.note(self.read(family, key), family, key)
+    }
+
+    fn read(&self, family: Family, key: &[u8]) -> Result<()> {
         let state = self.state.lock();
         if state.failing.contains(&MemFault::Reads) {
             return Err(StorageError::Injected("read"));

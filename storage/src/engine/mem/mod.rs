@@ -11,7 +11,7 @@ mod view;
 use self::faults::Faults;
 use self::store::Store;
 use self::view::MemSnapshot;
-use super::{Engine, Family, FamilyRange, Ingest, Snapshot};
+use super::{Engine, Family, FamilyRange, Ingest, OnDamage, Snapshot};
 use crate::{Result, StorageError, WriteBatch};
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -64,9 +64,9 @@ impl MemEngine {
         self.shared.faults.stall(on);
     }
 
-    /// Reads of this key meet a corrupt block from now on.
-    pub fn corrupt(&self, family: Family, key: &[u8]) {
-        self.shared.faults.corrupt(family, key);
+    /// Reads of this key meet a corrupt block from now on, until the block is gone.
+    pub fn corrupt(&self, family: Family, key: &[u8], on: bool) {
+        self.shared.faults.corrupt(family, key, on);
     }
 
     /// Everything in the engine, in order; for comparing replicas.
@@ -99,6 +99,14 @@ impl Engine for MemEngine {
 
     fn is_full(&self) -> bool {
         self.shared.faults.is_on(MemFault::Full)
+    }
+
+    fn on_damage(&self, told: OnDamage) {
+        self.shared.faults.damage.tell(told);
+    }
+
+    fn broken(&self) -> Option<StorageError> {
+        None
     }
 
     fn size(&self, range: &FamilyRange) -> Result<u64> {

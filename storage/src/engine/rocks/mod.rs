@@ -10,6 +10,7 @@
 mod full;
 mod ingest;
 mod options;
+mod rewrite;
 mod scratch;
 mod view;
 
@@ -18,7 +19,8 @@ use self::ingest::RocksIngest;
 pub use self::options::RocksOptions;
 pub use self::scratch::{ScratchDir, ScratchFiles, ScratchRange};
 use self::view::RocksSnapshot;
-use super::{Engine, Family, FamilyRange, Ingest, Snapshot};
+use super::damage::Watch;
+use super::{Engine, Family, FamilyRange, Ingest, OnDamage, Snapshot};
 use crate::{Result, StorageError, WriteBatch, WriteOp};
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -26,37 +28,63 @@ use quorate_env::planted;
 use rocksdb::{DB, WriteOptions};
 use std::any::Any;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Opens or creates the engine in the directory.
 pub fn open_rocks(path: &Path, options: &RocksOptions) -> Result<Arc<dyn Engine>> {
-    let staging = path.join("ingest");
-    if staging.exists() {
-        // Left by a crash before they were taken in.
-        std::fs::remove_dir_all(&staging).map_err(|e| StorageError::io("clear staged files", e))?;
-    }
-    std::fs::create_dir_all(&staging).map_err(|e| StorageError::io("create the engine's directory", e))?;
-    let db = DB::open(&options::database(options), path).map_err(|e| failed("open RocksDB", e))?;
-    let (staged, order, full) = (AtomicU64::new(0), RwLock::new(()), Full::default());
-    let inner = Inner { db, staging, staged, order, full };
-    Ok(Arc::new(RocksEngine { inner: Arc::new(inner) }))
+    rewrite::if_marked(path, options)?;
+    Ok(Arc::new(RocksEngine::open(path, options)?))
 }
 
 struct RocksEngine {
     inner: Arc<Inner>,
 }
 
+impl RocksEngine {
+    fn open(path: &Path, options: &RocksOptions) -> Result<Self> {
+        let staging = path.join("ingest");
+        if staging.exists() {
+            // Left by a crash before they were taken in.
+            std::fs::remove_dir_all(&staging).map_err(|e| StorageError::io("clear staged files", e))?;
+        }
+        std::fs::create_dir_all(&staging)
+            .map_err(|e| StorageError::harmless("create the engine's directory", &e))?;
+        let db = DB::open(&options::database(options), path).map_err(|e| failed("open RocksDB", e))?;
+        Ok(RocksEngine::over(db, path))
+    }
+
+    fn read_only(path: &Path, options: &RocksOptions) -> Result<Self> {
+        let db = DB::open_for_read_only(&options::database(options), path, false);
+        Ok(RocksEngine::over(db.map_err(|e| failed("open RocksDB", e))?, path))
+    }
+
+    fn over(db: DB, path: &Path) -> Self {
+        let inner = Inner {
+            db,
+            path: path.to_owned(),
+            staged: AtomicU64::new(0),
+            order: RwLock::new(()),
+            full: Full::default(),
+            damage: Watch::default(),
+            broken: OnceLock::new(),
+        };
+        RocksEngine { inner: Arc::new(inner) }
+    }
+}
+
 /// What snapshots and ingests keep alive.
 pub(super) struct Inner {
     db: DB,
-    /// Where files wait to be ingested.
-    staging: PathBuf,
+    path: PathBuf,
     staged: AtomicU64,
     /// Held shared by writes, and alone by the last part of an ingest: nothing is written between the flush that
     /// precedes it and the ingest, so that a crash never keeps the ingest and loses an earlier write.
     order: RwLock<()>,
     full: Full,
+    damage: Watch,
+    /// Why RocksDB writes nothing any more.
+    broken: OnceLock<StorageError>,
 }
 
 /// Family byte and key.
@@ -114,14 +142,32 @@ impl Inner {
             }
         }
         let _order = self.order.read();
-        self.db.write_opt(rocks, &options).map_err(|e| failed("write", e))
+        self.breaks(self.db.write_opt(rocks, &options).map_err(|e| failed("write", e)))
     }
 
     fn flush(&self) -> Result<()> {
         if self.full.is_full() {
             self.full.note(self.probe())?;
         }
-        self.full.note(self.db.flush().map_err(|e| failed("flush", e)))
+        self.full.note(self.breaks(self.db.flush().map_err(|e| failed("flush", e))))
+    }
+
+    /// Notes how a reading call ended that began at the key.
+    fn reads<T>(&self, outcome: Result<T>, family: Family, key: &[u8]) -> Result<T> {
+        if let Err(error @ StorageError::Corruption(_)) = &outcome {
+            rewrite::mark(&self.path, error);
+        }
+        self.damage.note(outcome, family, key)
+    }
+
+    /// A call that writes fails so only after RocksDB has met a damaged block in a compaction; it is over then, until the
+    /// database is opened anew.
+    fn breaks<T>(&self, outcome: Result<T>) -> Result<T> {
+        if let Err(error @ StorageError::Corruption(_)) = &outcome {
+            rewrite::mark(&self.path, error);
+            self.broken.get_or_init(|| error.clone());
+        }
+        outcome
     }
 
     /// Whether RocksDB takes writes. (To ask it for a flush while it looks for space would only hold that up.)
@@ -137,13 +183,14 @@ impl Inner {
     }
 
     fn next_staged(&self) -> PathBuf {
-        self.staging.join(format!("{}.sst", self.staged.fetch_add(1, Ordering::Relaxed)))
+        self.path.join("ingest").join(format!("{}.sst", self.staged.fetch_add(1, Ordering::Relaxed)))
     }
 }
 
 impl Engine for RocksEngine {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        get_result(self.inner.db.get_pinned(raw_key(family, key)))
+        let found = get_result(self.inner.db.get_pinned(raw_key(family, key)));
+        self.inner.reads(found, family, key)
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot> {
@@ -160,6 +207,14 @@ impl Engine for RocksEngine {
 
     fn is_full(&self) -> bool {
         self.inner.full.is_full()
+    }
+
+    fn on_damage(&self, told: OnDamage) {
+        self.inner.damage.tell(told);
+    }
+
+    fn broken(&self) -> Option<StorageError> {
+        self.inner.broken.get().cloned()
     }
 
     fn size(&self, range: &FamilyRange) -> Result<u64> {

@@ -8,9 +8,9 @@ use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMo
 use std::sync::Arc;
 
 pub(super) struct RocksSnapshot {
-    /// Declared before `_inner`, hence dropped before it.
+    /// Declared before `inner`, hence dropped before it.
     snapshot: SnapshotWithThreadMode<'static, DB>,
-    _inner: Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
 impl RocksSnapshot {
@@ -18,13 +18,14 @@ impl RocksSnapshot {
         // SAFETY: the database lives in the heap allocation of `inner`, which this value owns a share of and drops last;
         // the longer lifetime does not leave this module.
         let db: &'static DB = unsafe { &*std::ptr::from_ref(&inner.db) };
-        RocksSnapshot { snapshot: SnapshotWithThreadMode::new(db), _inner: inner }
+        RocksSnapshot { snapshot: SnapshotWithThreadMode::new(db), inner }
     }
 }
 
 impl Snapshot for RocksSnapshot {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        get_result(self.snapshot.get_pinned(raw_key(family, key)))
+        let found = get_result(self.snapshot.get_pinned(raw_key(family, key)));
+        self.inner.reads(found, family, key)
     }
 
     fn seek_prefix(&self, family: Family, from: &[u8], prefix: usize) -> Result<Option<(Bytes, Bytes)>> {
@@ -42,7 +43,10 @@ impl Snapshot for RocksSnapshot {
                 Ok(Some((Bytes::copy_from_slice(&key[1..]), Bytes::copy_from_slice(value))))
             }
             Some(_) => Ok(None),
-            None => iter.status().map(|()| None).map_err(|e| failed("seek", e)),
+            None => {
+                let status = iter.status().map(|()| None).map_err(|e| failed("seek", e));
+                self.inner.reads(status, family, from)
+            }
         }
     }
 
@@ -53,11 +57,14 @@ impl Snapshot for RocksSnapshot {
         }
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
-        options.set_iterate_lower_bound(start);
+        options.set_iterate_lower_bound(&start[..]);
         options.set_iterate_upper_bound(end);
         Ok(Box::new(RocksCursor {
             iter: self.snapshot.raw_iterator_opt(options),
             target: vec![family as u8],
+            family,
+            start,
+            inner: &self.inner,
         }))
     }
 }
@@ -66,6 +73,10 @@ struct RocksCursor<'a> {
     iter: DBRawIteratorWithThreadMode<'a, DB>,
     /// The family byte and room for a key.
     target: Vec<u8>,
+    family: Family,
+    /// Raw; with it the range begins in which a damaged block is met.
+    start: Vec<u8>,
+    inner: &'a Inner,
 }
 
 impl RocksCursor<'_> {
@@ -73,7 +84,8 @@ impl RocksCursor<'_> {
         if self.iter.valid() {
             return Ok(true);
         }
-        self.iter.status().map(|()| false).map_err(|e| failed("iterate", e))
+        let status = self.iter.status().map(|()| false).map_err(|e| failed("iterate", e));
+        self.inner.reads(status, self.family, &self.start[1..])
     }
 
     fn aim(&mut self, key: &[u8]) {

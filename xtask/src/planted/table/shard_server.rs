@@ -92,6 +92,16 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("locks.txt")],
     },
     Planted {
+        names: "shard.damaged_copy_serves",
+        what: "7: a copy that does not read back goes on",
+        found_by: &[Test("shard-server/cluster", "damage::a_damaged_copy_is_replaced_under_a_new_id")],
+    },
+    Planted {
+        names: "shard.damaged_copy_comes_back",
+        what: "7: a copy that does not read back is begun anew under its id",
+        found_by: &[Test("shard-server/cluster", "damage::a_damaged_copy_is_replaced_under_a_new_id")],
+    },
+    Planted {
         names: "shard.full_disk_ignored",
         what: "a leader takes in new rows though no quorum has space for them",
         found_by: &[Test("shard-server/cluster", "disks::rows_are_refused_unless_a_quorum_has_space")],
