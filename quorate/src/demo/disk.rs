@@ -1,8 +1,12 @@
 //! A disk of limited size for each node's data: a file system in memory, mounted on its directory.
 
-use super::network::tool;
+use super::{network::tool, process};
 use anyhow::{Context, Result};
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+
+/// How often, and how long in between, it is tried to unmount a disk.
+const TRIES: u32 = 100;
+const STEP: Duration = Duration::from_millis(50);
 
 pub fn mount(dir: &Path, bytes: u64) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -13,11 +17,18 @@ pub fn mount(dir: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-pub fn unmount(dir: &Path) -> Result<()> {
-    if dir.exists() && is_mount(dir)? {
-        tool("umount", &[path(dir)?])?;
+pub async fn unmount(dir: &Path) -> Result<()> {
+    if !dir.exists() || !is_mount(dir)? {
+        return Ok(());
     }
-    Ok(())
+    for _ in 0..TRIES {
+        if tool("umount", &[path(dir)?]).is_ok() {
+            return Ok(());
+        }
+        // A process that has just ended may still be closing its files.
+        process::pause(STEP).await;
+    }
+    tool("umount", &[path(dir)?]).map(drop)
 }
 
 /// Whether what is in the directory lies on another device than the directory's parent.

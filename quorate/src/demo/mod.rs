@@ -235,7 +235,7 @@ async fn remove(dir: &Path) -> Result<()> {
     if let Some(cluster) = Cluster::load(dir)? {
         stop_all(&cluster).await?;
         for node in &cluster.nodes {
-            disk::unmount(&dir.join(&node.data_dir))?;
+            disk::unmount(&dir.join(&node.data_dir)).await?;
         }
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
