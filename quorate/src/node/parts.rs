@@ -21,8 +21,8 @@ const PEER_PATIENCE: Duration = Duration::from_secs(3);
 const PEER_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// What to do about a disk that does not give back what it was given.
-const LOST: &str = "this cannot be mended: take the node out of the cluster (quorate node decommission), so that its \
-                        copies are made elsewhere, and start another one under a new id with an empty directory";
+const LOST: &str = "this cannot be mended: leave the node down, so that its copies are made elsewhere after \
+                        placement.repair_after, and start another one under a new id with an empty directory";
 
 #[derive(Clone)]
 pub struct Storage {
