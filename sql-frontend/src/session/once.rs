@@ -6,7 +6,9 @@
 //! is too old to count is removed first.
 
 use super::{
-    Session, Tx, expiry,
+    Session, Tx,
+    errors::is_retryable,
+    expiry,
     outcome::{self, Answer, Done, Record},
     plan::Body,
     replay::Step,
@@ -18,7 +20,7 @@ use crate::{
     wire::io::Outbox,
 };
 use quorate_proto::Key;
-use quorate_txn::Txn;
+use quorate_txn::{Txn, TxnOptions};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -104,19 +106,31 @@ impl Once {
     /// What a failed commit is for who may run it again under its key: nobody needs to wonder whether it happened.
     pub fn explained(&self, error: SqlError, exists: Option<&Key>) -> SqlError {
         let Once::Keyed(keyed) = self else { return error };
-        let text = if exists == Some(&keyed.place) {
-            "a transaction under the same idempotency key has committed meanwhile"
-        } else if error.sqlstate == SqlState::STATEMENT_COMPLETION_UNKNOWN {
-            "whether the transaction has committed is not known"
-        } else {
+        if exists == Some(&keyed.place) {
+            return happened_meanwhile();
+        }
+        if error.sqlstate != SqlState::STATEMENT_COMPLETION_UNKNOWN {
             return error;
-        };
-        let mut retry = SqlError::new(SqlState::SERIALIZATION_FAILURE, text)
-            .hint("Run it again under its idempotency key: it happens once.")
-            .because("idempotency_key");
+        }
+        let mut retry = run_again("whether the transaction has committed is not known");
         retry.detail = error.detail.filter(|_| exists.is_none());
         retry
     }
+}
+
+fn happened_meanwhile() -> SqlError {
+    run_again("a transaction under the same idempotency key has committed meanwhile")
+}
+
+fn run_again(text: &str) -> SqlError {
+    SqlError::new(SqlState::SERIALIZATION_FAILURE, text)
+        .hint("Run it again under its idempotency key: it happens once.")
+        .because("idempotency_key")
+}
+
+/// Whether the statement failed of what it found, and not of the session's or the node's state.
+fn is_of_data(error: &SqlError) -> bool {
+    !is_retryable(error) && !["08", "53", "57"].iter().any(|class| error.sqlstate.0.starts_with(class))
 }
 
 impl Keyed {
@@ -222,6 +236,24 @@ impl Session {
         out.buffer.extend_from_slice(&answer.rows);
         self.complete(&answer.tag, out);
         Ok(true)
+    }
+
+    /// An error is no answer if the transaction has happened under its key since its first statement looked: what the statement ran
+    /// into may be what it has itself done.
+    pub(super) async fn unless_happened(&self, error: SqlError) -> SqlError {
+        let Tx::Open(open) = &self.tx else { return error };
+        let Once::Keyed(keyed) = &open.once else { return error };
+        if !matches!(keyed.phase, Phase::First { .. }) || !is_of_data(&error) {
+            return error;
+        }
+        // Its own snapshot may be from before.
+        let now = self.shared.coordinator.begin(TxnOptions { read_only: true, ..TxnOptions::default() });
+        let found = outcome::find(&now, &keyed.place).await;
+        now.rollback();
+        match found {
+            Ok(Some((Record::Committed(_), _))) => happened_meanwhile(),
+            _ => error,
+        }
     }
 
     /// From now on the transaction is under the key that is set, or under none.

@@ -268,6 +268,7 @@ impl Session {
             }
             Err(error) => {
                 self.finish_statement();
+                let error = self.unless_happened(error).await;
                 let result = self.retry(error, Some((step, start)), out).await;
                 if result.is_err()
                     && let Tx::Open(open) = &mut self.tx

@@ -340,6 +340,7 @@ impl Session {
                         _ => None,
                     };
                     let error = open.once.explained(from_txn(error), exists.as_ref());
+                    let error = self.unless_happened(error).await;
                     if let Err(error) = self.retry(error, None, out).await {
                         self.tx.fail(&self.shared.catalog);
                         return Err(self.named(error));

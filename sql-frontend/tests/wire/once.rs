@@ -184,6 +184,44 @@ async fn of_many_at_once_one_happens() {
     assert_eq!(one(&c, "select count(*) from log").await, "12");
 }
 
+/// What the second one runs into is what the first has done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_repeated_while_it_commits_is_told_so() {
+    let (node, c) = node().await;
+    let failing = ["insert into a values (7, 0)", "select 1 / (n - 1) from a where id = 2"];
+    let mut round = 0;
+    for level in ["serializable", "repeatable read", "read committed"] {
+        for second in failing {
+            round += 1;
+            let whole = format!(
+                "begin isolation level {level}; select n from a where id = 1; {second}; \
+                 update a set n = 1 where id = 2; commit"
+            );
+            run(&c, "delete from a where id = 7; update a set n = 0 where id = 2").await;
+            let (one, two) = (node.connect().await, node.connect().await);
+            for client in [&one, &two] {
+                under(client, &format!("overtaken {round}")).await;
+                run(client, &format!("begin isolation level {level}")).await;
+                run(client, "select n from a where id = 1").await;
+            }
+            for sql in [second, "update a set n = 1 where id = 2", "commit"] {
+                run(&one, sql).await;
+            }
+            // Here, or with the next statements.
+            let mut told = Vec::new();
+            for sql in [second, "update a set n = 1 where id = 2", "commit"] {
+                told.extend(two.simple_query(sql).await.err().and_then(|error| error.code().cloned()));
+            }
+            let first = told.first().map(|code| code.code().to_owned());
+            assert_eq!(first.as_deref(), Some("40001"), "{level}: {second}: {told:?}");
+            run(&two, "rollback").await;
+            under(&two, &format!("overtaken {round}")).await;
+            assert!(!answers(&two, &whole).await.is_empty());
+        }
+    }
+    assert_eq!(crate::session::one(&c, "select count(*) from a where id = 7").await, "0");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abort_for_good_and_a_commit_exclude_one_another() {
     let (node, c) = node().await;
