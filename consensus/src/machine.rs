@@ -69,6 +69,11 @@ pub trait StateMachine: Send + Sync + 'static {
     /// What was found at open. Everything after it is applied again from the log.
     fn applied(&self) -> Applied;
 
+    /// Whether the entries can be applied now. If not, this group waits, and no other; it is asked again and again.
+    fn may_apply(&self, _entries: &[Entry]) -> bool {
+        true
+    }
+
     /// Applies committed entries in their order and returns one reply each, in the same order (an empty one for entries
     /// without a command). An error that every replica meets alike belongs into the reply.
     fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal>;

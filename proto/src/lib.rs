@@ -20,7 +20,7 @@ pub use error::{ErrorClass, KvError};
 pub use hlc::Timestamp;
 pub use ids::{LogPosition, NodeId, ReplicaId, ShardId, TxnId};
 pub use key::{Key, Span, Value};
-pub use shard::{Replica, ReplicaRole, ShardDescriptor};
+pub use shard::{Replica, ReplicaRole, Seal, ShardDescriptor};
 pub use space::{Room, Space};
 
 /// Generated from `proto/link.proto`.

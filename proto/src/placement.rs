@@ -1,7 +1,8 @@
 //! What nodes and the placement driver say to one another.
 
 use crate::{
-    Key, KvError, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Timestamp, TxnId,
+    Key, KvError, LogPosition, NodeId, Replica, ReplicaId, Seal, ShardDescriptor, ShardId, Space, Timestamp,
+    TxnId,
 };
 use minicbor::{Decode, Encode};
 
@@ -278,6 +279,12 @@ pub enum Operation {
         #[n(1)]
         lost: Replica,
     },
+    /// Merge the shard that begins at `at` into the one before it; done already if none begins there.
+    #[n(6)]
+    Merge {
+        #[n(0)]
+        at: Key,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -487,6 +494,42 @@ pub enum ReplicaCommand {
         #[n(0)]
         shard: ShardId,
     },
+    /// To each node: answers when it holds copies of both shards, and has made durable what they have applied.
+    #[n(7)]
+    PrepareMerge {
+        #[n(0)]
+        left: ShardId,
+        #[n(1)]
+        right: ShardId,
+    },
+    /// To the leader: seal the shard for its left neighbour. Refused if either is at another version.
+    #[n(8)]
+    Seal {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        version: u64,
+        #[n(2)]
+        left: ShardDescriptor,
+    },
+    /// To each node: answers when its copy of the sealed shard has applied the seal, durably.
+    #[n(9)]
+    AwaitSeal(#[n(0)] Seal),
+    /// To the left's leader: take the keys of the sealed shard over.
+    #[n(10)]
+    Absorb(#[n(0)] Seal),
+    /// To the left's leader: never do so. Answered by its descriptor if it has.
+    #[n(11)]
+    Forget(#[n(0)] Seal),
+    /// To the leader: serve again, after the left has forgotten the seal; and without one, refuse one that comes late.
+    #[n(12)]
+    Unseal {
+        #[n(0)]
+        shard: ShardId,
+        /// At which it is, or was, sealed.
+        #[n(1)]
+        version: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -515,7 +558,12 @@ pub enum ReplicaReply {
         leader: Option<NodeId>,
         #[n(2)]
         members: Vec<MemberProgress>,
+        /// It is sealed, and waits to be absorbed.
+        #[n(3)]
+        seal: Option<Box<Seal>>,
     },
+    #[n(3)]
+    Sealed(#[n(0)] Box<Seal>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

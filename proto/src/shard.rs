@@ -1,6 +1,6 @@
 //! Shard descriptors: which keys, which copies, at which epochs.
 
-use crate::{Key, NodeId, ReplicaId, ShardId, Span};
+use crate::{Key, LogPosition, NodeId, ReplicaId, ShardId, Span, Timestamp};
 use minicbor::{Decode, Encode};
 
 /// What a copy of a shard may do.
@@ -59,4 +59,31 @@ impl ShardDescriptor {
     pub fn voters(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.role != ReplicaRole::Learner)
     }
+}
+
+/// An entry of a shard's log behind which nothing is read or written there, so that its left neighbour may take its keys over
+/// (PROTOCOL 26). Only the neighbour's log decides whether it does.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Seal {
+    /// The shard that it seals, as it is then.
+    #[n(0)]
+    pub right: ShardDescriptor,
+    #[n(1)]
+    pub left: ShardId,
+    /// The left's version for which it counts: once the left is at a later one it has taken the keys over, or never will.
+    #[n(2)]
+    pub left_version: u64,
+    /// Of the entry.
+    #[n(3)]
+    pub position: LogPosition,
+    /// Above everything that was read in the shard.
+    #[n(4)]
+    pub low_water: Timestamp,
+    /// K of the shard.
+    #[n(5)]
+    pub closed: Timestamp,
+    #[n(6)]
+    pub gc_threshold: Timestamp,
+    #[n(7)]
+    pub record_threshold: Timestamp,
 }

@@ -1,8 +1,8 @@
 //! What the placement driver asks of this node's replicas. Each command may come twice.
 
-use crate::{Context, replica::Replica, split};
+use crate::{Context, merge, replica::Replica, split};
 use quorate_proto::placement::{ReplicaCommand, ReplicaReply};
-use quorate_proto::{KvError, Replica as Member, ReplicaId, ShardId};
+use quorate_proto::{KvError, Replica as Member, ReplicaId, ShardId, TxnId};
 use std::{sync::Arc, time::Duration};
 
 /// How long a completed change of members may take to show in the descriptor.
@@ -31,11 +31,22 @@ pub(crate) async fn execute(
             context.destroy(shard, replica).await.map(|()| ReplicaReply::Done)
         }
         ReplicaCommand::Status { shard } => status(&*find(context, shard)?),
+        ReplicaCommand::PrepareMerge { left, right } => merge::prepare(context, left, right).await,
+        ReplicaCommand::Seal { shard, version, left } => {
+            merge::seal(&find(context, shard)?, version, &left).await
+        }
+        ReplicaCommand::AwaitSeal(seal) => merge::await_seal(context, &seal).await,
+        ReplicaCommand::Absorb(seal) => merge::absorb(&find(context, seal.left)?, seal).await,
+        ReplicaCommand::Forget(seal) => merge::forget(&find(context, seal.left)?, &seal).await,
+        ReplicaCommand::Unseal { shard, version } => merge::unseal(&find(context, shard)?, version).await,
     }
 }
 
-fn find(context: &Context, shard: ShardId) -> Result<Arc<Replica>, KvError> {
-    context.replica(shard).ok_or_else(|| KvError::StaleRoute { shard, newer: Vec::new() })
+pub(crate) fn find(context: &Context, shard: ShardId) -> Result<Arc<Replica>, KvError> {
+    context.replica(shard).ok_or_else(|| {
+        let start = context.absorbed.lock().start_of(shard);
+        KvError::StaleRoute { shard, newer: context.owners(start.iter()) }
+    })
 }
 
 async fn change_members(
@@ -44,7 +55,10 @@ async fn change_members(
     members: Vec<Member>,
 ) -> Result<ReplicaReply, KvError> {
     let _one = replica.admin.lock().await;
-    replica.leader()?;
+    let leader = replica.leader()?;
+    // Not while it is unknown what becomes of an entry that absorbs another shard: its members must have that one's copies.
+    drop(replica.latch_against_hand_over(&leader, TxnId(0)).await?);
+    replica.not_sealed(&replica.state.load())?;
     let same = |present: &[Member]| {
         present.len() == members.len() && members.iter().all(|member| present.contains(member))
     };
@@ -84,5 +98,8 @@ async fn transfer(replica: &Replica, to: ReplicaId) -> Result<ReplicaReply, KvEr
 fn status(replica: &Replica) -> Result<ReplicaReply, KvError> {
     let group = replica.group()?;
     let leader = group.leadership().borrow().leader.map(|(_, node)| node);
-    Ok(ReplicaReply::Status { descriptor: replica.descriptor(), leader, members: group.progress() })
+    let state = replica.state.load();
+    let seal = state.sealed.as_ref().map(|sealed| Box::new(sealed.seal.clone()));
+    let descriptor = state.descriptor.clone();
+    Ok(ReplicaReply::Status { descriptor, leader, members: group.progress(), seal })
 }

@@ -1,12 +1,12 @@
 //! What an entry of a shard's log carries: an evaluated command.
 //!
 //! Encoding: `length of the extras (4 bytes, big-endian) ++ extras (CBOR; absent when empty) ++ write batch`. The batch
-//! comes last so that it can be decoded without copying.
+//! comes last so that it can be decoded without copying. The length's first bit says that the entry may have to wait.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use minicbor::{Decode, Encode};
 use quorate_proto::kv::{LockMode, TxnMeta};
-use quorate_proto::{Key, LogPosition, ShardDescriptor, Timestamp, TxnId};
+use quorate_proto::{Key, LogPosition, Seal, ShardDescriptor, ShardId, Timestamp, TxnId};
 use quorate_storage::{WriteBatch, intent::Intent, record::TxnRecord};
 
 /// Applied by every replica as it stands.
@@ -38,6 +38,35 @@ pub struct Extras {
     /// Records that go.
     #[n(6)]
     pub forgotten: Vec<Forgotten>,
+    #[n(7)]
+    pub merge: Option<Box<MergeStep>>,
+}
+
+/// A merge's entries ([`crate::merge`]).
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum MergeStep {
+    /// In the right's log. The seal's position is filled in when it is applied.
+    #[n(0)]
+    Seal(#[n(0)] Sealed),
+    /// In the left's log: from now on this is its range.
+    #[n(1)]
+    Absorb(#[n(0)] Seal, #[n(1)] ShardDescriptor),
+    /// In the left's log: the seal of that shard will not be absorbed; the range's version rises to the one given.
+    #[n(2)]
+    Forget(#[n(0)] ShardId, #[n(1)] LogPosition, #[n(2)] u64),
+    /// In the right's log: the range's version rises to the one given, and a seal stands no more.
+    #[n(3)]
+    Unseal(#[n(0)] u64),
+}
+
+/// What a sealed shard keeps until it is absorbed or serves again.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Sealed {
+    #[n(0)]
+    pub seal: Seal,
+    /// For whoever leads these keys next.
+    #[n(1)]
+    pub locks: LockImage,
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -132,7 +161,21 @@ impl Extras {
 
     /// It has an entry for itself.
     pub fn is_alone(&self) -> bool {
-        self.split.is_some() || self.locks.is_some()
+        self.split.is_some() || self.locks.is_some() || self.merge.is_some()
+    }
+
+    /// Neither data nor what is known of it.
+    pub fn changes_nothing(&self) -> bool {
+        let thresholds = self.gc_threshold.max(self.record_threshold);
+        let records = self.records.is_empty() && self.forgotten.is_empty() && self.intents.is_empty();
+        let range =
+            self.split.is_some() || !matches!(self.merge.as_deref(), None | Some(MergeStep::Unseal(_)));
+        records && thresholds.is_none() && !range
+    }
+
+    /// Another shard's state here must have come so far.
+    fn waits(&self) -> bool {
+        matches!(self.merge.as_deref(), Some(MergeStep::Absorb(..)))
     }
 
     /// The transactions that are over with this.
@@ -192,7 +235,7 @@ impl Command {
         out.put_u32(0);
         if !self.extras.is_empty() {
             put_cbor(&self.extras, &mut out);
-            let length = (out.len() - 4) as u32;
+            let length = (out.len() - 4) as u32 | if self.extras.waits() { WAITS } else { 0 };
             out[..4].copy_from_slice(&length.to_be_bytes());
         }
         put_cbor(&self.batch, &mut out);
@@ -201,11 +244,19 @@ impl Command {
 
     pub fn decode(raw: &Bytes) -> Result<Self, minicbor::decode::Error> {
         let short = || minicbor::decode::Error::message("command cut short");
-        let length = u32::from_be_bytes(*raw.first_chunk::<4>().ok_or_else(short)?) as usize;
+        let length = (u32::from_be_bytes(*raw.first_chunk::<4>().ok_or_else(short)?) & !WAITS) as usize;
         let end = length.checked_add(4).filter(|end| *end <= raw.len()).ok_or_else(short)?;
         let extras = if length == 0 { Extras::default() } else { minicbor::decode(&raw[4..end])? };
         Ok(Command { batch: WriteBatch::from_bytes(&raw.slice(end..))?, extras })
     }
+}
+
+/// In the length of the extras.
+const WAITS: u32 = 1 << 31;
+
+/// Whether an encoded command may have to wait for another shard's state; without decoding all the others.
+pub fn may_wait(raw: &Bytes) -> bool {
+    raw.first().is_some_and(|first| first & 0x80 != 0)
 }
 
 fn put_cbor<T: Encode<()>>(value: &T, out: &mut BytesMut) {

@@ -18,6 +18,8 @@ pub struct ShardConfig {
     pub coordinator_silence: Duration,
     /// A gateway to which no connection has stood for this long counts as dead.
     pub gateway_silence: Duration,
+    /// A request to a shard that is being merged waits so long for its new place before it is refused.
+    pub seal_wait: Duration,
     /// Records are kept for this long after the deadline of their transaction (PROTOCOL 12).
     pub retention: Duration,
     /// How far beyond the clock's bound a request's timestamp may lie and still be waited for.
@@ -56,6 +58,7 @@ impl Default for ShardConfig {
             push_pause_max: Duration::from_millis(500),
             coordinator_silence: Duration::from_secs(5),
             gateway_silence: Duration::from_millis(1500),
+            seal_wait: Duration::from_secs(2),
             retention: Duration::from_secs(3600),
             clock_patience: Duration::from_secs(5),
             max_request_bytes: 32 << 20,

@@ -1,7 +1,8 @@
 //! What all replicas of a node share, and which replicas there are. [`crate::registry`] alone adds and removes them.
 
 use crate::{
-    Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, replica::Replica, writers::Writers,
+    Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, merge::Absorbed, replica::Replica,
+    writers::Writers,
 };
 use parking_lot::{Mutex, RwLock};
 use quorate_consensus::Consensus;
@@ -21,6 +22,7 @@ pub(crate) struct Context {
     pub collector: Collector,
     pub writers: Writers,
     pub(crate) replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
+    pub(crate) absorbed: Mutex<Absorbed>,
     /// One creation or destruction at a time.
     pub(crate) registry: tokio::sync::Mutex<()>,
     /// Since when no connection has stood to a gateway that someone asked for (on `Env::boottime`).
@@ -46,6 +48,7 @@ impl Context {
             env,
             config,
             replicas: RwLock::default(),
+            absorbed: Mutex::default(),
             registry: tokio::sync::Mutex::new(()),
             silent: Mutex::default(),
         })
@@ -59,12 +62,12 @@ impl Context {
         self.replicas.read().values().cloned().collect()
     }
 
-    /// Another replica on this node than `shard`'s that holds keys of the span.
-    pub(crate) fn overlapping(&self, shard: ShardId, span: &Span) -> Option<Arc<Replica>> {
-        let overlaps = |r: &Arc<Replica>| {
+    /// Other replicas on this node than `shard`'s that hold keys of the span.
+    pub(crate) fn overlapping(&self, shard: ShardId, span: &Span) -> Vec<Arc<Replica>> {
+        let overlaps = |r: &&Arc<Replica>| {
             r.shard != shard && !r.is_empty() && r.state.load().descriptor.span.overlaps(span)
         };
-        self.replicas.read().values().find(|replica| overlaps(replica)).cloned()
+        self.replicas.read().values().filter(overlaps).cloned().collect()
     }
 
     /// What this node knows of who owns these keys now.

@@ -79,6 +79,7 @@ pub(crate) async fn flush(context: &Arc<Context>) -> Result<(), StorageError> {
         (position, replica)
     };
     let applied: Vec<_> = context.all().into_iter().map(place).collect();
+    let absorbed = context.absorbed.lock().logs();
     let engine = context.engine.clone();
     let start = context.env.boottime();
     if !quorate_env::planted!("shard.flushed_too_early") {
@@ -88,6 +89,12 @@ pub(crate) async fn flush(context: &Arc<Context>) -> Result<(), StorageError> {
     for (position, replica) in applied {
         let mut flushed = replica.flushed.lock();
         *flushed = position.max(*flushed);
+    }
+    for shard in absorbed {
+        match context.consensus.remove(shard).await {
+            Ok(()) => context.absorbed.lock().log_is_gone(shard),
+            Err(error) => tracing::warn!(%shard, %error, "the log of an absorbed shard goes later"),
+        }
     }
     Ok(())
 }

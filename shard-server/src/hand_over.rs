@@ -11,7 +11,8 @@
 //! nobody takes over in time, this term still ends, for its lease is given up (PROTOCOL 2); until then nobody is let in. A
 //! leader that could not write them all lets others in again, who may give locks back: what it has written counts for nothing.
 //!
-//! The right half of a split has its locks in the same way ([`crate::split`]). A leader that dies takes the locks with it:
+//! The right half of a split has its locks in the same way ([`crate::split`]), and so has the left neighbour of a merge those of
+//! the keys that it takes over ([`crate::merge`]). A leader that dies takes the locks with it:
 //! the check at commit stands in for them (PROTOCOL 13).
 
 use crate::{
@@ -28,6 +29,8 @@ use std::{sync::Arc, time::Duration};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Entries of other shards wait behind larger ones.
 const ENTRY_BYTES: usize = 128 << 10;
+/// Who has locked more than fits into so many parts is waited for by splits and merges.
+const LOCK_PARTS: usize = 32;
 
 /// Nothing is evaluated while this is there.
 pub(crate) struct Still {
@@ -41,6 +44,8 @@ pub(crate) struct Still {
 pub(crate) async fn prepare(replica: &Arc<Replica>) -> Option<Still> {
     let env = &replica.context.env;
     let leader = replica.leader().ok()?;
+    // The locks of a sealed shard stand in its seal.
+    replica.not_sealed(&replica.state.load()).ok()?;
     let span = replica.state.load().descriptor.span.clone();
     let set = LatchSet { spans: vec![(span.clone(), Access::Write)], ..LatchSet::default() };
     let Ok(Ok(mut latched)) = env.timeout(PATIENCE, leader.latch(set)).await else {
@@ -95,6 +100,15 @@ pub(crate) fn parts(held: Vec<HeldBy>) -> Vec<Vec<HeldBy>> {
         }
     }
     parts
+}
+
+/// For an entry that does more than tell them; `None`: they are too many.
+pub(crate) fn in_one(held: Vec<HeldBy>) -> Option<LockImage> {
+    let parts = parts(held);
+    if parts.len() > LOCK_PARTS {
+        return None;
+    }
+    Some(LockImage { first: true, held: parts.into_iter().flatten().collect(), last: true })
 }
 
 impl Drop for Still {

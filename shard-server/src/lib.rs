@@ -25,6 +25,7 @@ mod latch;
 mod leader;
 mod lock_table;
 mod machine;
+mod merge;
 mod peers;
 mod registry;
 mod replica;

@@ -5,7 +5,8 @@
 //! the log makes an entry durable; the engine follows when the node's flusher says so.
 
 use crate::{
-    command::{Command, Extras, Split},
+    command::{self, Command, Extras, Split},
+    merge,
     replica::{RangeState, Replica},
     snapshot,
 };
@@ -30,13 +31,27 @@ impl StateMachine for Machine {
         self.0.applied.lock().clone()
     }
 
+    fn may_apply(&self, entries: &[Entry]) -> bool {
+        let commands = entries.iter().filter_map(|entry| entry.command.as_ref());
+        commands.filter(|raw| command::may_wait(raw)).all(|raw| match Command::decode(raw) {
+            Ok(command) => command.extras.merge.is_none_or(|step| merge::may_apply(&self.0.context, &step)),
+            // The attempt to apply it tells.
+            Err(_) => true,
+        })
+    }
+
     fn apply(&self, entries: &[Entry]) -> Result<Vec<Bytes>, Fatal> {
         let Some(last) = entries.last() else { return Ok(Vec::new()) };
         let replica = &self.0;
+        if replica.is_retired() {
+            // Nothing but blank entries; and what is known of it on disk stays gone.
+            replica.applied.lock().position = last.position;
+            return Ok(vec![Bytes::new(); entries.len()]);
+        }
         let before = replica.state.load_full();
         let mut state = before.clone();
         let mut batch = WriteBatch::new();
-        let (mut splits, mut images) = (Vec::new(), Vec::new());
+        let (mut splits, mut images, mut merged) = (Vec::new(), Vec::new(), Vec::new());
         let mut ended = Vec::new();
         let mut membership = None;
         let closed = replica.closed();
@@ -49,6 +64,7 @@ impl StateMachine for Machine {
                 let mut command = Command::decode(raw)
                     .map_err(|error| Fatal(format!("entry {}: {error}", entry.position)))?;
                 crate::story::applied(replica.context.env.node(), replica.shard, entry.position, &command);
+                merge::check_sealed(&state, entry.position, &command)?;
                 raise_thresholds(&mut state, &command.extras);
                 self.check_closed(closed, entry.position, &command)?;
                 self.check_collected(state.gc_threshold, entry.position, &command)?;
@@ -59,6 +75,10 @@ impl StateMachine for Machine {
                 batch.extend(command.batch);
                 if let Some(split) = command.extras.split.take() {
                     splits.push(self.split(split, &mut state, &mut batch)?);
+                }
+                if let Some(step) = command.extras.merge.take() {
+                    let state = Arc::make_mut(&mut state);
+                    merged.extend(merge::apply(replica, *step, entry.position, state, &mut batch)?);
                 }
                 images.extend(command.extras.locks.take().map(|image| (entry.position, image)));
                 if !command.extras.records.is_empty() {
@@ -75,6 +95,10 @@ impl StateMachine for Machine {
             meta::put(&mut batch, replica.shard, &meta::DESCRIPTOR, &state.descriptor);
             meta::put(&mut batch, replica.shard, &meta::GC_THRESHOLD, &state.gc_threshold);
             meta::put(&mut batch, replica.shard, &meta::RECORD_THRESHOLD, &state.record_threshold);
+            if !same_seal(&before, &state) {
+                merge::put_sealed(&mut batch, replica.shard, state.sealed.as_deref());
+            }
+            meta::put(&mut batch, replica.shard, &meta::LOW_WATER, &state.low_water);
             replica.state.store(state);
         }
         replica.context.engine.write(&batch).map_err(fatal)?;
@@ -97,6 +121,7 @@ impl StateMachine for Machine {
         for (position, image) in images {
             replica.inherit(position, image);
         }
+        merged.into_iter().for_each(|done| merge::after_apply(replica, done));
         for split in splits.into_iter().flatten() {
             crate::split::after_apply(replica, split);
         }
@@ -199,6 +224,14 @@ impl Machine {
         state.descriptor.version = split.left.version;
         let founded = crate::split::found_right(&self.0, &split, state, batch).map_err(fatal)?;
         Ok(founded.then_some(split))
+    }
+}
+
+fn same_seal(one: &RangeState, two: &RangeState) -> bool {
+    match (&one.sealed, &two.sealed) {
+        (None, None) => true,
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        _ => false,
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! A replica is born in one of four ways: found in the engine at start, founded with a brand new shard, created empty to
 //! receive a snapshot (also under the id of a member that was never made here), or as the right half of a local replica's split. Keys that a local replica still holds can come
-//! into a new one by that replica's split only (PROTOCOL 25); the other ways refuse them.
+//! into a new one by that replica's split only (PROTOCOL 25); the other ways refuse them. It ends when it is destroyed, or when its
+//! left neighbour absorbs it ([`crate::merge`]).
 
 use crate::{
     Context,
     machine::{Machine, fatal},
+    merge,
     replica::{RangeState, Replica},
 };
 use quorate_consensus::{Applied, FOUNDING_POSITION, OpenError, Start, founding_membership};
@@ -39,9 +41,12 @@ impl Context {
             }
         }
         drop(snapshot);
+        // All are known before the first is open: one may be absorbed by another at once.
+        self.replicas.write().extend(found.iter().map(|replica| (replica.shard, replica.clone())));
         for replica in found {
-            self.replicas.write().insert(replica.shard, replica.clone());
-            self.open(&replica, Start::Existing).await?;
+            if !replica.is_retired() {
+                self.open(&replica, Start::Existing).await?;
+            }
         }
         Ok(())
     }
@@ -55,6 +60,7 @@ impl Context {
             record_threshold: meta::get(engine, shard, &meta::RECORD_THRESHOLD)?.unwrap_or_default(),
             low_water: meta::get(engine, shard, &meta::LOW_WATER)?.unwrap_or_default(),
             closed: meta::get(engine, shard, &meta::CLOSED)?.unwrap_or_default(),
+            sealed: meta::get(engine, shard, &merge::SEALED)?.map(Arc::new),
         };
         let applied = Applied {
             position: meta::get(engine, shard, &meta::APPLIED)?.unwrap_or_default().position,
@@ -72,7 +78,24 @@ impl Context {
             opened => opened.map_err(internal)?,
         };
         replica.group.store(Some(group));
+        if replica.is_retired() {
+            // Absorbed meanwhile, by a replica that was open before.
+            replica.group.store(None);
+            self.consensus.close(replica.shard).await;
+        }
         Ok(())
+    }
+
+    /// Its left neighbour has taken its keys over: it is forgotten, and its log goes when that is durable
+    /// ([`merge::Absorbed`]).
+    pub(crate) fn let_go(self: &Arc<Self>, replica: &Arc<Replica>) {
+        self.replicas.write().remove(&replica.shard);
+        self.absorbed.lock().add(replica.shard, replica.descriptor().span);
+        if replica.retire().is_some() {
+            let (context, shard) = (self.clone(), replica.shard);
+            let close = async move { context.consensus.close(shard).await };
+            self.env.spawn("shard.close_absorbed", close).detach();
+        }
     }
 
     /// Founds this node's copy of a new shard.
@@ -142,7 +165,7 @@ impl Context {
                 why: format!("replica {id} of shard {shard} was destroyed here"),
             });
         }
-        match self.overlapping(shard, &descriptor.span) {
+        match self.overlapping(shard, &descriptor.span).first() {
             Some(other) if !quorate_env::planted!("shard.overlap_allowed") => Err(KvError::NotReady {
                 shard,
                 why: format!("its keys still belong to shard {} on this node", other.shard),
@@ -182,6 +205,7 @@ impl Context {
             record_threshold: zero,
             low_water: zero,
             closed: zero,
+            sealed: None,
         };
         let replica = Replica::new(self.clone(), shard, id, state, applied);
         match self.replicas.write().entry(shard) {
@@ -237,6 +261,10 @@ impl Context {
         if id > replica.id {
             let why = format!("this node holds replica {} of shard {shard}, not {id}", replica.id);
             return Err(KvError::BadRequest { why });
+        }
+        let sealed = replica.state.load().sealed.clone();
+        if sealed.is_some_and(|sealed| self.replica(sealed.seal.left).is_some()) {
+            return Err(replica.not_ready("it is sealed, and its left neighbour's log decides"));
         }
         replica.stop_leading();
         if let Some(group) = replica.group.swap(None) {

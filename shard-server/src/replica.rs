@@ -3,6 +3,7 @@
 use crate::{
     Context,
     closed::{evaluations::Evaluations, frontier::Frontier},
+    command::Sealed,
     gc::Litter,
     hand_over::Inherited,
     leader::Leader,
@@ -15,9 +16,13 @@ use quorate_proto::placement::{Frontiers, ReplicaReport, ShardMode};
 use quorate_proto::{KvError, LogPosition, ReplicaId, ShardDescriptor, ShardId, Timestamp};
 use quorate_storage::{FamilyRange, engine::Family};
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// What the applied entries make of the shard. Replaced as a whole, *before* the batch that changes it is written: one who
 /// takes a snapshot of the engine and then finds the state unchanged has not seen anything newer (PROTOCOL 9).
@@ -32,6 +37,8 @@ pub struct RangeState {
     pub low_water: Timestamp,
     /// Came with a split or a snapshot: all versions at or below are here (PROTOCOL 22).
     pub closed: Timestamp,
+    /// Nothing is written here any more, and nothing read above K ([`crate::merge`]).
+    pub sealed: Option<Arc<Sealed>>,
 }
 
 impl RangeState {
@@ -62,6 +69,10 @@ pub struct Replica {
     pub(crate) ledger: Litter,
     /// Locks that came with the keys in a split, or from a leader that handed over.
     pub(crate) inherited: Mutex<Option<Inherited>>,
+    /// Its left neighbour has taken its keys over.
+    retired: AtomicBool,
+    /// Wakes whoever waits for what becomes of a sealed shard.
+    pub(crate) decided: Notify,
     size: Mutex<SizeEstimate>,
     /// Why it cannot be relied on any more; see [`crate::damage`].
     damage: OnceLock<String>,
@@ -98,6 +109,8 @@ impl Replica {
             applied: Mutex::new(applied),
             flushed: Mutex::new(flushed),
             inherited: Mutex::new(None),
+            retired: AtomicBool::new(false),
+            decided: Notify::new(),
             size: Mutex::default(),
             damage: OnceLock::new(),
             admin: tokio::sync::Mutex::new(()),
@@ -153,10 +166,18 @@ impl Replica {
         Ok(state)
     }
 
-    /// The same without a leader's part: is this the range that was asked for, of a replica that has not been destroyed?
+    /// The same without a leader's part: is this the range that was asked for, of a replica that has not been destroyed, and
+    /// is it not sealed?
     pub(crate) fn same_range(&self, version: u64) -> Result<Arc<RangeState>, KvError> {
+        let state = self.held_range(version)?;
+        self.not_sealed(&state)?;
+        Ok(state)
+    }
+
+    /// The same of what was closed before, which stays readable behind a seal.
+    pub(crate) fn held_range(&self, version: u64) -> Result<Arc<RangeState>, KvError> {
         let state = self.state.load_full();
-        if state.descriptor.version != version {
+        if state.descriptor.version != version || self.is_retired() {
             return Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() });
         }
         if self.group.load().is_none() {
@@ -224,6 +245,24 @@ impl Replica {
         if let Some(leader) = self.leader.swap(None) {
             leader.end(None);
         }
+    }
+
+    /// Another replica is about to have its keys: it answers nothing from here on.
+    pub(crate) fn mark_retired(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Another replica has its keys now.
+    pub(crate) fn retire(&self) -> Option<Arc<Group>> {
+        self.mark_retired();
+        self.stop_leading();
+        let group = self.group.swap(None);
+        self.decided.notify_waiters();
+        group
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// What the placement driver is told.

@@ -133,8 +133,10 @@ async fn answer(context: Arc<Context>, request: ShardRequest) -> ShardAnswer {
 }
 
 fn not_here(context: &Context, request: &ShardRequest) -> ShardAnswer {
+    release_everywhere(context, &request.op);
     let mut keys = Vec::new();
     crate::eval::for_each_key(&request.op, |key| keys.push(key.clone()));
+    keys.extend(context.absorbed.lock().start_of(request.shard));
     let newer = context.owners(keys.iter());
     ShardAnswer { result: Err(KvError::StaleRoute { shard: request.shard, newer }), newer: Vec::new() }
 }
@@ -154,7 +156,7 @@ async fn execute(context: Arc<Context>, command: ReplicaCommand) -> ReplicaAnswe
     ReplicaAnswer { result }
 }
 
-/// What a stale release of locks may have meant: the keys may have gone to any shard of this node by a split.
+/// What a stale release of locks may have meant: the keys may have gone to any shard of this node by a split or a merge.
 pub(crate) fn release_everywhere(context: &Context, op: &ShardOp) {
     if let ShardOp::ReleaseLocks(release) = op {
         context

@@ -4,7 +4,7 @@
 //! lengths big-endian, families one after the other, keys rising. The receiver takes them into one ingest, which
 //! replaces data and metadata in a single durable step (PROTOCOL 8): a crash leaves the old state or the new one.
 
-use crate::{machine::fatal, replica::RangeState, replica::Replica};
+use crate::{command::Sealed, machine::fatal, merge, replica::RangeState, replica::Replica};
 use bytes::{BufMut, Bytes, BytesMut};
 use minicbor::{Decode, Encode};
 use quorate_consensus::{Applied, Fatal, Membership, SnapshotSink, SnapshotSource};
@@ -27,6 +27,8 @@ struct Header {
     closed: Timestamp,
     #[n(4)]
     record_threshold: Timestamp,
+    #[n(5)]
+    sealed: Option<Sealed>,
 }
 
 pub struct Source {
@@ -54,6 +56,7 @@ impl Source {
             gc_threshold.filter(|_| !quorate_env::planted!("shard.snapshot_without_threshold"));
         let record_threshold = meta::get(&*snapshot, shard, &meta::RECORD_THRESHOLD).map_err(fatal)?;
         let low_water = meta::get(&*snapshot, shard, &meta::LOW_WATER).map_err(fatal)?;
+        let sealed = meta::get(&*snapshot, shard, &merge::SEALED).map_err(fatal)?;
         let without = |family: &Family| {
             quorate_env::planted!("shard.snapshot_without_intents") && *family == Family::Intent
         };
@@ -71,6 +74,7 @@ impl Source {
                 low_water: low_water.unwrap_or_default(),
                 closed,
                 record_threshold: record_threshold.unwrap_or_default(),
+                sealed,
             },
             header_sent: false,
             ranges,
@@ -134,14 +138,17 @@ impl Sink {
         Ok(Sink { replica: replica.clone(), ingest, header: None })
     }
 
-    /// Keys of another replica on this node must not be touched: that one shrinks first, by its own log (PROTOCOL 25).
-    fn check_overlap(&self, span: &Span) -> Result<(), Fatal> {
-        match self.replica.context.overlapping(self.replica.shard, span) {
-            Some(other) => Err(Fatal(format!(
-                "a snapshot of shard {} overlaps shard {} on this node",
-                self.replica.shard, other.shard
-            ))),
-            None => Ok(()),
+    /// Keys of another replica on this node must not be touched: that one shrinks first, by its own log (PROTOCOL 25). But
+    /// those that are sealed for this shard, which has taken their keys over by now: they are returned.
+    fn absorbed(&self, descriptor: &ShardDescriptor) -> Result<Vec<Arc<Replica>>, Fatal> {
+        let shard = self.replica.shard;
+        let others = self.replica.context.overlapping(shard, &descriptor.span);
+        match others.iter().find(|other| !merge::has_absorbed(descriptor, other)) {
+            Some(other) => {
+                let why = format!("a snapshot of shard {shard} overlaps shard {} on this node", other.shard);
+                Err(Fatal(why))
+            }
+            None => Ok(others),
         }
     }
 }
@@ -150,7 +157,7 @@ impl SnapshotSink for Sink {
     fn chunk(&mut self, chunk: Bytes) -> Result<(), Fatal> {
         if self.header.is_none() {
             let header: Header = rpc::decode(&chunk).map_err(|e| Fatal(format!("snapshot header: {e}")))?;
-            self.check_overlap(&header.descriptor.span)?;
+            self.absorbed(&header.descriptor)?;
             self.header = Some(header);
             return Ok(());
         }
@@ -170,7 +177,7 @@ impl SnapshotSink for Sink {
     fn finish(self: Box<Self>, position: LogPosition, membership: Membership) -> Result<(), Fatal> {
         let header = self.header.clone().ok_or_else(|| Fatal("a snapshot without a header".into()))?;
         let replica = &self.replica;
-        self.check_overlap(&header.descriptor.span)?;
+        let absorbed = self.absorbed(&header.descriptor)?;
         let old = replica.state.load_full();
         let mut spans = vec![header.descriptor.span.clone()];
         if !replica.is_empty() {
@@ -191,6 +198,8 @@ impl SnapshotSink for Sink {
         meta::put(&mut batch, shard, &meta::REPLICA, &meta::ReplicaState::Active(replica.id));
         let stored = meta::Membership { position: membership.position, encoded: membership.encoded.to_vec() };
         meta::put(&mut batch, shard, &meta::MEMBERSHIP, &stored);
+        merge::put_sealed(&mut batch, shard, header.sealed.as_ref());
+        absorbed.iter().for_each(|other| merge::put_gone(&mut batch, other));
         let closed = header.closed;
         let state = RangeState {
             descriptor: header.descriptor,
@@ -198,13 +207,17 @@ impl SnapshotSink for Sink {
             record_threshold: header.record_threshold,
             low_water: header.low_water,
             closed: header.closed,
+            sealed: header.sealed.map(Arc::new),
         };
+        absorbed.iter().for_each(|other| other.mark_retired());
         replica.state.store(Arc::new(state));
         self.ingest.commit(&replace, &batch).map_err(fatal)?;
         let membership = Some((membership.position, membership.encoded));
         replica.frontier.lock().raise(closed);
         *replica.applied.lock() = Applied { position, membership };
         *replica.flushed.lock() = position;
+        replica.decided.notify_waiters();
+        absorbed.iter().for_each(|other| replica.context.let_go(other));
         quorate_env::probe!("shard.snapshot_ingested");
         quorate_env::count!("quorate_shard_snapshots_ingested_total");
         Ok(())

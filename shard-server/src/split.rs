@@ -23,8 +23,6 @@ use quorate_proto::{Key, KvError, Replica as Member, ReplicaId, ShardDescriptor,
 use quorate_storage::{StorageError, WriteBatch};
 use std::{sync::Arc, time::Duration};
 
-/// Who has locked more than fits into so many parts of an entry is waited for.
-const LOCK_PARTS: usize = 32;
 /// How long the answer waits for the right half to be open here.
 const OPEN_WAIT: Duration = Duration::from_secs(3);
 
@@ -49,7 +47,9 @@ pub(crate) async fn split(
         if quorate_env::planted!("shard.split_unlatched") { Vec::new() } else { vec![(span, Access::Write)] };
     let set = LatchSet { spans, ..LatchSet::default() };
     let latched = leader.latch(set).await?;
-    let descriptor = replica.descriptor();
+    let state = replica.state.load_full();
+    replica.not_sealed(&state)?;
+    let descriptor = state.descriptor.clone();
     let group = replica.group()?;
     let members = group.members();
     if members.joint || members.replicas.len() != descriptor.replicas.len() {
@@ -89,15 +89,10 @@ fn already(
     (right.span.start == *at).then(|| vec![replica.descriptor(), right])
 }
 
-/// The locks that go along; `None`: there are too many.
 fn locks(leader: &Leader, right: &Span) -> Option<LockImage> {
     let held = leader.core().held(right);
     let held = if quorate_env::planted!("shard.locks_lost_at_split") { Vec::new() } else { held };
-    let parts = hand_over::parts(held);
-    if parts.len() > LOCK_PARTS {
-        return None;
-    }
-    Some(LockImage { first: true, held: parts.into_iter().flatten().collect(), last: true })
+    hand_over::in_one(held)
 }
 
 fn plan(
@@ -141,6 +136,7 @@ pub(crate) fn found_right(
         descriptor: split.right.clone(),
         low_water: split.low_water.max(parent.low_water),
         closed: split.closed,
+        sealed: None,
         ..parent.clone()
     };
     if quorate_env::planted!("shard.split_forgets_low_water") {

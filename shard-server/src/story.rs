@@ -1,7 +1,7 @@
 //! What shards do, for the timeline of a run ([`quorate_env::timeline`]).
 
 use crate::{
-    command::{Command, Extras},
+    command::{Command, Extras, MergeStep},
     eval::{for_each_key, for_each_span, kind},
 };
 use quorate_env::timeline::{self, Happening};
@@ -145,6 +145,21 @@ fn extras(extras: &Extras, told: &mut Happening) {
     }
     if let Some(split) = &extras.split {
         let _ = write!(told.what, " split, right half is shard {},", split.right.id);
+    }
+    match extras.merge.as_deref() {
+        Some(MergeStep::Seal(sealed)) => {
+            let _ = write!(told.what, " sealed for shard {},", sealed.seal.left);
+        }
+        Some(MergeStep::Absorb(seal, _)) => {
+            let _ = write!(told.what, " absorbs shard {},", seal.right.id);
+        }
+        Some(MergeStep::Forget(right, ..)) => {
+            let _ = write!(told.what, " never absorbs shard {right} by its seal,");
+        }
+        Some(MergeStep::Unseal(version)) => {
+            let _ = write!(told.what, " serves as version {version},");
+        }
+        None => {}
     }
     if let Some(threshold) = extras.gc_threshold {
         let _ = write!(told.what, " nothing is read below {threshold},");

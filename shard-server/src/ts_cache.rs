@@ -145,6 +145,11 @@ impl TsCache {
         low.merge(self.current.get(key)).merge(self.previous.get(key))
     }
 
+    /// Nothing was read above.
+    pub fn latest(&self) -> Timestamp {
+        self.low_water.max(self.current.max).max(self.previous.max)
+    }
+
     pub fn add_point(&mut self, key: &Key, ts: Timestamp, by: Option<TxnId>) {
         if ts > self.low_water {
             self.current.add_point(key, Noted { ts, by });

@@ -16,10 +16,13 @@ use quorate_proto::LogPosition;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Entries that one call of the state machine takes.
 const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
+/// Between two looks whether the state machine has what an entry rests on.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// As much is applied by the task itself.
 const QUICK_BYTES: usize = 64 << 10;
 
@@ -81,6 +84,9 @@ impl Machine {
             entries.push(entry);
             waiting.push((responder, refused));
         }
+        if !self.wait_for_machine(&entries).await {
+            return Ok(());
+        }
         let (replies, entries) = self.apply_entries(entries).await?;
         if replies.len() != entries.len() {
             return Err(io::Error::other("the state machine did not reply to every entry"));
@@ -100,6 +106,21 @@ impl Machine {
         }
         self.shared.note_applied();
         Ok(())
+    }
+
+    /// Until the state machine has what the entries rest on; `false` if the replica is stopped before.
+    async fn wait_for_machine(&self, entries: &[Entry]) -> bool {
+        let mut waited = false;
+        while !self.shared.machine.may_apply(entries) {
+            if self.shared.is_stopped() {
+                return false;
+            }
+            if !std::mem::replace(&mut waited, true) {
+                tracing::info!(shard = %self.shared.shard(), "an entry waits for another shard's state");
+            }
+            self.shared.env.sleep(LOOK_AGAIN).await;
+        }
+        true
     }
 
     /// Large batches take tens of milliseconds, which the messages and timers of other groups must not wait for.

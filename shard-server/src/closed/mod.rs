@@ -139,6 +139,10 @@ impl Replica {
             return None;
         }
         let closed = leader.core().evaluations.close(at);
+        // Looked at behind that: until a seal is applied here, its evaluation holds K back.
+        if self.state.load().sealed.is_some() {
+            return None;
+        }
         // All that was written at or below is applied by now; and the position is read first, so that what is said of a
         // range that is just being split waits for the split.
         let place = self.place();

@@ -25,7 +25,7 @@ impl Replica {
             return Ok(None);
         }
         let snapshot = self.context.engine.snapshot();
-        let state = self.same_range(version)?;
+        let state = self.held_range(version)?;
         state.still_holds(read_ts)?;
         let mut view = View::new(&*snapshot, request.txn.as_ref(), read_ts, request.uncertain_to);
         let results = self.look(&mut view, &request.ops)?;

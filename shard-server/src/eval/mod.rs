@@ -32,11 +32,15 @@ impl Replica {
     pub async fn handle(self: &Arc<Self>, request: ShardRequest) -> ShardAnswer {
         let ShardRequest { version, config_epoch, op, .. } = request;
         let mut keys = Vec::new();
-        let state = self.state.load_full();
-        if state.descriptor.version != version {
+        let (kind, began) = (kind(&op), self.context.env.boottime());
+        let mut state = self.state.load_full();
+        if state.descriptor.version != version || state.sealed.is_some() {
             for_each_key(&op, |key| keys.push(key.clone()));
         }
-        let (kind, began) = (kind(&op), self.context.env.boottime());
+        if state.sealed.is_some() && !may_answer_alone(&op) {
+            self.await_merge().await;
+            state = self.state.load_full();
+        }
         let mut result = match self.admit(&state, version, &op) {
             Ok(()) => self.evaluate(version, op).await,
             Err(error) => Err(error),
@@ -58,8 +62,12 @@ impl Replica {
 
     fn newer<'a>(&self, own: &ShardDescriptor, keys: impl Iterator<Item = &'a Key>) -> Vec<ShardDescriptor> {
         let mut newer = self.context.owners(keys);
-        newer.extend(own.span.end.iter().flat_map(|end| self.context.owners(std::iter::once(end))));
-        newer.push(own.clone());
+        if self.is_retired() {
+            newer.extend(self.context.owners(std::iter::once(&own.span.start)));
+        } else {
+            newer.extend(own.span.end.iter().flat_map(|end| self.context.owners(std::iter::once(end))));
+            newer.push(own.clone());
+        }
         newer.sort_by_key(|descriptor| descriptor.id);
         newer.dedup_by_key(|descriptor| descriptor.id);
         newer
@@ -69,6 +77,10 @@ impl Replica {
     fn admit(&self, state: &RangeState, version: u64, op: &ShardOp) -> Result<(), KvError> {
         if self.context.env.clock().is_fenced() && !quorate_env::planted!("shard.fenced_answers") {
             return Err(self.fenced());
+        }
+        if self.is_retired() {
+            crate::server::release_everywhere(&self.context, op);
+            return Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() });
         }
         let own = state.descriptor.version;
         if own > version {
@@ -167,6 +179,11 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+/// It asks for a state that a seal leaves readable.
+fn may_answer_alone(op: &ShardOp) -> bool {
+    matches!(op, ShardOp::Read(read) if read.follower)
 }
 
 pub(crate) fn kind(op: &ShardOp) -> &'static str {

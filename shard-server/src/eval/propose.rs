@@ -52,6 +52,7 @@ impl Replica {
         command: Command,
     ) -> Result<(), KvError> {
         let latched = self.latch_against_hand_over(leader, TxnId(0)).await?;
+        self.not_sealed(&self.state.load())?;
         drop(self.propose(leader, latched, command).await?);
         Ok(())
     }

@@ -14,5 +14,6 @@ mod harness;
 mod leaders;
 mod locking;
 mod membership;
+mod merges;
 mod split_locks;
 mod splits;

@@ -5,7 +5,7 @@
 use parking_lot::Mutex;
 use quorate_proto::kv::*;
 use quorate_proto::placement::ReplicaReply;
-use quorate_proto::{Key, KvError, LogPosition, Timestamp, TxnId, Value};
+use quorate_proto::{Key, KvError, LogPosition, Seal, Timestamp, TxnId, Value};
 use quorate_storage::{Engine, MemEngine, intent, mvcc, record, record::TxnRecord};
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
@@ -174,6 +174,13 @@ impl Show {
         let both: Vec<_> =
             both.iter().map(|d| format!("shard {} v{} {:?}", d.id, d.version, d.span)).collect();
         both.join(", ")
+    }
+
+    pub fn seal(&self, seal: &Seal) -> String {
+        let Seal { right, left, left_version, .. } = seal;
+        let (low_water, closed) = (self.ts(seal.low_water), self.ts(seal.closed));
+        let place = format!("shard {} v{}, for shard {left} v{left_version}", right.id, right.version);
+        format!("sealed {place}: low water {low_water}, closed {closed}")
     }
 
     pub fn dump(&self, engine: &MemEngine) -> String {

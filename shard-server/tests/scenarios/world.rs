@@ -9,6 +9,7 @@
 //! query t1 [intent|now]        heartbeat t1 [until=]        release t1        settle k until=
 //! sleep 100        split m        crash        dump        stall on|off        flush        closing 200        closed
 //! gc 1500        forget 1500
+//! merge m        seal m        absorb m        forget-seal m        unseal m
 //! ```
 //! Times are milliseconds; the node's clock stands at 1000 when a script begins. `name: command` runs in the background
 //! and prints when it is done. A crash loses what was not flushed or synced; the node then starts again.
@@ -19,9 +20,10 @@ use parking_lot::Mutex;
 use quorate_consensus::{Consensus, ConsensusConfig};
 use quorate_env::{Env, NodeId, Task, sim::SimWorld};
 use quorate_proto::kv::*;
-use quorate_proto::placement::ReplicaCommand;
+use quorate_proto::placement::{ReplicaCommand, ReplicaReply};
 use quorate_proto::{
-    Key, KvError, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp, TxnId, Value,
+    Key, KvError, Replica, ReplicaId, ReplicaRole, Seal, ShardDescriptor, ShardId, Span, Timestamp, TxnId,
+    Value,
 };
 use quorate_shard_server::{Peers, ShardConfig, ShardServer};
 use quorate_storage::{MemEngine, MemLog};
@@ -76,6 +78,8 @@ pub struct World {
     txns: BTreeMap<String, (TxnMeta, Timestamp)>,
     background: BTreeMap<String, Background>,
     shards: u64,
+    /// As they were told, by where the sealed shard begins.
+    seals: BTreeMap<Key, Seal>,
 }
 
 impl World {
@@ -92,6 +96,7 @@ impl World {
             txns: BTreeMap::new(),
             background: BTreeMap::new(),
             shards: 1,
+            seals: BTreeMap::new(),
         };
         world.open().await;
         let replicas = vec![Replica { id: ReplicaId(1), node: NODE, role: ReplicaRole::Voter }];
@@ -193,6 +198,14 @@ impl World {
                 format!("now {}", self.show.ts(self.env.clock().physical()))
             }
             "split" => self.split(Key::from(args.words[1])).await,
+            "merge" => {
+                let at = args.words[1];
+                self.merge_step("seal", Key::from(at)).await;
+                self.merge_step("absorb", Key::from(at)).await
+            }
+            step @ ("seal" | "absorb" | "forget-seal" | "unseal") => {
+                self.merge_step(step, Key::from(args.words[1])).await
+            }
             "stall" => {
                 self.log.stall(args.words[1] == "on");
                 "ok".into()
@@ -255,6 +268,35 @@ impl World {
         };
         self.ready().await;
         text
+    }
+
+    /// One step of the merge of the shard that begins, or began, at the key.
+    async fn merge_step(&mut self, step: &str, at: Key) -> String {
+        let server = self.router.server();
+        let told = || self.seals.get(&at).cloned().expect("sealed before");
+        let command = match step {
+            "seal" => {
+                let all = server.descriptors();
+                let right = all.iter().find(|d| d.span.start == at).expect("a shard begins there");
+                let left = all.iter().find(|d| d.span.end.as_ref() == Some(&at)).expect("a neighbour");
+                ReplicaCommand::Seal { shard: right.id, version: right.version, left: left.clone() }
+            }
+            "absorb" => ReplicaCommand::Absorb(told()),
+            "forget-seal" => ReplicaCommand::Forget(told()),
+            _ => ReplicaCommand::Unseal { shard: told().right.id, version: told().right.version },
+        };
+        match server.command(command).await.result {
+            Ok(ReplicaReply::Sealed(seal)) => {
+                let text = self.show.seal(&seal);
+                let wait = ReplicaCommand::AwaitSeal((*seal).clone());
+                server.command(wait).await.result.expect("it is applied here");
+                self.seals.insert(at, *seal);
+                text
+            }
+            Ok(ReplicaReply::Done) => "done".into(),
+            Ok(reply) => self.show.split(&reply),
+            Err(error) => self.show.error(&error),
+        }
     }
 
     fn begin(&mut self, args: &Args<'_>) -> String {
