@@ -166,7 +166,10 @@ impl Placement {
             Operation::Split { at } if at.is_empty() => {
                 Err("a split needs a key inside the key space".into())
             }
-            Operation::Split { .. } | Operation::Scatter { .. } => Ok(()),
+            Operation::Merge { at } if at.is_empty() => {
+                Err("the first shard has none before it that could take it over".into())
+            }
+            Operation::Split { .. } | Operation::Scatter { .. } | Operation::Merge { .. } => Ok(()),
             Operation::MoveReplica { shard: id, from, to } => {
                 node(from)?;
                 node(to)?;

@@ -198,11 +198,19 @@ impl State {
         first
     }
 
-    /// Takes what a shard says of itself, if it is newer. Nothing else ever changes a descriptor.
+    /// Takes what a shard says of itself, if it is newer. Nothing else ever changes a descriptor. Where two of them claim the same
+    /// keys the greater version has them: a shard whose keys all are another's by now was merged into it, and who has not heard
+    /// of that brings it back in vain.
     fn learn(&mut self, descriptor: ShardDescriptor, touched: &mut Touched) {
         let id = descriptor.id;
         let known = self.shards.get(&id);
         if known.is_some_and(|known| known.descriptor.epochs() >= descriptor.epochs()) {
+            return;
+        }
+        let newer = |other: &ShardDescriptor| {
+            other.id != id && other.version > descriptor.version && other.span.overlaps(&descriptor.span)
+        };
+        if self.shards.values().any(|record| newer(&record.descriptor)) {
             return;
         }
         let founding = known.map(|known| known.founding.clone()).unwrap_or_default();
@@ -212,6 +220,18 @@ impl State {
         self.counters.next_replica = self.counters.next_replica.max(greatest + 1);
         self.counters.map_version += 1;
         touched.shards.insert(id);
+        let absorbed = |other: &ShardDescriptor| other.id != id && descriptor.span.contains_span(&other.span);
+        let gone: Vec<ShardId> = self
+            .shards
+            .values()
+            .map(|record| &record.descriptor)
+            .filter(|d| absorbed(d))
+            .map(|d| d.id)
+            .collect();
+        for shard in gone {
+            touched.shards.insert(shard);
+            self.shards.remove(&shard);
+        }
         self.shards.insert(id, ShardRecord { descriptor, changed: self.counters.map_version, founding });
     }
 
@@ -362,6 +382,15 @@ impl State {
             .map(|record| &record.descriptor)
             .filter(|descriptor| descriptor.span.contains(key))
             .max_by_key(|descriptor| descriptor.epochs())
+    }
+
+    /// The shard that owns the last keys before one.
+    pub fn owner_before(&self, key: &[u8]) -> Option<&ShardDescriptor> {
+        let ends_here = |descriptor: &&ShardDescriptor| {
+            descriptor.span.start[..] < *key && descriptor.span.end.as_ref().is_none_or(|end| end[..] >= *key)
+        };
+        let all = self.shards.values().map(|record| &record.descriptor);
+        all.filter(ends_here).max_by_key(|descriptor| descriptor.epochs())
     }
 
     pub fn setting(&self, setting: &settings::Setting) -> &str {

@@ -1,5 +1,6 @@
 //! The driver as a whole: three simulated nodes run its group, fake shards obey it.
 
+mod merges;
 mod support;
 
 use quorate_env::sim::{SimConfig, SimWorld};

@@ -4,10 +4,7 @@
 
 use super::ask::tell;
 use crate::{Placement, command::Command, leader::Session, planner};
-use quorate_proto::{
-    NodeId, ShardDescriptor,
-    placement::{ReplicaCommand, ReplicaReply},
-};
+use quorate_proto::{NodeId, ShardDescriptor, placement::ReplicaCommand};
 use std::time::Duration;
 
 /// How long a node of the driver that was never heard of is waited for.
@@ -28,7 +25,7 @@ pub(super) async fn found(placement: &Placement, session: &Session) {
         // The members are those of the founding: the shard cannot have changed before a quorum of it exists, and if it has,
         // this one is told in vain and gets a snapshot later.
         match tell(placement, node, &ReplicaCommand::CreateShard { descriptor }).await {
-            Ok(ReplicaReply::Done | ReplicaReply::Changed(_) | ReplicaReply::Status { .. }) => {
+            Ok(_) => {
                 if let Err(error) = placement.propose(Command::Founded(shard, node)).await {
                     tracing::debug!(%shard, %node, %error, "will be told again");
                 }

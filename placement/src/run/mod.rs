@@ -4,6 +4,7 @@
 mod ask;
 mod found;
 mod member;
+mod merge;
 mod operation;
 mod remake;
 mod scatter;
@@ -136,13 +137,14 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
         state.shards.iter().map(|(id, record)| (*id, record.descriptor.clone())).collect();
     let busy: BTreeSet<ShardId> = state
         .running()
-        .filter_map(|record| match &record.status.operation {
-            Operation::Split { at } => state.owner(at).map(|shard| shard.id),
+        .flat_map(|record| match &record.status.operation {
+            Operation::Split { at } => state.owner(at).into_iter().map(|shard| shard.id).collect(),
             Operation::MoveReplica { shard, .. }
             | Operation::TransferLeader { shard, .. }
             | Operation::Repair { shard, .. }
-            | Operation::Remake { shard, .. } => Some(*shard),
-            Operation::Scatter { .. } => None,
+            | Operation::Remake { shard, .. } => vec![*shard],
+            Operation::Scatter { .. } => Vec::new(),
+            Operation::Merge { at } => merge::shards(&state, at),
         })
         .collect();
     drop(state);

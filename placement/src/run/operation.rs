@@ -38,6 +38,7 @@ impl Job {
                 Operation::Remake { shard, lost } => super::remake::remake(&self, *shard, lost).await,
                 Operation::TransferLeader { shard, to } => super::member::transfer(&self, *shard, *to).await,
                 Operation::Scatter { span } => super::scatter::scatter(&self, span).await,
+                Operation::Merge { at } => super::merge::step(&self, at).await,
             };
             let (state, step) = match result {
                 Ok(()) => (OperationState::Done, "done".to_owned()),
@@ -68,7 +69,16 @@ impl Job {
             | Operation::Remake { .. }
             | Operation::Scatter { .. } => Duration::from_secs(4 * 3600),
             Operation::Split { .. } | Operation::TransferLeader { .. } => Duration::from_secs(60),
+            // Not before what it has sealed is decided: it gives up by itself.
+            Operation::Merge { .. } => Duration::MAX,
         }
+    }
+
+    /// By the time at which it was asked for, whoever led then.
+    pub fn is_older_than(&self, age: Duration) -> bool {
+        let state = self.placement.machine.state();
+        let started = state.operations.get(&self.id).map(|record| record.status.started);
+        started.is_some_and(|started| self.placement.env.clock().physical() > started.plus(age))
     }
 
     fn is_over(&self) -> bool {

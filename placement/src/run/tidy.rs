@@ -1,6 +1,7 @@
 //! Copies that belong to no shard any more: a node that was replaced while it was away still holds its own, and so does one
 //! that missed the end of a move. And copies that were never made: a replica that got a snapshot from after a split has
-//! not applied the split, which would have made its right half. And copies that are lost on a node that lives.
+//! not applied the split, which would have made its right half. And copies that are lost on a node that lives. A copy that a shard
+//! has left behind before it was merged into another one belongs to nobody either; one that waits to be absorbed refuses to go.
 
 use super::{ask::tell, start_repair, view};
 use crate::{Placement, leader::Session, planner};
@@ -80,9 +81,12 @@ fn leftovers(placement: &Placement, session: &Session) -> Vec<(NodeId, ShardId, 
     }
     let view = view(placement, session);
     let usable = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.usable);
-    let left_over = |report: &ReplicaReport| {
-        let shard = view.shards.get(&report.shard);
-        shard.is_some_and(|shard| !view.busy.contains(&shard.id) && is_left_over(report, shard))
+    let merged = |known: &ShardDescriptor| {
+        view.shards.values().any(|other| other.version > known.version && other.span.overlaps(&known.span))
+    };
+    let left_over = |report: &ReplicaReport| match view.shards.get(&report.shard) {
+        Some(shard) => !view.busy.contains(&shard.id) && is_left_over(report, shard),
+        None => !report.leader && merged(&report.descriptor),
     };
     reports
         .into_iter()

@@ -1,5 +1,7 @@
 //! A cluster for the driver: real groups of the driver itself on simulated nodes, and fake shards that do what they are told.
 
+mod merges;
+
 use parking_lot::Mutex;
 use quorate_consensus::{Consensus, ConsensusConfig};
 use quorate_env::{
@@ -8,8 +10,8 @@ use quorate_env::{
 };
 use quorate_placement::{Founding, Placement};
 use quorate_proto::{
-    KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Space, Span,
-    Timestamp,
+    KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, Seal, ShardDescriptor, ShardId, Space,
+    Span, Timestamp,
     placement::{
         Frontiers, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus, PlacementReply,
         PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply, ReplicaReport, ShardMode,
@@ -34,6 +36,10 @@ pub struct Shards {
     pub lose_answers: usize,
     /// Replicas that were on a node and are lost: the node makes none under such an id.
     pub lost: BTreeSet<ReplicaId>,
+    /// Nodes whose copies do not come to a seal.
+    pub lagging: BTreeSet<NodeId>,
+    /// Who has told that its copy has come to the seal of a shard.
+    sealed: BTreeSet<(ShardId, LogPosition, NodeId)>,
     down: BTreeSet<NodeId>,
     /// No copy is given up for now.
     pub keep_copies: bool,
@@ -45,6 +51,8 @@ pub struct Shard {
     pub term: u64,
     /// Questions until a learner has caught up.
     pub behind: u32,
+    /// It serves nobody.
+    pub seal: Option<Seal>,
 }
 
 impl Shards {
@@ -56,7 +64,13 @@ impl Shards {
                 let id = descriptor.id;
                 let own = descriptor.replica_on(node).expect("a member").id;
                 self.copies.insert((id, node), (own, descriptor.clone()));
-                self.truth.entry(id).or_insert(Shard { descriptor, leader: node, term: 2, behind: 0 });
+                self.truth.entry(id).or_insert(Shard {
+                    descriptor,
+                    leader: node,
+                    term: 2,
+                    behind: 0,
+                    seal: None,
+                });
                 Ok(ReplicaReply::Done)
             }
             ReplicaCommand::CreateLearner { replica, .. } if self.lost.contains(&replica.id) => {
@@ -100,7 +114,10 @@ impl Shards {
                 for replica in &descriptor.replicas {
                     self.copies.insert((right, replica.node), (replica.id, descriptor.clone()));
                 }
-                self.truth.insert(right, Shard { descriptor: descriptor.clone(), leader, term, behind: 0 });
+                self.truth.insert(
+                    right,
+                    Shard { descriptor: descriptor.clone(), leader, term, behind: 0, seal: None },
+                );
                 self.publish(shard);
                 Ok(ReplicaReply::Changed(vec![left, descriptor]))
             }
@@ -146,10 +163,9 @@ impl Shards {
                 Err(KvError::NotReady { shard, why: "not now".into() })
             }
             ReplicaCommand::Destroy { shard, replica } => {
-                assert!(
-                    self.truth[&shard].descriptor.replicas.iter().all(|r| r.id != replica),
-                    "a member was destroyed"
-                );
+                let mut members =
+                    self.truth.get(&shard).into_iter().flat_map(|truth| &truth.descriptor.replicas);
+                assert!(members.all(|r| r.id != replica), "a member was destroyed");
                 self.copies.retain(|(s, n), (id, _)| (*s, *n, *id) != (shard, node, replica));
                 Ok(ReplicaReply::Done)
             }
@@ -167,8 +183,10 @@ impl Shards {
                     descriptor: truth.descriptor.clone(),
                     leader: Some(truth.leader),
                     members: members.collect(),
+                    seal: truth.seal.clone().map(Box::new),
                 })
             }
+            command => self.merge(node, command),
         }
     }
 
@@ -209,14 +227,15 @@ impl Shards {
     fn reports(&self, node: NodeId) -> Vec<ReplicaReport> {
         let own = self.copies.iter().filter(|((_, holder), _)| *holder == node);
         own.map(|((shard, _), (replica, descriptor))| {
-            let truth = &self.truth[shard];
-            let leader = truth.leader == node;
+            // One that was merged into another is led by nobody.
+            let truth = self.truth.get(shard);
+            let led = truth.filter(|truth| truth.leader == node);
             ReplicaReport {
                 shard: *shard,
                 replica: *replica,
-                leader,
-                term: truth.term,
-                descriptor: if leader { truth.descriptor.clone() } else { descriptor.clone() },
+                leader: led.is_some(),
+                term: truth.map_or(1, |truth| truth.term),
+                descriptor: led.map_or(descriptor, |truth| &truth.descriptor).clone(),
                 size_bytes: 0,
                 frontiers: Frontiers::default(),
                 mode: ShardMode::Target,

@@ -1,0 +1,263 @@
+//! Merge at a key: the shard that begins there, *the right*, becomes part of its left neighbour (PROTOCOL 26).
+//!
+//! *Align*: the right's copies move to the left's nodes, by the machinery that moves copies. *Prepare*: each of these nodes says
+//! that it holds both. *Seal* the right: its leader lets nobody in any more. *Await*: each node has applied the seal, durably.
+//! *Absorb*: the left's leader takes the keys over; *learn* what the left is now, and the right is gone.
+//!
+//! Each step is taken from what the shards show, so that a new leader goes on in the middle: a right that is sealed tells for which
+//! left, and a left that has absorbed it says so. What cannot go on is *undone*: the left forgets the seal, then the right serves
+//! again. Nothing ends while a right may be sealed, or a seal on its way: the end raises the right's version, which refuses it. If
+//! the left cannot be reached, neither happens before it can be: only its log decides.
+
+use super::{
+    ask::{Stop, learn, tell_leader},
+    is_current, member,
+    operation::Job,
+    view,
+};
+use crate::state::State;
+use quorate_env::{probe, rpc};
+use quorate_proto::{
+    NodeId, ReplicaRole, Seal, ShardDescriptor, ShardId,
+    placement::{Operation, ReplicaCommand, ReplicaReply},
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// One that has not come to an end after this is given up: copies that have to be moved first take their time.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// For the nodes to make durable what they have applied: one question, and all of them.
+const PREPARE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(10));
+/// For all copies to come to the seal, and not longer: nobody is served meanwhile.
+const AWAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A new leader of the driver has heard from all nodes by then, if they live.
+const HEAR_FIRST: Duration = Duration::from_secs(10);
+
+struct Pair {
+    left: ShardDescriptor,
+    right: ShardDescriptor,
+}
+
+/// Whom a merge at the key is about.
+pub(super) fn shards(state: &State, at: &[u8]) -> Vec<ShardId> {
+    pair(state, at).map(|pair| vec![pair.left.id, pair.right.id]).unwrap_or_default()
+}
+
+/// `None`: no shard begins there.
+fn pair(state: &State, at: &[u8]) -> Option<Pair> {
+    let right = state.owner(at).filter(|shard| shard.span.start[..] == *at)?.clone();
+    let left = state.owner_before(at)?.clone();
+    Some(Pair { left, right })
+}
+
+pub(super) async fn step(job: &Job, at: &[u8]) -> Result<(), Stop> {
+    let found = pair(&job.placement.machine.state(), at);
+    let Some(pair) = found else { return Ok(()) };
+    one_at_a_time(job, &pair)?;
+    let outcome = match job.is_older_than(PATIENCE) {
+        true => Err(Stop::Failed("it takes too long".into())),
+        false => merge(job, &pair).await,
+    };
+    match outcome {
+        Err(Stop::Failed(why)) => match undo(job, &pair).await? {
+            Undone::Absorbed => Ok(()),
+            Undone::Serves => Err(Stop::Failed(why)),
+        },
+        other => other,
+    }
+}
+
+/// Of merges that share a shard the one that was asked for first goes on: a left that is absorbed itself could not decide.
+fn one_at_a_time(job: &Job, pair: &Pair) -> Result<(), Stop> {
+    let state = job.placement.machine.state();
+    let own = [pair.left.id, pair.right.id];
+    let earlier = state.running().filter(|record| record.status.id < job.id);
+    let merges = earlier.filter_map(|record| match &record.status.operation {
+        Operation::Merge { at } => Some((record.status.id, shards(&state, at))),
+        _ => None,
+    });
+    let mut shared = merges.filter(|(_, shards)| shards.iter().any(|shard| own.contains(shard)));
+    match shared.next() {
+        Some((id, _)) => Err(Stop::Retry(format!("waiting for operation {id}"))),
+        None => Ok(()),
+    }
+}
+
+async fn merge(job: &Job, pair: &Pair) -> Result<(), Stop> {
+    let Pair { left, right } = pair;
+    let (shown, _) = status(job, left).await?;
+    if shown.span.contains(&right.span.start) || shown.epochs() > left.epochs() {
+        // It has absorbed it, or is another than was thought.
+        learn(&job.placement, vec![shown]).await?;
+        return Err(Stop::Retry("the left has changed meanwhile".into()));
+    }
+    let seal = match status(job, right).await? {
+        (_, Some(seal)) if seal.left != left.id => {
+            return Err(Stop::Failed(format!("it is sealed for shard {}", seal.left)));
+        }
+        (_, Some(seal)) => *seal,
+        (shown, None) if shown.epochs() > right.epochs() => {
+            learn(&job.placement, vec![shown]).await?;
+            return Err(Stop::Retry("the right has changed meanwhile".into()));
+        }
+        _ => {
+            all_answer(job, pair)?;
+            align(job, pair).await?;
+            seal(job, pair).await?
+        }
+    };
+    await_seal(job, &seal).await?;
+    if job.placement.env.fault("placement.merge_given_up") {
+        return Err(Stop::Failed("by fault point".into()));
+    }
+    job.at_step("absorbing").await?;
+    let command = ReplicaCommand::Absorb(seal);
+    match tell_leader(&job.placement, &job.session, left, &command).await? {
+        ReplicaReply::Changed(_) => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// What one of its copies knows of a shard.
+async fn status(job: &Job, shard: &ShardDescriptor) -> Result<(ShardDescriptor, Option<Box<Seal>>), Stop> {
+    let command = ReplicaCommand::Status { shard: shard.id };
+    match tell_leader(&job.placement, &job.session, shard, &command).await? {
+        ReplicaReply::Status { descriptor, seal, .. } => Ok((descriptor, seal)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A node that does not answer would hold the merge up, and the merge its repair.
+fn all_answer(job: &Job, pair: &Pair) -> Result<(), Stop> {
+    let view = view(&job.placement, &job.session);
+    let usable = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.usable);
+    let mut nodes = pair.left.replicas.iter().chain(&pair.right.replicas).map(|replica| replica.node);
+    match nodes.find(|node| !usable(node)) {
+        None => Ok(()),
+        Some(node) if job.placement.env.boottime() - job.session.began < HEAR_FIRST => {
+            Err(Stop::Retry(format!("waiting for node {node}")))
+        }
+        Some(node) => Err(Stop::Failed(format!("node {node} does not answer"))),
+    }
+}
+
+/// Moves the right's copies to the nodes of the left.
+async fn align(job: &Job, pair: &Pair) -> Result<(), Stop> {
+    let nodes = |shard: &ShardDescriptor| -> BTreeSet<NodeId> {
+        shard.replicas.iter().filter(|r| r.role == ReplicaRole::Voter).map(|r| r.node).collect()
+    };
+    let (left, right) = (nodes(&pair.left), nodes(&pair.right));
+    if left.len() != pair.left.replicas.len() {
+        return Err(Stop::Retry("a change of the left's members is under way".into()));
+    }
+    if left.len() != right.len() {
+        let why = format!("the left has {} copies, the right {}", left.len(), right.len());
+        return Err(Stop::Failed(why));
+    }
+    let (missing, extra) = (left.difference(&right), right.difference(&left));
+    for (to, from) in missing.zip(extra) {
+        probe!("placement.merge_moved_a_copy");
+        member::replace(job, pair.right.id, *from, Some(*to)).await?;
+    }
+    match job.shard(pair.right.id)?.replicas.len() == left.len() {
+        true => Ok(()),
+        false => Err(Stop::Retry("a change of the right's members is under way".into())),
+    }
+}
+
+async fn seal(job: &Job, pair: &Pair) -> Result<Seal, Stop> {
+    let Pair { left, right } = pair;
+    // Seen anew: its copies may have moved.
+    let right = job.shard(right.id)?;
+    job.at_step("asking the nodes").await?;
+    let prepare = ReplicaCommand::PrepareMerge { left: left.id, right: right.id };
+    everywhere(job, left, &prepare, PREPARE).await?;
+    job.at_step("sealing").await?;
+    let command = ReplicaCommand::Seal { shard: right.id, version: right.version, left: left.clone() };
+    match tell_leader(&job.placement, &job.session, &right, &command).await? {
+        ReplicaReply::Sealed(seal) => Ok(*seal),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Every node must have applied the seal. One that does not get there makes the merge fail: nobody is served meanwhile.
+async fn await_seal(job: &Job, seal: &Seal) -> Result<(), Stop> {
+    job.at_step("waiting for all copies").await?;
+    everywhere(job, &seal.right, &ReplicaCommand::AwaitSeal(seal.clone()), AWAIT).await
+}
+
+/// Tells all nodes with copies, again and again, until all of them have answered. It fails if that takes too long.
+async fn everywhere(
+    job: &Job,
+    shard: &ShardDescriptor,
+    command: &ReplicaCommand,
+    (once, patience): (Duration, Duration),
+) -> Result<(), Stop> {
+    let env = &job.placement.env;
+    let began = env.boottime();
+    loop {
+        match all(job, shard, command, once).await {
+            Err(why) if env.boottime() - began > patience => return Err(Stop::Failed(why)),
+            Err(_) if is_current(&job.placement, &job.session) => env.sleep(LOOK_AGAIN).await,
+            Err(_) => return Err(Stop::Lost),
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+/// Tells them at the same time, once.
+async fn all(
+    job: &Job,
+    shard: &ShardDescriptor,
+    command: &ReplicaCommand,
+    patience: Duration,
+) -> Result<(), String> {
+    let told = shard.replicas.iter().map(|replica| async move {
+        let answer = rpc::call(&job.placement.env, replica.node, command, patience).await;
+        let answer = answer.map_err(|error| format!("node {}: {error}", replica.node))?;
+        answer.result.map(|_| ()).map_err(|error| format!("node {}: {error}", replica.node))
+    });
+    futures::future::try_join_all(told).await.map(|_| ())
+}
+
+enum Undone {
+    /// It came too late.
+    Absorbed,
+    Serves,
+}
+
+async fn undo(job: &Job, pair: &Pair) -> Result<Undone, Stop> {
+    probe!("placement.merge_undone");
+    job.at_step("undoing").await?;
+    let right = &pair.right;
+    let mut version = right.version;
+    if let (_, Some(seal)) = status(job, right).await? {
+        version = seal.right.version;
+        let left = job.shard(seal.left)?;
+        let forget = ReplicaCommand::Forget(*seal);
+        match tell_leader(&job.placement, &job.session, &left, &forget).await.map_err(again)? {
+            ReplicaReply::Changed(_) => return Ok(Undone::Absorbed),
+            ReplicaReply::Done => {}
+            other => return Err(unexpected(&other)),
+        }
+    }
+    // Also if no copy told of a seal: one that is on its way is refused from then on.
+    let unseal = ReplicaCommand::Unseal { shard: right.id, version };
+    match tell_leader(&job.placement, &job.session, right, &unseal).await.map_err(again)? {
+        ReplicaReply::Changed(_) => Ok(Undone::Serves),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// It must be undone before anything else.
+fn again(stop: Stop) -> Stop {
+    match stop {
+        Stop::Failed(why) => Stop::Retry(why),
+        other => other,
+    }
+}
+
+fn unexpected(reply: &ReplicaReply) -> Stop {
+    Stop::Retry(format!("an unexpected answer: {reply:?}"))
+}
