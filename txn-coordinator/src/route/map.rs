@@ -118,6 +118,10 @@ impl ShardMap {
                 }
                 self.put(ShardDescriptor { span, ..rival.clone() });
             }
+            if !self.starts.contains_key(&rival.id) {
+                // It was merged: all of its keys are another's.
+                self.leaders.remove(&rival.id);
+            }
         }
         self.put(descriptor.clone());
         true
@@ -197,6 +201,17 @@ mod tests {
         assert_eq!(map.lookup(b"m").map(|d| d.id), Some(ShardId(2)));
         assert_eq!(map.lookup_before(Some(&Key::from("m"))).map(|d| d.id), Some(ShardId(1)));
         assert_eq!(map.lookup_before(None).map(|d| d.id), Some(ShardId(2)));
+    }
+
+    #[test]
+    fn a_merge_leaves_one() {
+        let mut map = ShardMap::default();
+        [shard(1, "", "m", 2), shard(2, "m", "", 3)].iter().for_each(|shard| assert!(map.learn(shard)));
+        map.set_leader(ShardId(2), Some(NodeId(3)));
+        assert!(map.learn(&shard(1, "", "", 4)));
+        assert!(!map.learn(&shard(2, "m", "", 3)), "who has not heard of it brings nothing back");
+        assert_eq!(show(&map), r#"1v4["", …)"#);
+        assert_eq!((map.get(ShardId(2)), map.leader(ShardId(2))), (None, None));
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Router {
         Errand { router: self, op, options, cost: Cost::default(), maybe: false }.run(hull).await
     }
 
-    /// Tells a shard by its id, and if it was split, all that have its keys by now: the leader as last seen, and whoever that
+    /// Tells a shard by its id, and if it was split or merged since, all that have its keys by now: the leader as last seen, and whoever that
     /// one names. Gives up after `patience`, for messages whose loss does little harm.
     pub async fn tell(&self, shard: ShardId, op: ShardOp, patience: Duration) {
         let until = self.env.boottime() + patience;
@@ -372,6 +372,10 @@ impl Errand<'_> {
                     let round = shard.replicas.len().max(1);
                     let tried_enough = tried >= round && now.saturating_sub(began) >= MIN_TRY;
                     if tried_enough && lasted >= self.router.unavailable_after {
+                        if missing.is_empty() && matches!(last, KvError::NotReady { .. }) {
+                            // Nobody is missing: it says what it waits for, as while it is merged.
+                            return Err(self.fail(Some(shard.id), last));
+                        }
                         return Err(self.unavailable(shard.id, missing, lasted));
                     }
                     last_error = Some(last);

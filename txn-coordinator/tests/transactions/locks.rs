@@ -77,6 +77,28 @@ fn locks_are_given_back_to_the_halves_of_a_split_too() {
     });
 }
 
+/// Whether the gateway has heard of the merge or hears of it now.
+#[test]
+fn locks_are_given_back_to_whoever_has_their_keys_after_a_merge() {
+    run(quiet(6), |shards| async move {
+        put_all(&shards, &[("a", "1"), ("c", "1"), ("e", "1")]).await;
+        for known in [true, false] {
+            shards.store.lock().split(&key("d"));
+            put_all(&shards, &[("e", "2")]).await;
+            let txn = shards.coordinator(1).begin(TxnOptions::default());
+            txn.get_many(&["e"].map(key), exclusive()).await.unwrap();
+            assert_eq!(shards.store.lock().locks.len(), 1);
+            shards.store.lock().merge(&key("d"));
+            if known {
+                put_all(&shards, &[("f", "2")]).await;
+            }
+            txn.rollback();
+            txn.released(Duration::from_secs(5)).await;
+            assert!(shards.store.lock().locks.is_empty(), "{known}: {:?}", shards.store.lock().locks);
+        }
+    });
+}
+
 /// The gateway hears of the splits when it gives the locks back.
 #[test]
 fn locks_are_given_back_to_halves_that_nobody_has_told_of() {

@@ -150,6 +150,17 @@ impl Store {
         self.shards.insert(new, Shard { descriptor: right, leader, low_water });
     }
 
+    /// The shard that begins there becomes part of the one before it.
+    pub fn merge(&mut self, at: &Key) {
+        let right = self.owner(at);
+        let right = self.shards.remove(&right).expect("owner");
+        let ends_here = |shard: &&mut Shard| shard.descriptor.span.end.as_ref() == Some(at);
+        let left = self.shards.values_mut().find(ends_here).expect("a neighbour");
+        left.descriptor.span.end = right.descriptor.span.end;
+        left.descriptor.version = left.descriptor.version.max(right.descriptor.version) + 1;
+        left.low_water = left.low_water.max(right.low_water);
+    }
+
     /// The leader is lost, and its locks with it.
     pub fn move_leader(&mut self, id: ShardId, to: NodeId, now: Timestamp) {
         self.hand_over(id, to, now);
