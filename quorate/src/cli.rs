@@ -231,6 +231,13 @@ pub enum ShardCommand {
         #[command(flatten)]
         host: HostArgs,
     },
+    /// Merge a shard of a table with the one behind it
+    Merge {
+        /// The left one; it keeps its id
+        left: u64,
+        #[command(flatten)]
+        host: HostArgs,
+    },
     /// Move the copy on one node to another
     Move {
         shard: u64,

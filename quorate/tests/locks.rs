@@ -181,6 +181,48 @@ async fn locks_go_along_with_hand_overs_and_splits() {
     demo.assert_healthy().await;
 }
 
+/// So are they while shards are merged and divided over and over; and an advisory lock, in the same session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_go_along_with_merges() {
+    let demo = Demo::start();
+    let (holder, waiter, other) = (demo.client(1).await, demo.client(2).await, demo.client(3).await);
+    holder
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0), (2, 0), (3, 0);
+             ALTER TABLE t SPLIT AT VALUES (2), (3); SELECT pg_advisory_lock(7)",
+        )
+        .await
+        .unwrap();
+    for (round, node) in [(1, 2), (2, 3), (3, 1)] {
+        let begin = "BEGIN; SELECT * FROM t WHERE id IN (1, 3) FOR UPDATE";
+        holder.batch_execute(begin).await.unwrap();
+        let waiting = async { waiter.batch_execute("UPDATE t SET v = v + 10 WHERE id = 3").await };
+        let merging = async {
+            // The right one is led elsewhere than the left.
+            let shards = other.query("SHOW SHARDS FROM TABLE t", &[]).await.unwrap();
+            let last = shards.last().unwrap().get::<_, i64>("shard_id").to_string();
+            let to = ["shard", "transfer-leader", &last, "--to", &node.to_string(), "--host", &demo.rpc(1)];
+            demo.quorate(&to);
+            other.batch_execute("ALTER TABLE t UNSPLIT AT VALUES (3)").await.unwrap();
+            held(&other).await;
+            other.batch_execute("ALTER TABLE t UNSPLIT ALL").await.unwrap();
+            held(&other).await;
+            other.batch_execute("ALTER TABLE t SPLIT AT VALUES (3), (2)").await.unwrap();
+            held(&other).await;
+            let free: bool = other.query_one("SELECT pg_try_advisory_lock(7)", &[]).await.unwrap().get(0);
+            assert!(!free, "the advisory lock is lost in round {round}");
+            holder.batch_execute("UPDATE t SET v = v + 1 WHERE id IN (1, 3)").await.unwrap();
+            holder.batch_execute("COMMIT").await.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        };
+        let (waited, ()) = tokio::join!(waiting, merging);
+        waited.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        let rows = other.query("SELECT v FROM t ORDER BY id", &[]).await.unwrap();
+        let values: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(values, [round, 0, 11 * round]);
+    }
+    demo.assert_healthy().await;
+}
+
 /// Rows 1 and 3 are held, row 2 is not.
 async fn held(client: &tokio_postgres::Client) {
     for id in [1, 3] {

@@ -236,6 +236,15 @@ async fn splits(demo: &Demo) {
     assert_eq!(shards(demo).await.len(), after.len());
     demo.ask(1, &["shard", "split", "xyz"]).await.fails(1, "not hexadecimal");
     demo.ask(1, &["shard", "split", ""]).await.fails(1, "inside the key space");
+    // And back: the left one takes the keys of the one behind it over.
+    let left = after.iter().find(|shard| shard["end"] == next.as_str()).unwrap();
+    let answer = demo.ask(2, &["shard", "merge", id(left), "--json"]).await.json();
+    assert!(answer["operation"].is_u64(), "{answer}");
+    let merged = shards(demo).await;
+    assert_eq!(merged.len(), before.len());
+    assert!(merged.iter().any(|shard| id(shard) == id(left) && shard["start"] == start), "{merged:?}");
+    demo.ask(1, &["shard", "merge", id(left)]).await.fails(1, "the last one");
+    demo.ask(1, &["shard", "merge", "77777"]).await.fails(1, "no shard");
     let rows: i64 = demo.client(2).await.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
     assert_eq!(rows, 90);
 }

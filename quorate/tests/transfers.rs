@@ -36,9 +36,13 @@ async fn prepare(demo: &Demo) {
         ))
         .await
         .unwrap();
-    let at: Vec<String> = (1..8).map(|n| format!("({})", n * ACCOUNTS / 8)).collect();
-    client.batch_execute(&format!("ALTER TABLE accounts SPLIT AT VALUES {}", at.join(","))).await.unwrap();
+    client.batch_execute(&divided()).await.unwrap();
     client.batch_execute("ALTER TABLE accounts SCATTER").await.unwrap();
+}
+
+fn divided() -> String {
+    let at: Vec<String> = (1..8).map(|n| format!("({})", n * ACCOUNTS / 8)).collect();
+    format!("ALTER TABLE accounts SPLIT AT VALUES {}", at.join(","))
 }
 
 /// What clients were told.
@@ -218,4 +222,51 @@ async fn all_nodes_are_killed_at_once() {
     wait_for_more(&fresh, 5).await;
     end(&fresh, vec![writer]).await;
     verify(&demo, &fresh).await;
+}
+
+/// Makes one shard of all, and divides it again, until told to stop; how often it did is counted.
+async fn operator(demo: Arc<Demo>, told: Arc<Told>, rounds: Arc<AtomicU64>) {
+    while !told.stop.load(Ordering::SeqCst) {
+        let Ok(client) = demo.try_client(1).await else { continue };
+        for change in ["ALTER TABLE accounts UNSPLIT ALL", &divided(), "ALTER TABLE accounts SCATTER"] {
+            // Without a node that holds copies nothing is merged.
+            if let Err(error) = client.batch_execute(change).await {
+                eprintln!("{change}: {error:?}");
+                break;
+            }
+        }
+        rounds.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn wait_for_round(told: &Told, rounds: &AtomicU64) {
+    // The one under way has begun before.
+    let goal = rounds.load(Ordering::SeqCst) + 2;
+    while rounds.load(Ordering::SeqCst) < goal {
+        wait_for_more(told, 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_are_merged_and_split_over_and_over() {
+    let demo = Arc::new(Demo::start());
+    prepare(&demo).await;
+    let (told, rounds) = (Arc::new(Told::default()), Arc::new(AtomicU64::new(0)));
+    let mut tasks = begin(&demo, &told);
+    tasks.push(tokio::spawn(operator(demo.clone(), told.clone(), rounds.clone())));
+    wait_for_round(&told, &rounds).await;
+    demo.kill(3);
+    wait_for_more(&told, 20).await;
+    demo.restart(3);
+    wait_for_more(&told, 20).await;
+    wait_for_round(&told, &rounds).await;
+    end(&told, tasks).await;
+    verify(&demo, &told).await;
+    let client = demo.client(2).await;
+    client.batch_execute("ALTER TABLE accounts UNSPLIT ALL").await.unwrap();
+    let shards = client.query("SHOW SHARDS FROM TABLE accounts", &[]).await.unwrap();
+    assert_eq!(shards.len(), 1, "{shards:?}");
+    verify(&demo, &told).await;
+    let (count, rounds) = (told.count.load(Ordering::SeqCst), rounds.load(Ordering::SeqCst));
+    eprintln!("{count} transfers acknowledged while {rounds} times all shards were merged and divided again");
 }

@@ -2,6 +2,7 @@
 
 mod client;
 pub use client::node as ask_node;
+mod merge;
 mod operation;
 
 use crate::{
@@ -84,6 +85,10 @@ pub async fn shard(args: ShardArgs) -> Result<()> {
             let at = unhex(&key).with_context(|| format!("`{key}` is not hexadecimal"))?;
             operation::run(&host, Operation::Split { at }).await
         }
+        ShardCommand::Merge { left, host } => {
+            let at = merge::boundary(&shards(&host).await?.changed, ShardId(left))?;
+            operation::run(&host, Operation::Merge { at }).await
+        }
         ShardCommand::Move { shard, from, to, host } => {
             let (from, to) = (NodeId(from), NodeId(to));
             operation::run(&host, Operation::MoveReplica { shard: ShardId(shard), from, to }).await
@@ -94,14 +99,17 @@ pub async fn shard(args: ShardArgs) -> Result<()> {
     }
 }
 
-async fn list_shards(host: &HostArgs) -> Result<()> {
+async fn shards(host: &HostArgs) -> Result<MapUpdate> {
     let _waiting = asking(host);
     let request = PlacementRequest::WatchMap { after_version: 0, wait_millis: 0 };
-    let PlacementReply::Map(MapUpdate { changed, leaders, .. }) =
-        client::placement(&host.host, request).await?
-    else {
-        bail!("unexpected answer");
-    };
+    match client::placement(&host.host, request).await? {
+        PlacementReply::Map(map) => Ok(map),
+        _ => bail!("unexpected answer"),
+    }
+}
+
+async fn list_shards(host: &HostArgs) -> Result<()> {
+    let MapUpdate { changed, leaders, .. } = shards(host).await?;
     let leader = |shard: ShardId| leaders.iter().find(|(s, _)| *s == shard).map(|(_, n)| n.to_string());
     let row = |d: &ShardDescriptor| {
         vec![

@@ -45,6 +45,7 @@ const WORDS: &[&str] = &[
     "ROLLBACK",
     "SAVEPOINT",
     "SCATTER",
+    "UNSPLIT",
     "SELECT",
     "SET",
     "SHOW EVIDENCE FOR TRANSACTION",

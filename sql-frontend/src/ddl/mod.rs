@@ -189,6 +189,7 @@ pub async fn run(change: &mut Change, command: &Command) -> Result<Outcome, SqlE
     match command {
         Command::ShowShards(name) => shards::show(change, name).await,
         Command::SplitAt { table, rows } => shards::split_at(change, table, rows).await,
+        Command::Unsplit { table, rows } => shards::unsplit(change, table, rows.as_deref()).await,
         Command::Scatter(name) => shards::scatter(change, name).await,
         Command::AlterSequence(alter) => sequence::restart(change, alter).await,
         Command::Statement(statement) => run_statement(change, statement).await,

@@ -1,4 +1,4 @@
-//! `ALTER TABLE … SPLIT AT`, `SCATTER` and `SHOW SHARDS`: where a table's rows live.
+//! `ALTER TABLE … SPLIT AT`, `UNSPLIT`, `SCATTER` and `SHOW SHARDS`: where a table's rows live.
 
 use super::{Change, PLACEMENT_TIMEOUT, create_table};
 use crate::{
@@ -85,20 +85,62 @@ pub async fn split_at(
 ) -> Result<Outcome, SqlError> {
     let table = change.view()?.names.table(name)?;
     for (done, row) in rows.iter().enumerate() {
-        let key = split_key(change, &table, row)?;
+        let key = split_key(change, &table, row, "SPLIT AT")?;
         let what = format!("{done} of {} splits done", rows.len());
         operate(change, &what, Operation::Split { at: key }).await?;
     }
     Ok(Outcome::done("ALTER TABLE"))
 }
 
+/// Merges the shards of a table: those that begin at the rows given, or all that begin within it, with the ones before them.
+pub async fn unsplit(
+    change: &mut Change,
+    name: &ObjectName,
+    rows: Option<&[Vec<Expr>]>,
+) -> Result<Outcome, SqlError> {
+    let table = change.view()?.names.table(name)?;
+    let keys = match rows {
+        Some(rows) => {
+            rows.iter().map(|row| split_key(change, &table, row, "UNSPLIT AT")).collect::<Result<_, _>>()?
+        }
+        None => splits(change, &table).await?,
+    };
+    for (done, key) in keys.iter().enumerate() {
+        let what = format!("{done} of {} merges done", keys.len());
+        operate(change, &what, Operation::Merge { at: key.clone() }).await?;
+    }
+    Ok(Outcome::done("ALTER TABLE"))
+}
+
+/// Where shards begin within the table, its first key not included: what lies before that is another's.
+async fn splits(change: &Change, table: &TableDescriptor) -> Result<Vec<Key>, SqlError> {
+    let first = std::iter::once(&table.primary).chain(&table.indexes).map(|index| index.id).min();
+    let (first, span) = (index_prefix(table.id, first.unwrap_or_default()), table_span(table.id));
+    let shared = change.shared()?;
+    let request = PlacementRequest::WatchMap { after_version: 0, wait_millis: 0 };
+    let map = match shared.placement.request(request, PLACEMENT_TIMEOUT).await {
+        Ok(PlacementReply::Map(map)) => map,
+        Ok(other) => return Err(SqlError::internal(format!("placement answered {other:?}"))),
+        Err(error) => return Err(SqlError::new(SqlState("57Q01"), format!("placement driver: {error}"))),
+    };
+    let starts = map.changed.into_iter().map(|shard| shard.span.start);
+    let mut within: Vec<Key> = starts.filter(|start| span.contains(start) && start[..] > first[..]).collect();
+    within.sort();
+    Ok(within)
+}
+
 /// The key at which a shard begins: some or all columns of the primary key.
-fn split_key(change: &Change, table: &TableDescriptor, values: &[Expr]) -> Result<Key, SqlError> {
+fn split_key(
+    change: &Change,
+    table: &TableDescriptor,
+    values: &[Expr],
+    statement: &str,
+) -> Result<Key, SqlError> {
     if values.len() > table.primary.columns.len() || !table.has_declared_key() {
         return Err(SqlError::new(
             SqlState::INVALID_PARAMETER_VALUE,
             format!(
-                "SPLIT AT takes at most as many values as the primary key of \"{}\" has columns: {}",
+                "{statement} takes at most as many values as the primary key of \"{}\" has columns: {}",
                 table.name,
                 if table.has_declared_key() { table.primary.columns.len() } else { 0 }
             ),

@@ -132,6 +132,7 @@ impl Session {
             Command::ShowShards(_)
             | Command::AlterSequence(_)
             | Command::SplitAt { .. }
+            | Command::Unsplit { .. }
             | Command::Scatter(_)
             | Command::Statement(_) => self.ddl(command, sql, out).await,
             _ => Err(SqlError::internal("a command that is carried out elsewhere")),

@@ -284,6 +284,8 @@ async fn settings_and_catalogs() {
     assert_eq!(one(&c, "select value from quorate.settings").await, "b");
     assert_eq!(rows(&c, "show shards from table t").await.len(), 1);
     run(&c, "alter table t split at values (10), (20)").await;
+    run(&c, "alter table t unsplit at values (10)").await;
+    run(&c, "alter table t unsplit all").await;
     run(&c, "alter table t scatter").await;
     assert!(one(&c, "show guarantee").await.contains("SER"));
 }

@@ -114,6 +114,7 @@ async fn a_placement_operation_says_how_far_it_is() {
     run(&c, "create table t (id int primary key)").await;
     for (change, what) in [
         ("alter table t split at values (1), (2)", "0 of 2 splits done; operation 1: moving house"),
+        ("alter table t unsplit at values (1), (2)", "0 of 2 merges done; operation 1: moving house"),
         ("alter table t scatter", "scattering; operation 1: moving house"),
     ] {
         node.world.hold_operations(true);

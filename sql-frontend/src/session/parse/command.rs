@@ -110,6 +110,11 @@ pub enum Command {
         table: ObjectName,
         rows: Vec<Vec<Expr>>,
     },
+    /// None: wherever it is split.
+    Unsplit {
+        table: ObjectName,
+        rows: Option<Vec<Vec<Expr>>>,
+    },
     Scatter(ObjectName),
     Discard(Discard),
     /// None: all of them.
@@ -150,6 +155,7 @@ impl Command {
             Command::Statement(_)
                 | Command::AlterSequence(_)
                 | Command::SplitAt { .. }
+                | Command::Unsplit { .. }
                 | Command::Scatter(_)
                 | Command::ShowShards(_)
                 | Command::Maintenance { .. }

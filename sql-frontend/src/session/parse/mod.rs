@@ -297,6 +297,10 @@ mod tests {
         assert!(
             matches!(one("alter table t split at values (1), (2)"), Command::SplitAt { rows, .. } if rows.len() == 2)
         );
+        assert!(matches!(one("alter table t unsplit all"), Command::Unsplit { rows: None, .. }));
+        assert!(
+            matches!(one("alter table t unsplit at values (1), (2)"), Command::Unsplit { rows: Some(rows), .. } if rows.len() == 2)
+        );
         assert!(matches!(one("alter table t add primary key (a)"), Command::Statement(_)));
     }
 

@@ -4,7 +4,7 @@ use super::command::{Command, Discard};
 use super::fold;
 use super::place::Lines;
 use sqlparser::{
-    ast::Statement,
+    ast::{Expr, Statement},
     keywords::Keyword,
     parser::{Parser, ParserError},
     tokenizer::Token,
@@ -238,7 +238,8 @@ impl Reader<'_, '_> {
         Ok(Command::Maintenance { vacuum, tables })
     }
 
-    /// `ALTER TABLE t SPLIT AT VALUES (…), …` and `ALTER TABLE t SCATTER` are ours, all else is sqlparser's.
+    /// `ALTER TABLE t SPLIT AT VALUES (…), …`, `… UNSPLIT AT VALUES (…), …`, `… UNSPLIT ALL` and `ALTER TABLE t SCATTER` are ours,
+    /// all else is sqlparser's.
     pub(super) fn alter(&mut self) -> Parse<Command> {
         if matches!(self.parser.peek_nth_token(1).token, Token::Word(w) if w.keyword == Keyword::SEQUENCE) {
             self.skip();
@@ -251,17 +252,9 @@ impl Reader<'_, '_> {
             let word = parser.parse_identifier()?;
             match word.value.to_ascii_lowercase().as_str() {
                 "scatter" => Ok(Command::Scatter(table)),
-                "split" => {
-                    parser.expect_keyword(Keyword::AT)?;
-                    parser.expect_keyword(Keyword::VALUES)?;
-                    let rows = parser.parse_comma_separated(|parser| {
-                        parser.expect_token(&Token::LParen)?;
-                        let row = parser.parse_comma_separated(Parser::parse_expr)?;
-                        parser.expect_token(&Token::RParen)?;
-                        Ok(row)
-                    })?;
-                    Ok(Command::SplitAt { table, rows })
-                }
+                "split" => Ok(Command::SplitAt { table, rows: at_values(parser)? }),
+                "unsplit" if parser.parse_keyword(Keyword::ALL) => Ok(Command::Unsplit { table, rows: None }),
+                "unsplit" => Ok(Command::Unsplit { table, rows: Some(at_values(parser)?) }),
                 _ => Err(ParserError::ParserError("not ours".into())),
             }
         })?;
@@ -270,4 +263,16 @@ impl Reader<'_, '_> {
             None => self.statement(),
         }
     }
+}
+
+/// `AT VALUES (…), …`
+fn at_values(parser: &mut Parser<'_>) -> Result<Vec<Vec<Expr>>, ParserError> {
+    parser.expect_keyword(Keyword::AT)?;
+    parser.expect_keyword(Keyword::VALUES)?;
+    parser.parse_comma_separated(|parser| {
+        parser.expect_token(&Token::LParen)?;
+        let row = parser.parse_comma_separated(Parser::parse_expr)?;
+        parser.expect_token(&Token::RParen)?;
+        Ok(row)
+    })
 }

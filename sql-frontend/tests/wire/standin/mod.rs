@@ -97,6 +97,10 @@ impl Placement for World {
                 Ok(PlacementReply::SchemaVersion(to))
             }
             PlacementRequest::WatchSchema { .. } => Ok(PlacementReply::SchemaVersion(self.version())),
+            PlacementRequest::WatchMap { .. } => {
+                let changed = self.shards().into_iter().map(|(shard, _)| shard).collect();
+                Ok(PlacementReply::Map(MapUpdate { changed, full: true, ..MapUpdate::default() }))
+            }
             PlacementRequest::Start(_) => Ok(PlacementReply::Started(1)),
             PlacementRequest::Operation { id, .. } => Ok(PlacementReply::Operations(vec![OperationStatus {
                 id,
