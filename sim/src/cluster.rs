@@ -156,7 +156,12 @@ impl Cluster {
                 *place = descriptor;
             }
         }
-        newest.into_values().collect()
+        // Who has not heard of a merge knows of a shard that is gone.
+        let all: Vec<ShardDescriptor> = newest.into_values().collect();
+        let gone = |of: &ShardDescriptor| {
+            all.iter().any(|other| other.version > of.version && other.span.overlaps(&of.span))
+        };
+        all.iter().filter(|shard| !gone(shard)).cloned().collect()
     }
 
     /// Has a node ask the driver to begin something; what becomes of it is its own affair.

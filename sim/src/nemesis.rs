@@ -134,6 +134,10 @@ fn operation(cluster: &Cluster, change: &Change) -> Option<Operation> {
             let shard = at(&shards, shard)?;
             Some(Operation::TransferLeader { shard: shard.id, to: replica(shard, place)? })
         }
+        Change::Merge { shard } => {
+            let shards: Vec<_> = shards.iter().filter(|shard| !shard.span.start.is_empty()).collect();
+            Some(Operation::Merge { at: at(&shards, shard)?.span.start.clone() })
+        }
         Change::Move { shard, replica: place, to } => {
             let shard = at(&shards, shard)?;
             let holds = |node: &NodeId| shard.replicas.iter().any(|replica| replica.node == *node);

@@ -123,6 +123,10 @@ pub enum Change {
         replica: u64,
         to: u64,
     },
+    /// With its left neighbour.
+    Merge {
+        shard: u64,
+    },
 }
 
 impl Change {

@@ -58,6 +58,7 @@ pub fn draw(seed: u64, nodes: u64) -> Plan {
         };
         steps.push((pause, trouble));
     }
+    let steps = draw.with_merges(seed, steps);
     let numbered = (1..).zip(steps).map(|(number, (pause, trouble))| Step { number, pause, trouble });
     Plan { steps: numbered.collect(), rest: Duration::ZERO }
 }
@@ -182,6 +183,23 @@ impl Draw {
     fn hand_over(&mut self) -> Trouble {
         let change = Change::HandOver { shard: self.shard(), replica: self.range(0..3) };
         Trouble::Operation { asker: self.node(), change }
+    }
+
+    /// In every other run shards are merged in between. A generator of its own draws that: what else goes wrong stays what it was.
+    fn with_merges(&mut self, seed: u64, steps: Vec<(Duration, Trouble)>) -> Vec<(Duration, Trouble)> {
+        self.rng = StdRng::seed_from_u64(seed ^ 0x6d65_7267);
+        if self.chance(0.5) {
+            return steps;
+        }
+        let mut all = Vec::new();
+        for step in steps {
+            all.push(step);
+            while self.chance(0.4) {
+                let change = Change::Merge { shard: self.shard() };
+                all.push((self.millis(0..300), Trouble::Operation { asker: self.node(), change }));
+            }
+        }
+        all
     }
 
     fn relocation(&mut self) -> Trouble {

@@ -52,6 +52,7 @@ impl Trouble {
             Trouble::Operation { change: Change::Split { .. } | Change::SplitWork { .. }, .. } => "split",
             Trouble::Operation { change: Change::HandOver { .. }, .. } => "hand-over",
             Trouble::Operation { change: Change::Move { .. }, .. } => "move",
+            Trouble::Operation { change: Change::Merge { .. }, .. } => "merge",
         }
     }
 }
@@ -122,6 +123,7 @@ impl fmt::Display for Change {
             Change::HandOver { shard, replica } => {
                 write!(f, "the {} shard, to its {} replica", Place(*shard), Place(*replica))
             }
+            Change::Merge { shard } => write!(f, "the {} shard, with the one before it", Place(*shard)),
             Change::Move { shard, replica, to } => write!(
                 f,
                 "the {} shard, its {} replica, to the {} node outside",
