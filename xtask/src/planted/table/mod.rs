@@ -3,6 +3,7 @@
 mod consensus;
 mod copies;
 mod env;
+mod merges;
 mod placement;
 mod schema;
 mod shard_server;
@@ -28,6 +29,7 @@ const TABLES: &[&[Planted]] = &[
     placement::FAULTS,
     shard_server::FAULTS,
     copies::FAULTS,
+    merges::FAULTS,
     txn::FAULTS,
     sql::FAULTS,
     schema::FAULTS,
