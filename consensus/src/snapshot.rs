@@ -230,6 +230,11 @@ impl SnapshotService {
         meta: SnapshotMeta,
     ) -> Result<SnapshotAnswer, String> {
         let mut one = self.take(from, route, transfer, chunks).await?;
+        // The entries that follow up to where it became a member do not know it: a split among them has no right half for it.
+        if meta.last_membership.membership().get_node(&route.to.0).is_none() {
+            quorate_env::probe!("consensus.snapshot_from_before");
+            return Err("it is from before this replica was a member".into());
+        }
         let env = self.0.env.clone();
         let (one, sealed) = env
             .blocking("snapshot.seal", move || {

@@ -158,6 +158,30 @@ fn a_copy_that_was_left_over_does_not_keep_a_new_one_away() {
     });
 }
 
+#[test]
+fn a_copy_for_a_node_that_dies_meanwhile_is_given_up() {
+    run(6, 4, |cluster| async move {
+        let setting = ("placement.repair_after".to_owned(), "5s".to_owned());
+        cluster.ask(PlacementRequest::SetSetting { name: setting.0, value: setting.1 }).await;
+        let (shard, from, to) = (ShardId::FIRST, node(3), node(4));
+        let id = cluster.begin(Operation::MoveReplica { shard, from, to }).await;
+        while cluster.map().await[&shard].replica_on(to).is_none() {
+            cluster.world.sleep(Duration::from_millis(20)).await;
+        }
+        cluster.shards.lock().truth.get_mut(&shard).unwrap().behind = u32::MAX;
+        cluster.crash(to).await;
+        let OperationState::Failed(why) = cluster.wait(id).await.state else {
+            panic!("it has no place to go")
+        };
+        assert!(why.contains("node 4 is dead"), "{why}");
+        let now = cluster.map().await[&shard].clone();
+        assert!(now.replicas.len() == 3 && now.replica_on(from).is_some(), "{now:?}");
+        // Nor does another begin.
+        let again = cluster.do_it(Operation::MoveReplica { shard, from, to }).await;
+        assert!(matches!(again.state, OperationState::Failed(_)), "{again:?}");
+    });
+}
+
 /// A replica that is brought up by a snapshot from after a split never makes its right half.
 #[test]
 fn a_member_that_was_never_made_is_made() {

@@ -39,6 +39,9 @@ pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<
     if repair && descriptor.replica_on(to).is_none() && is_back(job, from) {
         return Err(Stop::Failed(format!("node {from} is back")));
     }
+    if descriptor.replica_on(to).is_none() {
+        lives(job, to)?;
+    }
     let gear = job.equip(GearRequest { shard: false, replicas: 1, of: shard, node: Some(to) }).await?;
     let new = Replica { id: ReplicaId(gear.replica), node: to, role: ReplicaRole::Learner };
     match descriptor.replica_on(to) {
@@ -48,7 +51,9 @@ pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<
         Some(_) => {}
         None => descriptor = add(job, descriptor, &new).await?,
     }
-    caught_up(job, &descriptor, &new).await?;
+    if let Err(stop) = caught_up(job, &descriptor, &new).await {
+        return Err(withdraw(job, &new, shard, stop).await);
+    }
     if !repair {
         leave(job, &descriptor, from).await?;
     }
@@ -100,7 +105,40 @@ pub(super) async fn caught_up(job: &Job, shard: &ShardDescriptor, new: &Replica)
         if !is_current(&job.placement, &job.session) {
             return Err(Stop::Lost);
         }
+        lives(job, new.node)?;
         job.placement.env.sleep(POLL).await;
+    }
+}
+
+/// A node that is given up gets no copy any more.
+fn lives(job: &Job, node: NodeId) -> Result<(), Stop> {
+    let state = job.placement.machine.state();
+    match state.nodes.get(&node).map(|record| record.state) {
+        Some(NodeState::Dead) => Err(Stop::Failed(format!("node {node} is dead"))),
+        _ => Ok(()),
+    }
+}
+
+/// A learner that will not catch up goes again, so that the shard can be worked on.
+async fn withdraw(job: &Job, new: &Replica, shard: ShardId, stop: Stop) -> Stop {
+    if !matches!(stop, Stop::Failed(_)) {
+        return stop;
+    }
+    let without = async {
+        let shard = job.shard(shard)?;
+        let learns = |member: &Replica| member.id == new.id && member.role == ReplicaRole::Learner;
+        if shard.replicas.iter().any(learns) {
+            probe!("placement.withdrew_a_learner");
+            let members = shard.replicas.iter().filter(|member| !learns(member)).cloned().collect();
+            change(job, &shard, members).await?;
+        }
+        Ok(())
+    };
+    match without.await {
+        Ok(()) => stop,
+        // Nothing else may begin before that is done.
+        Err(Stop::Failed(why)) => Stop::Retry(why),
+        Err(other) => other,
     }
 }
 

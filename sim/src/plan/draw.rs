@@ -238,7 +238,7 @@ mod tests {
             alone += usize::from(drawn.len() > 3 && drawn.iter().all(|name| *name == drawn[0]));
             sorts.into_iter().for_each(|sort| *seeds.entry(sort).or_insert(0) += 1);
         }
-        assert_eq!(seeds.len(), 15, "{seeds:?}");
+        assert_eq!(seeds.len(), 16, "{seeds:?}");
         assert!(seeds.values().all(|seeds| *seeds > 10), "{seeds:?}");
         assert!((20..100).contains(&alone), "{alone}");
     }
