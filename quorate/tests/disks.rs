@@ -7,17 +7,15 @@ mod support;
 
 use std::{
     collections::BTreeSet,
-    process::Stdio,
     time::{Duration, Instant},
 };
 use support::{
-    Demo, pause,
-    tools::{command, metric},
+    Demo,
+    faults::{begin, refused},
+    pause,
+    tools::metric,
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Child,
-};
+use tokio::process::Child;
 use tokio_postgres::Client;
 
 /// A refusal that takes longer is none.
@@ -25,26 +23,7 @@ const IN_TIME: Duration = Duration::from_secs(10);
 
 /// A fault that lasts until it is healed.
 async fn fill(demo: &Demo, node: &str) -> Child {
-    let arguments = ["fault", "fill-disk", node, "--for", "1h", "--data", demo.data()];
-    let mut issuer = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(issuer.stdout.as_mut().unwrap()).lines();
-    let line = said.next_line().await.unwrap().unwrap();
-    assert!(line.ends_with(" begins"), "{line}");
-    issuer
-}
-
-/// Whether what this needs is here; if not, the test is left out.
-fn refused() -> bool {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_str().unwrap();
-    let all = ["demo", "--background", "--base-port-offset", "60000", "--data", path, "--disk-size", "1MB"];
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_quorate")).args(all).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let missing = said.contains("needs what is missing here");
-    if missing {
-        eprintln!("SKIPPED: {said}");
-    }
-    missing
+    begin(demo, &["fill-disk", node, "--for", "1h"]).await
 }
 
 /// Rows that were acknowledged.
@@ -117,7 +96,7 @@ async fn until_disks(client: &Client, expected: [&str; 3]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disks_are_survived() {
-    if refused() {
+    if refused(&["--disk-size", "1MB"]) {
         return;
     }
     let demo = Demo::start_with(&["--disk-size", "512MB"]);

@@ -6,15 +6,14 @@
 mod support;
 
 use serde_json::Value;
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 use support::{
-    Demo, pause,
-    tools::{command, metric},
+    Demo,
+    faults::{begin, refused},
+    pause,
+    tools::metric,
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Child,
-};
+use tokio::process::Child;
 
 /// Until it is so.
 async fn until(what: &str, so: impl Fn() -> bool) {
@@ -25,16 +24,6 @@ async fn until(what: &str, so: impl Fn() -> bool) {
         pause(Duration::from_millis(50)).await;
     }
     panic!("this never comes: {what}");
-}
-
-/// A fault that has begun and whose issuer stays.
-async fn begin(demo: &Demo, arguments: &[&str]) -> Child {
-    let all = [&["fault"][..], arguments, &["--data", demo.data()]].concat();
-    let mut issuer = command(&all).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(issuer.stdout.as_mut().unwrap()).lines();
-    let line = said.next_line().await.unwrap().unwrap();
-    assert!(line.ends_with(" begins"), "{line}");
-    issuer
 }
 
 fn signal(issuer: &Child, name: &str) {
@@ -177,20 +166,6 @@ async fn a_demo_that_is_paused_can_be_stopped(demo: &Demo) {
     assert!(!std::fs::read(process).is_ok_and(|line| !line.is_empty()));
     assert!(nothing_open(demo));
     assert!(issuer.wait().await.unwrap().success());
-}
-
-/// Whether what these options of `quorate demo` need is here; if not, the test is left out.
-fn refused(options: &[&str]) -> bool {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_str().unwrap();
-    let all = [&["demo", "--background", "--base-port-offset", "60000", "--data", path], options].concat();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_quorate")).args(all).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let missing = said.contains("needs what is missing here");
-    if missing {
-        eprintln!("SKIPPED: {said}");
-    }
-    missing
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

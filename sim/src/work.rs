@@ -6,6 +6,7 @@ mod batches;
 mod directory;
 mod duty;
 mod ground;
+mod judged;
 mod lists;
 mod once;
 mod past;

@@ -6,6 +6,7 @@
     reason = "real processes live in real time"
 )]
 
+pub mod faults;
 pub mod raw;
 pub mod tools;
 

@@ -3,7 +3,7 @@
 
 use super::{
     Workload,
-    ground::{Ground, Told, Try, scan},
+    ground::{Ground, Told, Try, put, scan},
     rows,
 };
 use crate::node::Node;
@@ -61,13 +61,7 @@ impl Batches {
     async fn write(&self, node: &Node) {
         let (slot, number) = (self.ground.draw(SLOTS), self.next.fetch_add(1, Ordering::Relaxed));
         let rows = self.rows(slot, number);
-        let put = move |txn: Txn| {
-            for (key, value) in rows.clone() {
-                txn.put(key, value);
-            }
-            std::future::ready(Ok(()))
-        };
-        let tried = self.ground.attempt(node, TxnOptions::default(), put).await;
+        let tried = self.ground.attempt(node, TxnOptions::default(), put(rows)).await;
         self.written.lock().insert(number, Batch { slot, told: tried.told });
     }
 

@@ -59,11 +59,11 @@ struct Keys(Ground);
 
 impl Keys {
     fn name(&self, name: u64) -> Key {
-        self.0.key(&[&[NAME], &name.to_be_bytes()[..]].concat())
+        self.0.numbered(NAME, name)
     }
 
     fn row(&self, row: u64) -> Key {
-        self.0.key(&[&[ROW], &row.to_be_bytes()[..]].concat())
+        self.0.numbered(ROW, row)
     }
 
     async fn owner(&self, txn: &Txn, name: u64) -> Result<Option<u64>, TxnError> {
@@ -112,12 +112,8 @@ type Rows = BTreeMap<Vec<u8>, Value>;
 
 /// The rows by their numbers, with their names, and how index and rows disagree.
 fn compare(all: &Rows) -> (BTreeMap<u64, u64>, Option<String>) {
-    let of = |sort: u8| {
-        let rows = all.iter().filter(move |(key, _)| key[0] == sort);
-        rows.filter_map(|(key, row)| Some((rows::number(&key[1..])?, rows::number(row)?)))
-    };
-    let rows: BTreeMap<u64, u64> = of(ROW).collect();
-    let names: BTreeSet<(u64, u64)> = of(NAME).collect();
+    let rows = rows::numbered(all, &[ROW]);
+    let names: BTreeSet<(u64, u64)> = rows::numbered(all, &[NAME]).into_iter().collect();
     let named: BTreeSet<(u64, u64)> = rows.iter().map(|(row, name)| (*name, *row)).collect();
     let wrong = (names != named).then(|| format!("the index says {names:?}, the rows say {named:?}"));
     (rows, wrong)
@@ -210,13 +206,9 @@ mod tests {
 
     #[test]
     fn index_and_rows_are_compared() {
-        let key = |sort: u8, number: u64| [&[sort], &number.to_be_bytes()[..]].concat();
-        let all = |rows: &[(u8, u64, u64)]| -> Rows {
-            rows.iter().map(|(sort, number, value)| (key(*sort, *number), rows::encode(&[*value]))).collect()
-        };
-        let (rows, wrong) = compare(&all(&[(NAME, 3, 8), (ROW, 8, 3)]));
+        let (rows, wrong) = compare(&rows::table(&[(NAME, 3, 8), (ROW, 8, 3)]));
         assert_eq!((rows, wrong), (BTreeMap::from([(8, 3)]), None));
-        assert!(compare(&all(&[(NAME, 3, 8)])).1.is_some());
-        assert!(compare(&all(&[(NAME, 3, 8), (ROW, 8, 3), (ROW, 9, 3)])).1.is_some());
+        assert!(compare(&rows::table(&[(NAME, 3, 8)])).1.is_some());
+        assert!(compare(&rows::table(&[(NAME, 3, 8), (ROW, 8, 3), (ROW, 9, 3)])).1.is_some());
     }
 }

@@ -10,7 +10,13 @@ use parking_lot::Mutex;
 use quorate_env::timeline::{self, Happening};
 use quorate_proto::{ErrorClass, Key, KvError, Span, Timestamp, TxnId, Value};
 use quorate_txn::{ScanOptions, Txn, TxnError, TxnOptions};
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long what must succeed is tried.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,6 +79,11 @@ impl Ground {
 
     pub fn key(&self, rest: &[u8]) -> Key {
         [&[self.area], rest].concat().into()
+    }
+
+    /// The key of a numbered row of a sort; [`rows::numbered`] reads them.
+    pub fn numbered(&self, sort: u8, number: u64) -> Key {
+        self.key(&[&[sort], &number.to_be_bytes()[..]].concat())
     }
 
     /// A number below `bound`.
@@ -173,13 +184,7 @@ impl Ground {
     /// # Errors
     /// When the cluster does not come to serve.
     pub async fn lay_out(&self, rows: Vec<(Key, Value)>) -> Result<(), String> {
-        let put = move |txn: Txn| {
-            for (key, value) in rows.clone() {
-                txn.put(key, value);
-            }
-            std::future::ready(Ok(()))
-        };
-        self.surely("the first rows", TxnOptions::default(), put).await
+        self.surely("the first rows", TxnOptions::default(), put(rows)).await
     }
 
     /// All rows of the stretch, by the bytes behind the area's.
@@ -190,6 +195,14 @@ impl Ground {
         let span = Span::prefix(&self.key(&[]));
         let options = TxnOptions { read_only: true, ..TxnOptions::default() };
         self.surely("reading everything", options, move |txn| scan(txn, span.clone())).await
+    }
+}
+
+/// A transaction that does nothing but write these rows.
+pub fn put(rows: Vec<(Key, Value)>) -> impl Fn(Txn) -> Ready<Result<(), TxnError>> + Clone + Send + Sync {
+    move |txn| {
+        rows.iter().cloned().for_each(|(key, value)| txn.put(key, value));
+        ready(Ok(()))
     }
 }
 

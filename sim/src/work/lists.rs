@@ -4,7 +4,7 @@
 use super::{
     Workload,
     ground::{Ground, damaged},
-    registers::outcome,
+    judged::{outcome, problems},
     rows,
 };
 use crate::node::Node;
@@ -84,7 +84,7 @@ impl Lists {
 /// Half of them in each half of the stretch.
 fn key(ground: &Ground, list: append::Key) -> Key {
     let half = if (list / STRETCH) % 2 == 0 { 0x10 } else { 0x90 };
-    ground.key(&[&[half], &list.to_be_bytes()[..]].concat())
+    ground.numbered(half, list as u64)
 }
 
 async fn run(txn: Txn, ground: Ground, parts: Vec<Part>) -> Result<Vec<Op>, TxnError> {
@@ -146,7 +146,6 @@ impl Workload for Lists {
             last.insert(list.0 as i64, list.1);
         }
         let history = History { transactions: self.history.lock().clone(), last: Some(last) };
-        let found = judge(&history, level(self.isolation), self.strict).findings;
-        Ok(found.iter().map(|finding| format!("{}: {:?}", finding.headline(), finding.story)).collect())
+        Ok(problems(&judge(&history, level(self.isolation), self.strict).findings))
     }
 }

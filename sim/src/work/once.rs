@@ -39,13 +39,9 @@ pub struct Once {
 
 /// What is wrong with what is left.
 fn judge(rows: &BTreeMap<Vec<u8>, Value>, fates: &BTreeMap<u64, Fate>) -> Vec<String> {
-    let of = |sort: u8| {
-        let rows = rows.iter().filter(move |(key, _)| key[0] == sort);
-        rows.filter_map(|(key, row)| Some((rows::number(&key[1..])?, rows::number(row)?)))
-    };
-    let done: BTreeMap<u64, u64> = of(DONE).collect();
+    let done = rows::numbered(rows, &[DONE]);
     let mut problems = Vec::new();
-    for (counter, count) in of(COUNTER) {
+    for (counter, count) in rows::numbered(rows, &[COUNTER]) {
         let keys = done.values().filter(|counted| **counted == counter).count() as u64;
         if keys != count {
             problems.push(format!("counter {counter} stands at {count}, by {keys} keys"));
@@ -67,7 +63,7 @@ impl Once {
     }
 
     fn counter(&self, counter: u64) -> Key {
-        self.ground.key(&[&[COUNTER], &counter.to_be_bytes()[..]].concat())
+        self.ground.numbered(COUNTER, counter)
     }
 }
 
@@ -95,7 +91,7 @@ impl Workload for Once {
     async fn step(&self, node: &Node) {
         let (key, number) = (self.next.fetch_add(1, Ordering::Relaxed), self.ground.draw(COUNTERS));
         let counter = self.counter(number);
-        let done = self.ground.key(&[&[DONE], &key.to_be_bytes()[..]].concat());
+        let done = self.ground.numbered(DONE, key);
         let cluster = &self.ground.cluster;
         let (mut node, mut fate) = (Some(node.clone()), Fate::Failed);
         for _ in 0..TRIES {
@@ -126,18 +122,13 @@ impl Workload for Once {
 mod tests {
     use super::*;
 
-    fn rows(rows: &[(u8, u64, u64)]) -> BTreeMap<Vec<u8>, Value> {
-        let key = |sort: u8, number: u64| [&[sort], &number.to_be_bytes()[..]].concat();
-        rows.iter().map(|(sort, number, value)| (key(*sort, *number), rows::encode(&[*value]))).collect()
-    }
-
     #[test]
     fn what_happened_twice_and_what_is_lost_is_seen() {
-        let good = rows(&[(COUNTER, 0, 2), (COUNTER, 1, 0), (DONE, 7, 0), (DONE, 9, 0)]);
+        let good = rows::table(&[(COUNTER, 0, 2), (COUNTER, 1, 0), (DONE, 7, 0), (DONE, 9, 0)]);
         let told = |fates: &[(u64, Fate)]| judge(&good, &fates.iter().copied().collect());
         assert!(told(&[(7, Fate::Acknowledged), (9, Fate::Unknown), (4, Fate::Failed)]).is_empty());
         assert_eq!(told(&[(8, Fate::Acknowledged)]).len(), 1);
         assert_eq!(told(&[(9, Fate::Failed)]).len(), 1);
-        assert_eq!(judge(&rows(&[(COUNTER, 0, 2), (DONE, 7, 0)]), &BTreeMap::new()).len(), 1);
+        assert_eq!(judge(&rows::table(&[(COUNTER, 0, 2), (DONE, 7, 0)]), &BTreeMap::new()).len(), 1);
     }
 }

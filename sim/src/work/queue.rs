@@ -3,7 +3,7 @@
 
 use super::{
     Workload,
-    ground::{Ground, Told},
+    ground::{Ground, Told, put},
     rows,
 };
 use crate::node::Node;
@@ -35,11 +35,7 @@ pub struct Queue {
 
 /// What is wrong with what is left.
 fn judge(rows: &BTreeMap<Vec<u8>, Value>, put: &BTreeMap<u64, Told>, done: &[u64]) -> Vec<String> {
-    let of = |sorts: &[u8]| -> BTreeMap<u64, u64> {
-        let rows = rows.iter().filter(|(key, _)| sorts.contains(&key[0]));
-        rows.filter_map(|(key, row)| Some((rows::number(&key[1..])?, rows::number(row)?))).collect()
-    };
-    let (waiting, finished) = (of(&JOBS), of(&[DONE]));
+    let (waiting, finished) = (rows::numbered(rows, &JOBS), rows::numbered(rows, &[DONE]));
     let mut problems = Vec::new();
     for (job, times) in &finished {
         if *times != 1 || waiting.contains_key(job) {
@@ -74,7 +70,7 @@ async fn work(txn: Txn, ground: Ground, jobs: Span, wait: WaitPolicy) -> Result<
         return Ok(None);
     };
     // A second time would show.
-    let done = ground.key(&[&[DONE], &job.to_be_bytes()[..]].concat());
+    let done = ground.numbered(DONE, job);
     let times = txn.get(&done, None).await?.and_then(|row| rows::number(&row)).unwrap_or_default();
     txn.delete(key);
     txn.put(done, rows::encode(&[times + 1]));
@@ -88,11 +84,8 @@ impl Queue {
 
     async fn put(&self, node: &Node) {
         let (job, half) = (self.next.fetch_add(1, Ordering::Relaxed), JOBS[self.ground.draw(2) as usize]);
-        let key = self.ground.key(&[&[half], &job.to_be_bytes()[..]].concat());
-        let body = move |txn: Txn| {
-            txn.put(key.clone(), rows::encode(&[job]));
-            std::future::ready(Ok(()))
-        };
+        let key = self.ground.numbered(half, job);
+        let body = put(vec![(key, rows::encode(&[job]))]);
         let tried = self.ground.attempt(node, TxnOptions::default(), body).await;
         self.put.lock().insert(job, tried.told);
     }
@@ -140,14 +133,9 @@ mod tests {
     use super::*;
     use quorate_proto::Timestamp;
 
-    fn rows(rows: &[(u8, u64, u64)]) -> BTreeMap<Vec<u8>, Value> {
-        let key = |sort: u8, number: u64| [&[sort], &number.to_be_bytes()[..]].concat();
-        rows.iter().map(|(sort, number, value)| (key(*sort, *number), rows::encode(&[*value]))).collect()
-    }
-
     #[test]
     fn lost_and_doubled_jobs_are_seen() {
-        let left = rows(&[(JOBS[0], 1, 1), (JOBS[1], 2, 2), (DONE, 3, 1)]);
+        let left = rows::table(&[(JOBS[0], 1, 1), (JOBS[1], 2, 2), (DONE, 3, 1)]);
         let told = |told: &[(u64, Told)]| told.iter().copied().collect::<BTreeMap<_, _>>();
         let at = Told::Committed(Timestamp(5));
         assert!(
@@ -156,7 +144,7 @@ mod tests {
         assert_eq!(judge(&left, &told(&[(9, at)]), &[]).len(), 1);
         assert_eq!(judge(&left, &told(&[(1, Told::Failed)]), &[]).len(), 1);
         assert_eq!(judge(&left, &told(&[]), &[1]).len(), 1);
-        assert_eq!(judge(&rows(&[(DONE, 3, 2)]), &told(&[]), &[]).len(), 1);
-        assert_eq!(judge(&rows(&[(DONE, 3, 1), (JOBS[0], 3, 3)]), &told(&[]), &[]).len(), 1);
+        assert_eq!(judge(&rows::table(&[(DONE, 3, 2)]), &told(&[]), &[]).len(), 1);
+        assert_eq!(judge(&rows::table(&[(DONE, 3, 1), (JOBS[0], 3, 3)]), &told(&[]), &[]).len(), 1);
     }
 }

@@ -3,7 +3,8 @@
 
 use super::{
     Workload,
-    ground::{Ground, Told, Try},
+    ground::{Ground, Try},
+    judged::{outcome, problems},
     rows,
 };
 use crate::node::Node;
@@ -46,14 +47,6 @@ pub struct Registers {
     history: Mutex<Vec<Attempt<Did>>>,
 }
 
-pub fn outcome(told: Told) -> Outcome {
-    match told {
-        Told::Committed(_) => Outcome::Committed,
-        Told::Failed => Outcome::Failed,
-        Told::Unknown => Outcome::Unknown,
-    }
-}
-
 /// Does it, and tells what came of it.
 async fn act(txn: Txn, key: Key, action: Action) -> Result<Action, TxnError> {
     let write = |value: i64| txn.put(key.clone(), rows::encode(&[value as u64]));
@@ -83,7 +76,7 @@ impl Registers {
     /// Half of them in each half of the stretch.
     fn key(&self, at: usize, number: i64) -> Key {
         let half = if at.is_multiple_of(2) { 0x10 } else { 0x90 };
-        self.ground.key(&[&[half], &number.to_be_bytes()[..]].concat())
+        self.ground.numbered(half, number as u64)
     }
 
     fn pick(&self) -> (usize, Did) {
@@ -144,7 +137,6 @@ impl Workload for Registers {
     }
 
     async fn settle(&self) -> Result<Vec<String>, String> {
-        let found = judge(&self.history.lock()).findings;
-        Ok(found.iter().map(|finding| format!("{}: {:?}", finding.headline(), finding.story)).collect())
+        Ok(problems(&judge(&self.history.lock()).findings))
     }
 }
