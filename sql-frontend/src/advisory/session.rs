@@ -49,6 +49,8 @@ struct Held {
     session: u64,
     /// The transaction has it since this depth of subtransactions.
     depth: Option<usize>,
+    /// So many commits that nobody waits for any more have it yet.
+    commits: usize,
 }
 
 impl Held {
@@ -62,7 +64,7 @@ impl Held {
     }
 
     fn is_over(&self) -> bool {
-        self.session == 0 && self.depth.is_none()
+        self.session == 0 && self.depth.is_none() && self.commits == 0
     }
 }
 
@@ -205,7 +207,7 @@ impl SessionLocks {
     }
 
     fn keep(self: &Arc<Self>, lock: LockId, mode: Mode, scope: Scope, hold: Hold) {
-        let mut held = Held { hold, session: 0, depth: None };
+        let mut held = Held { hold, session: 0, depth: None, commits: 0 };
         held.take(scope);
         self.held.lock().insert((lock, mode), held);
         self.keeper.know(self.name, self);
@@ -291,6 +293,18 @@ impl SessionLocks {
         self.release(&mut all)
     }
 
+    /// What the transaction has stays until the [`Kept`] is dropped, although the transaction is over for its session.
+    pub fn keep_for_commit(self: &Arc<Self>) -> Kept {
+        let mut all = self.held.lock();
+        let of_transaction = all.iter_mut().filter(|(_, held)| held.depth.is_some());
+        let what = of_transaction.map(|(lock, held)| {
+            held.commits += 1;
+            *lock
+        });
+        let what = what.collect();
+        Kept { locks: self.clone(), what }
+    }
+
     /// What was taken below this depth is as if it had been taken there.
     pub fn merge_into(&self, depth: usize) {
         for held in self.held.lock().values_mut() {
@@ -301,6 +315,24 @@ impl SessionLocks {
     fn release(&self, all: &mut BTreeMap<(LockId, Mode), Held>) -> Released {
         let over = all.extract_if(.., |_, held| held.is_over());
         Released(over.map(|((lock, _), held)| self.keeper.leave(lock, held.hold)).collect())
+    }
+}
+
+/// Locks of a transaction whose commit is under way.
+pub struct Kept {
+    locks: Arc<SessionLocks>,
+    what: Vec<(LockId, Mode)>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut all = self.locks.held.lock();
+        for lock in &self.what {
+            if let Some(held) = all.get_mut(lock) {
+                held.commits -= 1;
+            }
+        }
+        drop(self.locks.release(&mut all));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod advisory;
 pub mod cancel;
+mod commit;
 mod config;
 mod copy;
 pub mod cursor;

@@ -1,7 +1,7 @@
 //! The session's transaction: begun by a statement or by `BEGIN`, ended with the batch or by `COMMIT` and `ROLLBACK`.
 
 use super::{
-    Session,
+    Session, commit,
     errors::from_txn,
     explain::Spent,
     guard::guarded,
@@ -291,8 +291,9 @@ impl Session {
         self.begin_once(modes, out)
     }
 
-    /// Commits; the settings that were local to it fall back. Cannot be cancelled.
+    /// Commits; the settings that were local to it fall back. After a timeout or a cancel request it may be unknown whether it has.
     pub(super) async fn commit(&mut self, out: &mut Outbox) -> Result<(), SqlError> {
+        let stop = self.stop();
         loop {
             let Tx::Open(open) = &mut self.tx else { return Ok(()) };
             match open.once.seal(&open.txn) {
@@ -323,7 +324,7 @@ impl Session {
                 self.tx.fail(&self.shared.catalog);
                 return Err(error);
             }
-            match open.txn.commit().await {
+            match commit::awaited(&self.shared.env, open, &stop).await {
                 Ok(committed) => {
                     quorate_env::count!("quorate_sql_commits_total");
                     self.guarantee = committed.guarantee.to_string();
@@ -341,7 +342,7 @@ impl Session {
                     };
                     let error = open.once.explained(from_txn(error), exists.as_ref());
                     let error = self.unless_happened(error).await;
-                    if let Err(error) = self.retry(error, None, out).await {
+                    if let Err(error) = guarded(&stop, None, self.retry(error, None, out)).await {
                         self.tx.fail(&self.shared.catalog);
                         return Err(self.named(error));
                     }

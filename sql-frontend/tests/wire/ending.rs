@@ -89,6 +89,39 @@ async fn a_failed_transaction_lets_go_of_its_locks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_is_not_waited_for_longer_than_the_client_says() {
+    let node = Node::start().await;
+    let (c, other) = (node.connect().await, node.connect().await);
+    run(&c, "create table t (a int primary key)").await;
+    run(&c, "set statement_timeout = '300ms'").await;
+    node.shard.holds.store(true, Ordering::SeqCst);
+    assert_eq!(fails(&c, "insert into t values (1)").await, "40003");
+    // Nothing of it is left in the session.
+    assert_eq!(one(&c, "select count(*) from t").await, "0");
+    node.shard.let_go();
+    while one(&c, "select count(*) from t").await != "1" {}
+
+    run(&c, "set statement_timeout = 0").await;
+    run(&c, "begin; select pg_advisory_xact_lock(7); insert into t values (2)").await;
+    node.shard.holds.store(true, Ordering::SeqCst);
+    let token = c.cancel_token();
+    let cancel = async {
+        while !node.shard.is_holding() {
+            node.env.sleep(Duration::from_millis(5)).await;
+        }
+        token.cancel_query(NoTls).await.unwrap();
+    };
+    let (state, ()) = tokio::join!(fails(&c, "commit"), cancel);
+    assert_eq!(state, "40003");
+    assert_eq!(one(&c, "select count(*) from t").await, "1");
+    // The lock is the transaction's until that is over.
+    assert_eq!(one(&other, "select pg_try_advisory_lock(7)").await, "f");
+    node.shard.let_go();
+    run(&other, "select pg_advisory_lock(7)").await;
+    assert_eq!(one(&other, "select count(*) from t").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_changes_too_much_is_told_so_at_once() {
     let txns = TxnConfig { max_buffer_bytes: 64 << 10, ..TxnConfig::default() };
     let node = Node::start_under(SqlConfig::default(), txns).await;

@@ -23,6 +23,7 @@ use quorate_proto::{
     kv::{Check, CheckKind},
 };
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Commits; see [`Txn::commit`].
 pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
@@ -54,14 +55,9 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
         txn.state.lock().releasing = releasing;
         return Ok(summary(txn, read_ts));
     }
-    let plan = match plan(txn, &work).await {
-        Ok(plan) => plan,
-        Err(error) => return Err(end(txn, true, error.error)),
-    };
-    // Runs to its end even if the client goes away meanwhile.
-    let driver = drive::Driver::new(txn.clone(), plan, work);
-    let (answer, told) = tokio::sync::oneshot::channel();
-    txn.coordinator.env.spawn("txn.commit", driver.run(answer)).detach();
+    // Runs to its end even if the client waits no longer.
+    let (answer, told) = oneshot::channel();
+    txn.coordinator.env.spawn("txn.commit", write(txn.clone(), work, answer)).detach();
     match told.await {
         Ok(Ok(ts)) => Ok(summary(txn, ts)),
         Ok(Err(error)) => Err(error),
@@ -69,6 +65,14 @@ pub(crate) async fn commit(txn: &Arc<Inner>) -> Result<Committed, TxnError> {
             let why = "the node is stopping".into();
             Err(txn.error(KvError::Ambiguous { why }))
         }
+    }
+}
+
+async fn write(txn: Arc<Inner>, work: Work, answer: oneshot::Sender<Result<Timestamp, TxnError>>) {
+    match plan(&txn, &work).await {
+        Ok(plan) => drive::Driver::new(txn, plan, work).run(answer).await,
+        // Nobody may wait for it any more.
+        Err(error) => drop(answer.send(Err(end(&txn, true, error.error)))),
     }
 }
 

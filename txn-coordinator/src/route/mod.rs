@@ -2,6 +2,8 @@
 
 pub mod map;
 mod router;
+mod source;
 mod tracker;
 
-pub use router::{MapSource, Router, SendError, SendOptions, Sent};
+pub use router::{Router, SendError, SendOptions, Sent};
+pub use source::MapSource;

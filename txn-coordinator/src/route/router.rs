@@ -1,39 +1,20 @@
 //! Gets a request to whoever leads the shard of its keys, within a deadline.
 
-use super::{map::ShardMap, tracker::Tracker};
+use super::{
+    map::ShardMap,
+    source::{MapSource, Questions},
+    tracker::Tracker,
+};
 use crate::Cost;
-use async_trait::async_trait;
 use parking_lot::RwLock;
 use quorate_env::{Env, PlacementClient, TransportError, rpc};
 use quorate_proto::{
     Key, KvError, NodeId, ReplicaRole, ShardDescriptor, ShardId, Span,
     kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest},
-    placement::{MapUpdate, PlacementReply, PlacementRequest},
+    placement::MapUpdate,
     rpc::{Service, decode, encode},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-
-/// Where the router asks for the map when shards cannot tell.
-#[async_trait]
-pub trait MapSource: Send + Sync + 'static {
-    /// What has changed since the version; `None` if it cannot be reached now.
-    async fn changes(&self, after_version: u64) -> Option<MapUpdate>;
-}
-
-#[async_trait]
-impl MapSource for PlacementClient {
-    async fn changes(&self, after_version: u64) -> Option<MapUpdate> {
-        let request = PlacementRequest::WatchMap { after_version, wait_millis: 0 };
-        match self.request(request, Duration::from_secs(2)).await {
-            Ok(PlacementReply::Map(update)) => Some(update),
-            Ok(_) => None,
-            Err(error) => {
-                tracing::debug!(%error, "no shard map from the placement driver");
-                None
-            }
-        }
-    }
-}
 
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +56,7 @@ pub struct Router {
     map: RwLock<ShardMap>,
     trouble: Tracker,
     unavailable_after: Duration,
-    /// One question to the driver at a time.
-    asking: tokio::sync::Mutex<()>,
+    questions: Questions,
 }
 
 /// The first pause after nobody served a shard; doubles up to [`MAX_PAUSE`].
@@ -102,7 +82,7 @@ impl Router {
             map: RwLock::default(),
             trouble: Tracker::default(),
             unavailable_after,
-            asking: tokio::sync::Mutex::new(()),
+            questions: Questions::default(),
         })
     }
 
@@ -209,15 +189,14 @@ impl Router {
     /// Brings the map up to date; several askers share one question.
     pub async fn ask_for_map(&self) {
         let Some(source) = &self.source else { return };
-        let before = self.map_version();
-        let _one = self.asking.lock().await;
-        if self.map_version() > before {
-            return;
-        }
-        quorate_env::count!("quorate_txn_map_requests_total");
-        if let Some(update) = source.changes(before).await {
-            self.update(&update);
-        }
+        self.questions
+            .share(async {
+                quorate_env::count!("quorate_txn_map_requests_total");
+                if let Some(update) = source.changes(self.map_version()).await {
+                    self.update(&update);
+                }
+            })
+            .await;
     }
 
     /// Sends the operation to the shard that owns its keys and waits for the answer. Every operation may be repeated (the

@@ -47,6 +47,9 @@ pub struct Shard {
     released: Notify,
     /// Commits are refused.
     pub refuses: AtomicBool,
+    /// The next transaction that commits is held, with all copies of its request, until it is let go.
+    pub holds: AtomicBool,
+    held: Mutex<Option<TxnId>>,
     /// So many locking reads of rows are told of a conflict.
     pub conflicts: AtomicU64,
     /// So many places that locking reads have found free are lost to others, who put there what was there before.
@@ -66,6 +69,8 @@ impl Shard {
             state: Mutex::default(),
             released: Notify::new(),
             refuses: AtomicBool::new(false),
+            holds: AtomicBool::new(false),
+            held: Mutex::default(),
             conflicts: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
@@ -88,13 +93,34 @@ impl Shard {
         self.waiting.load(Ordering::SeqCst)
     }
 
+    async fn hold(&self, txn: TxnId) {
+        if self.holds.swap(false, Ordering::SeqCst) {
+            *self.held.lock() = Some(txn);
+        }
+        while *self.held.lock() == Some(txn) {
+            self.env.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A commit is held.
+    pub fn is_holding(&self) -> bool {
+        self.held.lock().is_some()
+    }
+
+    pub fn let_go(&self) {
+        *self.held.lock() = None;
+    }
+
     async fn answer(&self, op: ShardOp) -> Result<ShardReply, KvError> {
         match op {
             ShardOp::Read(request) => self.read(request).await.map(ShardReply::Read),
             ShardOp::CommitLocal(_) if self.refuses.load(Ordering::Relaxed) => {
                 Err(KvError::BadRequest { why: "told to refuse".into() })
             }
-            ShardOp::CommitLocal(commit) => self.commit(commit),
+            ShardOp::CommitLocal(commit) => {
+                self.hold(commit.txn.id).await;
+                self.commit(commit)
+            }
             // A part with checks alone: there is nothing to write, and the only shard is the only participant.
             ShardOp::Prepare(part) if part.writes.is_empty() => {
                 let (read_ts, commit_ts) = (part.read_ts, part.commit_ts);
