@@ -1,6 +1,7 @@
 //! A client's session: its settings, its transaction, its prepared statements and portals, and how statements run.
 
 mod advisory;
+mod answer;
 pub mod cancel;
 mod commit;
 mod config;

@@ -7,11 +7,13 @@
 
 use super::{
     Session, Tx,
+    answer::Form,
     errors::is_retryable,
     expiry,
     outcome::{self, Answer, Done, Record},
     plan::Body,
     replay::Step,
+    run::describe,
 };
 use crate::{
     error::{SqlError, SqlState},
@@ -128,6 +130,11 @@ fn run_again(text: &str) -> SqlError {
         .because("idempotency_key")
 }
 
+fn answers_lost(key: &str) -> SqlError {
+    let text = format!("the transaction with the idempotency key \"{key}\" has committed");
+    SqlError::new(ANSWERS_LOST, text).hint("quorate.transaction_outcome tells when it committed.")
+}
+
 /// Whether the statement failed of what it found, and not of the session's or the node's state.
 fn is_of_data(error: &SqlError) -> bool {
     !is_retryable(error) && !["08", "53", "57"].iter().any(|class| error.sqlstate.0.starts_with(class))
@@ -177,12 +184,8 @@ impl Keyed {
     fn again(&mut self, step: &Step) -> Result<Option<Answer>, SqlError> {
         let Phase::Again { done, answered } = &mut self.phase else { return Ok(None) };
         let Some(answers) = &done.answers else {
-            return Err(SqlError::new(
-                ANSWERS_LOST,
-                format!("the transaction with the idempotency key \"{}\" has committed", self.key),
-            )
-            .detail("Its answers were not kept: they were large, or a statement of it had failed.")
-            .hint("quorate.transaction_outcome tells when it committed."));
+            return Err(answers_lost(&self.key)
+                .detail("Its answers were not kept: they were large, or a statement of it had failed."));
         };
         let same = |answer: &&Answer| answer.statement == fingerprint(step);
         let any = quorate_env::planted!("sql.other_statements_answered");
@@ -192,7 +195,8 @@ impl Keyed {
     }
 }
 
-/// Tells one statement from another, with its parameters and the form of its answer.
+/// Tells one statement from another, with its parameters; by which protocol it comes, and in which form it wants its rows, is no
+/// matter.
 fn fingerprint(step: &Step) -> [u8; 16] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -200,9 +204,8 @@ fn fingerprint(step: &Step) -> [u8; 16] {
         hash.update(bytes);
     };
     let sql = &step.planned.sql;
-    part(step.part.clone().and_then(|range| sql.get(range)).unwrap_or(sql).as_bytes());
-    part(&[u8::from(step.describe)]);
-    step.formats.iter().for_each(|format| part(&format.to_le_bytes()));
+    let text = step.part.clone().and_then(|range| sql.get(range)).unwrap_or(sql);
+    part(text.trim_matches(|c: char| c == ';' || c.is_ascii_whitespace()).as_bytes());
     for (param, ty) in step.params.iter().zip(&step.planned.params) {
         part(&ty.oid().to_le_bytes());
         match param {
@@ -232,8 +235,11 @@ impl Session {
             keyed.phase = keyed.look(&shared, &open.txn).await?;
         }
         let Some(answer) = keyed.again(step)? else { return Ok(false) };
+        let key = keyed.key.clone();
         open.used = true;
-        out.buffer.extend_from_slice(&answer.rows);
+        describe(step, &step.planned, out);
+        let form = Form { types: &step.planned.types(), formats: &step.formats };
+        form.put(&answer, &mut out.buffer).map_err(|error| answers_lost(&key).detail(error.message))?;
         self.complete(&answer.tag, out);
         Ok(true)
     }
@@ -289,6 +295,7 @@ impl Session {
                 statement: fingerprint(step),
                 rows: rows.to_vec(),
                 tag: tag.to_string(),
+                formats: step.formats.to_vec(),
             }),
             _ => *answers = None,
         }

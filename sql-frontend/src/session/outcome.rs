@@ -50,12 +50,15 @@ pub struct Answer {
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
     pub statement: [u8; 16],
-    /// Messages of the protocol: the description of rows where it belongs to the answer, and the rows.
+    /// Messages of the protocol: the rows, and what was noticed on the way; without their description.
     #[n(1)]
     #[cbor(with = "minicbor::bytes")]
     pub rows: Vec<u8>,
     #[n(2)]
     pub tag: String,
+    /// How the rows' columns are written, as a Bind message says it.
+    #[n(3)]
+    pub formats: Vec<i16>,
 }
 
 impl Record {
@@ -175,7 +178,8 @@ mod tests {
         for (i, place) in places.iter().enumerate() {
             assert_eq!(places.iter().position(|other| other == place), Some(i));
         }
-        let answer = Answer { statement: [7; 16], rows: vec![1, 2], tag: "UPDATE 1".into() };
+        let answer =
+            Answer { statement: [7; 16], rows: vec![1, 2], tag: "UPDATE 1".into(), formats: vec![1] };
         for answers in [None, Some(vec![]), Some(vec![answer])] {
             let record = Record::Committed(Done { txn: TxnId(9), answers, began: Timestamp(4) });
             assert_eq!(Record::decode(&record.encode()).unwrap(), record);

@@ -186,6 +186,15 @@ fn write_relation_at(
     Ok(true)
 }
 
+/// The description of rows, where it belongs to the step's output.
+pub fn describe(step: &Step, planned: &Planned, out: &mut Outbox) {
+    if step.describe
+        && let Some(columns) = &planned.columns
+    {
+        backend::row_description(&mut out.buffer, &fields(columns), |_| 0);
+    }
+}
+
 impl Session {
     /// By which relations are named in rows of these types; None: nothing in them names one.
     pub(super) fn relation_names(&self, types: &[PgType]) -> Option<Names> {
@@ -197,13 +206,9 @@ impl Session {
         if self.answer_again(step, out).await? {
             return Ok(());
         }
-        let start = out.position();
         let planned = self.ready_plan(&step.planned).await?;
-        if step.describe
-            && let Some(columns) = &planned.columns
-        {
-            backend::row_description(&mut out.buffer, &fields(columns), |_| 0);
-        }
+        describe(step, &planned, out);
+        let start = out.position();
         let measured = self.is_measured(step);
         let mut outcome = self.run(&planned, &step.params, measured, out).await?;
         let mut sent = 0;

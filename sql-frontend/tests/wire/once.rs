@@ -4,6 +4,7 @@ use crate::{
     session::{fails, one, rows, run},
     standin::Node,
 };
+use std::time::{Duration, SystemTime};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 const TABLES: &str = "create table a (id int primary key, n int not null); \
@@ -94,6 +95,37 @@ async fn single_statements_and_the_extended_protocol_count_as_well() {
         run(&c, "update a set n = n + 1 where id = 2").await;
     }
     assert_eq!(one(&node.connect().await, "select n from a where id = 2").await, "2");
+}
+
+/// All kinds of values, by the simple protocol in text and by the extended one in binary, each first and each again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_which_protocol_a_statement_comes_is_no_matter() {
+    let (node, c) = node().await;
+    let sql = "update a set n = n + 1 where id = 1 returning n, null::text as nothing, 'x'::text as t, 1.50::numeric as d, \
+        '2024-02-29 12:00+02'::timestamptz as at, array[1, null, 3] as list";
+    type Binary = (i32, Option<String>, String, SystemTime, Vec<Option<i32>>);
+    async fn binary(client: &Client, sql: &str) -> Binary {
+        let row = client.query_one(sql, &[]).await.unwrap();
+        (row.get(0), row.get(1), row.get(2), row.get(4), row.get(5))
+    }
+    let texts = |n: &str| {
+        let values = [n, "", "x", "1.50", "2024-02-29 10:00:00+00", "{1,NULL,3}"];
+        let texts = values.map(|value| (!value.is_empty()).then(|| value.to_string()));
+        vec![texts.to_vec()]
+    };
+    under(&c, "simple first").await;
+    assert_eq!(rows(&c, &format!("{sql};")).await, texts("1"));
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_709_200_800);
+    let values = |n| (n, None, "x".to_string(), at, vec![Some(1), None, Some(3)]);
+    let other = node.connect().await;
+    under(&other, "simple first").await;
+    assert_eq!(binary(&other, sql).await, values(1));
+    under(&other, "extended first").await;
+    assert_eq!(binary(&other, sql).await, values(2));
+    under(&c, "extended first").await;
+    assert_eq!(rows(&c, sql).await, texts("2"));
+    assert_eq!(binary(&c, sql).await, values(2));
+    assert_eq!(one(&node.connect().await, "select n from a where id = 1").await, "2");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
