@@ -36,7 +36,7 @@ impl Context {
         }
         let holds = |replica: &Arc<Replica>| {
             let range = FamilyRange::of_span(damage.family, &replica.state.load().descriptor.span);
-            !replica.is_empty() && damage.key >= range.start && range.end.is_none_or(|end| damage.key < end)
+            !replica.is_empty() && range.contains(&damage.key)
         };
         self.all().into_iter().find(holds)
     }

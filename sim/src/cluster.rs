@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes that a node keeps free on its disk.
 const RESERVE: u64 = 1 << 20;
+/// Rows of a bad block.
+const BLOCK: usize = 4;
 
 /// Rows of an engine.
 pub type Data = BTreeSet<(Family, bytes::Bytes, bytes::Bytes)>;
@@ -190,6 +192,11 @@ impl Cluster {
     pub fn free_disk(&self, id: NodeId) {
         self.disk(id).fill(false);
         self.tell_space(id, 2 * RESERVE, false);
+    }
+
+    pub fn spoil_block(&self, id: NodeId, place: u64) {
+        self.disk(id).engine.corrupt_block(Family::Data, place, BLOCK);
+        about(id, "has a bad block");
     }
 
     fn tell_space(&self, id: NodeId, free: u64, stuck: bool) {

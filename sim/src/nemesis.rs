@@ -86,6 +86,7 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
             world.sleep(*lasts).await;
             full.iter().for_each(|id| cluster.free_disk(*id));
         }
+        Trouble::BadBlock { node, place } => cluster.spoil_block(pick(cluster, *node), *place),
         Trouble::ClockJump { node, micros, lasts } => {
             let id = pick(cluster, *node);
             world.jump_clock(id, *micros);

@@ -77,6 +77,11 @@ pub enum Trouble {
         stuck: bool,
         lasts: Duration,
     },
+    /// Some neighbouring rows of one disk do not read back any more.
+    BadBlock {
+        node: u64,
+        place: u64,
+    },
     ClockJump {
         node: u64,
         micros: i64,

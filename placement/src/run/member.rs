@@ -14,13 +14,16 @@ use super::{
 use crate::{command::GearRequest, planner};
 use quorate_env::probe;
 use quorate_proto::{
-    KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
+    NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
     placement::{NodeState, ReplicaCommand, ReplicaReply, ReplicaReport},
 };
 use std::time::Duration;
 
 /// Between two questions how far a learner is.
 const POLL: Duration = Duration::from_millis(200);
+/// Between two questions whether an heir leads, and how many are asked before the leader is told again.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOKS: u32 = 50;
 
 /// Replaces the copy on `from` by one on `to`; without `to` the node `from` is dead, and the planner chooses.
 pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<NodeId>) -> Result<(), Stop> {
@@ -213,14 +216,19 @@ pub(super) async fn transfer(job: &Job, shard: ShardId, to: NodeId) -> Result<()
     }
     job.at_step("handing leadership over").await?;
     let command = ReplicaCommand::TransferLeader { shard, to: heir.id };
-    // Asked first, the heir says so if it leads already.
-    if job.session.leader_of(shard) == Some(to)
-        && let Ok(ReplicaReply::Done) | Err(KvError::NotLeader { leader: None, .. }) =
-            tell(&job.placement, to, &command).await
-    {
+    // The heir says so if it leads already.
+    let leads = async || matches!(tell(&job.placement, to, &command).await, Ok(ReplicaReply::Done));
+    if job.session.leader_of(shard) == Some(to) && leads().await {
         return Ok(());
     }
     tell_leader(&job.placement, &job.session, &descriptor, &command).await?;
     job.session.note_leader(shard, to, job.placement.env.boottime());
-    Ok(())
+    for _ in 0..LOOKS {
+        if leads().await {
+            return Ok(());
+        }
+        job.placement.env.sleep(LOOK).await;
+    }
+    // It has failed to take over: the one that leads is told again.
+    Err(Stop::Retry(format!("node {to} does not lead yet")))
 }

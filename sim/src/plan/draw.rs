@@ -59,6 +59,7 @@ pub fn draw(seed: u64, nodes: u64) -> Plan {
         steps.push((pause, trouble));
     }
     let steps = draw.with_merges(seed, steps);
+    let steps = if replacement.is_none() { draw.with_bad_blocks(seed, steps) } else { steps };
     let numbered = (1..).zip(steps).map(|(number, (pause, trouble))| Step { number, pause, trouble });
     Plan { steps: numbered.collect(), rest: Duration::ZERO }
 }
@@ -202,6 +203,24 @@ impl Draw {
         all
     }
 
+    /// In one run of four one disk goes bad, block by block. (A second one could take a shard's quorum for good, and so could a
+    /// node that is gone.)
+    fn with_bad_blocks(&mut self, seed: u64, steps: Vec<(Duration, Trouble)>) -> Vec<(Duration, Trouble)> {
+        self.rng = StdRng::seed_from_u64(seed ^ 0x6261_6462);
+        if self.chance(0.75) {
+            return steps;
+        }
+        let node = self.node();
+        let mut all = Vec::new();
+        for step in steps {
+            all.push(step);
+            if self.chance(0.3) {
+                all.push((self.millis(0..300), Trouble::BadBlock { node, place: self.range(0..10_000) }));
+            }
+        }
+        all
+    }
+
     fn relocation(&mut self) -> Trouble {
         let change = Change::Move { shard: self.shard(), replica: self.range(0..3), to: self.node() };
         Trouble::Operation { asker: self.node(), change }
@@ -214,7 +233,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn is_operation(step: &&Step) -> bool {
-        matches!(step.trouble, Trouble::Operation { .. } | Trouble::Replacement { .. })
+        matches!(
+            step.trouble,
+            Trouble::Operation { .. } | Trouble::Replacement { .. } | Trouble::BadBlock { .. }
+        )
     }
 
     #[test]
@@ -238,7 +260,7 @@ mod tests {
             alone += usize::from(drawn.len() > 3 && drawn.iter().all(|name| *name == drawn[0]));
             sorts.into_iter().for_each(|sort| *seeds.entry(sort).or_insert(0) += 1);
         }
-        assert_eq!(seeds.len(), 16, "{seeds:?}");
+        assert_eq!(seeds.len(), 17, "{seeds:?}");
         assert!(seeds.values().all(|seeds| *seeds > 10), "{seeds:?}");
         assert!((20..100).contains(&alone), "{alone}");
     }

@@ -47,6 +47,7 @@ impl Trouble {
             Trouble::Pause { .. } => "pause",
             Trouble::SlowDisk { .. } => "slow disk",
             Trouble::FullDisk { .. } => "full disk",
+            Trouble::BadBlock { .. } => "bad block",
             Trouble::ClockJump { .. } => "clock jump",
             Trouble::Replacement { .. } => "replacement",
             Trouble::Operation { change: Change::Split { .. } | Change::SplitWork { .. }, .. } => "split",
@@ -100,6 +101,9 @@ impl fmt::Display for Trouble {
                 let left = if *stuck { "nothing" } else { "only the reserve" };
                 let node = node + 1;
                 write!(f, "{nodes} of the nodes, from node {node} on, have {left} left for {lasts:?}")
+            }
+            Trouble::BadBlock { node, place } => {
+                write!(f, "rows from the {} on do not read back on node {}", Place(*place), node + 1)
             }
             Trouble::ClockJump { node, micros, lasts } => {
                 write!(f, "node {}'s clock is {micros} µs off for {lasts:?}", node + 1)

@@ -3,7 +3,7 @@
 use super::{Change, PLACEMENT_TIMEOUT, create_table};
 use crate::{
     bind::OutColumn,
-    catalog::{Snapshot, TableDescriptor},
+    catalog::{Snapshot, TableDescriptor, virtuals::cluster},
     error::{SqlError, SqlState},
     row::{column_from_key, column_to_key, index_prefix, index_span, key::split_prefix, table_span},
     session::run::Outcome,
@@ -38,7 +38,9 @@ pub async fn show(change: &mut Change, name: &ObjectName) -> Result<Outcome, Sql
     let table = change.view()?.names.table(name)?;
     let span = table_span(table.id);
     let mut rows = Vec::new();
-    for (shard, leader) in change.shared()?.cluster.shards() {
+    let shared = change.shared()?;
+    let leaders = cluster::leaders(&shared).await;
+    for (shard, met) in shared.cluster.shards() {
         if !shard.span.overlaps(&span) {
             continue;
         }
@@ -47,7 +49,7 @@ pub async fn show(change: &mut Change, name: &ObjectName) -> Result<Outcome, Sql
             Datum::Int8(shard.id.0 as i64),
             Datum::Text(show_key(&shard.span.start, change.now())),
             Datum::Text(shard.span.end.as_ref().map_or("…".into(), |end| show_key(end, change.now()))),
-            leader.map(|node| node.0 as i64).into(),
+            leaders.get(&shard.id).map(|(node, _)| *node).or(met).map(|node| node.0 as i64).into(),
             Datum::Text(format!("{{{}}}", nodes.join(","))),
             Datum::Int8(shard.version as i64),
             Datum::Int8(shard.config_epoch as i64),

@@ -60,6 +60,11 @@ impl FamilyRange {
         let (start, end) = raw_bounds(span);
         FamilyRange { family, start: start.into(), end: end.map(Bytes::from) }
     }
+
+    /// Whether the stored key of the range's family lies in it.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && self.end.as_ref().is_none_or(|end| key < &end[..])
+    }
 }
 
 /// The raw bounds that hold exactly what is stored for the user keys of a span, in each family of [`Family::KEYED`].

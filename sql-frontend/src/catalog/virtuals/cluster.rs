@@ -5,6 +5,7 @@ use crate::{
     ddl::{job, shards::show_key},
     error::{SqlError, SqlState},
     row::key::split_prefix,
+    server::Shared,
     session::view::SessionView,
     types::Datum,
 };
@@ -132,6 +133,17 @@ async fn reports(view: &SessionView) -> Result<Vec<(NodeId, ReplicaReport)>, Sql
     }
 }
 
+/// Who leads which shard, by his own word, as the placement driver has heard it last; nobody if that cannot be asked.
+pub async fn leaders(shared: &Shared) -> BTreeMap<ShardId, (NodeId, ReplicaReport)> {
+    let reply = shared.placement.request(PlacementRequest::Replicas, TIMEOUT).await;
+    let Ok(PlacementReply::Replicas(reports)) = reply else { return BTreeMap::new() };
+    reports
+        .into_iter()
+        .filter(|(_, report)| report.leader)
+        .map(|(node, report)| (report.shard, (node, report)))
+        .collect()
+}
+
 fn mode(mode: ShardMode) -> &'static str {
     match mode {
         ShardMode::Target => "TARGET",
@@ -144,12 +156,7 @@ fn mode(mode: ShardMode) -> &'static str {
 fn shards(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
     async move {
         // Sizes and modes are the leaders' own words; without the placement driver the map still is there.
-        let mut leaders = BTreeMap::new();
-        for (node, report) in reports(view).await.unwrap_or_default() {
-            if report.leader {
-                leaders.insert(report.shard, (node, report.mode, report.size_bytes));
-            }
-        }
+        let leaders = leaders(&view.shared).await;
         let snapshot = view.snapshot();
         let mut rows = Vec::new();
         for (shard, leader) in view.shared.cluster.shards() {
@@ -162,12 +169,12 @@ fn shards(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 table.map(|t| t.name.clone()).into(),
                 text(show_key(&shard.span.start, snapshot)),
                 text(end.map_or("…".into(), |end| show_key(end, snapshot))),
-                known.map(|(node, _, _)| *node).or(leader).map(|node| node.0 as i64).into(),
-                known.map(|(_, m, _)| mode(*m).to_string()).into(),
+                known.map(|(node, _)| *node).or(leader).map(|node| node.0 as i64).into(),
+                known.map(|(_, report)| mode(report.mode).to_string()).into(),
                 int8(shard.version),
                 int8(shard.config_epoch),
                 text(format!("{{{}}}", replicas.join(","))),
-                known.map(|(_, _, size)| *size as i64).into(),
+                known.map(|(_, report)| report.size_bytes as i64).into(),
             ]);
         }
         Ok(rows)

@@ -2,7 +2,7 @@
 //! which shows the cluster. Their rows are made from the catalog, the session and the node when they are read.
 
 mod activity;
-mod cluster;
+pub mod cluster;
 mod empty;
 mod gateways;
 mod information_schema;

@@ -1,7 +1,7 @@
 //! Failures on demand.
 
-use crate::engine::Family;
 use crate::engine::damage::Watch;
+use crate::engine::{Family, FamilyRange};
 use crate::{Result, StorageError};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -57,6 +57,12 @@ impl Faults {
         } else {
             state.corrupt.remove(&key);
         }
+    }
+
+    /// What was stored there is gone, and its blocks with it.
+    pub fn on_removal(&self, range: &FamilyRange) {
+        let corrupt = &mut self.state.lock().corrupt;
+        corrupt.retain(|(family, key)| *family != range.family || !range.contains(key));
     }
 
     pub fn on_read(&self, family: Family, key: &[u8]) -> Result<()> {

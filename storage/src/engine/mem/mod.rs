@@ -12,7 +12,7 @@ use self::faults::Faults;
 use self::store::Store;
 use self::view::MemSnapshot;
 use super::{Engine, Family, FamilyRange, Ingest, OnDamage, Snapshot};
-use crate::{Result, StorageError, WriteBatch};
+use crate::{Result, StorageError, WriteBatch, WriteOp};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use quorate_env::planted;
@@ -31,6 +31,18 @@ pub struct MemEngine {
 pub(crate) struct Shared {
     store: RwLock<Store>,
     faults: Faults,
+}
+
+impl Shared {
+    fn write(&self, batch: &WriteBatch) {
+        for op in &batch.ops {
+            if let WriteOp::DeleteRange(family, start, end) = op {
+                let (family, start, end) = (*family, start.clone(), end.clone());
+                self.faults.on_removal(&FamilyRange { family, start, end });
+            }
+        }
+        self.store.write().write(batch);
+    }
 }
 
 impl MemEngine {
@@ -69,6 +81,14 @@ impl MemEngine {
         self.shared.faults.corrupt(family, key, on);
     }
 
+    /// The rows of one block, as many, become corrupt: those from the `place`th of the family on, counted round.
+    pub fn corrupt_block(&self, family: Family, place: u64, rows: usize) {
+        let all: Vec<Bytes> =
+            self.dump().into_iter().filter(|(of, ..)| *of == family).map(|(_, key, _)| key).collect();
+        let first = place as usize % all.len().max(1);
+        all.iter().skip(first).take(rows).for_each(|key| self.corrupt(family, key, true));
+    }
+
     /// Everything in the engine, in order; for comparing replicas.
     pub fn dump(&self) -> Vec<(Family, Bytes, Bytes)> {
         self.shared.store.read().dump()
@@ -87,7 +107,7 @@ impl Engine for MemEngine {
 
     fn write(&self, batch: &WriteBatch) -> Result<()> {
         self.shared.faults.on_write()?;
-        self.shared.store.write().write(batch);
+        self.shared.write(batch);
         Ok(())
     }
 
@@ -154,9 +174,8 @@ impl Ingest for MemIngest {
         }
         all.extend(self.rows);
         all.extend(batch.clone());
-        let mut store = self.engine.shared.store.write();
-        store.write(&all);
-        store.flush();
+        self.engine.shared.write(&all);
+        self.engine.shared.store.write().flush();
         Ok(())
     }
 }
