@@ -267,12 +267,15 @@ fn step(shared: &Arc<Shared>, now: Duration, campaigns: &mut u32) {
             quorate_env::count!("quorate_consensus_campaigns_total");
             fire(raft.trigger().elect(true));
         }
-        Act::Doubt => {
-            if let Some(known) = shared.supported_leader() {
-                let route = Route { shard: shared.shard(), from: shared.replica(), to: known.replica };
-                shared.node.send(known.node, &OneWay::Doubt { route, term: known.term });
-            }
-        }
+        Act::Doubt => doubt(shared),
+    }
+}
+
+/// Asks the leader that is supported whether it still stands.
+pub(crate) fn doubt(shared: &Shared) {
+    if let Some(known) = shared.supported_leader() {
+        let route = Route { shard: shared.shard(), from: shared.replica(), to: known.replica };
+        shared.node.send(known.node, &OneWay::Doubt { route, term: known.term });
     }
 }
 
@@ -311,8 +314,12 @@ pub(crate) async fn publish(shared: Arc<Shared>) {
         quorate_env::count!("quorate_consensus_replicas_failed_total");
         shared.mark_stopped();
     }
-    let last = Leadership { term: shared.leadership.borrow().term, ..Leadership::default() };
-    set(&shared, last);
+    let before = shared.leadership.borrow().clone();
+    if before.is_leader && !planted!("consensus.stops_without_a_word") {
+        // Its node lives on perhaps, and the members are bound to that.
+        step_down(&shared, before.term);
+    }
+    set(&shared, Leadership { term: before.term, ..Leadership::default() });
 }
 
 pub(crate) fn update(shared: &Arc<Shared>, metrics: &RaftServerMetrics<Types>) {

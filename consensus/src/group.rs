@@ -42,6 +42,15 @@ impl Group {
         self.shared.lease()
     }
 
+    /// Somebody has come here in search of the leader. Its replica may be gone although its node lives, and the word of that lost:
+    /// it is asked, now and then.
+    pub fn doubt_leader(&self) {
+        let now = self.shared.env.boottime();
+        if !self.shared.leadership.borrow().is_leader && self.shared.pace.lock().may_doubt(now) {
+            crate::driver::doubt(&self.shared);
+        }
+    }
+
     /// Makes sure that a read evaluated on a snapshot taken after this returns misses nothing committed before it was called.
     /// By lease if there is one, else by read-index.
     ///

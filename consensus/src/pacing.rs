@@ -101,6 +101,15 @@ impl Pace {
         self.campaign_at = Some(now);
     }
 
+    /// Whether it is time to ask the leader again; takes down that it is asked.
+    pub fn may_doubt(&mut self, now: Duration) -> bool {
+        let may = now >= self.last_doubt + DOUBT_EVERY;
+        if may {
+            self.last_doubt = now;
+        }
+        may
+    }
+
     pub fn step(&mut self, view: &View) -> Act {
         if view.leading { self.lead(view) } else { self.follow(view) }
     }
@@ -131,11 +140,8 @@ impl Pace {
         self.last_heartbeat = None;
         if view.bound {
             self.leader_lost();
-            if !view.following && view.now >= self.last_doubt + DOUBT_EVERY {
-                self.last_doubt = view.now;
-                return Act::Doubt;
-            }
-            return Act::Nothing;
+            let doubts = !view.following && self.may_doubt(view.now);
+            return if doubts { Act::Doubt } else { Act::Nothing };
         }
         let leaving = view.leaving && !planted!("consensus.leaving_campaigns");
         if !view.voter || leaving || (view.fenced && !planted!("consensus.fenced_campaigns")) {

@@ -148,10 +148,12 @@ impl Replica {
         if let Some(leader) = self.leader.load_full() {
             return Ok(leader);
         }
-        let leadership = self.group()?.leadership().borrow().clone();
+        let group = self.group()?;
+        let leadership = group.leadership().borrow().clone();
         if leadership.is_leader {
             return Err(self.not_ready("the new leader has not applied its first entry yet"));
         }
+        group.doubt_leader();
         let leader = leadership.leader.map(|(_, node)| node).filter(|node| *node != self.context.env.node());
         Err(KvError::NotLeader { shard: self.shard, leader })
     }

@@ -8,7 +8,7 @@ use quorate_env::{
     timeline::{self, Happening},
 };
 use quorate_proto::{
-    Key, NodeId, ShardDescriptor, ShardId, Span,
+    Key, NodeId, Replica, ShardDescriptor, ShardId, Span,
     placement::{Operation, OperationState, PlacementReply, PlacementRequest},
 };
 use quorate_storage::{Family, FamilyRange};
@@ -108,12 +108,14 @@ impl Cluster {
         self.start(successor).await
     }
 
-    /// Shards that still count on a node that is gone for good.
+    /// Shards that still count on a copy that serves no more: its node is gone for good, or it is damaged.
     pub fn bereft(&self) -> Vec<ShardId> {
-        let members = self.nodes();
-        let gone =
-            |shard: &ShardDescriptor| shard.replicas.iter().any(|replica| !members.contains(&replica.node));
-        self.descriptors().iter().filter(|shard| gone(shard)).map(|shard| shard.id).collect()
+        let serves = |replica: &Replica| {
+            let node = self.running.get(replica.node);
+            node.is_some_and(|node| node.shards.reports().iter().any(|report| report.replica == replica.id))
+        };
+        let bereft = |shard: &ShardDescriptor| !shard.replicas.iter().all(serves);
+        self.descriptors().iter().filter(|shard| bereft(shard)).map(|shard| shard.id).collect()
     }
 
     /// The operations that the driver has not ended, and how far they are.

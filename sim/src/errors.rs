@@ -33,9 +33,14 @@ impl tracing::field::Visit for Text {
 
 /// What openraft logs as errors without there being one: a change of members that it refuses to a leader without a recent word
 /// of its quorum, which is asked for then (`consensus/src/change.rs`); that someone's request found its replica stopped; and that a
-/// heartbeat was answered when its leader was closed already. Why a replica stops, if nobody stops it, is told by its core.
-const ORDINARY: [&str; 3] =
-    ["openraft::raft::api::management", "openraft::raft::raft_inner", "openraft::core::heartbeat::worker"];
+/// heartbeat was answered when its leader was closed already. Why a replica stops, if nobody stops it, is told by its core. And a
+/// damaged copy is what the plan has made.
+const ORDINARY: [&str; 4] = [
+    "openraft::raft::api::management",
+    "openraft::raft::raft_inner",
+    "openraft::core::heartbeat::worker",
+    "quorate_shard_server::damage",
+];
 
 impl<S: Subscriber> Layer<S> for Errors {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

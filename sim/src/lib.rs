@@ -118,6 +118,8 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     world.sleep(Duration::from_secs(20)).await;
     repaired(&cluster).await?;
     let mut problems = work.settle().await?;
+    // It may have met bad blocks that nobody had read before.
+    repaired(&cluster).await?;
     // That reading may have cleared abandoned intents away.
     world.sleep(Duration::from_secs(5)).await;
     if after_heal == 0 {
@@ -130,14 +132,14 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     Ok(problems)
 }
 
-/// Waits until no shard counts on a node that is gone for good.
+/// Waits until no shard counts on a copy that serves no more.
 async fn repaired(cluster: &Cluster) -> Result<(), String> {
     let deadline = cluster.world.elapsed() + REPAIR;
     while !cluster.bereft().is_empty() {
         if cluster.world.elapsed() > deadline {
             let under_way = cluster.under_way().await;
             return Err(format!(
-                "shards {:?} still count on a node that is gone; under way: {under_way:?}",
+                "shards {:?} still count on a copy that serves no more; under way: {under_way:?}",
                 cluster.bereft()
             ));
         }

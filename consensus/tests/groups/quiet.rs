@@ -6,6 +6,7 @@ use crate::{
 };
 use quorate_consensus::ConsensusConfig;
 use quorate_env::NodeId;
+use quorate_proto::ShardId;
 
 /// A heartbeat is acknowledged by a member that lacks entries, too: it follows on what the member has.
 #[test]
@@ -106,4 +107,34 @@ fn a_member_that_restarts_is_told_of_a_quiet_group() {
         assert!(cluster.group(leader, SHARD).is_quiet());
         assert_eq!(cluster.leader(SHARD), Some((leader, term)), "the leadership was not disturbed");
     });
+}
+
+/// The promises of a node are for all its replicas: as long as it answers, its members' votes are bound.
+#[test]
+fn a_leader_that_stops_while_its_node_lives_on_is_succeeded() {
+    for told in [true, false] {
+        run(21, |world| async move {
+            let cluster = Cluster::new(world, 1..=3);
+            cluster.found(SHARD, 1..=3).await;
+            // Nodes without a group in common promise one another nothing.
+            cluster.found(ShardId(8), 1..=3).await;
+            let (leader, term) = cluster.wait_leader(SHARD, SECOND).await;
+            cluster.write(SHARD, "a").await;
+            cluster.world.sleep(10 * SECOND).await;
+            let others: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+            if !told {
+                others.iter().for_each(|other| cluster.world.cut(NodeId(leader), NodeId(*other)));
+            }
+            cluster.group(leader, SHARD).stop().await;
+            cluster.world.sleep(ms(100)).await;
+            cluster.world.heal();
+            if !told {
+                cluster.world.sleep(10 * SECOND).await;
+                assert_eq!(cluster.leader(SHARD), None, "nobody has noticed");
+                cluster.group(others[0], SHARD).doubt_leader();
+                cluster.group(others[1], SHARD).doubt_leader();
+            }
+            cluster.wait_leader_if(SHARD, 2 * SECOND, |_, t| t > term).await;
+        });
+    }
 }

@@ -342,7 +342,8 @@ impl Session {
                     };
                     let error = open.once.explained(from_txn(error), exists.as_ref());
                     let error = self.unless_happened(error).await;
-                    if let Err(error) = guarded(&stop, None, self.retry(error, None, out)).await {
+                    // On the heap: seldom, and large.
+                    if let Err(error) = Box::pin(guarded(&stop, None, self.retry(error, None, out))).await {
                         self.tx.fail(&self.shared.catalog);
                         return Err(self.named(error));
                     }

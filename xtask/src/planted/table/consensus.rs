@@ -65,6 +65,14 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "consensus.stops_without_a_word",
+        what: "2: a leader's replica stops alone, and its members stay bound to the node that lives on",
+        found_by: &[Test(
+            "consensus/groups",
+            "quiet::a_leader_that_stops_while_its_node_lives_on_is_succeeded",
+        )],
+    },
+    Planted {
         names: "consensus.vote_against_supported",
         what: "3: votes are given while the leader is supported",
         found_by: &[Test("consensus", "elections::tests::a_vote_is_withheld_while_the_leader_is_supported")],
