@@ -235,6 +235,13 @@ impl Session {
         memory.leaders.iter().filter(|(_, led)| recent(led)).map(|(id, led)| (*id, led.node)).collect()
     }
 
+    /// Who leads each shard, and for how long that has been known.
+    pub(crate) fn led_for(&self, now: Duration) -> BTreeMap<ShardId, (NodeId, Duration)> {
+        let memory = self.memory.lock();
+        let led = |(id, led): (&ShardId, &Led)| (*id, (led.node, now.saturating_sub(led.since)));
+        memory.leaders.iter().map(led).collect()
+    }
+
     pub(crate) fn leader_of(&self, shard: ShardId) -> Option<NodeId> {
         self.memory.lock().leaders.get(&shard).map(|led| led.node)
     }

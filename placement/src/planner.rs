@@ -1,5 +1,11 @@
 //! What to do about what is seen. Pure: the same picture gives the same plan, and every plan says why.
 
+pub mod balance;
+pub mod merge;
+pub mod seen;
+pub mod split;
+pub mod why;
+
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
     placement::{Operation, PlacementDecision},
@@ -95,6 +101,8 @@ pub fn repair(view: &View, at: Timestamp) -> Option<Planned> {
             candidates,
             outcome: String::new(),
             operation: None,
+            options: Vec::new(),
+            inputs: Vec::new(),
         };
         return Some(Planned { operation, decision });
     }
@@ -127,6 +135,8 @@ pub fn remake(
         chosen: format!("a new copy on node {node} in the place of replica {}", lost.id),
         outcome: String::new(),
         operation: None,
+        options: Vec::new(),
+        inputs: Vec::new(),
     };
     Some(Planned { operation: Operation::Remake { shard: id, lost: lost.clone() }, decision })
 }
@@ -251,6 +261,8 @@ fn planned(
         chosen,
         outcome: String::new(),
         operation: None,
+        options: Vec::new(),
+        inputs: Vec::new(),
     };
     Planned { operation, decision }
 }

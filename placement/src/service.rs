@@ -6,6 +6,7 @@ use crate::{
     leader::Session,
     machine::Seen,
     settings,
+    state::OPERATOR,
 };
 use quorate_consensus::ProposeError;
 use quorate_env::rpc;
@@ -86,7 +87,7 @@ impl Placement {
                 Ok(PlacementReply::Settings(self.settings()))
             }
             PlacementRequest::Settings => Ok(PlacementReply::Settings(self.settings())),
-            PlacementRequest::Start(operation) => self.begin(operation, "operator").await,
+            PlacementRequest::Start(operation) => self.begin(operation, OPERATOR).await,
             PlacementRequest::Operations => {
                 let state = self.machine.state();
                 let all = state.operations.values().map(|record| record.status.clone());
@@ -140,11 +141,11 @@ impl Placement {
         all.map(|setting| (setting.name.to_owned(), state.setting(setting).to_owned())).collect()
     }
 
-    /// Starts an operation; an equal one under way is joined.
+    /// Starts an operation; an equal one under way is joined, if it was asked for by the same.
     async fn begin(&self, operation: Operation, origin: &str) -> Result<PlacementReply, PlacementError> {
         self.sensible(&operation).map_err(PlacementError::Refused)?;
-        let same =
-            self.machine.state().running().find(|r| r.status.operation == operation).map(|r| r.status.id);
+        let same = |status: &OperationStatus| status.operation == operation && status.origin == origin;
+        let same = self.machine.state().running().find(|record| same(&record.status)).map(|r| r.status.id);
         if let Some(id) = same {
             return Ok(PlacementReply::Started(id));
         }

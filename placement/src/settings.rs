@@ -1,5 +1,9 @@
 //! Cluster settings: which there are, what they may hold, and their defaults.
 
+mod schedulers;
+
+pub use schedulers::*;
+
 use std::{ops::RangeInclusive, time::Duration};
 
 /// A setting that the driver knows.
@@ -7,9 +11,38 @@ pub struct Setting {
     pub name: &'static str,
     pub default: &'static str,
     pub about: &'static str,
-    valid: RangeInclusive<Duration>,
-    /// The range in words.
+    valid: Valid,
+    /// What it may hold, in words.
     range: &'static str,
+}
+
+/// What a setting may hold.
+enum Valid {
+    Time(RangeInclusive<Duration>),
+    Bytes(RangeInclusive<u64>),
+    Number(RangeInclusive<u64>),
+    Switch,
+}
+
+impl Valid {
+    /// `Err`: what the value should have been.
+    fn holds(&self, value: &str) -> Result<bool, &'static str> {
+        match self {
+            Valid::Time(range) => {
+                let given = duration(value).ok_or("no duration such as 500ms, 30s, 5min or 1h")?;
+                Ok(range.contains(&given))
+            }
+            Valid::Bytes(range) => {
+                let given = bytes(value).ok_or("no size such as 64KiB, 256MiB or 1GiB")?;
+                Ok(range.contains(&given))
+            }
+            Valid::Number(range) => {
+                let given = value.trim().parse::<u64>().map_err(|_| "no whole number")?;
+                Ok(range.contains(&given))
+            }
+            Valid::Switch => switch(value).map(|_| true).ok_or("neither on nor off"),
+        }
+    }
 }
 
 /// How long a node must be silent before its replicas are replaced.
@@ -17,7 +50,7 @@ pub const REPAIR_AFTER: Setting = Setting {
     name: "placement.repair_after",
     default: "5min",
     about: "silence of a node after which its replicas are replaced",
-    valid: SILENCE,
+    valid: Valid::Time(SILENCE),
     range: "1s to 720h",
 };
 
@@ -26,7 +59,7 @@ pub const SUSPECT_AFTER: Setting = Setting {
     name: "placement.suspect_after",
     default: "5s",
     about: "silence of a node after which it is suspected to be dead",
-    valid: SILENCE,
+    valid: Valid::Time(SILENCE),
     range: "1s to 720h",
 };
 
@@ -35,7 +68,7 @@ pub const CLOSING_TARGET: Setting = Setting {
     name: "closing_target",
     default: "200ms",
     about: "age from which on followers answer reads; at least four times the clock bound",
-    valid: Duration::from_millis(1)..=Duration::from_secs(600),
+    valid: Valid::Time(Duration::from_millis(1)..=Duration::from_secs(600)),
     range: "1ms to 10min",
 };
 
@@ -44,7 +77,7 @@ pub const GC_TTL: Setting = Setting {
     name: "gc_ttl",
     default: "4h",
     about: "age up to which the past can be read; older versions are removed once nobody reads them",
-    valid: Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600),
+    valid: Valid::Time(Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600)),
     range: "1s to 8760h",
 };
 
@@ -53,11 +86,30 @@ pub const IDEMPOTENCY_TTL: Setting = Setting {
     name: "idempotency_ttl",
     default: "24h",
     about: "age up to which transactions under idempotency keys count; older keys are as ones never used",
-    valid: Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600),
+    valid: Valid::Time(Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600)),
     range: "1s to 8760h",
 };
 
-pub const ALL: [&Setting; 5] = [&CLOSING_TARGET, &GC_TTL, &IDEMPOTENCY_TTL, &REPAIR_AFTER, &SUSPECT_AFTER];
+pub const ALL: [&Setting; 18] = [
+    &CLOSING_TARGET,
+    &GC_TTL,
+    &IDEMPOTENCY_TTL,
+    &BALANCE_LEADERS,
+    &BALANCE_REPLICAS,
+    &LOOK_EVERY,
+    &MERGE,
+    &MERGE_AFTER,
+    &MERGE_LOAD,
+    &MERGE_SIZE,
+    &MOVES,
+    &REPAIR_AFTER,
+    &SPLIT_BY_LOAD,
+    &SPLIT_BY_SIZE,
+    &SPLIT_FLOOR,
+    &SPLIT_LOAD,
+    &SPLIT_SIZE,
+    &SUSPECT_AFTER,
+];
 
 /// Checks a value for a setting.
 ///
@@ -68,9 +120,7 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
         let names: Vec<&str> = ALL.iter().map(|setting| setting.name).collect();
         return Err(format!("there is no cluster setting {name:?}; there are {}", names.join(", ")));
     };
-    let given =
-        duration(value).ok_or_else(|| format!("{value:?} is no duration such as 500ms, 30s, 5min or 1h"))?;
-    if setting.valid.contains(&given) {
+    if setting.valid.holds(value).map_err(|what| format!("{value:?} is {what}"))? {
         return Ok(());
     }
     Err(format!("{value:?} is outside of the valid range of {name}, {}", setting.range))
@@ -94,6 +144,31 @@ pub fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(millis)?))
 }
 
+/// Reads `64KiB`, `256MiB`, `1GiB` (also `MB` and the like, which are the same); without a unit: bytes.
+pub fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let shift = match text[digits..].trim() {
+        "" | "B" => 0,
+        "KiB" | "KB" | "kB" => 10,
+        "MiB" | "MB" => 20,
+        "GiB" | "GB" => 30,
+        "TiB" | "TB" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+/// Reads `on` and `off`.
+pub fn switch(text: &str) -> Option<bool> {
+    match text.trim() {
+        "on" | "true" | "yes" => Some(true),
+        "off" | "false" | "no" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +187,14 @@ mod tests {
         }
         assert!(check("gc_ttl", "999ms").is_err() && check("gc_ttl", "1s").is_ok());
         assert!(check("closing_target", "50ms").is_ok() && check("closing_target", "0").is_err());
+    }
+    #[test]
+    fn sizes_numbers_and_switches() {
+        assert_eq!(bytes("256MiB"), Some(256 << 20));
+        assert_eq!((bytes("7"), bytes("1 GB"), bytes("many")), (Some(7), Some(1 << 30), None));
+        assert_eq!((switch("on"), switch("off"), switch("maybe")), (Some(true), Some(false), None));
+        assert!(check("placement.merge", "off").is_ok() && check("placement.merge", "5").is_err());
+        assert!(check("placement.moves", "0").is_ok() && check("placement.moves", "-1").is_err());
+        assert!(check("placement.split_size", "1GiB").is_ok() && check("placement.split_size", "1").is_err());
     }
 }

@@ -1,12 +1,16 @@
 //! The replicated state, and what each command does to it. Pure and deterministic.
 
+mod whom;
+
+pub use whom::{OPERATOR, SCHEDULER};
+
 use crate::{
     command::{Command, Gear, Reply},
     settings,
 };
 use minicbor::{Decode, Encode};
 use quorate_proto::{
-    NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
+    Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
     placement::{
         IdKind, MapUpdate, NodeInfo, NodeState, Operation, OperationState, OperationStatus, PlacementDecision,
     },
@@ -91,6 +95,8 @@ pub struct State {
     pub settings: BTreeMap<String, String>,
     pub operations: BTreeMap<u64, OperationRecord>,
     pub decisions: BTreeMap<u64, PlacementDecision>,
+    /// Where users have asked for shards to begin, and not taken it back.
+    pub boundaries: BTreeSet<Key>,
 }
 
 /// What a command has touched; this and no more is written to disk.
@@ -101,6 +107,7 @@ pub struct Touched {
     pub settings: BTreeSet<String>,
     pub operations: BTreeSet<u64>,
     pub decisions: BTreeSet<u64>,
+    pub boundaries: BTreeSet<Key>,
 }
 
 impl State {
@@ -270,6 +277,8 @@ impl State {
             chosen: format!("nodes {nodes:?}"),
             outcome: "done".into(),
             operation: None,
+            options: Vec::new(),
+            inputs: Vec::new(),
         };
         self.decide(decision, touched);
         Reply::Done
@@ -283,6 +292,9 @@ impl State {
         decision: Option<PlacementDecision>,
         touched: &mut Touched,
     ) -> Reply {
+        if let Some(refused) = self.refuse_if_busy(&operation, &origin) {
+            return refused;
+        }
         let id = self.counters.next_operation;
         self.counters.next_operation += 1;
         if let Some(decision) = decision {
@@ -330,6 +342,7 @@ impl State {
         record.status.step = step;
         record.status.updated = at;
         touched.operations.insert(id);
+        self.note_boundary(id, touched);
         let outcome = match state {
             OperationState::Running => return Reply::Done,
             OperationState::Done => "done".to_owned(),

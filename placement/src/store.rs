@@ -1,9 +1,9 @@
-//! How the state lies in the engine: one key per node, shard, setting, operation and decision, in family `Meta` under the
+//! How the state lies in the engine: one key per node, shard, setting, operation, decision and user's boundary, in family `Meta` under the
 //! driver's own shard id.
 
 use crate::state::{Counters, NodeRecord, OperationRecord, ShardRecord, State, Touched};
 use minicbor::{Decode, Encode};
-use quorate_proto::{NodeId, ReplicaId, ShardId, placement::PlacementDecision};
+use quorate_proto::{Key, NodeId, ReplicaId, ShardId, placement::PlacementDecision};
 use quorate_storage::{
     Engine, Family, Result, Snapshot, StorageError, WriteBatch,
     meta::{self, Kind},
@@ -17,12 +17,13 @@ const OPERATION: Kind<OperationRecord> = Kind::new(68);
 const DECISION: Kind<PlacementDecision> = Kind::new(69);
 /// The replica of the driver that this node holds.
 const REPLICA: Kind<ReplicaId> = Kind::new(70);
+const BOUNDARY: Kind<bool> = Kind::new(71);
 
 const SELF: ShardId = ShardId::PLACEMENT;
 
 /// Kinds that a snapshot carries; the rest is the replica's own.
 pub fn is_state(kind: u8) -> bool {
-    (COUNTERS.code()..=DECISION.code()).contains(&kind)
+    (COUNTERS.code()..=DECISION.code()).contains(&kind) || kind == BOUNDARY.code()
 }
 
 pub fn load(snapshot: &dyn Snapshot) -> Result<State> {
@@ -47,6 +48,10 @@ pub fn load(snapshot: &dyn Snapshot) -> Result<State> {
     for row in meta::scan(snapshot, SELF, &DECISION) {
         let (key, decision) = row?;
         state.decisions.insert(number(&key)?, decision);
+    }
+    for row in meta::scan(snapshot, SELF, &BOUNDARY) {
+        let (key, _) = row?;
+        state.boundaries.insert(Key::copy_from(&key));
     }
     Ok(state)
 }
@@ -76,6 +81,9 @@ pub fn save(batch: &mut WriteBatch, state: &State, touched: &Touched) {
     }
     for id in &touched.decisions {
         one(batch, &DECISION, &id.to_be_bytes(), state.decisions.get(id));
+    }
+    for at in &touched.boundaries {
+        one(batch, &BOUNDARY, at, state.boundaries.contains(at).then_some(&true));
     }
 }
 

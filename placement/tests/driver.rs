@@ -1,6 +1,7 @@
 //! The driver as a whole: three simulated nodes run its group, fake shards obey it.
 
 mod merges;
+mod schedulers;
 mod support;
 
 use quorate_env::sim::{SimConfig, SimWorld};

@@ -1,9 +1,11 @@
 //! What nodes and the placement driver say to one another: what is asked of the driver here, what it asks of replicas and what is
 //! asked of a node itself in files of their own.
 
+mod load;
 mod node;
 mod replica;
 
+pub use load::*;
 pub use node::*;
 pub use replica::*;
 
@@ -98,6 +100,10 @@ pub struct ReplicaReport {
     /// `TARGET`, `ELECTION`, `DEGRADED`, `RECOVERY` (DESIGN §7).
     #[n(7)]
     pub mode: ShardMode,
+    /// Empty unless `leader`.
+    #[n(8)]
+    #[cbor(default)]
+    pub load: ShardLoad,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -317,7 +323,7 @@ pub struct OperationStatus {
     pub started: Timestamp,
     #[n(5)]
     pub updated: Timestamp,
-    /// Who asked: `operator`, `repair`, `scatter N`.
+    /// Who asked: `operator`, `repair`, `scatter N`, `scheduler`.
     #[n(6)]
     pub origin: String,
 }
@@ -346,6 +352,14 @@ pub struct PlacementDecision {
     pub outcome: String,
     #[n(8)]
     pub operation: Option<u64>,
+    /// Candidates that are no nodes (keys, pairs of shards), with score and reason.
+    #[n(9)]
+    #[cbor(default)]
+    pub options: Vec<(String, i64, String)>,
+    /// What the planner decided from, in its own encoding: the same decision comes of it again. Empty where `seen` says all.
+    #[n(10)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub inputs: Vec<u8>,
 }
 
 /// A change of the shard map: descriptors that are new or newer, and shards that are gone.

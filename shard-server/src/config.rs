@@ -46,6 +46,8 @@ pub struct ShardConfig {
     pub flush_interval: Duration,
     /// How long the size of a shard is reported before it is estimated anew.
     pub size_interval: Duration,
+    /// A shard of so many bytes tells its placement driver where a split would halve them.
+    pub cut_from: u64,
 }
 
 impl Default for ShardConfig {
@@ -72,6 +74,7 @@ impl Default for ShardConfig {
             flush_bytes: 32 << 20,
             flush_interval: Duration::from_secs(5),
             size_interval: Duration::from_secs(5),
+            cut_from: 64 << 10,
         }
     }
 }

@@ -4,9 +4,11 @@ use crate::{
     Context,
     closed::{evaluations::Evaluations, frontier::Frontier},
     command::Sealed,
+    cut,
     gc::Litter,
     hand_over::Inherited,
     leader::Leader,
+    load::{KnownCut, Load},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -14,7 +16,6 @@ use quorate_consensus::{Applied, Group, Leadership};
 use quorate_env::timeline::Happening;
 use quorate_proto::placement::{Frontiers, ReplicaReport, ShardMode};
 use quorate_proto::{KvError, LogPosition, ReplicaId, ShardDescriptor, ShardId, Timestamp};
-use quorate_storage::{FamilyRange, engine::Family};
 use std::{
     sync::{
         Arc, OnceLock,
@@ -74,6 +75,8 @@ pub struct Replica {
     /// Wakes whoever waits for what becomes of a sealed shard.
     pub(crate) decided: Notify,
     size: Mutex<SizeEstimate>,
+    pub(crate) size_cut: Mutex<Option<KnownCut>>,
+    pub(crate) requests: Load,
     /// Why it cannot be relied on any more; see [`crate::damage`].
     damage: OnceLock<String>,
     /// One change of range or members at a time.
@@ -83,7 +86,8 @@ pub struct Replica {
 #[derive(Default)]
 struct SizeEstimate {
     bytes: u64,
-    at: LogPosition,
+    /// What was applied, and how far of that flushed: the engine's estimate leaves out what is not.
+    at: (LogPosition, LogPosition),
     when: Option<Duration>,
 }
 
@@ -112,6 +116,8 @@ impl Replica {
             retired: AtomicBool::new(false),
             decided: Notify::new(),
             size: Mutex::default(),
+            size_cut: Mutex::default(),
+            requests: Load::default(),
             damage: OnceLock::new(),
             admin: tokio::sync::Mutex::new(()),
         })
@@ -271,33 +277,32 @@ impl Replica {
     pub fn report(&self) -> ReplicaReport {
         let group = self.group.load_full();
         let leadership = group.as_ref().map(|group| group.leadership().borrow().clone()).unwrap_or_default();
+        let (leader, size_bytes) = (leadership.is_leader && leadership.ready, self.size());
         ReplicaReport {
             shard: self.shard,
             replica: self.id,
-            leader: leadership.is_leader && leadership.ready,
+            leader,
             term: leadership.term,
             descriptor: self.descriptor(),
-            size_bytes: self.size(),
+            size_bytes,
             frontiers: group.as_ref().map_or_else(Frontiers::default, |group| group.frontiers()),
             mode: group.as_ref().map_or(ShardMode::Recovery, |group| group.mode()),
+            load: self.load(leader, size_bytes),
         }
     }
 
     /// Approximate bytes of all that the shard stores, estimated anew at most once per interval and only after changes.
     pub fn size(&self) -> u64 {
         let now = self.context.env.boottime();
-        let applied = self.applied.lock().position;
+        let at = (self.applied.lock().position, *self.flushed.lock());
         let mut size = self.size.lock();
         let fresh = size.when.is_some_and(|when| now < when + self.context.config.size_interval);
-        if size.when.is_some() && (fresh || size.at == applied) {
+        if size.when.is_some() && (fresh || size.at == at) {
             return size.bytes;
         }
         let span = self.state.load().descriptor.span.clone();
-        let bytes = Family::KEYED
-            .iter()
-            .map(|family| self.context.engine.size(&FamilyRange::of_span(*family, &span)).unwrap_or_default())
-            .sum();
-        *size = SizeEstimate { bytes, at: applied, when: Some(now) };
+        let bytes = cut::bytes(&*self.context.engine, &span);
+        *size = SizeEstimate { bytes, at, when: Some(now) };
         bytes
     }
 }

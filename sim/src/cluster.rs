@@ -67,16 +67,14 @@ impl Cluster {
             }
             cluster.world.sleep(Duration::from_millis(100)).await;
         }
-        for (name, value) in
-            [("gc_ttl", cluster.knobs.gc_ttl), ("placement.repair_after", cluster.knobs.repair_after)]
-        {
-            let set =
-                PlacementRequest::SetSetting { name: name.into(), value: format!("{}s", value.as_secs()) };
-            first
-                .driver
-                .request(set, PATIENCE)
-                .await
-                .map_err(|why| format!("{name} cannot be set: {why}"))?;
+        let seconds = |time: Duration| format!("{}s", time.as_secs());
+        let knobs = &cluster.knobs;
+        let times = [("gc_ttl", knobs.gc_ttl), ("placement.repair_after", knobs.repair_after)];
+        let times = times.map(|(name, time)| (name, seconds(time)));
+        for (name, value) in times.into_iter().chain(knobs.schedulers.0.clone()) {
+            let set = PlacementRequest::SetSetting { name: name.into(), value };
+            let told = first.driver.request(set, PATIENCE).await;
+            told.map_err(|why| format!("{name} cannot be set: {why}"))?;
         }
         for at in splits {
             carry_out(&first, Operation::Split { at: at.clone() }).await?;

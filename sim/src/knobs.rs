@@ -1,8 +1,10 @@
 //! What a run is made of, drawn from its seed: limits small enough to be met, times short enough to cross one another.
 
+mod schedulers;
 mod table;
 
 use crate::work::Kind;
+use schedulers::Schedulers;
 pub use table::{names, set_usual, unusual};
 
 use quorate_consensus::ConsensusConfig;
@@ -32,6 +34,8 @@ pub struct Knobs {
     pub gc_ttl: Duration,
     /// A node silent for so long has its copies made elsewhere.
     pub repair_after: Duration,
+    /// What shards do by themselves.
+    pub schedulers: Schedulers,
     pub clients: u64,
     /// What they work on beside the bank.
     pub workloads: Vec<Kind>,
@@ -50,6 +54,7 @@ impl Settings {
             txn: TxnConfig { parallel_commit: true, ..TxnConfig::default() },
             gc_ttl: Duration::from_secs(4 * 3600),
             repair_after: Duration::from_secs(8),
+            schedulers: Schedulers::off(),
             clients: 4,
             workloads: Vec::new(),
         };
@@ -124,6 +129,7 @@ pub fn draw(seed: u64) -> Settings {
     // None in some runs, three at most: each is to have enough clients.
     let workloads = draw.0.random_range(0..4);
     knobs.workloads = Kind::ALL.choose_multiple(&mut draw.0, workloads).copied().collect();
+    schedulers::draw(&mut draw, knobs);
     settings
 }
 

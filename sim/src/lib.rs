@@ -31,6 +31,11 @@ use quorate_storage::Family;
 use std::time::Duration;
 use work::Work;
 
+/// How long schedulers may go on once nobody asks for anything, and how many seconds without an operation are their end: more
+/// than they wait for anything.
+const REST: Duration = Duration::from_secs(300);
+const STILL: u32 = 15;
+
 /// How long the driver may take to replace all copies of a node that is gone, once all is healed.
 const REPAIR: Duration = Duration::from_secs(90);
 
@@ -122,6 +127,9 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     repaired(&cluster).await?;
     // That reading may have cleared abandoned intents away.
     world.sleep(Duration::from_secs(5)).await;
+    if knobs.schedulers.are_on() {
+        come_to_rest(&cluster).await?;
+    }
     if after_heal == 0 {
         problems.push("nothing was acknowledged in the five seconds after healing".into());
     }
@@ -142,6 +150,21 @@ async fn repaired(cluster: &Cluster) -> Result<(), String> {
                 "shards {:?} still count on a copy that serves no more; under way: {under_way:?}",
                 cluster.bereft()
             ));
+        }
+        cluster.world.sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// With nobody asking for anything, what happens by itself comes to an end.
+async fn come_to_rest(cluster: &Cluster) -> Result<(), String> {
+    let deadline = cluster.world.elapsed() + REST;
+    let mut still = 0;
+    while still < STILL {
+        let under_way = cluster.under_way().await;
+        still = if under_way.is_empty() { still + 1 } else { 0 };
+        if cluster.world.elapsed() > deadline {
+            return Err(format!("the schedulers do not come to rest; under way: {under_way:?}"));
         }
         cluster.world.sleep(Duration::from_secs(1)).await;
     }

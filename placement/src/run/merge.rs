@@ -15,10 +15,10 @@ use super::{
     operation::Job,
     view,
 };
-use crate::state::State;
+use crate::state::{SCHEDULER, State};
 use quorate_env::{probe, rpc};
 use quorate_proto::{
-    NodeId, ReplicaRole, Seal, ShardDescriptor, ShardId,
+    NodeId, ReplicaRole, Seal, ShardDescriptor,
     placement::{Operation, ReplicaCommand, ReplicaReply},
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -39,16 +39,10 @@ struct Pair {
     right: ShardDescriptor,
 }
 
-/// Whom a merge at the key is about.
-pub(super) fn shards(state: &State, at: &[u8]) -> Vec<ShardId> {
-    pair(state, at).map(|pair| vec![pair.left.id, pair.right.id]).unwrap_or_default()
-}
-
 /// `None`: no shard begins there.
 fn pair(state: &State, at: &[u8]) -> Option<Pair> {
-    let right = state.owner(at).filter(|shard| shard.span.start[..] == *at)?.clone();
-    let left = state.owner_before(at)?.clone();
-    Some(Pair { left, right })
+    let (left, right) = state.neighbours(at)?;
+    Some(Pair { left: left.clone(), right: right.clone() })
 }
 
 pub(super) async fn step(job: &Job, at: &[u8]) -> Result<(), Stop> {
@@ -73,10 +67,8 @@ fn one_at_a_time(job: &Job, pair: &Pair) -> Result<(), Stop> {
     let state = job.placement.machine.state();
     let own = [pair.left.id, pair.right.id];
     let earlier = state.running().filter(|record| record.status.id < job.id);
-    let merges = earlier.filter_map(|record| match &record.status.operation {
-        Operation::Merge { at } => Some((record.status.id, shards(&state, at))),
-        _ => None,
-    });
+    let merges = earlier.filter(|record| matches!(record.status.operation, Operation::Merge { .. }));
+    let merges = merges.map(|record| (record.status.id, state.concerned(&record.status.operation)));
     let mut shared = merges.filter(|(_, shards)| shards.iter().any(|shard| own.contains(shard)));
     match shared.next() {
         Some((id, _)) => Err(Stop::Retry(format!("waiting for operation {id}"))),
@@ -102,8 +94,10 @@ async fn merge(job: &Job, pair: &Pair) -> Result<(), Stop> {
             return Err(Stop::Retry("the right has changed meanwhile".into()));
         }
         _ => {
+            gives_way(job, pair)?;
             all_answer(job, pair)?;
             align(job, pair).await?;
+            gives_way(job, pair)?;
             seal(job, pair).await?
         }
     };
@@ -125,6 +119,16 @@ async fn status(job: &Job, shard: &ShardDescriptor) -> Result<(ShardDescriptor, 
     match tell_leader(&job.placement, &job.session, shard, &command).await? {
         ReplicaReply::Status { descriptor, seal, .. } => Ok((descriptor, seal)),
         other => Err(unexpected(&other)),
+    }
+}
+
+/// Nobody has asked for it, and now somebody asks for a shard to begin there: the split waits for the end of this.
+fn gives_way(job: &Job, pair: &Pair) -> Result<(), Stop> {
+    let state = job.placement.machine.state();
+    let wanted = Operation::Split { at: pair.right.span.start.clone() };
+    match job.is_of(SCHEDULER) && state.running().any(|record| record.status.operation == wanted) {
+        true => Err(Stop::Failed("a shard is to begin there".into())),
+        false => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ mod merge;
 mod operation;
 mod remake;
 mod scatter;
+mod schedule;
 mod split;
 mod tidy;
 
@@ -21,14 +22,10 @@ use crate::{
 use operation::Job;
 use quorate_env::Task;
 use quorate_proto::{
-    NodeId, Room, ShardId,
+    NodeId, Room,
     placement::{NodeState, Operation},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Between two looks around when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -40,6 +37,7 @@ pub(crate) async fn run(placement: Arc<Placement>, session: Arc<Session>) {
     let env = placement.env.clone();
     let mut changes = placement.machine.changes();
     let mut jobs: BTreeMap<u64, Task<()>> = BTreeMap::new();
+    let mut schedulers = schedule::Schedulers::default();
     while is_current(&placement, &session) {
         changes.mark_unchanged();
         found::found(&placement, &session).await;
@@ -57,6 +55,7 @@ pub(crate) async fn run(placement: Arc<Placement>, session: Arc<Session>) {
         watch_nodes(&placement, &session).await;
         repair(&placement, &session).await;
         tidy::tidy(&placement, &session).await;
+        schedulers.look(&placement, &session).await;
         // Woken by what the log brings, for operations just started.
         let _ = env.timeout(TICK, changes.changed()).await;
     }
@@ -135,18 +134,7 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
     let nodes = nodes.collect();
     let shards: BTreeMap<_, _> =
         state.shards.iter().map(|(id, record)| (*id, record.descriptor.clone())).collect();
-    let busy: BTreeSet<ShardId> = state
-        .running()
-        .flat_map(|record| match &record.status.operation {
-            Operation::Split { at } => state.owner(at).into_iter().map(|shard| shard.id).collect(),
-            Operation::MoveReplica { shard, .. }
-            | Operation::TransferLeader { shard, .. }
-            | Operation::Repair { shard, .. }
-            | Operation::Remake { shard, .. } => vec![*shard],
-            Operation::Scatter { .. } => Vec::new(),
-            Operation::Merge { at } => merge::shards(&state, at),
-        })
-        .collect();
+    let busy = state.busy();
     drop(state);
     View { nodes, shards, leaders: session.leaders(true).into_iter().collect(), busy }
 }

@@ -74,6 +74,12 @@ impl Job {
         }
     }
 
+    /// Who has asked for it.
+    pub fn is_of(&self, origin: &str) -> bool {
+        let state = self.placement.machine.state();
+        state.operations.get(&self.id).is_some_and(|record| record.status.origin == origin)
+    }
+
     /// By the time at which it was asked for, whoever led then.
     pub fn is_older_than(&self, age: Duration) -> bool {
         let state = self.placement.machine.state();

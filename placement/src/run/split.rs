@@ -1,20 +1,22 @@
 //! Split at a key. *Prepare*: ids of the right half and of its replicas are in the state. *Tell* the leader, which splits and
-//! answers with both halves. *Learn* both. A repetition uses the same ids and finds the work done.
+//! answers with both halves. *Learn* both. A repetition uses the same ids and finds the work done. A merge at the key that nobody
+//! has asked for is waited for: it may come too late to be given up.
 
 use super::{
     ask::{Stop, tell_leader},
     operation::Job,
 };
-use crate::command::GearRequest;
+use crate::{command::GearRequest, state::SCHEDULER};
 use quorate_proto::{
     Key, ReplicaId,
-    placement::{ReplicaCommand, ReplicaReply},
+    placement::{Operation, ReplicaCommand, ReplicaReply},
 };
 
 pub(super) async fn step(job: &Job, at: &Key) -> Result<(), Stop> {
     let owner = job.placement.machine.state().owner(at).cloned();
     let shard = owner.ok_or_else(|| Stop::Retry("no shard is known for the key".into()))?;
     if shard.span.start == *at {
+        merge_is_over(job, at)?;
         return Ok(());
     }
     let replicas = shard.replicas.len() as u64;
@@ -37,5 +39,17 @@ pub(super) async fn step(job: &Job, at: &Key) -> Result<(), Stop> {
     match owner {
         Some(shard) if shard.span.start == *at => Ok(()),
         _ => Err(Stop::Retry("the map does not show the split yet".into())),
+    }
+}
+
+fn merge_is_over(job: &Job, at: &Key) -> Result<(), Stop> {
+    let state = job.placement.machine.state();
+    let merge = Operation::Merge { at: at.clone() };
+    let mut merges = state
+        .running()
+        .filter(|record| record.status.operation == merge && record.status.origin == SCHEDULER);
+    match merges.next() {
+        Some(record) => Err(Stop::Retry(format!("waiting for operation {}", record.status.id))),
+        None => Ok(()),
     }
 }

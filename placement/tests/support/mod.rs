@@ -14,7 +14,7 @@ use quorate_proto::{
     Span, Timestamp,
     placement::{
         Frontiers, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus, PlacementReply,
-        PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply, ReplicaReport, ShardMode,
+        PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply, ReplicaReport, ShardLoad, ShardMode,
     },
 };
 use quorate_storage::{MemEngine, MemLog};
@@ -43,6 +43,8 @@ pub struct Shards {
     down: BTreeSet<NodeId>,
     /// No copy is given up for now.
     pub keep_copies: bool,
+    /// What leaders tell of bytes and requests; of other shards, nothing.
+    pub loads: BTreeMap<ShardId, (u64, ShardLoad)>,
 }
 
 pub struct Shard {
@@ -230,15 +232,17 @@ impl Shards {
             // One that was merged into another is led by nobody.
             let truth = self.truth.get(shard);
             let led = truth.filter(|truth| truth.leader == node);
+            let load = led.and_then(|_| self.loads.get(shard));
             ReplicaReport {
                 shard: *shard,
                 replica: *replica,
                 leader: led.is_some(),
                 term: truth.map_or(1, |truth| truth.term),
                 descriptor: led.map_or(descriptor, |truth| &truth.descriptor).clone(),
-                size_bytes: 0,
+                size_bytes: load.map_or(0, |(bytes, _)| *bytes),
                 frontiers: Frontiers::default(),
                 mode: ShardMode::Target,
+                load: load.map(|(_, load)| load.clone()).unwrap_or_default(),
             }
         })
         .collect()
@@ -528,6 +532,9 @@ pub fn run_with<F>(
     let outcome = SimWorld::run(SimConfig::new(seed), move |world| async move {
         let cluster = Cluster::start(world, nodes, without_sql).await;
         cluster.founded().await;
+        // Nothing happens by itself but where that is asked for.
+        let (name, value) = ("placement.moves".to_owned(), "0".to_owned());
+        cluster.ask(PlacementRequest::SetSetting { name, value }).await;
         scenario(cluster).await;
     });
     outcome.unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -49,7 +49,7 @@ fn lags(replicas: &[ReplicaReport]) -> [(&'static str, u64, u64); 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::{LogPosition, ReplicaId, ShardDescriptor, ShardId, Span};
+    use quorate_proto::{LogPosition, ReplicaId, ShardDescriptor, ShardId, Span, placement::ShardLoad};
 
     fn replica(frontiers: [u64; 6]) -> ReplicaReport {
         let at = |n: usize| LogPosition { term: 1, index: frontiers[n] };
@@ -76,6 +76,7 @@ mod tests {
                 trimmed: at(5),
             },
             mode: ShardMode::Target,
+            load: ShardLoad::default(),
         }
     }
 

@@ -47,7 +47,26 @@ impl Demo {
         let (dir, options) = (tempfile::tempdir().unwrap(), options.to_vec());
         let demo = Demo { dir, offset, nodes, options, children: Mutex::default() };
         demo.up();
+        demo.keep_still();
         demo
+    }
+
+    /// Tests that look on where things lie want them to stay there.
+    fn keep_still(&self) {
+        let rpc = self.rpc(1);
+        let still = ["setting", "set", "placement.moves", "0", "--host", &rpc];
+        let set = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+            command.args(still).stdin(Stdio::null()).output().unwrap().status.success()
+        };
+        // The placement driver may be without a leader for a moment.
+        let done = (0..100).any(|_| {
+            set() || {
+                std::thread::sleep(Duration::from_millis(200));
+                false
+            }
+        });
+        assert!(done, "placement.moves cannot be set");
     }
 
     /// Starts the nodes that do not run and waits until each answers SQL.

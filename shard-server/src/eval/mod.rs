@@ -42,7 +42,12 @@ impl Replica {
             state = self.state.load_full();
         }
         let mut result = match self.admit(&state, version, &op) {
-            Ok(()) => self.evaluate(version, op).await,
+            Ok(()) => {
+                if self.leader_now().is_some() {
+                    self.requests.note(&op);
+                }
+                self.evaluate(version, op).await
+            }
             Err(error) => Err(error),
         };
         let took = self.context.env.boottime().saturating_sub(began);

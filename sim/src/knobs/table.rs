@@ -38,6 +38,8 @@ table! {
     "ts_cache_bytes" => knobs.shard.ts_cache_bytes,
     "gc_page_versions" => knobs.shard.gc_page_versions,
     "retention" => knobs.shard.retention,
+    "cut_from" => knobs.shard.cut_from,
+    "size_interval" => knobs.shard.size_interval,
     "page_rows" => knobs.txn.page_rows,
     "max_unresolved" => knobs.txn.max_unresolved,
     "max_read_spans" => knobs.txn.max_read_spans,
@@ -47,6 +49,7 @@ table! {
     "commit_window" => knobs.txn.commit_window,
     "gc_ttl" => knobs.gc_ttl,
     "repair_after" => knobs.repair_after,
+    "schedulers" => knobs.schedulers,
     "workloads" => knobs.workloads,
 }
 

@@ -268,11 +268,15 @@ fn decisions(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
             other => return unexpected(other),
         };
         let row = |decision: quorate_proto::placement::PlacementDecision| {
-            let candidates: Vec<String> = decision
-                .candidates
-                .iter()
-                .map(|(node, score, why)| format!("node {node}: {score} ({why})"))
-                .collect();
+            let told = |what: String, score: i64, why: &str| match score {
+                i64::MIN => format!("{what}: out ({why})"),
+                score => format!("{what}: {score} ({why})"),
+            };
+            let nodes = decision.candidates.iter();
+            let nodes = nodes.map(|(node, score, why)| told(format!("node {node}"), *score, why));
+            let options = decision.options.iter();
+            let options = options.map(|(what, score, why)| told(what.clone(), *score, why));
+            let candidates: Vec<String> = nodes.chain(options).collect();
             vec![
                 int8(decision.id),
                 time(decision.at),
