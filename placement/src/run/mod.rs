@@ -3,6 +3,7 @@
 
 mod ask;
 mod found;
+mod leave;
 mod member;
 mod merge;
 mod operation;
@@ -22,7 +23,7 @@ use operation::Job;
 use quorate_env::Task;
 use quorate_proto::{
     NodeId, Room, ShardId,
-    placement::{NodeState, Operation},
+    placement::{Leaving, NodeState, Operation},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -122,10 +123,12 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
     let suspect = settings::duration(state.setting(&settings::SUSPECT_AFTER)).unwrap_or(TICK);
     let nodes = state.nodes.values().map(|record| {
         let id = record.info.id;
-        let live = record.state == NodeState::Live;
+        let near = record.state == NodeState::Live && session.silence(id, now) <= suspect;
         let view = NodeView {
             id,
-            usable: live && session.silence(id, now) <= suspect,
+            usable: near && record.leaving == Leaving::No,
+            near,
+            leaving: record.leaving,
             dead: record.state == NodeState::Dead,
             holds_shards: record.info.roles & 2 != 0,
             roomy: session.space(id).room == Room::Plenty,
@@ -143,7 +146,7 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
             | Operation::TransferLeader { shard, .. }
             | Operation::Repair { shard, .. }
             | Operation::Remake { shard, .. } => vec![*shard],
-            Operation::Scatter { .. } => Vec::new(),
+            Operation::Scatter { .. } | Operation::Decommission { .. } => Vec::new(),
             Operation::Merge { at } => merge::shards(&state, at),
         })
         .collect();
