@@ -17,7 +17,7 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::{Config, ServerState, SnapshotPolicy, StepDownPolicy};
 use quorate_env::{Handler, Refusal, planted, probe};
 use quorate_proto::rpc::{Service, encode};
-use quorate_proto::{LogPosition, NodeId, ReplicaId, Room, Timestamp};
+use quorate_proto::{LogPosition, NodeId, ReplicaId, Timestamp};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -168,6 +168,7 @@ fn ping(node: &NodeState, now: Duration) {
         physical: clock.physical(),
         clock: clock.now(),
         space: node.env.space().get(),
+        drains: *node.drains.borrow(),
     };
     let body = encode(&Beat::Ping(ping));
     for peer in node.peers() {
@@ -201,8 +202,8 @@ fn view(shared: &Shared, now: Duration) -> View {
         rank: if campaign {
             let lost = leadership.leader.map(|(replica, _)| replica.0);
             let voters = members.voters().into_iter().filter(|v| Some(*v) != lost);
-            // Who has room on its disk comes first.
-            let last = if env.space().room() == Room::Plenty { 0 } else { members.voters().len() as u32 };
+            // Who is fit to lead comes first.
+            let last = if shared.node.is_fit_to_lead() { 0 } else { members.voters().len() as u32 };
             last + rank(shared.shard().0, shared.replica().0, voters)
         } else {
             0

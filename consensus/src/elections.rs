@@ -219,6 +219,7 @@ mod tests {
             physical: Timestamp::ZERO,
             clock: Timestamp::ZERO,
             space: Default::default(),
+            drains: false,
         };
         shared.node.granted.lock().heard(LEADING, &ping, shared.env.boottime());
         shared.note_leader(term, ReplicaId(2), LEADING, 7);

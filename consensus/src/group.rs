@@ -174,8 +174,8 @@ impl Group {
     }
 
     /// Whether somebody else could lead, and has room.
-    pub fn has_roomy_heir(&self) -> bool {
-        self.shared.roomy_heir().is_some()
+    pub fn has_fit_heir(&self) -> bool {
+        self.shared.fit_heir().is_some()
     }
 
     /// E D C A F T as of now (K is the state machine's).

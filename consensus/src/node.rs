@@ -48,7 +48,7 @@ pub fn founding_membership(members: &[Replica]) -> Membership {
 
 /// All groups of one node; registers the services `Raft`, `Snapshot` and `Liveness`.
 pub struct Consensus {
-    node: Arc<NodeState>,
+    pub(crate) node: Arc<NodeState>,
     log: Arc<dyn LogStore>,
     groups: Mutex<BTreeMap<ShardId, Arc<Group>>>,
     /// Opening and closing, one at a time: a shard has one replica on a node.
@@ -168,7 +168,7 @@ impl Consensus {
         let leads = |group: &Arc<Group>| group.leadership().borrow().is_leader;
         let led = || self.groups().into_iter().filter(leads);
         let handing = led().filter_map(|group| {
-            let heir = group.shared.reachable_heir()?;
+            let heir = group.shared.fit_heir().or_else(|| group.shared.reachable_heir())?;
             Some(async move { group.transfer(heir).await })
         });
         futures::future::join_all(handing).await;

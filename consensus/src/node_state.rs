@@ -6,9 +6,9 @@ use crate::snapshot::{Incoming, Pace as SnapshotPace};
 use crate::support::{Granted, Received};
 use crate::wire::{Answer, OneWay, Route};
 use parking_lot::{Mutex, RwLock};
-use quorate_env::Env;
+use quorate_env::{Env, watch};
 use quorate_proto::rpc::{Service, encode};
-use quorate_proto::{NodeId, ShardId};
+use quorate_proto::{NodeId, Room, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +24,8 @@ pub(crate) struct NodeState {
     pub young_until: Duration,
     /// It is about to stop: it still votes, and campaigns no more.
     pub leaving: AtomicBool,
+    /// It leads only where nobody else can.
+    pub drains: watch::Sender<bool>,
     pub incoming: tokio::sync::Mutex<BTreeMap<(NodeId, u64), Incoming>>,
     pub snapshot_pace: SnapshotPace,
     groups: RwLock<BTreeMap<ShardId, Arc<Shared>>>,
@@ -41,6 +43,7 @@ impl NodeState {
             received: Mutex::new(Received::new(incarnation)),
             young_until,
             leaving: AtomicBool::new(false),
+            drains: watch::Sender::new(false),
             incoming: tokio::sync::Mutex::default(),
             snapshot_pace,
             groups: RwLock::default(),
@@ -49,6 +52,11 @@ impl NodeState {
             env,
             config,
         })
+    }
+
+    /// Otherwise others come first.
+    pub fn is_fit_to_lead(&self) -> bool {
+        self.env.space().room() == Room::Plenty && !*self.drains.borrow()
     }
 
     pub fn group(&self, shard: ShardId) -> Option<Arc<Shared>> {

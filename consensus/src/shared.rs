@@ -338,16 +338,16 @@ impl Shared {
         members.voters().into_iter().filter_map(space).collect()
     }
 
-    /// Another voter whose node answers and has room for new rows.
-    pub fn roomy_heir(&self) -> Option<ReplicaId> {
+    /// Another voter whose node answers, has room for new rows, and does not drain.
+    pub fn fit_heir(&self) -> Option<ReplicaId> {
         let now = self.env.boottime();
         let members = self.members();
         let (received, heard) = (self.node.received.lock(), self.node.granted.lock());
-        let roomy = |voter: &u64| {
+        let fit = |voter: &u64| {
             let node = members.nodes.get(voter);
-            node.is_some_and(|node| received.reaches(*node, now) && heard.space(*node).room == Room::Plenty)
+            node.is_some_and(|node| received.reaches(*node, now) && heard.is_fit_to_lead(*node))
         };
-        members.voters().into_iter().find(|voter| *voter != self.replica().0 && roomy(voter)).map(ReplicaId)
+        members.voters().into_iter().find(|voter| *voter != self.replica().0 && fit(voter)).map(ReplicaId)
     }
 
     /// The lease as of now. Everything it rests on is looked at under the lock that votes take, too.

@@ -8,7 +8,7 @@
 
 use minicbor::{Decode, Encode};
 use quorate_env::planted;
-use quorate_proto::{NodeId, Space, Timestamp};
+use quorate_proto::{NodeId, Room, Space, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -47,6 +47,10 @@ pub(crate) struct Ping {
     #[n(4)]
     #[cbor(default)]
     pub space: Space,
+    /// The sender had better not lead.
+    #[n(5)]
+    #[cbor(default)]
+    pub drains: bool,
 }
 
 /// Answer to a [`Ping`].
@@ -74,6 +78,7 @@ struct Grant {
     until: Duration,
     clock: Timestamp,
     space: Space,
+    drains: bool,
 }
 
 /// What this node has promised others.
@@ -91,8 +96,8 @@ impl Granted {
 
     /// Grants or extends support. `now` is read after the ping arrived.
     pub fn heard(&mut self, from: NodeId, ping: &Ping, now: Duration) -> Pong {
-        let Ping { incarnation, clock, space, .. } = *ping;
-        let fresh = Grant { incarnation, number: 1, until: now, clock, space };
+        let Ping { incarnation, clock, space, drains, .. } = *ping;
+        let fresh = Grant { incarnation, number: 1, until: now, clock, space, drains };
         let grant = self.peers.entry(from).or_insert(fresh);
         if grant.incarnation != ping.incarnation || grant.until < now {
             grant.number += 1;
@@ -101,6 +106,7 @@ impl Granted {
         grant.until = now + self.support;
         grant.clock = grant.clock.max(clock);
         grant.space = space;
+        grant.drains = drains;
         Pong {
             to_incarnation: ping.incarnation,
             sent: ping.sent,
@@ -136,6 +142,11 @@ impl Granted {
     /// What is left of the node's disk, as it last said.
     pub fn space(&self, node: NodeId) -> Space {
         self.peers.get(&node).map_or(Space::default(), |grant| grant.space)
+    }
+
+    /// Whether the node may be handed leaderships, by what it last said.
+    pub fn is_fit_to_lead(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_none_or(|grant| grant.space.room == Room::Plenty && !grant.drains)
     }
 
     /// Whether the node was heard of within the support period.
@@ -231,6 +242,7 @@ mod tests {
             physical: Timestamp::from_micros(micros),
             clock: Timestamp::from_micros(micros),
             space: Space::default(),
+            drains: false,
         }
     }
 

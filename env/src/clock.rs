@@ -29,6 +29,8 @@ pub struct Clock {
     fenced: AtomicBool,
     /// Set by hand; see [`Clock::set_fenced`].
     forced: AtomicBool,
+    /// See [`Clock::retire`].
+    retired: AtomicBool,
 }
 
 enum Source {
@@ -61,6 +63,7 @@ impl Clock {
             offset_micros: AtomicI64::new(0),
             fenced: AtomicBool::new(false),
             forced: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -126,16 +129,29 @@ impl Clock {
 
     /// Whether the node must lead nothing, open, acknowledge and read nothing (PROTOCOL 21). [`Clock::fence`] has the reason.
     pub fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::Acquire) || self.forced.load(Ordering::Acquire)
+        self.fenced.load(Ordering::Acquire) || self.forced.load(Ordering::Acquire) || self.is_retired()
     }
 
     /// Why the node is fenced. With [`Fence::Unmeasured`] a majority of the nodes is out of reach, and a missing quorum
     /// is the better explanation to give to clients.
     pub fn fence(&self) -> Option<Fence> {
+        if self.is_retired() {
+            return Some(Fence::Retired);
+        }
         if self.forced.load(Ordering::Acquire) {
             return Some(Fence::ByHand);
         }
         self.offsets.lock().fence()
+    }
+
+    /// The node has left its cluster for good: it is fenced, and tells nobody its time any more. The others do not count it among
+    /// those of whom they have to measure a majority, so nobody may take it for one of a majority.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Fences the node by hand, whatever its clock does; for tests and operators.

@@ -1,6 +1,6 @@
 //! Measures the other nodes' clocks, in real and simulated nodes alike.
 
-use crate::{Clock, Env, Handler, Refusal, offsets::Interval, time};
+use crate::{Clock, Env, Handler, Refusal, offsets::Interval, planted, time};
 use async_trait::async_trait;
 use bytes::Bytes;
 use quorate_proto::{NodeId, rpc::Service};
@@ -20,6 +20,9 @@ struct TimeService(Arc<Clock>);
 #[async_trait]
 impl Handler for TimeService {
     async fn call(&self, _from: NodeId, _body: Bytes) -> Result<Bytes, Refusal> {
+        if self.0.is_retired() && !planted!("env.retired_clock_counts") {
+            return Err(Refusal("this node was decommissioned".into()));
+        }
         Ok(Bytes::copy_from_slice(&self.0.physical().micros().to_be_bytes()))
     }
 }

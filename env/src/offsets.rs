@@ -57,6 +57,8 @@ pub enum Fence {
     Unmeasured { since: Duration },
     /// [`crate::Clock::set_fenced`].
     ByHand,
+    /// [`crate::Clock::retire`].
+    Retired,
 }
 
 impl fmt::Display for Fence {
@@ -67,6 +69,7 @@ impl fmt::Display for Fence {
             }
             Fence::Unmeasured { .. } => f.write_str("the clocks of a majority of nodes cannot be measured"),
             Fence::ByHand => f.write_str("by hand"),
+            Fence::Retired => f.write_str("the node was decommissioned"),
         }
     }
 }

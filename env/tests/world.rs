@@ -250,6 +250,29 @@ fn a_clock_that_jumps_is_fenced_and_comes_back() {
     });
 }
 
+/// Two of four are left: too few, unless one of those away has left for good.
+#[test]
+fn who_has_left_neither_counts_nor_helps_a_majority() {
+    const FOUR: NodeId = NodeId(4);
+    run(SimConfig::new(7), |world| async move {
+        for node in [ONE, TWO, THREE, FOUR] {
+            world.start(node, "cluster");
+        }
+        world.sleep(SECOND).await;
+        let fenced = |node: NodeId| world.env(node).unwrap().clock().is_fenced();
+        assert!(![ONE, TWO, THREE, FOUR].into_iter().any(fenced));
+        world.env(FOUR).unwrap().clock().retire();
+        assert!(fenced(FOUR));
+        world.crash(THREE).await;
+        world.sleep(14 * SECOND).await;
+        // It still runs, and could be asked.
+        assert!(fenced(ONE) && fenced(TWO));
+        world.env(ONE).unwrap().transport().forget(FOUR);
+        world.sleep(2 * SECOND).await;
+        assert!(!fenced(ONE) && fenced(TWO), "two of three are a majority, two of four are not");
+    });
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let hash = |seed| {

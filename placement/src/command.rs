@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
-    placement::{IdKind, NodeInfo, NodeState, Operation, OperationState, PlacementDecision},
+    placement::{IdKind, Leaving, NodeInfo, NodeState, Operation, OperationState, PlacementDecision},
 };
 
 /// A change of the driver's state. Times come from the proposing leader's clock.
@@ -62,6 +62,9 @@ pub enum Command {
     /// That node has created its copy of the first shard.
     #[n(10)]
     Founded(#[n(0)] ShardId, #[n(1)] NodeId),
+    /// Refused if it cannot be: who has gone does not come back, and who still holds copies does not go.
+    #[n(11)]
+    SetLeaving(#[n(0)] NodeId, #[n(1)] Leaving, #[n(2)] Timestamp),
 }
 
 /// What an operation asks for.

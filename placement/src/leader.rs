@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use quorate_env::{planted, watch};
 use quorate_proto::{
     NodeId, Replica, ShardDescriptor, ShardId, Space, Timestamp,
-    placement::{NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
+    placement::{Leaving, NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +17,9 @@ use std::{
 /// For how long a node may use a catalog version after its heartbeat (PROTOCOL 20). A version change waits this long for a
 /// node that has gone silent.
 pub const SCHEMA_LEASE: Duration = Duration::from_secs(6);
+/// So long after it has left, a node is counted among those whose clocks are compared: by then it has heard that it has gone,
+/// and tells nobody its time any more (PROTOCOL 21).
+const FAREWELL: Duration = Duration::from_secs(10);
 /// The bit of `NodeInfo::roles` for nodes that serve SQL.
 const SQL_ROLE: u8 = 4;
 /// Changes of leaders are told for so long; who misses them learns from refusals.
@@ -59,6 +62,8 @@ struct Heard {
     incarnation: u64,
     /// Its transactions read the past as of this time.
     holds: Option<Timestamp>,
+    /// Clients connected to it.
+    sessions: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -76,6 +81,7 @@ pub(crate) struct Beat {
     pub schema_version: u64,
     pub holds: Option<Timestamp>,
     pub space: Space,
+    pub sessions: u64,
 }
 
 /// Follows the group's leadership: while this replica leads, operations are carried out and requests answered.
@@ -142,6 +148,9 @@ impl Session {
         let current = beat.schema_version + 1 >= present.max(memory.raising);
         let mut want_full = true;
         let mut lease = Timestamp::ZERO;
+        // Who has gone begins nothing any more: nobody would wait for it.
+        let leaving = state.leaving(id);
+        let current = current && leaving != Leaving::Gone;
         if let Some(heard) = memory.nodes.get_mut(&id) {
             want_full = !heard.complete;
             if (current || planted!("placement.schema_lease_for_all")) && uses_catalog(&node) {
@@ -152,7 +161,9 @@ impl Session {
         drop(memory);
         let mut map = state.map_after(map_version);
         map.leaders = self.leaders(!map.changed.is_empty());
-        let nodes = state.nodes.values().map(|record| record.info.clone()).collect();
+        let there = state.nodes.values().filter(|record| record.leaving != Leaving::Gone);
+        let nodes = there.map(|record| record.info.clone()).collect();
+        let gone = state.gone_before(physical.minus(FAREWELL));
         let settings_version = state.counters.settings;
         let horizon = self.horizon(&state, now, physical);
         drop(state);
@@ -165,6 +176,8 @@ impl Session {
             want_full,
             settings_version,
             horizon,
+            leaving,
+            gone,
         })
     }
 
@@ -191,6 +204,7 @@ impl Session {
             complete: false,
             incarnation: node.incarnation,
             holds: None,
+            sessions: 0,
         });
         if heard.incarnation != node.incarnation {
             // A new process knows nothing of an old lease, nor does it use what the old one used.
@@ -203,6 +217,7 @@ impl Session {
         heard.clock_offset_micros = beat.clock_offset_micros;
         heard.space = beat.space;
         heard.holds = beat.holds;
+        heard.sessions = beat.sessions;
         heard.schema = heard.schema.max(beat.schema_version);
         heard.complete |= beat.full;
         if beat.full {
@@ -297,6 +312,16 @@ impl Session {
         self.memory.lock().nodes.get(&node).map_or(Space::default(), |heard| heard.space)
     }
 
+    /// Whether a node has told of all its copies in this term.
+    pub(crate) fn has_told_all(&self, node: NodeId) -> bool {
+        self.memory.lock().nodes.get(&node).is_some_and(|heard| heard.complete)
+    }
+
+    /// Clients connected to a node, as far as that was said in this term.
+    pub(crate) fn sessions(&self, node: NodeId) -> u64 {
+        self.memory.lock().nodes.get(&node).map_or(0, |heard| heard.sessions)
+    }
+
     /// What a node's transactions hold, if it was heard of in this term.
     pub(crate) fn held_by(&self, node: NodeId) -> Option<Option<Timestamp>> {
         self.memory.lock().nodes.get(&node).map(|heard| heard.holds)
@@ -316,13 +341,14 @@ impl Session {
             let heard = memory.nodes.get(&id);
             let state = match record.state {
                 NodeState::Live if silent.contains(&id) => NodeState::Suspect,
-                other => other,
+                _ => record.shown(),
             };
             NodeStatus {
                 state,
                 last_heartbeat: heard.map_or(Timestamp::ZERO, |heard| heard.stamp),
                 clock_offset_micros: heard.map_or(0, |heard| heard.clock_offset_micros),
                 space: heard.map_or(Space::default(), |heard| heard.space),
+                sessions: heard.map_or(0, |heard| heard.sessions),
                 replicas: memory.reports.keys().filter(|(_, node)| *node == id).count() as u64,
                 schema_version: heard.map_or(0, |heard| heard.schema),
                 leaders: memory.leaders.values().filter(|led| led.node == id).count() as u64,
@@ -374,7 +400,8 @@ impl Session {
         let lagging = state
             .nodes
             .iter()
-            .filter(|(_, record)| record.state != NodeState::Decommissioned && uses_catalog(&record.info))
+            // Also those that have gone, until the lease that they had before is over.
+            .filter(|(_, record)| uses_catalog(&record.info))
             .filter_map(|(id, _)| match memory.nodes.get(id) {
                 Some(heard) if heard.schema >= version => None,
                 Some(heard) => Some(heard.lease),

@@ -12,7 +12,9 @@
 pub mod command;
 mod horizon;
 pub mod leader;
+mod leaving;
 pub mod machine;
+mod orders;
 pub mod planner;
 pub mod run;
 pub mod service;

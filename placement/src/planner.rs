@@ -1,6 +1,7 @@
 //! What to do about what is seen. Pure: the same picture gives the same plan, and every plan says why.
 
 pub mod balance;
+pub mod leave;
 pub mod merge;
 pub mod seen;
 pub mod split;
@@ -8,7 +9,7 @@ pub mod why;
 
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
-    placement::{Operation, PlacementDecision},
+    placement::{Leaving, Operation, PlacementDecision},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,9 @@ pub struct NodeView {
     pub id: NodeId,
     /// Heard of lately, and not leaving.
     pub usable: bool,
+    /// Heard of lately.
+    pub near: bool,
+    pub leaving: Leaving,
     /// Silent for longer than the repair delay.
     pub dead: bool,
     /// Carries the role `shard`.
@@ -75,14 +79,16 @@ pub fn founders(nodes: impl Iterator<Item = NodeView>) -> Vec<NodeId> {
     usable[..count].to_vec()
 }
 
-/// Replaces copies on dead nodes, one shard at a time: the lowest id first.
+/// Replaces copies on dead nodes, one shard at a time: the lowest id first. (Whoever decommissions a dead node does so itself.)
 pub fn repair(view: &View, at: Timestamp) -> Option<Planned> {
     let dead: BTreeSet<NodeId> = view.nodes.values().filter(|node| node.dead).map(|node| node.id).collect();
+    let left_to_others = |node: &NodeId| view.nodes[node].leaving == Leaving::Decommissioning;
     for (id, shard) in &view.shards {
         if view.busy.contains(id) {
             continue;
         }
-        let Some(lost) = shard.replicas.iter().find(|replica| dead.contains(&replica.node)) else { continue };
+        let lost = |replica: &&Replica| dead.contains(&replica.node) && !left_to_others(&replica.node);
+        let Some(lost) = shard.replicas.iter().find(lost) else { continue };
         let left = shard.voters().filter(|replica| !dead.contains(&replica.node)).count();
         if left * 2 <= shard.voters().count() {
             // Without a quorum nothing can be repaired by moving copies.
@@ -155,6 +161,8 @@ fn rate(view: &View, shard: &ShardDescriptor) -> Vec<(NodeId, i64, String)> {
             (node.id, i64::MIN, "holds a copy already".to_owned())
         } else if !node.holds_shards {
             (node.id, i64::MIN, "carries no shards".to_owned())
+        } else if node.leaving != Leaving::No {
+            (node.id, i64::MIN, "is leaving".to_owned())
         } else if !node.usable {
             (node.id, i64::MIN, "is not in reach".to_owned())
         } else if !node.roomy {

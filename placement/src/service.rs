@@ -3,7 +3,7 @@
 use crate::{
     Placement,
     command::{Command, Reply},
-    leader::Session,
+    leader::{Beat, Session},
     machine::Seen,
     settings,
     state::OPERATOR,
@@ -13,7 +13,7 @@ use quorate_env::rpc;
 use quorate_proto::{
     KvError, NodeId, ShardId,
     placement::{
-        Operation, OperationState, OperationStatus, PlacementAnswer, PlacementError, PlacementReply,
+        Leaving, Operation, OperationState, OperationStatus, PlacementAnswer, PlacementError, PlacementReply,
         PlacementRequest,
     },
     rpc::{decode, encode},
@@ -56,9 +56,10 @@ impl Placement {
                 schema_version,
                 holds,
                 space,
+                sessions,
             } => {
                 let beat =
-                    crate::leader::Beat { clock_offset_micros, changed, full, schema_version, holds, space };
+                    Beat { clock_offset_micros, changed, full, schema_version, holds, space, sessions };
                 session.heartbeat(self, node, beat, map_version).await
             }
             PlacementRequest::WatchMap { after_version, wait_millis } => {
@@ -87,7 +88,11 @@ impl Placement {
                 Ok(PlacementReply::Settings(self.settings()))
             }
             PlacementRequest::Settings => Ok(PlacementReply::Settings(self.settings())),
-            PlacementRequest::Start(operation) => self.begin(operation, OPERATOR).await,
+            PlacementRequest::Start(operation) => self.begin(&session, operation, OPERATOR).await,
+            PlacementRequest::Order { node, order } => {
+                self.order(node, order).await?;
+                Ok(PlacementReply::Nodes(session.nodes(self)))
+            }
             PlacementRequest::Operations => {
                 let state = self.machine.state();
                 let all = state.operations.values().map(|record| record.status.clone());
@@ -142,12 +147,20 @@ impl Placement {
     }
 
     /// Starts an operation; an equal one under way is joined, if it was asked for by the same.
-    async fn begin(&self, operation: Operation, origin: &str) -> Result<PlacementReply, PlacementError> {
-        self.sensible(&operation).map_err(PlacementError::Refused)?;
+    async fn begin(
+        &self,
+        session: &Session,
+        operation: Operation,
+        origin: &str,
+    ) -> Result<PlacementReply, PlacementError> {
         let same = |status: &OperationStatus| status.operation == operation && status.origin == origin;
         let same = self.machine.state().running().find(|record| same(&record.status)).map(|r| r.status.id);
         if let Some(id) = same {
             return Ok(PlacementReply::Started(id));
+        }
+        self.sensible(&operation).map_err(PlacementError::Refused)?;
+        if let Operation::Decommission { node } = &operation {
+            self.can_go(session, *node).map_err(PlacementError::Refused)?;
         }
         let at = self.env.clock().physical();
         let origin = origin.to_owned();
@@ -163,6 +176,12 @@ impl Placement {
         };
         let node =
             |id: &NodeId| state.nodes.get(id).map(|_| ()).ok_or_else(|| format!("there is no node {id}"));
+        let stays = |id: &NodeId| match state.leaving(*id) {
+            Leaving::No => Ok(()),
+            Leaving::Draining => Err(format!("node {id} is draining: it receives nothing")),
+            Leaving::Decommissioning => Err(format!("node {id} is being decommissioned")),
+            Leaving::Gone => Err(format!("node {id} was decommissioned")),
+        };
         match operation {
             Operation::Split { at } if at.is_empty() => {
                 Err("a split needs a key inside the key space".into())
@@ -174,6 +193,7 @@ impl Placement {
             Operation::MoveReplica { shard: id, from, to } => {
                 node(from)?;
                 node(to)?;
+                stays(to)?;
                 let shard = shard(id)?;
                 if shard.replica_on(*from).is_none() && shard.replica_on(*to).is_none() {
                     return Err(format!("node {from} holds no copy of shard {id}"));
@@ -185,8 +205,11 @@ impl Placement {
             }
             Operation::TransferLeader { shard: id, to } => {
                 node(to)?;
+                stays(to)?;
                 shard(id)?.replica_on(*to).map(|_| ()).ok_or(format!("node {to} holds no copy of shard {id}"))
             }
+            // Whether it can go is a longer story.
+            Operation::Decommission { node: id } => node(id),
             Operation::Repair { shard: id, dead } => {
                 node(dead)?;
                 shard(id).map(|_| ())

@@ -12,7 +12,8 @@ use minicbor::{Decode, Encode};
 use quorate_proto::{
     Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
     placement::{
-        IdKind, MapUpdate, NodeInfo, NodeState, Operation, OperationState, OperationStatus, PlacementDecision,
+        IdKind, Leaving, MapUpdate, NodeInfo, NodeState, Operation, OperationState, OperationStatus,
+        PlacementDecision,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,10 @@ pub struct NodeRecord {
     /// When the state began.
     #[n(2)]
     pub since: Timestamp,
+    /// Whether it is to go. One that has gone is in the state `Decommissioned`.
+    #[n(3)]
+    #[cbor(default)]
+    pub leaving: Leaving,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -120,10 +125,13 @@ impl State {
                     _ => (NodeState::Live, at),
                 };
                 let (state, since) = state;
-                self.nodes.insert(info.id, NodeRecord { info, state, since });
+                let leaving = self.nodes.get(&info.id).map_or(Leaving::No, |known| known.leaving);
+                self.nodes.insert(info.id, NodeRecord { info, state, since, leaving });
                 Reply::Done
             }
             Command::SetNodeState(node, state, at) => match self.nodes.get_mut(&node) {
+                // Who has gone is not dead.
+                Some(record) if record.leaving == Leaving::Gone => Reply::Done,
                 Some(record) => {
                     touched.nodes.insert(node);
                     record.state = state;
@@ -191,6 +199,13 @@ impl State {
                 }
                 Reply::Done
             }
+            Command::SetLeaving(node, leaving, at) => match self.set_leaving(node, leaving, at) {
+                Ok(()) => {
+                    touched.nodes.insert(node);
+                    Reply::Done
+                }
+                Err(why) => Reply::Refused(why),
+            },
         }
     }
 
@@ -294,6 +309,15 @@ impl State {
     ) -> Reply {
         if let Some(refused) = self.refuse_if_busy(&operation, &origin) {
             return refused;
+        }
+        // With the operation, or a leader that dies in between would leave a node that goes nowhere.
+        if let Operation::Decommission { node } = &operation
+            && self.leaving(*node) != Leaving::Gone
+        {
+            if let Err(why) = self.set_leaving(*node, Leaving::Decommissioning, at) {
+                return Reply::Refused(why);
+            }
+            touched.nodes.insert(*node);
         }
         let id = self.counters.next_operation;
         self.counters.next_operation += 1;

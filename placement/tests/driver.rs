@@ -1,5 +1,6 @@
 //! The driver as a whole: three simulated nodes run its group, fake shards obey it.
 
+mod leaving;
 mod merges;
 mod schedulers;
 mod support;
@@ -392,6 +393,7 @@ fn a_node_that_is_two_versions_behind_gets_no_lease() {
             map_version: 0,
             schema_version,
             holds: None,
+            sessions: 0,
         };
         let lease = async |schema_version| match cluster.ask(beat(schema_version)).await {
             PlacementReply::Heartbeat { schema_lease_until, .. } => schema_lease_until,

@@ -1,10 +1,12 @@
 //! What nodes and the placement driver say to one another: what is asked of the driver here, what it asks of replicas and what is
-//! asked of a node itself in files of their own.
+//! asked of a node itself, and of nodes that leave, in files of their own.
 
+mod leaving;
 mod load;
 mod node;
 mod replica;
 
+pub use leaving::*;
 pub use load::*;
 pub use node::*;
 pub use replica::*;
@@ -47,6 +49,8 @@ pub enum NodeState {
     Draining,
     #[n(4)]
     Decommissioned,
+    #[n(5)]
+    Decommissioning,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -71,6 +75,10 @@ pub struct NodeStatus {
     #[n(7)]
     #[cbor(default)]
     pub space: Space,
+    /// Its SQL sessions, as it last said.
+    #[n(8)]
+    #[cbor(default)]
+    pub sessions: u64,
 }
 
 impl NodeStatus {
@@ -164,6 +172,10 @@ pub enum PlacementRequest {
         #[n(7)]
         #[cbor(default)]
         space: Space,
+        /// SQL sessions there.
+        #[n(8)]
+        #[cbor(default)]
+        sessions: u64,
     },
     /// The map's changes after this version, waiting at most `wait_millis` for one.
     #[n(1)]
@@ -227,6 +239,14 @@ pub enum PlacementRequest {
         id: u64,
         #[n(1)]
         wait_millis: u64,
+    },
+    /// Answers with the nodes.
+    #[n(15)]
+    Order {
+        #[n(0)]
+        node: NodeId,
+        #[n(1)]
+        order: NodeOrder,
     },
 }
 
@@ -294,6 +314,12 @@ pub enum Operation {
     Merge {
         #[n(0)]
         at: Key,
+    },
+    /// Move all copies off a node and let it leave the cluster for good.
+    #[n(7)]
+    Decommission {
+        #[n(0)]
+        node: NodeId,
     },
 }
 
@@ -401,6 +427,14 @@ pub enum PlacementReply {
         /// Nobody wants to read the past before this time any more; none as long as it is not known of every node.
         #[n(6)]
         horizon: Option<Timestamp>,
+        /// What is decided about this node.
+        #[n(7)]
+        #[cbor(default)]
+        leaving: Leaving,
+        /// Nodes that have left for good. `nodes` does not hold them.
+        #[n(8)]
+        #[cbor(default)]
+        gone: Vec<NodeId>,
     },
     #[n(1)]
     Map(#[n(0)] MapUpdate),

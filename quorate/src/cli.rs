@@ -182,6 +182,12 @@ pub enum DemoCommand {
         #[command(flatten)]
         dir: DemoDir,
     },
+    /// Decommission node N, stop it and remove its data
+    RemoveNode {
+        node: u64,
+        #[command(flatten)]
+        dir: DemoDir,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -210,6 +216,27 @@ pub enum NodeCommand {
     /// One node, or all
     Status {
         node: Option<u64>,
+        #[command(flatten)]
+        host: HostArgs,
+    },
+    /// Let a node lead nothing, receive nothing and take no new clients, until it is undrained
+    Drain {
+        node: u64,
+        #[command(flatten)]
+        host: HostArgs,
+    },
+    /// Let a node lead, receive copies and take clients again
+    Undrain {
+        node: u64,
+        #[command(flatten)]
+        host: HostArgs,
+    },
+    /// Move all copies off a node, and let it leave the cluster for good
+    Decommission {
+        node: u64,
+        /// Call it off: the node stays, with the copies that it has by then
+        #[arg(long)]
+        cancel: bool,
         #[command(flatten)]
         host: HostArgs,
     },

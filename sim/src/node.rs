@@ -193,6 +193,7 @@ async fn pulse(
             map_version: router.map_version(),
             schema_version: 0,
             holds: coordinator.holds(),
+            sessions: 0,
         };
         match driver.request(request, 4 * PULSE).await {
             Ok(PlacementReply::Heartbeat { map, want_full, horizon, .. }) => {

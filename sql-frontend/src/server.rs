@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use quorate_env::{Env, PlacementClient, watch};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
-    placement::{NodeInfo, PlacementError, PlacementReply, PlacementRequest},
+    placement::{Leaving, NodeInfo, PlacementError, PlacementReply, PlacementRequest},
 };
 use quorate_txn::Coordinator;
 use std::{
@@ -48,6 +48,8 @@ pub trait ClusterInfo: Send + Sync + 'static {
     /// The shard map as the node has it, with the last known leaders.
     fn shards(&self) -> Vec<(ShardDescriptor, Option<NodeId>)>;
     fn nodes(&self) -> Vec<NodeInfo>;
+    /// Whether this node is to leave: then it takes no new clients, or even sends those away that it has.
+    fn leaving(&self) -> watch::Receiver<Leaving>;
     /// Up to when each replica on this node can answer alone.
     fn closed(&self) -> Vec<(ShardId, Timestamp)>;
     /// The cluster setting of this name, as far as the node has heard.

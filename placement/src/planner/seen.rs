@@ -85,8 +85,8 @@ pub struct Picture {
 impl Picture {
     /// Every copy votes and is in reach, someone leads, and nothing works on it: it may be worked on.
     pub(super) fn at_rest(&self, shard: &ShardDescriptor) -> bool {
-        let usable = |node: &NodeId| self.view.nodes.get(node).is_some_and(|node| node.usable);
-        let well = |replica: &Replica| replica.role == ReplicaRole::Voter && usable(&replica.node);
+        let near = |node: &NodeId| self.view.nodes.get(node).is_some_and(|node| node.near);
+        let well = |replica: &Replica| replica.role == ReplicaRole::Voter && near(&replica.node);
         !self.view.busy.contains(&shard.id)
             && self.view.leaders.contains_key(&shard.id)
             && shard.replicas.iter().all(well)

@@ -15,7 +15,7 @@ use crate::{command::GearRequest, planner};
 use quorate_env::probe;
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
-    placement::{NodeState, ReplicaCommand, ReplicaReply, ReplicaReport},
+    placement::{Leaving, NodeState, ReplicaCommand, ReplicaReply, ReplicaReport},
 };
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<
         return Err(Stop::Failed(format!("node {from} is back")));
     }
     if descriptor.replica_on(to).is_none() {
-        lives(job, to)?;
+        receives(job, to)?;
     }
     let gear = job.equip(GearRequest { shard: false, replicas: 1, of: shard, node: Some(to) }).await?;
     let new = Replica { id: ReplicaId(gear.replica), node: to, role: ReplicaRole::Learner };
@@ -119,6 +119,14 @@ fn lives(job: &Job, node: NodeId) -> Result<(), Stop> {
     match state.nodes.get(&node).map(|record| record.state) {
         Some(NodeState::Dead) => Err(Stop::Failed(format!("node {node} is dead"))),
         _ => Ok(()),
+    }
+}
+
+/// Nor does one that is to leave.
+fn receives(job: &Job, node: NodeId) -> Result<(), Stop> {
+    match job.placement.machine.state().leaving(node) {
+        Leaving::No => lives(job, node),
+        _ => Err(Stop::Failed(format!("node {node} is to leave, and receives nothing"))),
     }
 }
 

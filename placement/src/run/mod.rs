@@ -3,6 +3,7 @@
 
 mod ask;
 mod found;
+mod leave;
 mod member;
 mod merge;
 mod operation;
@@ -23,7 +24,7 @@ use operation::Job;
 use quorate_env::Task;
 use quorate_proto::{
     NodeId, Room,
-    placement::{NodeState, Operation},
+    placement::{Leaving, NodeState, Operation},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -121,10 +122,12 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
     let suspect = settings::duration(state.setting(&settings::SUSPECT_AFTER)).unwrap_or(TICK);
     let nodes = state.nodes.values().map(|record| {
         let id = record.info.id;
-        let live = record.state == NodeState::Live;
+        let near = record.state == NodeState::Live && session.silence(id, now) <= suspect;
         let view = NodeView {
             id,
-            usable: live && session.silence(id, now) <= suspect,
+            usable: near && record.leaving == Leaving::No,
+            near,
+            leaving: record.leaving,
             dead: record.state == NodeState::Dead,
             holds_shards: record.info.roles & 2 != 0,
             roomy: session.space(id).room == Room::Plenty,

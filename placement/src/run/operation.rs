@@ -39,6 +39,7 @@ impl Job {
                 Operation::TransferLeader { shard, to } => super::member::transfer(&self, *shard, *to).await,
                 Operation::Scatter { span } => super::scatter::scatter(&self, span).await,
                 Operation::Merge { at } => super::merge::step(&self, at).await,
+                Operation::Decommission { node } => super::leave::decommission(&self, *node).await,
             };
             let (state, step) = match result {
                 Ok(()) => (OperationState::Done, "done".to_owned()),
@@ -71,6 +72,8 @@ impl Job {
             Operation::Split { .. } | Operation::TransferLeader { .. } => Duration::from_secs(60),
             // Not before what it has sealed is decided: it gives up by itself.
             Operation::Merge { .. } => Duration::MAX,
+            // What it waits for is shown, and whoever asked for it may call it off.
+            Operation::Decommission { .. } => Duration::MAX,
         }
     }
 

@@ -57,12 +57,12 @@ pub(super) async fn scatter(job: &Job, span: &Span) -> Result<(), Stop> {
 }
 
 /// A step that an earlier leader has started.
-fn child(job: &Job, origin: &str) -> Option<u64> {
+pub(super) fn child(job: &Job, origin: &str) -> Option<u64> {
     let state = job.placement.machine.state();
     state.running().find(|record| record.status.origin == origin).map(|record| record.status.id)
 }
 
-async fn wait(job: &Job, id: u64) -> Result<OperationState, Stop> {
+pub(super) async fn wait(job: &Job, id: u64) -> Result<OperationState, Stop> {
     let mut changes = job.placement.machine.changes();
     loop {
         changes.mark_unchanged();

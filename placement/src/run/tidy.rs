@@ -51,7 +51,7 @@ async fn remake(
     let held: BTreeSet<ReplicaId> = session
         .replicas()
         .into_iter()
-        .filter(|(node, report)| report.shard == shard.id && view.nodes.get(node).is_some_and(|n| n.usable))
+        .filter(|(node, report)| report.shard == shard.id && view.nodes.get(node).is_some_and(|n| n.near))
         .map(|(_, report)| report.replica)
         .collect();
     let at = placement.env.clock().physical();
@@ -67,8 +67,8 @@ fn missing(placement: &Placement, session: &Session) -> Vec<(ShardDescriptor, Re
     let view = view(placement, session);
     let mut absent = Vec::new();
     for shard in view.shards.values().filter(|shard| !view.busy.contains(&shard.id)) {
-        let usable = |member: &&Replica| view.nodes.get(&member.node).is_some_and(|node| node.usable);
-        let members = shard.replicas.iter().filter(usable).cloned();
+        let near = |member: &&Replica| view.nodes.get(&member.node).is_some_and(|node| node.near);
+        let members = shard.replicas.iter().filter(near).cloned();
         absent.extend(members.map(|member| (shard.clone(), member)));
     }
     session.absent_for(GRACE, placement.env.boottime(), absent)
@@ -80,7 +80,8 @@ fn leftovers(placement: &Placement, session: &Session) -> Vec<(NodeId, ShardId, 
         return Vec::new();
     }
     let view = view(placement, session);
-    let usable = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.usable);
+    // Above all from those that leave.
+    let near = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.near);
     let merged = |known: &ShardDescriptor| {
         view.shards.values().any(|other| other.version > known.version && other.span.overlaps(&known.span))
     };
@@ -90,7 +91,7 @@ fn leftovers(placement: &Placement, session: &Session) -> Vec<(NodeId, ShardId, 
     };
     reports
         .into_iter()
-        .filter(|(node, report)| usable(node) && left_over(report))
+        .filter(|(node, report)| near(node) && left_over(report))
         .map(|(node, report)| (node, report.shard, report.replica))
         .collect()
 }

@@ -22,7 +22,7 @@ impl State {
             | Operation::TransferLeader { shard, .. }
             | Operation::Repair { shard, .. }
             | Operation::Remake { shard, .. } => vec![*shard],
-            Operation::Scatter { .. } => Vec::new(),
+            Operation::Scatter { .. } | Operation::Decommission { .. } => Vec::new(),
             Operation::Merge { at } => {
                 self.neighbours(at).map(|(left, right)| vec![left.id, right.id]).unwrap_or_default()
             }

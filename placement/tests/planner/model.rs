@@ -8,7 +8,7 @@ use quorate_placement::planner::{
 };
 use quorate_proto::{
     Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
-    placement::{Cut, Operation, ShardLoad},
+    placement::{Cut, Leaving, Operation, ShardLoad},
 };
 use std::time::Duration;
 
@@ -38,7 +38,15 @@ impl Model {
 
     pub fn node(&mut self, id: u64, roomy: bool) {
         let id = NodeId(id);
-        let node = NodeView { id, usable: true, dead: false, holds_shards: true, roomy };
+        let node = NodeView {
+            id,
+            usable: true,
+            near: true,
+            leaving: Leaving::No,
+            dead: false,
+            holds_shards: true,
+            roomy,
+        };
         self.picture.view.nodes.insert(id, node);
     }
 

@@ -13,8 +13,9 @@ use quorate_proto::{
     KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, Seal, ShardDescriptor, ShardId, Space,
     Span, Timestamp,
     placement::{
-        Frontiers, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus, PlacementReply,
-        PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply, ReplicaReport, ShardLoad, ShardMode,
+        Frontiers, Leaving, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus,
+        PlacementError, PlacementReply, PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply,
+        ReplicaReport, ShardLoad, ShardMode,
     },
 };
 use quorate_storage::{MemEngine, MemLog};
@@ -282,6 +283,10 @@ pub struct Cluster {
     pub holds: Arc<Mutex<BTreeMap<NodeId, Timestamp>>>,
     /// The horizon that each node was told last.
     pub horizons: Arc<Mutex<BTreeMap<NodeId, Option<Timestamp>>>>,
+    /// How many clients each node has.
+    pub sessions: Arc<Mutex<BTreeMap<NodeId, u64>>>,
+    /// What each node was told last about its leaving, and about who has gone.
+    pub leaving: Arc<Mutex<BTreeMap<NodeId, (Leaving, Vec<NodeId>)>>>,
     /// Nodes without SQL: they use no version, and say so for ever.
     without_sql: Vec<NodeId>,
 }
@@ -309,6 +314,8 @@ impl Cluster {
             schema: Arc::default(),
             holds: Arc::default(),
             horizons: Arc::default(),
+            sessions: Arc::default(),
+            leaving: Arc::default(),
             without_sql,
         };
         for id in 1..=nodes {
@@ -412,13 +419,15 @@ impl Cluster {
                 map_version,
                 schema_version,
                 holds: self.holds.lock().get(&env.node()).copied(),
+                sessions: self.sessions.lock().get(&env.node()).copied().unwrap_or(0),
             };
-            if let Ok(PlacementReply::Heartbeat { map, schema_version, horizon, .. }) =
+            if let Ok(PlacementReply::Heartbeat { map, schema_version, horizon, leaving, gone, .. }) =
                 client.request(request, Duration::from_secs(2)).await
             {
                 assert!(map.version >= map_version, "the map went back");
                 map_version = map.version;
                 self.horizons.lock().insert(env.node(), horizon);
+                self.leaving.lock().insert(env.node(), (leaving, gone));
                 if serves_sql {
                     self.schema.lock().insert(env.node(), schema_version);
                 }
@@ -439,6 +448,19 @@ impl Cluster {
         let asked =
             env.spawn("test.ask", async move { client.request(request, Duration::from_secs(60)).await });
         asked.join().await.expect("not crashed").unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Why the driver refuses a request.
+    pub async fn refused(&self, request: PlacementRequest) -> String {
+        let id = self.world.up()[0];
+        let env = self.world.env(id).expect("up");
+        let client = self.client(&env);
+        let asked =
+            env.spawn("test.ask", async move { client.request(request, Duration::from_secs(60)).await });
+        match asked.join().await.expect("not crashed") {
+            Err(PlacementError::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub async fn begin(&self, operation: Operation) -> u64 {

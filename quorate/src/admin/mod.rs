@@ -2,6 +2,7 @@
 
 mod client;
 pub use client::node as ask_node;
+mod leave;
 mod merge;
 mod operation;
 
@@ -50,6 +51,14 @@ pub async fn node(args: NodeArgs) -> Result<()> {
     let (wanted, host) = match args.command {
         Nodes::Ls(host) => (None, host),
         Nodes::Status { node, host } => (node, host),
+        Nodes::Drain { node, host } => return leave::drain(&host, NodeId(node)).await,
+        Nodes::Undrain { node, host } => return leave::undrain(&host, NodeId(node)).await,
+        Nodes::Decommission { node, cancel: true, host } => {
+            return leave::recommission(&host, NodeId(node)).await;
+        }
+        Nodes::Decommission { node, cancel: false, host } => {
+            return decommission(&host, NodeId(node)).await;
+        }
     };
     let _waiting = asking(&host);
     let PlacementReply::Nodes(mut nodes) = client::placement(&host.host, PlacementRequest::Nodes).await?
@@ -62,7 +71,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
             bail!("the cluster has no node {wanted}");
         }
     }
-    let names = ["node", "state", "rpc", "sql", "replicas", "leaders", "clock offset µs", "disk"];
+    let names = ["node", "state", "rpc", "sql", "replicas", "leaders", "sessions", "clock offset µs", "disk"];
     let row = |n: &NodeStatus| {
         vec![
             n.info.id.to_string(),
@@ -71,11 +80,17 @@ pub async fn node(args: NodeArgs) -> Result<()> {
             n.info.sql_address.clone(),
             n.replicas.to_string(),
             n.leaders.to_string(),
+            n.sessions.to_string(),
             n.clock_offset_micros.to_string(),
             n.space.room.to_string(),
         ]
     };
     show(&names, nodes.iter().map(row).collect(), host.json)
+}
+
+/// Returns when the node has left.
+pub async fn decommission(host: &HostArgs, node: NodeId) -> Result<()> {
+    operation::run(host, Operation::Decommission { node }).await
 }
 
 pub async fn shard(args: ShardArgs) -> Result<()> {

@@ -18,6 +18,9 @@ pub struct Cluster {
     /// Where each node's data has a disk of this size, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_size: Option<u64>,
+    /// Nodes that have left: their ids are never used again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<u64>,
     /// Where the file lies; all paths in it are relative to this.
     #[serde(skip)]
     pub dir: PathBuf,
@@ -115,8 +118,13 @@ impl Cluster {
     pub fn create(dir: &Path, wanted: &Wanted) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let network = if wanted.isolated { Some(Network::draw(dir)?) } else { None };
-        let mut cluster =
-            Cluster { nodes: Vec::new(), network, disk_size: wanted.disk_size, dir: dir.to_path_buf() };
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            network,
+            disk_size: wanted.disk_size,
+            gone: Vec::new(),
+            dir: dir.to_path_buf(),
+        };
         let founders = 1..=wanted.nodes;
         let join: Vec<String> = founders
             .clone()
@@ -136,7 +144,7 @@ impl Cluster {
     /// One node more than the founders: it carries shards and SQL, and joins by the others.
     pub fn add(&mut self) -> Result<Node> {
         let first = self.nodes.first().context("a demo without nodes")?;
-        let id = self.nodes.iter().map(|n| n.id).max().unwrap_or(0) + 1;
+        let id = self.nodes.iter().map(|n| n.id).chain(self.gone.iter().copied()).max().unwrap_or(0) + 1;
         let offset = first.ports.sql - 5450 - u16::try_from(first.id)?;
         let join: Vec<String> = self.nodes.iter().map(Node::rpc).collect();
         let options = Options {
@@ -148,6 +156,13 @@ impl Cluster {
         self.nodes.push(node.clone());
         self.save()?;
         Ok(node)
+    }
+
+    /// A node that has left the cluster.
+    pub fn forget(&mut self, id: u64) -> Result<()> {
+        self.nodes.retain(|node| node.id != id);
+        self.gone.push(id);
+        self.save()
     }
 
     fn ip(&self, node: u64) -> String {
@@ -223,6 +238,8 @@ mod tests {
         let fourth = back.add().unwrap();
         assert_eq!((fourth.id, fourth.ports.rpc), (4, 8454));
         assert!(fourth.start.contains("--clock-bound 2ms"));
+        back.forget(4).unwrap();
+        assert_eq!(Cluster::load(dir.path()).unwrap().unwrap().add().unwrap().id, 5, "an id is used once");
         assert_eq!(fourth.fault_file(), Some("n4.faults.json"));
         assert!(Ports::of(1, u16::MAX).is_err());
     }
@@ -230,8 +247,13 @@ mod tests {
     #[test]
     fn isolated_nodes_have_addresses_of_their_own() {
         let network = Network { bridge: "q12345678".into(), prefix: "10.1.2".into() };
-        let cluster =
-            Cluster { nodes: Vec::new(), network: Some(network), disk_size: None, dir: PathBuf::new() };
+        let cluster = Cluster {
+            nodes: Vec::new(),
+            network: Some(network),
+            disk_size: None,
+            gone: Vec::new(),
+            dir: PathBuf::new(),
+        };
         let options = Options { roles: "sql", clock_bound: "1ms", faults: false };
         let node =
             cluster.describe(2, Ports::of(2, 0).unwrap(), &["10.1.2.1:7451".into()], &options).unwrap();

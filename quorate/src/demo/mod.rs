@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use cluster::Wanted;
 pub use cluster::{Cluster, Node};
 pub use process::pause;
+use quorate_proto::NodeId;
 use std::{io::IsTerminal, path::Path, time::Duration};
 
 /// A node that does not answer within this is reported with the end of its log.
@@ -33,6 +34,7 @@ pub async fn run(args: DemoArgs) -> Result<()> {
         }
         Some(DemoCommand::Restart { node, dir }) => restart(&load(&dir)?, node).await,
         Some(DemoCommand::AddNode { dir }) => add_node(load(&dir)?).await,
+        Some(DemoCommand::RemoveNode { node, dir }) => remove_node(load(&dir)?, node).await,
     }
 }
 
@@ -167,8 +169,21 @@ pub async fn in_time<T>(node: &Node, ask: impl Future<Output = Result<T>>) -> Re
     tokio::time::timeout(ANSWER_PATIENCE, ask).await.map_err(|_| anyhow!("{} does not answer", node.name))?
 }
 
+/// The node runs, and takes no clients because an operator has said so.
+fn drains(error: &anyhow::Error) -> bool {
+    let mut told = error.chain().filter_map(|cause| cause.downcast_ref::<tokio_postgres::error::DbError>());
+    told.any(|told| told.message().contains("is draining and takes no new clients"))
+}
+
 pub async fn until_it_answers(cluster: &Cluster, node: &Node) -> Result<()> {
-    patiently(cluster, node, "waiting for SQL", || answers(node)).await
+    patiently(cluster, node, "waiting for SQL", || async {
+        match answers(node).await {
+            // It has said so itself.
+            Err(error) if drains(&error) => Ok(()),
+            other => other,
+        }
+    })
+    .await
 }
 
 fn greet(cluster: &Cluster) {
@@ -228,6 +243,22 @@ async fn add_node(mut cluster: Cluster) -> Result<()> {
     process::start(&cluster, &node).await?;
     until_it_answers(&cluster, &node).await?;
     println!("{}  {}", node.name, node.url());
+    Ok(())
+}
+
+/// Asks another node, so that the one that leaves need not run.
+async fn remove_node(mut cluster: Cluster, id: u64) -> Result<()> {
+    let node = cluster.node(id)?.clone();
+    let runs = |other: &&Node| other.id != id && process::running(&cluster, other).is_some();
+    let other = cluster.nodes.iter().find(runs).context("no other node of the demo runs")?;
+    let host = HostArgs { host: other.rpc(), json: false };
+    admin::decommission(&host, NodeId(id)).await?;
+    process::stop(&cluster, &node, STOP_PATIENCE).await?;
+    let data = cluster.dir.join(&node.data_dir);
+    disk::unmount(&data).await?;
+    std::fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
+    cluster.forget(id)?;
+    println!("{} has left the cluster; its data is removed", node.name);
     Ok(())
 }
 

@@ -104,6 +104,15 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Forgets where nodes listened that have left for good; tells whether any was known.
+    pub fn forget(&mut self, gone: &[NodeId]) -> bool {
+        let before = self.peers.len();
+        self.peers.retain(|peer| !gone.contains(&NodeId(peer.node)));
+        before != self.peers.len()
+    }
+}
+
 /// The data directory, held by this process alone.
 pub struct DataDir {
     path: PathBuf,

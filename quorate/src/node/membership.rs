@@ -183,6 +183,23 @@ impl Membership {
         }
     }
 
+    /// Nodes that have left for good are peers no more: their clocks do not count (PROTOCOL 21), and nobody connects to them.
+    pub fn forget(&self, gone: &[NodeId]) {
+        for node in gone.iter().filter(|node| self.env.transport().peer(**node).is_some()) {
+            tracing::info!(%node, "it has left the cluster, and is forgotten");
+            self.env.transport().forget(*node);
+        }
+        let changed = {
+            let mut identity = self.identity.lock();
+            identity.forget(gone).then(|| identity.clone())
+        };
+        if let Some(identity) = changed
+            && let Err(error) = self.data.save(&identity)
+        {
+            tracing::warn!(%error, "nodes that have left were not forgotten for good");
+        }
+    }
+
     async fn answer(&self, command: NodeCommand) -> Result<NodeReply, String> {
         match command {
             NodeCommand::Describe => {

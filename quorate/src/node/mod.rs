@@ -70,7 +70,14 @@ pub async fn run(args: StartArgs) -> Result<()> {
     let client = Arc::new(PlacementClient::new(env.clone(), membership.placement_nodes()));
     let router = Router::new(env.clone(), client.clone());
     let shards = storage.serve_shards(&env, &router).await?;
-    let pulse = Pulse::new(&env, client.clone(), router.clone(), shards.clone(), membership.clone());
+    let pulse = Pulse::new(
+        &env,
+        client.clone(),
+        router.clone(),
+        shards.clone(),
+        storage.consensus.clone(),
+        membership.clone(),
+    );
 
     #[expect(clippy::disallowed_methods, reason = "browsers connect here, no nodes")]
     let http =

@@ -3,11 +3,12 @@
 
 use super::{http::Health, membership::Membership};
 use parking_lot::RwLock;
+use quorate_consensus::Consensus;
 use quorate_env::{Env, PlacementClient, watch};
 use quorate_placement::settings::{self, CLOSING_TARGET, GC_TTL, IDEMPOTENCY_TTL, Setting};
 use quorate_proto::{
     NodeId, Room, ShardDescriptor, ShardId, Timestamp,
-    placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
+    placement::{Leaving, NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
 };
 use quorate_shard_server::ShardServer;
 use quorate_sql::server::{ClusterInfo, SchemaLease};
@@ -30,7 +31,10 @@ pub struct Pulse {
     driver: Arc<PlacementClient>,
     router: Arc<Router>,
     shards: Arc<ShardServer>,
+    consensus: Arc<Consensus>,
     membership: Arc<Membership>,
+    /// What the driver says is decided about this node.
+    leaving: watch::Sender<Leaving>,
     nodes: RwLock<Vec<NodeInfo>>,
     schema: watch::Sender<SchemaLease>,
     reported_schema: AtomicU64,
@@ -51,6 +55,7 @@ impl Pulse {
         driver: Arc<PlacementClient>,
         router: Arc<Router>,
         shards: Arc<ShardServer>,
+        consensus: Arc<Consensus>,
         membership: Arc<Membership>,
     ) -> Arc<Self> {
         Arc::new(Pulse {
@@ -58,7 +63,9 @@ impl Pulse {
             driver,
             router,
             shards,
+            consensus,
             membership,
+            leaving: watch::Sender::new(Leaving::No),
             nodes: RwLock::default(),
             schema: watch::Sender::new(SchemaLease { version: 0, until: Timestamp::ZERO }),
             reported_schema: AtomicU64::new(0),
@@ -126,6 +133,7 @@ impl Pulse {
             map_version: self.router.map_version(),
             schema_version: self.reported_schema.load(Ordering::SeqCst),
             holds: self.coordinator.get().and_then(|coordinator| coordinator.holds()),
+            sessions: self.membership.gateway().sessions() as u64,
         };
         match self.driver.request(request, PATIENCE).await {
             Ok(PlacementReply::Heartbeat {
@@ -136,7 +144,10 @@ impl Pulse {
                 want_full,
                 settings_version,
                 horizon,
+                leaving,
+                gone,
             }) => {
+                self.follow_orders(leaving);
                 self.router.update(&map);
                 self.schema.send_if_modified(|lease| {
                     let news = lease.version != schema_version || lease.until != schema_lease_until;
@@ -147,6 +158,7 @@ impl Pulse {
                     self.membership.learn(&nodes);
                     *self.nodes.write() = nodes;
                 }
+                self.membership.forget(&gone);
                 self.follow_settings(settings_version).await;
                 if let Some(horizon) = horizon {
                     let ttl = Duration::from_micros(self.gc_ttl.load(Ordering::Relaxed));
@@ -167,6 +179,20 @@ impl Pulse {
 }
 
 impl Pulse {
+    /// Leads nothing and lets nobody in while it is to leave; lives no longer in the cluster once it has.
+    fn follow_orders(&self, leaving: Leaving) {
+        if *self.leaving.borrow() == leaving {
+            return;
+        }
+        tracing::info!(?leaving, "the placement driver says what is decided about this node");
+        self.leaving.send_replace(leaving);
+        self.consensus.drain(leaving != Leaving::No);
+        if leaving == Leaving::Gone {
+            self.env.clock().retire();
+            self.membership.gateway().end_statements();
+        }
+    }
+
     async fn follow_settings(&self, version: u64) {
         if self.settings.swap(version, Ordering::SeqCst) == version {
             return;
@@ -214,6 +240,10 @@ impl ClusterInfo for Pulse {
         self.nodes.read().clone()
     }
 
+    fn leaving(&self) -> watch::Receiver<Leaving> {
+        self.leaving.subscribe()
+    }
+
     fn closed(&self) -> Vec<(ShardId, Timestamp)> {
         self.shards.closed()
     }
@@ -226,6 +256,12 @@ impl ClusterInfo for Pulse {
 
 impl Health for Pulse {
     fn healthy(&self) -> Result<(), String> {
+        match *self.leaving.borrow() {
+            Leaving::No => {}
+            Leaving::Draining => return Err("the node is draining, by an operator's order".into()),
+            Leaving::Decommissioning => return Err("the node is being decommissioned".into()),
+            Leaving::Gone => return Err("the node was decommissioned".into()),
+        }
         if let Some(fence) = self.env.clock().fence() {
             return Err(format!("the clock is fenced: {fence:?}"));
         }

@@ -34,7 +34,7 @@ impl Replica {
             return Ok(());
         }
         let own = nodes.iter().all(|(node, _)| *node == self.context.env.node());
-        if own && group.has_roomy_heir() {
+        if own && group.has_fit_heir() {
             return Err(self.not_ready("its leader makes way for one with space on its disk"));
         }
         quorate_env::probe!("shard.refused_for_space");

@@ -338,6 +338,7 @@ mod tests {
             last_heartbeat: Timestamp::ZERO,
             clock_offset_micros: 0,
             space: Default::default(),
+            sessions: 0,
             replicas: 0,
             leaders: 0,
             schema_version,

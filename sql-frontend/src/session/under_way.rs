@@ -7,7 +7,7 @@ use super::{
     tx::Tx,
 };
 use crate::{server::Shared, wire::backend::Status};
-use quorate_proto::placement::{SessionInfo, Signal, TransactionInfo};
+use quorate_proto::placement::{Leaving, SessionInfo, Signal, TransactionInfo};
 use quorate_txn::{Isolation, TxnInfo};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -42,6 +42,21 @@ impl Session {
     /// An operator has told it to end.
     pub async fn ended(&self) {
         self.admission.entry.cancel.ended().await;
+    }
+
+    /// The node stops, or leaves the cluster. Who is in a transaction or a pipeline brings that to its end first, unless it takes
+    /// too long: then the session is ended.
+    pub async fn sent_away(&self) {
+        if self.status() != Status::Idle || !self.at_rest {
+            return std::future::pending().await;
+        }
+        let mut leaving = self.shared.cluster.leaving();
+        let goes = |leaving: &Leaving| matches!(leaving, Leaving::Decommissioning | Leaving::Gone);
+        let leaves = async { leaving.wait_for(goes).await.is_ok() };
+        tokio::select! {
+            () = self.shared.env.shutdown().wait() => {}
+            true = leaves => {}
+        }
     }
 }
 

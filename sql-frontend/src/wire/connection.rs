@@ -13,7 +13,7 @@ use crate::{
         cancel::{Sessions, shutting_down},
     },
 };
-use quorate_proto::placement::NodeCommand;
+use quorate_proto::placement::{Leaving, NodeCommand};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -144,6 +144,10 @@ fn admit(
     if shared.env.shutdown().is_set() {
         return Err(shutting_down());
     }
+    if *shared.cluster.leaving().borrow() != Leaving::No {
+        let text = format!("node {} is draining and takes no new clients", shared.env.node());
+        return Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, text).hint("Connect to another node."));
+    }
     let admission = shared
         .sessions
         .admit(&shared.env, user.clone(), database, peer.to_string())
@@ -259,7 +263,7 @@ async fn next(session: &Session, io: &mut Io) -> Result<Frontend, Option<SqlErro
         error = session.lost_locks() => return Err(Some(error)),
         message = io.inbox.message() => message,
         error = timeout => return Err(Some(error)),
-        () = env.shutdown().wait() => return Err(Some(shutting_down())),
+        () = session.sent_away() => return Err(Some(shutting_down())),
         () = session.ended() => return Err(Some(shutting_down())),
     };
     match message {

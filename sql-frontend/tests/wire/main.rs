@@ -13,6 +13,7 @@ mod ending;
 mod explain;
 mod hostile;
 mod isolation;
+mod leaving;
 mod memory;
 mod modes;
 mod once;

@@ -96,6 +96,7 @@ fn nodes(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 NodeState::Suspect => "suspect",
                 NodeState::Dead => "dead",
                 NodeState::Draining => "draining",
+                NodeState::Decommissioning => "decommissioning",
                 NodeState::Decommissioned => "decommissioned",
             };
             let locality: Vec<String> =

@@ -7,7 +7,7 @@ use quorate_env::{Env, EnvConfig, PlacementClient, watch};
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, Span, Timestamp,
     placement::{
-        MapUpdate, NodeInfo, NodeState, NodeStatus, OperationState, OperationStatus, PlacementError,
+        Leaving, MapUpdate, NodeInfo, NodeState, NodeStatus, OperationState, OperationStatus, PlacementError,
         PlacementReply, PlacementRequest,
     },
 };
@@ -37,6 +37,7 @@ pub struct World {
     idempotency_ttl: AtomicU64,
     /// How far behind the present everything is closed, in milliseconds.
     behind: AtomicU64,
+    pub leaving: watch::Sender<Leaving>,
 }
 
 impl ClusterInfo for World {
@@ -54,6 +55,10 @@ impl ClusterInfo for World {
 
     fn nodes(&self) -> Vec<NodeInfo> {
         vec![]
+    }
+
+    fn leaving(&self) -> watch::Receiver<Leaving> {
+        self.leaving.subscribe()
     }
 
     /// The stand-in keeps all versions, and closes at once, unless it has fallen behind.
@@ -173,6 +178,7 @@ impl World {
             last_heartbeat: Timestamp::ZERO,
             clock_offset_micros: 0,
             space: Default::default(),
+            sessions: 0,
             replicas: 1,
             leaders: 1,
             schema_version: *self.reported.borrow(),
@@ -228,6 +234,7 @@ impl Node {
             held: AtomicBool::new(false),
             idempotency_ttl: AtomicU64::new(0),
             behind: AtomicU64::new(1),
+            leaving: watch::Sender::new(Leaving::No),
         });
         let server = SqlServer::start_with(env.clone(), coordinator, world.clone(), world.clone(), config)
             .await

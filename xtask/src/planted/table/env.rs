@@ -54,6 +54,11 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "env.retired_clock_counts",
+        what: "21: a node that has left, and is not counted, serves as one of a majority",
+        found_by: &[Test("env/world", "who_has_left_neither_counts_nor_helps_a_majority")],
+    },
+    Planted {
         names: "env.leaping_clock_followed",
         what: "21: a clock reading far ahead is taken over",
         found_by: &[Test("env/clock", "the_hybrid_clock_rises_and_follows_its_peers_within_the_bound")],
