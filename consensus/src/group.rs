@@ -234,13 +234,18 @@ impl Group {
 
     /// The newest membership in the log, committed or not.
     pub fn members(&self) -> Membership {
-        let none = || Membership {
-            position: LogPosition::default(),
-            encoded: bytes::Bytes::new(),
-            replicas: Vec::new(),
-            joint: false,
-        };
-        self.shared.members().view.clone().unwrap_or_else(none)
+        self.shared.members().view.clone().unwrap_or_else(nobody)
+    }
+
+    /// The newest membership in the log, and the newest that is known to be committed: never older than what
+    /// [`Self::change_members`] has answered, while [`Self::members`] is told a moment later.
+    pub fn members_now(&self) -> (Membership, Membership) {
+        use openraft::async_runtime::watch::WatchReceiver as _;
+        let Some(raft) = self.shared.raft_even_if_stopped() else { return (nobody(), nobody()) };
+        let server = raft.server_metrics();
+        let server = server.borrow_watched();
+        let view = crate::raft::types::membership;
+        (view(&server.membership_config), view(&server.committed_membership_config))
     }
 
     /// No heartbeats flow: nothing but the promises between nodes keeps the leader.
@@ -261,6 +266,15 @@ impl Group {
             let shutdown = raft.shutdown();
             let _ = quorate_env::scope::within(self.shared.env.scope(), shutdown).await;
         }
+    }
+}
+
+fn nobody() -> Membership {
+    Membership {
+        position: LogPosition::default(),
+        encoded: bytes::Bytes::new(),
+        replicas: Vec::new(),
+        joint: false,
     }
 }
 

@@ -28,6 +28,7 @@ pub mod timeline;
 mod transport;
 pub mod troubles;
 pub mod watch;
+pub mod witness;
 
 pub use clock::{Clock, ClockAhead};
 pub use env::{Env, EnvConfig};

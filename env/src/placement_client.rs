@@ -4,7 +4,7 @@ use crate::{Env, TransportError, rpc};
 use parking_lot::Mutex;
 use quorate_proto::{
     NodeId,
-    placement::{PlacementError, PlacementReply, PlacementRequest},
+    placement::{DriverMembers, PlacementError, PlacementReply, PlacementRequest},
 };
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use std::time::Duration;
 const ATTEMPT: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(50);
 
-/// Follows the driver's leader among the known placement nodes.
+/// Follows the driver's leader among its members, and the members as others take their places. When none of those that it knows
+/// brings it further, it asks the other nodes: any of them has heard of the members.
 pub struct PlacementClient {
     env: Env,
     known: Mutex<Known>,
@@ -21,22 +22,33 @@ pub struct PlacementClient {
 #[derive(Default)]
 struct Known {
     nodes: Vec<NodeId>,
+    /// The latest that was heard of them; empty as long as `nodes` are all that was said.
+    members: DriverMembers,
     leader: Option<NodeId>,
     next: usize,
 }
 
 impl PlacementClient {
     pub fn new(env: Env, nodes: Vec<NodeId>) -> Self {
-        let client = PlacementClient { env, known: Mutex::default() };
-        client.set_nodes(nodes);
-        client
+        PlacementClient { env, known: Mutex::new(Known { nodes, ..Known::default() }) }
     }
 
-    /// Which nodes carry the driver.
-    pub fn set_nodes(&self, mut nodes: Vec<NodeId>) {
-        nodes.sort_unstable();
-        nodes.dedup();
-        self.known.lock().nodes = nodes;
+    /// Takes in who carries the driver, if that is news.
+    pub fn learn(&self, members: &DriverMembers) -> bool {
+        let mut known = self.known.lock();
+        let (nodes, first) = (members.nodes(), known.nodes.is_empty());
+        if nodes.is_empty() || !(first || members.at > known.members.at) {
+            return false;
+        }
+        known.nodes = nodes;
+        known.members = DriverMembers { addresses: Vec::new(), ..members.clone() };
+        known.next = 0;
+        true
+    }
+
+    /// Who carries the driver, as far as known.
+    pub fn members(&self) -> DriverMembers {
+        self.known.lock().members.clone()
     }
 
     pub fn nodes(&self) -> Vec<NodeId> {
@@ -78,9 +90,11 @@ impl PlacementClient {
                         self.known.lock().leader = Some(target);
                         return Ok(reply);
                     }
-                    Err(PlacementError::NotLeader(leader)) => {
+                    Err(PlacementError::NotLeader(leader, members)) => {
+                        self.meet(&members.addresses);
+                        let news = self.learn(&members);
                         self.follow(target, leader.filter(|leader| *leader != target));
-                        if leader.is_some_and(|leader| leader != target) {
+                        if news || leader.is_some_and(|leader| leader != target) {
                             continue;
                         }
                         PlacementError::Unavailable("the driver has no leader now".into())
@@ -118,15 +132,37 @@ impl PlacementClient {
         }
     }
 
-    /// The leader, or else one node after the other.
+    /// The leader, or else one member after the other, and after two rounds of them whoever else is known.
     fn target(&self) -> Option<NodeId> {
         let mut known = self.known.lock();
         if let Some(leader) = known.leader {
             return Some(leader);
         }
-        let node = known.nodes.get(known.next % known.nodes.len().max(1)).copied();
-        known.next = known.next.wrapping_add(1);
-        node
+        let members = known.nodes.len();
+        if members == 0 {
+            return None;
+        }
+        let at = known.next;
+        known.next = at.wrapping_add(1);
+        if at < 2 * members {
+            return Some(known.nodes[at % members]);
+        }
+        let peers = self.env.transport().addresses().into_iter().map(|(node, _)| node);
+        let other = peers.filter(|node| !known.nodes.contains(node)).nth(at - 2 * members);
+        Some(other.unwrap_or_else(|| {
+            known.next = 1;
+            known.nodes[0]
+        }))
+    }
+
+    /// Nodes that this one cannot reach where it thinks that they are.
+    fn meet(&self, addresses: &[(NodeId, String)]) {
+        let transport = self.env.transport();
+        for (node, address) in addresses {
+            if transport.peer(*node).is_none_or(|peer| !peer.connected) {
+                transport.set_address(*node, address.clone());
+            }
+        }
     }
 
     /// `asked` is not the leader; perhaps `leader` is.

@@ -67,7 +67,7 @@ fn driver(env: &Env, leader: &Arc<Mutex<Option<NodeId>>>, done: &Arc<AtomicU64>)
         let (leader, done, env) = (*leader.lock(), done.clone(), inner.clone());
         async move {
             if leader != Some(own) {
-                return PlacementAnswer { result: Err(PlacementError::NotLeader(leader)) };
+                return PlacementAnswer { result: Err(PlacementError::not_leader(leader)) };
             }
             if let PlacementRequest::AdvanceSchema { .. } = request {
                 env.sleep(5 * SECOND).await;

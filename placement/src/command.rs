@@ -2,8 +2,10 @@
 
 use minicbor::{Decode, Encode};
 use quorate_proto::{
-    NodeId, ShardDescriptor, ShardId, Timestamp,
-    placement::{IdKind, Leaving, NodeInfo, NodeState, Operation, OperationState, PlacementDecision},
+    NodeId, ReplicaId, ShardDescriptor, ShardId, Span, Timestamp,
+    placement::{
+        IdKind, Leaving, NodeInfo, NodeState, Operation, OperationState, PlacementChange, PlacementDecision,
+    },
 };
 
 /// A change of the driver's state. Times come from the proposing leader's clock.
@@ -65,6 +67,12 @@ pub enum Command {
     /// Refused if it cannot be: who has gone does not come back, and who still holds copies does not go.
     #[n(11)]
     SetLeaving(#[n(0)] NodeId, #[n(1)] Leaving, #[n(2)] Timestamp),
+    /// What is asked for of the shards in a span changes, or nothing is any more. Refused if no nodes could fulfil it.
+    #[n(12)]
+    Configure(#[n(0)] Span, #[n(1)] Option<PlacementChange>),
+    /// Nothing lies in the span any more: rules for it, and users' boundaries within, go.
+    #[n(13)]
+    Forget(#[n(0)] Span),
 }
 
 /// What an operation asks for.
@@ -81,6 +89,10 @@ pub struct GearRequest {
     /// The node chosen.
     #[n(3)]
     pub node: Option<NodeId>,
+    /// The replicas' ids are greater than this one. (The driver's founders did not get theirs from here.)
+    #[n(4)]
+    #[cbor(default)]
+    pub above: u64,
 }
 
 /// What an operation was given.
@@ -97,6 +109,12 @@ pub struct Gear {
     pub of: ShardId,
     #[n(4)]
     pub node: Option<NodeId>,
+}
+
+impl Gear {
+    pub fn gives(&self, replica: ReplicaId) -> bool {
+        (self.replica..self.replica + self.replicas).contains(&replica.0)
+    }
 }
 
 /// An entry's answer to its proposer.

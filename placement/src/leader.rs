@@ -1,12 +1,14 @@
 //! What only the leader keeps, in memory and for its term: who was heard of when, what nodes have reported, until when they
 //! may use which catalog version. A new leader starts with nothing and grants everybody the benefit of the doubt.
 
-use crate::{Placement, command::Command, run, settings};
+use crate::{Placement, command::Command, planner::seen::Seen, run, settings};
 use parking_lot::Mutex;
-use quorate_env::{planted, watch};
+use quorate_env::{planted, watch, witness};
 use quorate_proto::{
-    NodeId, Replica, ShardDescriptor, ShardId, Space, Timestamp,
-    placement::{Leaving, NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport},
+    NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Timestamp,
+    placement::{
+        Carries, Leaving, NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +34,8 @@ pub struct Session {
     pub began: Duration,
     began_at: Timestamp,
     memory: Mutex<Memory>,
+    /// What the schedulers saw when they looked last.
+    pub(crate) seen: Mutex<BTreeMap<ShardId, Seen>>,
     /// Wakes whoever waits for nodes to catch up with the catalog version.
     beats: watch::Sender<u64>,
 }
@@ -64,6 +68,8 @@ struct Heard {
     holds: Option<Timestamp>,
     /// Clients connected to it.
     sessions: u64,
+    /// The driver's own replica there.
+    carries: Carries,
 }
 
 #[derive(Clone, Copy)]
@@ -82,12 +88,14 @@ pub(crate) struct Beat {
     pub holds: Option<Timestamp>,
     pub space: Space,
     pub sessions: u64,
+    pub carries: Carries,
 }
 
 /// Follows the group's leadership: while this replica leads, operations are carried out and requests answered.
 pub(crate) async fn lead(placement: Arc<Placement>) {
     let env = placement.env.clone();
     let mut leadership = placement.group.leadership();
+    let mut changes = placement.machine.changes();
     loop {
         let (term, ready) = {
             let now = leadership.borrow_and_update();
@@ -102,16 +110,34 @@ pub(crate) async fn lead(placement: Arc<Placement>) {
                     began: env.boottime(),
                     began_at: env.clock().physical(),
                     memory: Mutex::default(),
+                    seen: Mutex::default(),
                     beats: watch::Sender::new(0),
                 });
                 tracing::info!(term, "leading the placement driver");
+                witness::leads(placement.group.shard(), term, placement.group.replica());
                 *placement.leading.lock() = Some(session.clone());
                 env.spawn("placement.run", run::run(placement.clone(), session)).detach();
             }
         }
-        if leadership.changed().await.is_err() {
+        let goes_on = tokio::select! {
+            biased;
+            _ = changes.wait_for(|seen| seen.closed) => false,
+            changed = leadership.changed() => changed.is_ok(),
+        };
+        if !goes_on {
             *placement.leading.lock() = None;
             return;
+        }
+    }
+}
+
+impl Memory {
+    /// The driver's replica on a node: `None` if it has not said, and replica 0 if it has none.
+    fn carries(&self, node: NodeId) -> Option<ReplicaId> {
+        match self.nodes.get(&node)?.carries {
+            Carries::Unsaid => None,
+            Carries::Nothing => Some(ReplicaId(0)),
+            Carries::Replica(replica) => Some(replica),
         }
     }
 }
@@ -178,6 +204,7 @@ impl Session {
             horizon,
             leaving,
             gone,
+            driver: placement.members(),
         })
     }
 
@@ -205,6 +232,7 @@ impl Session {
             incarnation: node.incarnation,
             holds: None,
             sessions: 0,
+            carries: Carries::Unsaid,
         });
         if heard.incarnation != node.incarnation {
             // A new process knows nothing of an old lease, nor does it use what the old one used.
@@ -218,6 +246,7 @@ impl Session {
         heard.space = beat.space;
         heard.holds = beat.holds;
         heard.sessions = beat.sessions;
+        heard.carries = beat.carries;
         heard.schema = heard.schema.max(beat.schema_version);
         heard.complete |= beat.full;
         if beat.full {
@@ -270,11 +299,32 @@ impl Session {
         }
     }
 
+    /// All that nodes have told of, also damaged ones.
     pub(crate) fn replicas(&self) -> Vec<(NodeId, ReplicaReport)> {
         self.memory.lock().reports.iter().map(|((_, node), report)| (*node, report.clone())).collect()
     }
 
-    /// Which of these members have not been reported for so long by nodes that have told of all they hold.
+    /// Whether the node says that this copy is out of service.
+    pub(crate) fn is_damaged(&self, shard: ShardId, copy: &Replica) -> bool {
+        let memory = self.memory.lock();
+        let report = memory.reports.get(&(shard, copy.node));
+        report.is_some_and(|report| report.replica == copy.id && !report.is_sound())
+    }
+
+    /// Whether the node says that it serves this copy, as far as it has told of all it holds.
+    pub(crate) fn serves(&self, shard: ShardId, copy: &Replica) -> bool {
+        let memory = self.memory.lock();
+        let complete = memory.nodes.get(&copy.node).is_some_and(|heard| heard.complete);
+        let report = memory.reports.get(&(shard, copy.node));
+        !complete || report.is_some_and(|report| report.replica == copy.id && report.is_sound())
+    }
+
+    /// A member that its node does not serve.
+    pub(crate) fn unserved<'a>(&self, shard: &'a ShardDescriptor) -> Option<&'a Replica> {
+        shard.replicas.iter().find(|copy| !self.serves(shard.id, copy))
+    }
+
+    /// Which of these members have not been reported, or as damaged, for so long by nodes that have told of all they hold.
     pub(crate) fn absent_for(
         &self,
         grace: Duration,
@@ -288,7 +338,11 @@ impl Session {
         for (shard, member) in members {
             let key = (shard.id, member.node);
             let complete = memory.nodes.get(&member.node).is_some_and(|heard| heard.complete);
-            if !complete || memory.reports.contains_key(&key) {
+            let there = match shard.id {
+                ShardId::PLACEMENT => memory.carries(member.node).is_none_or(|held| held == member.id),
+                _ => memory.reports.get(&key).is_some_and(ReplicaReport::is_sound),
+            };
+            if !complete || there {
                 continue;
             }
             let since = before.get(&key).copied().unwrap_or(now);
@@ -322,6 +376,16 @@ impl Session {
         self.memory.lock().nodes.get(&node).map_or(0, |heard| heard.sessions)
     }
 
+    /// The driver's replicas that nodes have told of in this term.
+    pub(crate) fn carried(&self) -> Vec<(NodeId, ReplicaId)> {
+        let memory = self.memory.lock();
+        let carried = |(node, heard): (&NodeId, &Heard)| match heard.carries {
+            Carries::Replica(replica) => Some((*node, replica)),
+            Carries::Unsaid | Carries::Nothing => None,
+        };
+        memory.nodes.iter().filter_map(carried).collect()
+    }
+
     /// What a node's transactions hold, if it was heard of in this term.
     pub(crate) fn held_by(&self, node: NodeId) -> Option<Option<Timestamp>> {
         self.memory.lock().nodes.get(&node).map(|heard| heard.holds)
@@ -335,6 +399,7 @@ impl Session {
         drop(state);
         let silent: BTreeSet<NodeId> =
             records.iter().map(|r| r.info.id).filter(|id| self.silence(*id, now) > suspect).collect();
+        let own = placement.own();
         let memory = self.memory.lock();
         let status = |record: crate::state::NodeRecord| {
             let id = record.info.id;
@@ -351,6 +416,7 @@ impl Session {
                 sessions: heard.map_or(0, |heard| heard.sessions),
                 replicas: memory.reports.keys().filter(|(_, node)| *node == id).count() as u64,
                 schema_version: heard.map_or(0, |heard| heard.schema),
+                carries_driver: own.voters().any(|member| member.node == id),
                 leaders: memory.leaders.values().filter(|led| led.node == id).count() as u64,
                 info: record.info,
             }
@@ -384,7 +450,7 @@ impl Session {
             let _ = placement.env.timeout(left, beats.changed()).await;
         }
         if placement.lead()?.term != self.term {
-            return Err(PlacementError::NotLeader(None));
+            return Err(PlacementError::not_leader(None));
         }
         placement.number(Command::RaiseSchema(to)).await.map(PlacementReply::SchemaVersion)
     }

@@ -4,8 +4,9 @@
 //! the catalog version that it used or the past that it read.
 
 use crate::state::{NodeRecord, State};
+use quorate_env::planted;
 use quorate_proto::{
-    NodeId, Timestamp,
+    NodeId, ShardId, Timestamp,
     placement::{Leaving, NodeState},
 };
 
@@ -27,7 +28,7 @@ impl State {
         leaving: Leaving,
         at: Timestamp,
     ) -> Result<(), String> {
-        let holds = self.copies_on(node);
+        let (holds, joins) = (self.copies_on(node), self.joins_driver(node));
         let record = self.nodes.get_mut(&node).ok_or_else(|| format!("there is no node {node}"))?;
         match (record.leaving, leaving) {
             (now, then) if now == then => return Ok(()),
@@ -38,6 +39,11 @@ impl State {
             }
             (Leaving::Decommissioning, Leaving::Gone) if holds > 0 => {
                 return Err(format!("node {node} still holds copies of {holds} shards"));
+            }
+            (Leaving::Decommissioning, Leaving::Gone)
+                if joins && !planted!("placement.leaves_while_it_joins") =>
+            {
+                return Err(format!("node {node} is becoming a member of the placement driver"));
             }
             (Leaving::Decommissioning, Leaving::Gone) => record.state = NodeState::Decommissioned,
             (_, Leaving::Gone) => return Err(format!("node {node} is not being decommissioned")),
@@ -51,6 +57,13 @@ impl State {
     /// Of how many shards the node holds a copy, as far as the map knows.
     pub(crate) fn copies_on(&self, node: NodeId) -> usize {
         self.shards.values().filter(|record| record.descriptor.replica_on(node).is_some()).count()
+    }
+
+    /// An operation makes it a member of the driver. None that starts later does, once it is to leave.
+    fn joins_driver(&self, node: NodeId) -> bool {
+        self.running()
+            .filter_map(|record| record.gear.as_ref())
+            .any(|gear| gear.of == ShardId::PLACEMENT && gear.node == Some(node))
     }
 
     pub(crate) fn leaving(&self, node: NodeId) -> Leaving {
@@ -67,7 +80,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{command::Command, state::Touched};
+    use crate::{
+        command::{Command, GearRequest, Reply},
+        state::Touched,
+    };
     use quorate_proto::placement::{NodeInfo, Operation};
 
     const NODE: NodeId = NodeId(3);
@@ -102,6 +118,32 @@ mod tests {
         assert_eq!(state.nodes[&NODE].shown(), NodeState::Draining);
         state.set_leaving(NODE, Leaving::No, Timestamp::ZERO).unwrap();
         assert_eq!(state.nodes[&NODE].shown(), NodeState::Live);
+    }
+
+    #[test]
+    fn a_node_that_becomes_a_member_of_the_driver_does_not_go_nor_the_other_way_round() {
+        let (mut state, mut touched) = (known(), Touched::default());
+        let mut start = |operation: Operation, state: &mut State| {
+            let (origin, at) = ("operator".into(), Timestamp::ZERO);
+            match state.apply(Command::StartOperation { operation, origin, at, decision: None }, &mut touched)
+            {
+                Reply::Number(id) => id,
+                other => panic!("{other:?}"),
+            }
+        };
+        let shard = ShardId::PLACEMENT;
+        let joins = start(Operation::MoveReplica { shard, from: NodeId(1), to: NODE }, &mut state);
+        let gear = GearRequest { shard: false, replicas: 1, of: shard, node: Some(NODE), above: 9 };
+        let equip = |id: u64| Command::Equip { id, gear };
+        let Reply::Gear(given) = state.apply(equip(joins), &mut Touched::default()) else { panic!() };
+        assert_eq!(given.replica, 10, "greater than any founder's");
+        start(Operation::Decommission { node: NODE }, &mut state);
+        let refused = state.set_leaving(NODE, Leaving::Gone, Timestamp::ZERO);
+        assert!(refused.unwrap_err().contains("becoming a member"));
+        // What was given is given again, and to nobody else.
+        assert_eq!(state.apply(equip(joins), &mut Touched::default()), Reply::Gear(given));
+        let late = start(Operation::MoveReplica { shard, from: NodeId(2), to: NODE }, &mut state);
+        assert!(matches!(state.apply(equip(late), &mut Touched::default()), Reply::Refused(_)));
     }
 
     #[test]

@@ -2,31 +2,37 @@
 //! version, and the operations that change all this (DESIGN §8).
 //!
 //! It decides and versions; shards carry out and report. Its state ([`state`], pure) is replicated by a Raft group of its
-//! own on the nodes with the role ([`machine`]); the leader answers requests ([`service`]), keeps what need not be
-//! replicated ([`leader`]: heartbeats, reports, leases of the catalog version) and carries operations out ([`run`]), each
-//! step of which may be repeated by the next leader. What to do is decided by pure functions ([`planner`]).
+//! own ([`machine`]), whose members are exchanged like those of a shard ([`host`] makes and removes the replicas); the leader answers
+//! requests ([`service`]), keeps what need not be replicated ([`leader`]: heartbeats, reports, leases of the catalog version) and
+//! carries operations out ([`run`]), each step of which may be repeated by the next leader. What to do is decided by pure functions ([`planner`]).
 //!
 //! Absent on purpose: it never reads user rows, never touches a replica but through [`quorate_proto::rpc::Service::Replica`],
 //! and without a change it proposes nothing.
 
 pub mod command;
 mod horizon;
+pub mod host;
 pub mod leader;
 mod leaving;
 pub mod machine;
 mod orders;
 pub mod planner;
-pub mod run;
+pub mod rules;
+mod run;
 pub mod service;
 pub mod settings;
 pub mod state;
 mod store;
 
+pub use host::Host;
+
 use machine::Machine;
-use quorate_consensus::{Consensus, Group, OpenError, Start};
-use quorate_env::{Env, planted};
-use quorate_proto::{NodeId, Replica, ShardId};
-use quorate_storage::{Engine, StorageError};
+use quorate_consensus::{Group, OpenError};
+use quorate_env::Env;
+use quorate_proto::{
+    Key, KvError, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Span, placement::DriverMembers,
+};
+use quorate_storage::StorageError;
 use std::sync::Arc;
 
 /// One replica of the driver.
@@ -34,7 +40,6 @@ pub struct Placement {
     env: Env,
     group: Arc<Group>,
     machine: Arc<Machine>,
-    founders: Vec<NodeId>,
     leading: parking_lot::Mutex<Option<Arc<leader::Session>>>,
 }
 
@@ -61,43 +66,45 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Storage(#[from] StorageError),
+    #[error("what a replica of the placement driver has left behind cannot be removed: {0}")]
+    LeftBehind(#[from] KvError),
 }
 
 impl Placement {
-    /// Opens this node's replica of the driver (making it if that has not been done yet) and serves requests.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start(
-        env: Env,
-        consensus: Arc<Consensus>,
-        engine: Arc<dyn Engine>,
-        mut founding: Founding,
-    ) -> Result<Arc<Placement>, StartError> {
-        let node = env.node();
-        // The state is durable before the log begins, and the log before the copy counts as made.
-        let has_log = consensus.has_log(ShardId::PLACEMENT);
-        if founding.done && !has_log && !planted!("placement.lost_founder_starts") {
-            return Err(StartError::Lost(node));
-        }
-        founding.done |= has_log;
-        let machine = {
-            let founding = founding.clone();
-            env.blocking("placement.open", move || Machine::open(engine, node, &founding)).await?
-        };
-        let replica = machine.replica();
-        let start = match machine.fresh() {
-            true => Start::Founding { members: founding.members.clone() },
-            false => Start::Existing,
-        };
-        let group = consensus.open(ShardId::PLACEMENT, replica, start, machine.clone()).await?;
-        let founders = founding.members.iter().map(|member| member.node).collect();
-        let placement =
-            Arc::new(Placement { env: env.clone(), group, machine, founders, leading: Default::default() });
-        service::serve(&placement);
+    /// What an open replica does by itself.
+    fn start(env: &Env, group: Arc<Group>, machine: Arc<Machine>) -> Arc<Placement> {
+        let placement = Arc::new(Placement { env: env.clone(), group, machine, leading: Default::default() });
         env.spawn("placement.lead", leader::lead(placement.clone())).detach();
         env.spawn("placement.flush", machine::flush(env.clone(), placement.machine.clone())).detach();
-        Ok(placement)
+        placement
+    }
+
+    /// It is a member no more: it leads nothing, and applies nothing any more.
+    async fn end(&self) {
+        *self.leading.lock() = None;
+        self.machine.close();
+        self.group.stop().await;
+    }
+
+    pub fn replica(&self) -> ReplicaId {
+        self.machine.replica()
+    }
+
+    /// Who carries the driver, as far as that is committed.
+    pub fn members(&self) -> DriverMembers {
+        let (_, members) = self.group.members_now();
+        DriverMembers { at: members.position, replicas: members.replicas, addresses: Vec::new() }
+    }
+
+    /// The driver's own group as its leader sees it, in the form in which plans are made for shards. It owns no keys.
+    pub(crate) fn own(&self) -> ShardDescriptor {
+        ShardDescriptor {
+            id: ShardId::PLACEMENT,
+            span: Span { start: Key::default(), end: Some(Key::default()) },
+            version: 0,
+            config_epoch: 0,
+            replicas: self.group.members_now().0.replicas,
+        }
     }
 
     pub fn group(&self) -> &Arc<Group> {

@@ -1,7 +1,7 @@
 //! The driver's state machine: the pure state, kept in the engine as it changes.
 
 use crate::{
-    Founding, StartError,
+    StartError,
     command::{Command, Reply},
     state::{State, Touched},
     store,
@@ -26,7 +26,6 @@ const FLUSH_AFTER: Duration = Duration::from_secs(60);
 pub struct Machine {
     core: Arc<Core>,
     replica: ReplicaId,
-    fresh: bool,
 }
 
 /// What a snapshot on its way in needs too.
@@ -48,27 +47,25 @@ pub struct Seen {
     pub applied: LogPosition,
     pub map_version: u64,
     pub schema: u64,
+    /// The replica is a member no more: nothing comes any more.
+    pub closed: bool,
 }
 
 impl Seen {
     fn of(shared: &Shared) -> Self {
         let counters = &shared.state.counters;
-        Seen { applied: shared.applied.position, map_version: counters.map_version, schema: counters.schema }
+        Seen {
+            applied: shared.applied.position,
+            map_version: counters.map_version,
+            schema: counters.schema,
+            closed: false,
+        }
     }
 }
 
 impl Machine {
-    /// Opens what the engine holds, or writes the founding state.
-    pub fn open(engine: Arc<dyn Engine>, node: NodeId, founding: &Founding) -> Result<Arc<Self>, StartError> {
-        let known = store::replica(&*engine)?;
-        let fresh = known.is_none();
-        let replica = match known {
-            Some(replica) => replica,
-            None if founding.done && !planted!("placement.lost_founder_starts") => {
-                return Err(StartError::Lost(node));
-            }
-            None => found(&*engine, node, &founding.members)?,
-        };
+    /// Opens what the engine holds: nothing yet, if this replica is to be brought up by a snapshot.
+    pub fn open(engine: Arc<dyn Engine>, replica: ReplicaId) -> Result<Arc<Self>, StorageError> {
         // What is found may have been written by an earlier life in this very process: then it is not durable yet.
         engine.flush()?;
         let snapshot = engine.snapshot();
@@ -83,16 +80,21 @@ impl Machine {
             shared: RwLock::new(shared),
             flushed: Mutex::new(flushed),
         };
-        Ok(Arc::new(Machine { core: Arc::new(core), replica, fresh }))
+        Ok(Arc::new(Machine { core: Arc::new(core), replica }))
     }
 
     pub fn replica(&self) -> ReplicaId {
         self.replica
     }
 
-    /// Founded just now.
-    pub fn fresh(&self) -> bool {
-        self.fresh
+    /// A, as it was opened with or has come since.
+    pub fn position(&self) -> LogPosition {
+        self.core.shared.read().applied.position
+    }
+
+    /// The replica ends: whoever waits for changes goes.
+    pub fn close(&self) {
+        self.core.changes.send_modify(|seen| seen.closed = true);
     }
 
     /// The state as applied here.
@@ -106,7 +108,7 @@ impl Machine {
 }
 
 /// Writes what every founder begins with, durably.
-fn found(engine: &dyn Engine, node: NodeId, members: &[Replica]) -> Result<ReplicaId, StartError> {
+pub fn found(engine: &dyn Engine, node: NodeId, members: &[Replica]) -> Result<ReplicaId, StartError> {
     let own = members.iter().find(|member| member.node == node).ok_or(StartError::NotAMember(node))?.id;
     let mut batch = WriteBatch::new();
     store::put_replica(&mut batch, own);
@@ -118,7 +120,7 @@ fn found(engine: &dyn Engine, node: NodeId, members: &[Replica]) -> Result<Repli
 
 impl Core {
     fn publish(&self, shared: &Shared) {
-        self.changes.send_replace(Seen::of(shared));
+        self.changes.send_modify(|seen| *seen = Seen { closed: seen.closed, ..Seen::of(shared) });
     }
 }
 
@@ -127,10 +129,13 @@ pub async fn flush(env: Env, machine: Arc<Machine>) {
     let mut changes = machine.changes();
     loop {
         let flushed = *machine.core.flushed.lock();
-        if changes.wait_for(|seen| seen.applied > flushed).await.is_err() {
+        if changes.wait_for(|seen| seen.closed || seen.applied > flushed).await.is_err() {
             return;
         }
         env.sleep(FLUSH_AFTER).await;
+        if changes.borrow().closed {
+            return;
+        }
         let applied = machine.core.shared.read().applied.position;
         let engine = machine.core.engine.clone();
         match env.blocking("placement.flush", move || engine.flush()).await {
@@ -313,19 +318,63 @@ fn fatal(error: StorageError) -> Fatal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::ReplicaRole;
+    use crate::command::GearRequest;
+    use quorate_proto::{Key, ReplicaRole, ShardDescriptor, Span, Timestamp, placement::Operation};
     use quorate_storage::MemEngine;
 
     fn open(engine: &MemEngine, done: bool) -> Arc<Machine> {
         let member = Replica { id: ReplicaId(1), node: NodeId(1), role: ReplicaRole::Voter };
-        let founding = Founding { members: vec![member], done };
-        Machine::open(Arc::new(engine.clone()), NodeId(1), &founding).unwrap()
+        if !done {
+            found(engine, NodeId(1), &[member]).unwrap();
+        }
+        Machine::open(Arc::new(engine.clone()), ReplicaId(1)).unwrap()
     }
 
     fn apply(machine: &Machine, index: u64, command: Command) {
         let position = LogPosition { term: 2, index };
         let command = Some(rpc::encode(&command));
         machine.apply(&[Entry { position, evaluated_term: 2, command, membership: None }]).unwrap();
+    }
+
+    fn shard(id: u64, span: (&str, Option<&str>), version: u64) -> ShardDescriptor {
+        let replica = Replica { id: ReplicaId(10 * id), node: NodeId(1), role: ReplicaRole::Voter };
+        let span = Span { start: Key::from(span.0), end: span.1.map(Key::from) };
+        ShardDescriptor { id: ShardId(id), span, version, config_epoch: 1, replicas: vec![replica] }
+    }
+
+    /// The split was made, and merged away again, before whoever carries it out has heard of it.
+    #[test]
+    fn ids_that_a_split_has_used_up_are_not_used_again() {
+        let machine = open(&MemEngine::new(), false);
+        let at = Timestamp::from_micros(1);
+        let operation = Operation::Split { at: Key::from("m") };
+        let start = Command::StartOperation { operation, origin: "operator".into(), at, decision: None };
+        let request = GearRequest { shard: true, replicas: 1, of: ShardId(1), node: None, above: 0 };
+        let equip = |index| {
+            let id = machine.state().running().next().expect("it runs").status.id;
+            apply(&machine, index, Command::Equip { id, gear: request });
+            machine.state().operations[&id].gear.clone().expect("equipped")
+        };
+        apply(&machine, 11, Command::Learn(vec![shard(1, ("", None), 1)]));
+        apply(&machine, 12, start);
+        let first = equip(13);
+        assert_eq!(equip(14), first, "a repetition uses the same");
+        let halves = vec![shard(1, ("", Some("m")), 2), shard(first.shard.0, ("m", None), 2)];
+        apply(&machine, 15, Command::Learn(halves));
+        apply(&machine, 16, Command::Learn(vec![shard(1, ("", None), 3)]));
+        let second = equip(17);
+        assert!(second.shard != first.shard && second.replica > first.replica, "{second:?}");
+    }
+
+    /// One half of a split is not known yet, so that the left of a merge is not either. Its right is the left of another one.
+    #[test]
+    fn merges_that_share_a_shard_do_so_also_beside_a_hole_in_the_map() {
+        let machine = open(&MemEngine::new(), false);
+        let halves = [shard(1, ("", Some("b")), 2), shard(3, ("d", Some("m")), 1), shard(4, ("m", None), 1)];
+        apply(&machine, 11, Command::Learn(halves.into()));
+        let concerned = |at: &str| machine.state().concerned(&Operation::Merge { at: Key::from(at) });
+        assert_eq!(concerned("d"), [1, 3].map(ShardId));
+        assert_eq!(concerned("m"), [3, 4].map(ShardId));
     }
 
     #[test]

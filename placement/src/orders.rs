@@ -38,12 +38,7 @@ impl Placement {
 
     /// Whether a decommission can come to its end, as things stand.
     pub(crate) fn can_go(&self, session: &Session, node: NodeId) -> Result<(), String> {
-        let mut obstacles = leave::obstacles(&run::view(self, session), node, &room(self, session));
-        if self.group.members().replicas.iter().any(|member| member.node == node) {
-            obstacles.push(format!(
-                "node {node} is a member of the placement driver, and another cannot take its place there yet"
-            ));
-        }
+        let obstacles = leave::obstacles(&run::view(self, session), node, &room(self, session));
         if obstacles.is_empty() { Ok(()) } else { Err(obstacles.join("; ")) }
     }
 }

@@ -1,20 +1,26 @@
 //! What to do about what is seen. Pure: the same picture gives the same plan, and every plan says why.
 
 pub mod balance;
+pub mod explain;
+pub mod kept;
 pub mod leave;
 pub mod merge;
+pub mod place;
 pub mod seen;
 pub mod split;
+pub mod standing;
 pub mod why;
 
+use quorate_env::planted;
 use quorate_proto::{
-    NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
-    placement::{Leaving, Operation, PlacementDecision},
+    Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
+    placement::{COPIES, Leaving, Operation, PlacementDecision, PlacementRule, Tier},
 };
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Copies of every shard, where there are nodes enough.
-pub const COPIES: usize = 3;
+use standing::Places;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 /// A node as the planner sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,21 +33,29 @@ pub struct NodeView {
     pub leaving: Leaving,
     /// Silent for longer than the repair delay.
     pub dead: bool,
+    /// Carries the role `placement`.
+    pub may_carry_driver: bool,
     /// Carries the role `shard`.
     pub holds_shards: bool,
     /// There is space on its disk.
     pub roomy: bool,
+    /// Where it is, from the widest tier to the narrowest.
+    pub locality: Vec<Tier>,
 }
 
 /// Everything that plans are made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     pub nodes: BTreeMap<NodeId, NodeView>,
+    /// The driver's own group, whose members are replaced like copies of a shard.
+    pub driver: Option<ShardDescriptor>,
     pub shards: BTreeMap<ShardId, ShardDescriptor>,
     /// Who leads, as last reported.
     pub leaders: BTreeMap<ShardId, NodeId>,
     /// Shards that an operation is working on.
     pub busy: BTreeSet<ShardId>,
+    /// What users have asked for, by the first key of which it holds.
+    pub rules: BTreeMap<Key, PlacementRule>,
 }
 
 /// One step, with what it was chosen from.
@@ -52,8 +66,36 @@ pub struct Planned {
 }
 
 impl View {
+    /// The driver's own group, and all shards.
+    fn groups(&self) -> impl Iterator<Item = &ShardDescriptor> {
+        self.driver.iter().chain(self.shards.values())
+    }
+
     fn targets(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes.values().filter(|node| node.usable && node.holds_shards)
+    }
+
+    /// Where nodes are.
+    pub fn places(&self) -> Places {
+        Places::new(self.nodes.values().map(|node| (node.id, &node.locality[..])))
+    }
+
+    /// What a user has asked for of all keys of the shard.
+    pub fn rule_of(&self, shard: &ShardDescriptor) -> Option<&PlacementRule> {
+        let (_, rule) = self.rules.range::<Key, _>(..=&shard.span.start).next_back()?;
+        // The driver's own group has no keys.
+        (shard.id != ShardId::PLACEMENT && rule.span.contains_span(&shard.span)).then_some(rule)
+    }
+
+    /// Where a rule begins or ends within a shard: it is to be split there.
+    pub fn rule_cut(&self, shard: &ShardDescriptor) -> Option<Key> {
+        let start = &shard.span.start;
+        let inside = |key: &&Key| shard.contains(key) && **key != *start;
+        let ends =
+            self.rules.range::<Key, _>(..=start).next_back().and_then(|(_, rule)| rule.span.end.as_ref());
+        let later = (Bound::Excluded(start), Bound::Unbounded);
+        let begins = self.rules.range::<Key, _>(later).next().map(|(key, _)| key);
+        ends.filter(inside).or_else(|| begins.filter(inside)).cloned()
     }
 
     /// Copies per node, over the given shards.
@@ -68,24 +110,51 @@ impl View {
     }
 }
 
-/// On which nodes the first shard is founded: the first few usable ones, an odd number.
+/// On which nodes the first shard is founded: an odd number of the usable ones, as far apart as they can be.
 pub fn founders(nodes: impl Iterator<Item = NodeView>) -> Vec<NodeId> {
-    let usable: Vec<NodeId> =
-        nodes.filter(|node| node.usable && node.holds_shards).map(|node| node.id).collect();
-    let count = match usable.len().min(COPIES) {
+    let usable: BTreeMap<NodeId, NodeView> =
+        nodes.filter(|node| node.usable && node.holds_shards).map(|node| (node.id, node)).collect();
+    let places = Places::new(usable.values().map(|node| (node.id, &node.locality[..])));
+    let count = match usable.len().min(COPIES as usize) {
         2 => 1,
         other => other,
     };
-    usable[..count].to_vec()
+    let mut chosen: Vec<NodeId> = Vec::new();
+    while chosen.len() < count {
+        let with = |node: &NodeId| (places.standing(None, &[&chosen[..], &[*node]].concat()), *node);
+        let Some(next) = usable.keys().filter(|node| !chosen.contains(node)).min_by_key(|node| with(node))
+        else {
+            break;
+        };
+        chosen.push(*next);
+    }
+    chosen.sort();
+    chosen
 }
 
-/// Replaces copies on dead nodes, one shard at a time: the lowest id first. (Whoever decommissions a dead node does so itself.)
+/// How people are told of a shard, or of the driver's own group.
+pub(crate) fn named(shard: ShardId) -> String {
+    match shard {
+        ShardId::PLACEMENT => "the placement driver".to_owned(),
+        shard => format!("shard {shard}"),
+    }
+}
+
+/// Takes copies without a vote back that nothing works on, and replaces copies on dead nodes, one shard at a time: the driver's own
+/// first, then the lowest id. (Whoever decommissions a dead node does so itself.)
 pub fn repair(view: &View, at: Timestamp) -> Option<Planned> {
     let dead: BTreeSet<NodeId> = view.nodes.values().filter(|node| node.dead).map(|node| node.id).collect();
     let left_to_others = |node: &NodeId| view.nodes[node].leaving == Leaving::Decommissioning;
-    for (id, shard) in &view.shards {
-        if view.busy.contains(id) {
+    for shard in view.groups() {
+        let id = shard.id;
+        if view.busy.contains(&id) {
             continue;
+        }
+        let mut learners = shard.replicas.iter().filter(|replica| replica.role == ReplicaRole::Learner);
+        if let Some(learner) = learners.next()
+            && !planted!("placement.strays_kept")
+        {
+            return Some(withdraw(id, learner, at));
         }
         let lost = |replica: &&Replica| dead.contains(&replica.node) && !left_to_others(&replica.node);
         let Some(lost) = shard.replicas.iter().find(lost) else { continue };
@@ -94,25 +163,42 @@ pub fn repair(view: &View, at: Timestamp) -> Option<Planned> {
             // Without a quorum nothing can be repaired by moving copies.
             continue;
         }
-        let candidates = rate(view, shard);
+        let candidates = rate(view, shard, Some(lost.node));
         let Some((chosen, ..)) = best(&candidates) else { continue };
-        let operation = Operation::Repair { shard: *id, dead: lost.node };
+        let operation = Operation::Repair { shard: id, dead: lost.node };
         let decision = PlacementDecision {
             id: 0,
             at,
             scheduler: "repair".into(),
-            shard: Some(*id),
-            seen: format!("node {} with a copy of shard {id} is dead", lost.node),
+            shard: Some(id),
+            seen: format!("node {} with a copy of {} is dead", lost.node, named(id)),
             chosen: format!("a new copy on node {chosen}"),
             candidates,
-            outcome: String::new(),
-            operation: None,
-            options: Vec::new(),
-            inputs: Vec::new(),
+            ..PlacementDecision::default()
         };
         return Some(Planned { operation, decision });
     }
     None
+}
+
+/// It keeps its node from receiving a copy that comes to something. An operation that ended midway has left it, or a split of a
+/// shard that was about to have one more copy.
+fn withdraw(shard: ShardId, learner: &Replica, at: Timestamp) -> Planned {
+    let decision = PlacementDecision {
+        id: 0,
+        at,
+        scheduler: "repair".into(),
+        shard: Some(shard),
+        seen: format!(
+            "the copy of {} on node {} has no vote, and nothing works on it",
+            named(shard),
+            learner.node
+        ),
+        candidates: vec![(learner.node, 0, "holds it".into())],
+        chosen: "take it back".into(),
+        ..PlacementDecision::default()
+    };
+    Planned { operation: Operation::Withdraw { shard, learner: learner.clone() }, decision }
 }
 
 /// Replaces a copy that its node has lost; `held` are the replicas that nodes in reach hold.
@@ -135,43 +221,74 @@ pub fn remake(
         scheduler: "repair".into(),
         shard: Some(id),
         seen: format!(
-            "node {node} does not hold its copy of shard {id}, and refuses to begin it anew: {why}"
+            "node {node} does not hold its copy of {}, and refuses to begin it anew: {why}",
+            named(id)
         ),
         candidates: vec![(node, 0, "has a place to fill".into())],
         chosen: format!("a new copy on node {node} in the place of replica {}", lost.id),
-        outcome: String::new(),
-        operation: None,
-        options: Vec::new(),
-        inputs: Vec::new(),
+        ..PlacementDecision::default()
     };
     Some(Planned { operation: Operation::Remake { shard: id, lost: lost.clone() }, decision })
 }
 
-/// Where a further copy of a shard would go best.
-pub fn home(view: &View, shard: &ShardDescriptor) -> Option<NodeId> {
-    best(&rate(view, shard)).map(|(node, ..)| *node)
+/// Where a copy in the place of another one would go best.
+pub fn home(view: &View, shard: &ShardDescriptor, instead_of: NodeId) -> Option<NodeId> {
+    best(&rate(view, shard, Some(instead_of))).map(|(node, ..)| *node)
 }
 
-/// Candidates for a further copy: the fewer they hold the better; those that hold one already are out.
-fn rate(view: &View, shard: &ShardDescriptor) -> Vec<(NodeId, i64, String)> {
-    let copies = view.copies(view.shards.values());
+/// Candidates for a copy, in the place of another one: first how all copies stand then, and of equals who holds the fewest.
+fn rate(view: &View, shard: &ShardDescriptor, instead_of: Option<NodeId>) -> Vec<(NodeId, i64, String)> {
+    let (places, held) = (view.places(), view.copies(view.shards.values()));
+    let left = shard.replicas.iter().map(|replica| replica.node).filter(|node| Some(*node) != instead_of);
+    let left: Vec<NodeId> = left.collect();
     let rated = view.nodes.values().map(|node| {
-        let held = copies.get(&node.id).copied().unwrap_or(0);
-        if shard.replica_on(node.id).is_some() {
-            (node.id, i64::MIN, "holds a copy already".to_owned())
-        } else if !node.holds_shards {
-            (node.id, i64::MIN, "carries no shards".to_owned())
-        } else if node.leaving != Leaving::No {
-            (node.id, i64::MIN, "is leaving".to_owned())
-        } else if !node.usable {
-            (node.id, i64::MIN, "is not in reach".to_owned())
-        } else if !node.roomy {
-            (node.id, i64::MIN, "has hardly any space left".to_owned())
-        } else {
-            (node.id, -held, format!("holds {held} copies"))
+        let against = objections(view, &places, shard, node);
+        if !against.is_empty() {
+            return (node.id, i64::MIN, against.join(", "));
         }
+        let held = u64::try_from(held.get(&node.id).copied().unwrap_or(0)).unwrap_or(0);
+        let standing = places.standing(view.rule_of(shard), &[&left[..], &[node.id]].concat());
+        let told = match places.told(&standing) {
+            told if told.is_empty() => format!("holds {held} copies"),
+            told => format!("holds {held} copies; {told}"),
+        };
+        (node.id, standing.score(held), told)
     });
     rated.collect()
+}
+
+/// Why the node takes no copy of the shard, whatever that would bring.
+fn objections(view: &View, places: &Places, shard: &ShardDescriptor, node: &NodeView) -> Vec<String> {
+    if shard.replica_on(node.id).is_some() {
+        return vec!["holds a copy already".to_owned()];
+    }
+    let mut against = node.takes_none(shard.id);
+    let violated = places.violated(view.rule_of(shard), node.id);
+    if let Some(constraint) = violated.filter(|_| !planted!("placement.constraint_ignored")) {
+        against.push(format!("is not in {constraint}"));
+    }
+    against
+}
+
+impl NodeView {
+    /// Why it takes no copy of any shard, or no replica of the driver.
+    fn takes_none(&self, shard: ShardId) -> Vec<String> {
+        let away = !self.near || !self.usable && self.leaving == Leaving::No;
+        let reasons = [
+            (shard == ShardId::PLACEMENT && !self.may_carry_driver, "has not the role placement"),
+            (shard != ShardId::PLACEMENT && !self.holds_shards, "carries no shards"),
+            (self.leaving != Leaving::No, "is leaving"),
+            (self.dead, "is dead"),
+            (away && !self.dead, "is not in reach"),
+            (!self.roomy, "has hardly any space left"),
+        ];
+        reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why.to_owned()).collect()
+    }
+}
+
+/// The nodes with copies.
+fn homes(shard: &ShardDescriptor) -> Vec<NodeId> {
+    shard.replicas.iter().map(|replica| replica.node).collect()
 }
 
 fn best(candidates: &[(NodeId, i64, String)]) -> Option<&(NodeId, i64, String)> {
@@ -193,6 +310,7 @@ fn spread_copies(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Opt
     let mut by_load: Vec<(i64, NodeId)> =
         copies.iter().filter(|(node, _)| usable.contains(node)).map(|(node, n)| (*n, *node)).collect();
     by_load.sort();
+    let places = view.places();
     for (most, from) in by_load.iter().rev() {
         for (least, to) in by_load.iter().filter(|(_, node)| roomy.contains(node)) {
             if most - least < 2 {
@@ -202,6 +320,7 @@ fn spread_copies(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Opt
                 !view.busy.contains(&shard.id)
                     && shard.replica_on(*from).is_some_and(|r| r.role == ReplicaRole::Voter)
                     && shard.replica_on(*to).is_none()
+                    && places.no_worse(view.rule_of(shard), &homes(shard), *from, *to)
             });
             let Some(shard) = movable else { continue };
             let operation = Operation::MoveReplica { shard: shard.id, from: *from, to: *to };
@@ -226,15 +345,18 @@ fn spread_leaders(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Op
     }
     let mut by_load: Vec<(i64, NodeId)> = led.iter().map(|(node, n)| (*n, *node)).collect();
     by_load.sort();
+    let places = view.places();
     for (most, from) in by_load.iter().rev() {
         for (least, to) in by_load.iter().filter(|(_, node)| roomy.contains(node)) {
             if most - least < 2 {
                 break;
             }
             let movable = shards.iter().find(|shard| {
+                let rank = |node: &NodeId| places.rank(view.rule_of(shard), *node);
                 !view.busy.contains(&shard.id)
                     && view.leaders.get(&shard.id) == Some(from)
                     && shard.replica_on(*to).is_some_and(|r| r.role == ReplicaRole::Voter)
+                    && rank(to) <= rank(from)
             });
             let Some(shard) = movable else { continue };
             let operation = Operation::TransferLeader { shard: shard.id, to: *to };
@@ -267,10 +389,7 @@ fn planned(
         seen,
         candidates,
         chosen,
-        outcome: String::new(),
-        operation: None,
-        options: Vec::new(),
-        inputs: Vec::new(),
+        ..PlacementDecision::default()
     };
     Planned { operation, decision }
 }

@@ -1,20 +1,20 @@
 //! Answers the requests of nodes and operators. Only the leader does; the others say who leads.
 
 use crate::{
-    Placement,
+    Host, Placement,
     command::{Command, Reply},
     leader::{Beat, Session},
     machine::Seen,
     settings,
-    state::OPERATOR,
+    state::{NodeRecord, OPERATOR, PLACEMENT_ROLE},
 };
 use quorate_consensus::ProposeError;
 use quorate_env::rpc;
 use quorate_proto::{
     KvError, NodeId, ShardId,
     placement::{
-        Leaving, Operation, OperationState, OperationStatus, PlacementAnswer, PlacementError, PlacementReply,
-        PlacementRequest,
+        DriverAnswer, DriverCommand, Leaving, Operation, OperationState, OperationStatus, PlacementAnswer,
+        PlacementError, PlacementReply, PlacementRequest,
     },
     rpc::{decode, encode},
 };
@@ -23,22 +23,34 @@ use std::{sync::Arc, time::Duration};
 /// Longest wait for a change.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-pub(crate) fn serve(placement: &Arc<Placement>) {
-    let weak = Arc::downgrade(placement);
-    rpc::serve(&placement.env, move |from, request: PlacementRequest| {
+pub(crate) fn serve(host: &Arc<Host>) {
+    let stopping = "the node is stopping";
+    let weak = Arc::downgrade(host);
+    rpc::serve(host.env(), move |from, request: PlacementRequest| {
         let weak = weak.clone();
         async move {
             let result = match weak.upgrade() {
-                Some(placement) => placement.answer(from, request).await,
-                None => Err(PlacementError::Unavailable("the node is stopping".into())),
+                Some(host) => host.answer(from, request).await,
+                None => Err(PlacementError::Unavailable(stopping.into())),
             };
             PlacementAnswer { result }
+        }
+    });
+    let weak = Arc::downgrade(host);
+    rpc::serve(host.env(), move |_, command: DriverCommand| {
+        let weak = weak.clone();
+        async move {
+            let result = match weak.upgrade() {
+                Some(host) => host.obey(command).await,
+                None => Err(KvError::Internal { why: stopping.into() }),
+            };
+            DriverAnswer { result }
         }
     });
 }
 
 impl Placement {
-    async fn answer(
+    pub(crate) async fn answer(
         self: &Arc<Self>,
         _from: NodeId,
         request: PlacementRequest,
@@ -57,9 +69,18 @@ impl Placement {
                 holds,
                 space,
                 sessions,
+                carries,
             } => {
-                let beat =
-                    Beat { clock_offset_micros, changed, full, schema_version, holds, space, sessions };
+                let beat = Beat {
+                    clock_offset_micros,
+                    changed,
+                    full,
+                    schema_version,
+                    holds,
+                    space,
+                    sessions,
+                    carries,
+                };
                 session.heartbeat(self, node, beat, map_version).await
             }
             PlacementRequest::WatchMap { after_version, wait_millis } => {
@@ -99,14 +120,16 @@ impl Placement {
                 Ok(PlacementReply::Operations(all.collect()))
             }
             PlacementRequest::Operation { id, wait_millis } => self.operation(id, wait_millis).await,
-            PlacementRequest::Decisions { limit } => {
-                let state = self.machine.state();
-                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-                let newest = state.decisions.values().rev().take(if limit == 0 { usize::MAX } else { limit });
-                Ok(PlacementReply::Decisions(newest.cloned().collect()))
-            }
+            PlacementRequest::Decisions { limit } => Ok(PlacementReply::Decisions(self.decisions(limit))),
             PlacementRequest::AdvanceSchema { to } => session.advance_schema(self, to).await,
             PlacementRequest::Replicas => Ok(PlacementReply::Replicas(session.replicas())),
+            PlacementRequest::Configure { span, change } => self.configure(&session, span, change).await,
+            PlacementRequest::Rules => Ok(PlacementReply::Rules(self.rules(&session))),
+            PlacementRequest::Forget(span) => {
+                self.propose(Command::Forget(span)).await?;
+                Ok(PlacementReply::Rules(Vec::new()))
+            }
+            PlacementRequest::Explain(asked) => self.explain(&session, asked),
         }
     }
 
@@ -114,7 +137,10 @@ impl Placement {
     async fn watch(&self, wait_millis: u64, news: impl Fn(&Seen) -> bool) {
         if wait_millis > 0 {
             let wait = Duration::from_millis(wait_millis).min(MAX_WAIT);
-            let _ = self.env.timeout(wait, self.machine.changes().wait_for(news)).await;
+            let _ = self
+                .env
+                .timeout(wait, self.machine.changes().wait_for(|seen| seen.closed || news(seen)))
+                .await;
         }
     }
 
@@ -125,7 +151,7 @@ impl Placement {
             if leadership.is_leader {
                 return PlacementError::Unavailable("the leader is not ready yet".into());
             }
-            PlacementError::NotLeader(leadership.leader.map(|(_, node)| node))
+            PlacementError::not_leader(leadership.leader.map(|(_, node)| node))
         })
     }
 
@@ -170,9 +196,10 @@ impl Placement {
 
     /// Refuses at once what could only fail later.
     fn sensible(&self, operation: &Operation) -> Result<(), String> {
-        let state = self.machine.state();
-        let shard = |id: &ShardId| {
-            state.shards.get(id).map(|r| &r.descriptor).ok_or_else(|| format!("there is no shard {id}"))
+        let (state, own) = (self.machine.state(), self.own());
+        let shard = |id: &ShardId| match *id {
+            ShardId::PLACEMENT => Ok(&own),
+            _ => state.shards.get(id).map(|r| &r.descriptor).ok_or_else(|| format!("there is no shard {id}")),
         };
         let node =
             |id: &NodeId| state.nodes.get(id).map(|_| ()).ok_or_else(|| format!("there is no node {id}"));
@@ -182,6 +209,9 @@ impl Placement {
             Leaving::Decommissioning => Err(format!("node {id} is being decommissioned")),
             Leaving::Gone => Err(format!("node {id} was decommissioned")),
         };
+        if let Some(why) = state.breaks_a_rule(operation) {
+            return Err(why);
+        }
         match operation {
             Operation::Split { at } if at.is_empty() => {
                 Err("a split needs a key inside the key space".into())
@@ -201,6 +231,10 @@ impl Placement {
                 if shard.replica_on(*from).is_some() && shard.replica_on(*to).is_some() {
                     return Err(format!("node {to} holds a copy of shard {id} already"));
                 }
+                let lacks_role = |record: &NodeRecord| record.info.roles & PLACEMENT_ROLE == 0;
+                if *id == ShardId::PLACEMENT && state.nodes.get(to).is_some_and(lacks_role) {
+                    return Err(format!("node {to} has not the role placement"));
+                }
                 Ok(())
             }
             Operation::TransferLeader { shard: id, to } => {
@@ -213,6 +247,10 @@ impl Placement {
             Operation::Repair { shard: id, dead } => {
                 node(dead)?;
                 shard(id).map(|_| ())
+            }
+            Operation::Withdraw { .. } => Err("it is withdrawn when nothing works on it".into()),
+            Operation::Resize { .. } => {
+                Err("the number of copies is what ALTER TABLE … CONFIGURE PLACEMENT says".into())
             }
             Operation::Remake { .. } => {
                 Err("a lost copy is replaced when its node says that it is lost".into())
@@ -230,8 +268,14 @@ impl Placement {
         };
         let over = |status: &OperationStatus| status.state != OperationState::Running;
         let mut changes = self.machine.changes();
-        let wait =
-            async { while changes.changed().await.is_ok() && !find().is_ok_and(|status| over(&status)) {} };
+        let wait = async {
+            while changes.changed().await.is_ok() {
+                let closed = changes.borrow_and_update().closed;
+                if closed || find().is_ok_and(|status| over(&status)) {
+                    return;
+                }
+            }
+        };
         if !over(&find()?) && wait_millis > 0 {
             // Still running is an answer too.
             let _ = self.env.timeout(Duration::from_millis(wait_millis).min(MAX_WAIT), wait).await;
@@ -252,8 +296,8 @@ impl Placement {
         let term = self.lead()?.term;
         quorate_env::count!("quorate_placement_proposals_total");
         let (_, reply) = self.group.propose(term, encode(&command)).await.map_err(|error| match error {
-            ProposeError::NotLeader { leader } => PlacementError::NotLeader(leader),
-            ProposeError::TermChanged | ProposeError::Stopped => PlacementError::NotLeader(None),
+            ProposeError::NotLeader { leader } => PlacementError::not_leader(leader),
+            ProposeError::TermChanged | ProposeError::Stopped => PlacementError::not_leader(None),
             ProposeError::NoQuorum { missing, .. } => {
                 PlacementError::Unavailable(format!("nodes not reached: {missing:?}"))
             }
@@ -269,7 +313,7 @@ impl Placement {
 
 fn unavailable(error: KvError) -> PlacementError {
     match error {
-        KvError::NotLeader { leader, .. } => PlacementError::NotLeader(leader),
+        KvError::NotLeader { leader, .. } => PlacementError::not_leader(leader),
         other => PlacementError::Unavailable(other.to_string()),
     }
 }

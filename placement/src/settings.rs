@@ -90,12 +90,13 @@ pub const IDEMPOTENCY_TTL: Setting = Setting {
     range: "1s to 8760h",
 };
 
-pub const ALL: [&Setting; 18] = [
+pub const ALL: [&Setting; 20] = [
     &CLOSING_TARGET,
     &GC_TTL,
     &IDEMPOTENCY_TTL,
     &BALANCE_LEADERS,
     &BALANCE_REPLICAS,
+    &CONSTRAINTS,
     &LOOK_EVERY,
     &MERGE,
     &MERGE_AFTER,
@@ -108,6 +109,7 @@ pub const ALL: [&Setting; 18] = [
     &SPLIT_FLOOR,
     &SPLIT_LOAD,
     &SPLIT_SIZE,
+    &SPREAD,
     &SUSPECT_AFTER,
 ];
 

@@ -1,5 +1,6 @@
 //! The replicated state, and what each command does to it. Pure and deterministic.
 
+mod rules;
 mod whom;
 
 pub use whom::{OPERATOR, SCHEDULER};
@@ -13,10 +14,15 @@ use quorate_proto::{
     Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
     placement::{
         IdKind, Leaving, MapUpdate, NodeInfo, NodeState, Operation, OperationState, OperationStatus,
-        PlacementDecision,
+        PlacementDecision, PlacementRule,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Bits of `NodeInfo::roles`: who may carry the driver,
+pub const PLACEMENT_ROLE: u8 = 1;
+/// and who holds shards.
+pub const SHARD_ROLE: u8 = 2;
 
 /// Operations and decisions that are over are kept up to this many.
 const KEPT: usize = 500;
@@ -102,6 +108,8 @@ pub struct State {
     pub decisions: BTreeMap<u64, PlacementDecision>,
     /// Where users have asked for shards to begin, and not taken it back.
     pub boundaries: BTreeSet<Key>,
+    /// What users have asked for of the places of copies, by the first key of which it holds.
+    pub rules: BTreeMap<Key, PlacementRule>,
 }
 
 /// What a command has touched; this and no more is written to disk.
@@ -113,6 +121,7 @@ pub struct Touched {
     pub operations: BTreeSet<u64>,
     pub decisions: BTreeSet<u64>,
     pub boundaries: BTreeSet<Key>,
+    pub rules: BTreeSet<Key>,
 }
 
 impl State {
@@ -178,6 +187,13 @@ impl State {
                 {
                     return Reply::Gear(held.clone());
                 }
+                if let Some(node) = gear.node
+                    && gear.of == ShardId::PLACEMENT
+                    && self.leaving(node) != Leaving::No
+                {
+                    return Reply::Refused(format!("node {node} is to leave, and receives nothing"));
+                }
+                self.counters.next_replica = self.counters.next_replica.max(gear.above + 1);
                 let given = Gear {
                     shard: if gear.shard { ShardId(self.allocate(IdKind::Shard, 1)) } else { ShardId(0) },
                     replica: self.allocate(IdKind::Replica, gear.replicas),
@@ -206,6 +222,8 @@ impl State {
                 }
                 Err(why) => Reply::Refused(why),
             },
+            Command::Configure(span, change) => self.configure(span, change, touched),
+            Command::Forget(span) => self.forget(&span, touched),
         }
     }
 
@@ -253,8 +271,22 @@ impl State {
         for shard in gone {
             touched.shards.insert(shard);
             self.shards.remove(&shard);
+            self.forget_gear(shard, touched);
         }
         self.shards.insert(id, ShardRecord { descriptor, changed: self.counters.map_version, founding });
+    }
+
+    /// A split that has made the shard, and does not know yet, would make it again, under ids that are used up.
+    fn forget_gear(&mut self, shard: ShardId, touched: &mut Touched) {
+        if quorate_env::planted!("placement.gear_used_twice") {
+            return;
+        }
+        for (id, record) in &mut self.operations {
+            if record.gear.as_ref().is_some_and(|gear| gear.shard == shard) {
+                record.gear = None;
+                touched.operations.insert(*id);
+            }
+        }
     }
 
     fn found(&mut self, nodes: Vec<NodeId>, at: Timestamp, touched: &mut Touched) -> Reply {
@@ -291,9 +323,7 @@ impl State {
             candidates: candidates.collect(),
             chosen: format!("nodes {nodes:?}"),
             outcome: "done".into(),
-            operation: None,
-            options: Vec::new(),
-            inputs: Vec::new(),
+            ..PlacementDecision::default()
         };
         self.decide(decision, touched);
         Reply::Done

@@ -1,9 +1,12 @@
-//! How the state lies in the engine: one key per node, shard, setting, operation, decision and user's boundary, in family `Meta` under the
+//! How the state lies in the engine: one key per node, shard, setting, operation, decision, user's boundary and rule, in family `Meta` under the
 //! driver's own shard id.
 
 use crate::state::{Counters, NodeRecord, OperationRecord, ShardRecord, State, Touched};
 use minicbor::{Decode, Encode};
-use quorate_proto::{Key, NodeId, ReplicaId, ShardId, placement::PlacementDecision};
+use quorate_proto::{
+    Key, NodeId, ReplicaId, ShardId,
+    placement::{PlacementDecision, PlacementRule},
+};
 use quorate_storage::{
     Engine, Family, Result, Snapshot, StorageError, WriteBatch,
     meta::{self, Kind},
@@ -18,12 +21,15 @@ const DECISION: Kind<PlacementDecision> = Kind::new(69);
 /// The replica of the driver that this node holds.
 const REPLICA: Kind<ReplicaId> = Kind::new(70);
 const BOUNDARY: Kind<bool> = Kind::new(71);
+const RULE: Kind<PlacementRule> = Kind::new(72);
+/// The last replica of the driver that was removed here: neither it nor an earlier one is ever made again.
+const GONE: Kind<ReplicaId> = Kind::new(73);
 
 const SELF: ShardId = ShardId::PLACEMENT;
 
 /// Kinds that a snapshot carries; the rest is the replica's own.
 pub fn is_state(kind: u8) -> bool {
-    (COUNTERS.code()..=DECISION.code()).contains(&kind) || kind == BOUNDARY.code()
+    (COUNTERS.code()..=DECISION.code()).contains(&kind) || [BOUNDARY.code(), RULE.code()].contains(&kind)
 }
 
 pub fn load(snapshot: &dyn Snapshot) -> Result<State> {
@@ -53,11 +59,25 @@ pub fn load(snapshot: &dyn Snapshot) -> Result<State> {
         let (key, _) = row?;
         state.boundaries.insert(Key::copy_from(&key));
     }
+    for row in meta::scan(snapshot, SELF, &RULE) {
+        let (key, rule) = row?;
+        state.rules.insert(Key::copy_from(&key), rule);
+    }
     Ok(state)
 }
 
-pub fn replica(engine: &dyn Engine) -> Result<Option<ReplicaId>> {
-    meta::get(engine, SELF, &REPLICA)
+/// Which replicas of the driver the node knows of itself.
+pub struct Held {
+    pub replica: Option<ReplicaId>,
+    pub gone: Option<ReplicaId>,
+}
+
+pub fn held(engine: &dyn Engine) -> Result<Held> {
+    Ok(Held { replica: meta::get(engine, SELF, &REPLICA)?, gone: meta::get(engine, SELF, &GONE)? })
+}
+
+pub fn put_gone(batch: &mut WriteBatch, replica: ReplicaId) {
+    meta::put(batch, SELF, &GONE, &replica);
 }
 
 pub fn put_replica(batch: &mut WriteBatch, replica: ReplicaId) {
@@ -84,6 +104,9 @@ pub fn save(batch: &mut WriteBatch, state: &State, touched: &Touched) {
     }
     for at in &touched.boundaries {
         one(batch, &BOUNDARY, at, state.boundaries.contains(at).then_some(&true));
+    }
+    for at in &touched.rules {
+        one(batch, &RULE, at, state.rules.get(at));
     }
 }
 

@@ -1,14 +1,18 @@
 //! The driver as a whole: three simulated nodes run its group, fake shards obey it.
 
+mod exchange;
 mod leaving;
 mod merges;
+mod rules;
 mod schedulers;
 mod support;
 
 use quorate_env::sim::{SimConfig, SimWorld};
 use quorate_proto::{
     Key, NodeId, ReplicaRole, ShardId, Space, Span, Timestamp,
-    placement::{IdKind, NodeInfo, NodeState, Operation, OperationState, PlacementReply, PlacementRequest},
+    placement::{
+        Carries, IdKind, NodeInfo, NodeState, Operation, OperationState, PlacementReply, PlacementRequest,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -125,7 +129,7 @@ fn a_dead_nodes_copies_are_replaced_and_the_reason_is_kept() {
             panic!()
         };
         let repairs: Vec<_> = decisions.iter().filter(|d| d.scheduler == "repair").collect();
-        assert_eq!(repairs.len(), 2);
+        assert_eq!(repairs.len(), 3, "two shards, and the driver's own group");
         assert!(repairs.iter().all(|d| d.outcome == "done" && d.chosen == "a new copy on node 4"));
         // It comes back, and what it still holds goes.
         cluster.up(node(3));
@@ -185,6 +189,39 @@ fn a_copy_for_a_node_that_dies_meanwhile_is_given_up() {
 }
 
 /// A replica that is brought up by a snapshot from after a split never makes its right half.
+/// Two moves take the same copy away: one is too late, and what it has made goes again.
+#[test]
+fn a_copy_that_comes_to_nothing_is_taken_back() {
+    run(18, 5, |cluster| async move {
+        let (shard, from) = (ShardId::FIRST, node(2));
+        let mut moves = Vec::new();
+        for to in [4, 5] {
+            moves.push(cluster.begin(Operation::MoveReplica { shard, from, to: node(to) }).await);
+        }
+        for id in moves {
+            cluster.wait(id).await;
+        }
+        cluster.world.sleep(Duration::from_secs(10)).await;
+        let shard = cluster.map().await[&shard].clone();
+        assert!(shard.replicas.iter().all(|replica| replica.role == ReplicaRole::Voter), "{shard:?}");
+        assert_eq!(shard.replicas.len(), 3);
+        let copies = cluster.shards.lock().copies.len();
+        assert_eq!(copies, 3, "what was withdrawn is destroyed");
+    });
+}
+
+/// An operation made it, and came to nothing before it was added.
+#[test]
+fn a_copy_that_never_became_a_member_goes() {
+    run(19, 4, |cluster| async move {
+        let shard = cluster.map().await[&ShardId::FIRST].clone();
+        let place = (ShardId::FIRST, node(4));
+        cluster.shards.lock().left_behind(place, quorate_proto::ReplicaId(99), shard);
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        assert!(!cluster.shards.lock().copies.contains_key(&place));
+    });
+}
+
 #[test]
 fn a_member_that_was_never_made_is_made() {
     run(9, 3, |cluster| async move {
@@ -394,6 +431,7 @@ fn a_node_that_is_two_versions_behind_gets_no_lease() {
             schema_version,
             holds: None,
             sessions: 0,
+            carries: Carries::Unsaid,
         };
         let lease = async |schema_version| match cluster.ask(beat(schema_version)).await {
             PlacementReply::Heartbeat { schema_lease_until, .. } => schema_lease_until,

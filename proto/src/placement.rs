@@ -1,17 +1,21 @@
 //! What nodes and the placement driver say to one another: what is asked of the driver here, what it asks of replicas and what is
-//! asked of a node itself, and of nodes that leave, in files of their own.
+//! asked of a node itself, of nodes that leave, and of who carries the driver, in files of their own.
 
+mod driver;
 mod leaving;
 mod load;
 mod node;
 mod replica;
+mod rule;
 
+pub use driver::*;
 pub use leaving::*;
 pub use load::*;
 pub use node::*;
 pub use replica::*;
+pub use rule::*;
 
-use crate::{Key, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Timestamp};
+use crate::{Key, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Span, Timestamp};
 use minicbor::{Decode, Encode};
 
 /// A node as the driver knows it.
@@ -30,7 +34,7 @@ pub struct NodeInfo {
     /// `key=value` pairs from the widest to the narrowest.
     #[n(5)]
     pub locality: Vec<(String, String)>,
-    /// Bit 0: placement, bit 1: shard, bit 2: sql.
+    /// Bit 0: placement (it may carry the driver), bit 1: shard, bit 2: sql.
     #[n(6)]
     pub roles: u8,
 }
@@ -79,6 +83,10 @@ pub struct NodeStatus {
     #[n(8)]
     #[cbor(default)]
     pub sessions: u64,
+    /// It is a member of the placement driver.
+    #[n(9)]
+    #[cbor(default)]
+    pub carries_driver: bool,
 }
 
 impl NodeStatus {
@@ -105,7 +113,7 @@ pub struct ReplicaReport {
     pub size_bytes: u64,
     #[n(6)]
     pub frontiers: Frontiers,
-    /// `TARGET`, `ELECTION`, `DEGRADED`, `RECOVERY` (DESIGN §7).
+    /// `TARGET`, `ELECTION`, `DEGRADED`, `RECOVERY` (DESIGN §7), `DAMAGED`.
     #[n(7)]
     pub mode: ShardMode,
     /// Empty unless `leader`.
@@ -124,6 +132,15 @@ pub enum ShardMode {
     Degraded,
     #[n(3)]
     Recovery,
+    /// It does not read back, and is out of service until it is replaced.
+    #[n(4)]
+    Damaged,
+}
+
+impl ReplicaReport {
+    pub fn is_sound(&self) -> bool {
+        self.mode != ShardMode::Damaged
+    }
 }
 
 /// E D C A F T of DESIGN §2; K is asked for ([`NodeCommand::Closed`]).
@@ -176,6 +193,9 @@ pub enum PlacementRequest {
         #[n(8)]
         #[cbor(default)]
         sessions: u64,
+        #[n(9)]
+        #[cbor(default)]
+        carries: Carries,
     },
     /// The map's changes after this version, waiting at most `wait_millis` for one.
     #[n(1)]
@@ -248,6 +268,22 @@ pub enum PlacementRequest {
         #[n(1)]
         order: NodeOrder,
     },
+    /// Changes what is asked for of the shards in a span; nothing: nothing is asked for any more. Answers with the rule.
+    #[n(16)]
+    Configure {
+        #[n(0)]
+        span: Span,
+        #[n(1)]
+        change: Option<PlacementChange>,
+    },
+    /// All rules, and how far they are kept.
+    #[n(17)]
+    Rules,
+    /// Nothing lies in the span any more: rules for it, and users' boundaries within, go.
+    #[n(18)]
+    Forget(#[n(0)] Span),
+    #[n(19)]
+    Explain(#[n(0)] ExplainPlacement),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
@@ -321,6 +357,24 @@ pub enum Operation {
         #[n(0)]
         node: NodeId,
     },
+    /// Remove a copy without a vote that nothing works on any more.
+    #[n(8)]
+    Withdraw {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        learner: Replica,
+    },
+    /// Give a shard further copies, or fewer, all at once: there is never an even number of voters.
+    #[n(9)]
+    Resize {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        add: Vec<NodeId>,
+        #[n(2)]
+        remove: Vec<NodeId>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -355,7 +409,7 @@ pub struct OperationStatus {
 }
 
 /// One decision of the driver, with what it saw (DESIGN §8).
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct PlacementDecision {
     #[n(0)]
     pub id: u64,
@@ -386,6 +440,10 @@ pub struct PlacementDecision {
     #[n(10)]
     #[cbor(default, with = "minicbor::bytes")]
     pub inputs: Vec<u8>,
+    /// The same for people, as JSON; only in answers.
+    #[n(11)]
+    #[cbor(default)]
+    pub told: String,
 }
 
 /// A change of the shard map: descriptors that are new or newer, and shards that are gone.
@@ -435,6 +493,10 @@ pub enum PlacementReply {
         #[n(8)]
         #[cbor(default)]
         gone: Vec<NodeId>,
+        /// Who carries the driver now.
+        #[n(9)]
+        #[cbor(default)]
+        driver: DriverMembers,
     },
     #[n(1)]
     Map(#[n(0)] MapUpdate),
@@ -455,13 +517,25 @@ pub enum PlacementReply {
     SchemaVersion(#[n(0)] u64),
     #[n(9)]
     Replicas(#[n(0)] Vec<(NodeId, ReplicaReport)>),
+    #[n(10)]
+    Rules(#[n(0)] Vec<PlacementStatus>),
+    #[n(11)]
+    Explained(#[n(0)] Vec<Explained>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 pub enum PlacementError {
     #[n(0)]
     #[error("not the leader of the placement driver")]
-    NotLeader(#[n(0)] Option<NodeId>),
+    NotLeader(
+        /// Who leads, if that is known.
+        #[n(0)]
+        Option<NodeId>,
+        /// Who carries the driver, as far as the node that was asked knows.
+        #[n(1)]
+        #[cbor(default)]
+        Box<DriverMembers>,
+    ),
     #[n(1)]
     #[error("{0}")]
     Refused(#[n(0)] String),
@@ -475,6 +549,12 @@ pub enum PlacementError {
     #[n(4)]
     #[error("the node belongs to no cluster yet; run `quorate init`")]
     NotInitialized,
+}
+
+impl PlacementError {
+    pub fn not_leader(leader: Option<NodeId>) -> Self {
+        PlacementError::NotLeader(leader, Box::default())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -24,12 +24,15 @@ pub enum Service {
     Time = 8,
     /// Closed timestamps of all shards that a node leads (`shard-server`).
     Closing = 9,
+    /// [`crate::placement::DriverCommand`] → [`crate::placement::DriverAnswer`]: what the placement driver's leader asks of
+    /// nodes about the driver's own replicas.
+    Driver = 10,
 }
 
 impl Service {
     pub fn from_u32(raw: u32) -> Option<Self> {
         use Service::*;
-        let all = [Raft, Snapshot, Liveness, Kv, Replica, Placement, Node, Time, Closing];
+        let all = [Raft, Snapshot, Liveness, Kv, Replica, Placement, Node, Time, Closing, Driver];
         all.into_iter().find(|s| *s as u32 == raw)
     }
 }
@@ -53,6 +56,7 @@ rpc!(crate::kv::ShardRequest => crate::kv::ShardAnswer, Kv);
 rpc!(crate::placement::ReplicaCommand => crate::placement::ReplicaAnswer, Replica);
 rpc!(crate::placement::PlacementRequest => crate::placement::PlacementAnswer, Placement);
 rpc!(crate::placement::NodeCommand => crate::placement::NodeAnswer, Node);
+rpc!(crate::placement::DriverCommand => crate::placement::DriverAnswer, Driver);
 
 /// Encodes a message; writing to memory cannot fail.
 pub fn encode<T: Encode<()>>(message: &T) -> bytes::Bytes {

@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use quorate_proto::placement::{Tier, read_tiers};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, time::Duration};
 
 #[derive(Parser, Debug)]
 #[command(name = "quorate", version, about = "A distributed SQL database that can prove what it tells you")]
@@ -60,8 +61,8 @@ pub struct StartArgs {
     #[arg(long, env = "QUORATE_ROLES", value_delimiter = ',', default_value = "placement,shard,sql")]
     pub roles: Vec<Role>,
     /// Where the node stands, from the widest to the narrowest
-    #[arg(long, env = "QUORATE_LOCALITY", value_delimiter = ',', value_name = "region=…,zone=…")]
-    pub locality: Vec<String>,
+    #[arg(long, env = "QUORATE_LOCALITY", value_parser = locality, value_name = "region=…,zone=…")]
+    pub locality: Option<Locality>,
     /// ε: no two nodes' clocks are further apart
     #[arg(long, env = "QUORATE_CLOCK_BOUND", default_value = "250ms", value_parser = duration)]
     pub clock_bound: Duration,
@@ -140,6 +141,9 @@ pub struct DemoUp {
     /// Each node's data on a disk of this size, such as 512MB, in memory (as root)
     #[arg(long, value_parser = bytes)]
     pub disk_size: Option<u64>,
+    /// Where the nodes of a new demo are to stand, one after the other, again from the first when there are more nodes
+    #[arg(long, value_delimiter = ';', value_parser = locality, value_name = "region=…,zone=…;…")]
+    pub localities: Vec<Locality>,
     /// Remove what an earlier demo left in the directory
     #[arg(long)]
     pub fresh: bool,
@@ -179,6 +183,9 @@ pub enum DemoCommand {
     },
     /// Start one node more
     AddNode {
+        /// Where it is to stand
+        #[arg(long, value_parser = locality, value_name = "region=…,zone=…")]
+        locality: Option<Locality>,
         #[command(flatten)]
         dir: DemoDir,
     },
@@ -320,6 +327,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(scale).map(Duration::from_micros).ok_or_else(|| format!("`{text}` is too long a time"))
 }
 
+/// Where a node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locality(pub Vec<Tier>);
+
+/// More tiers are not compared.
+const TIERS: usize = 4;
+
+/// `region=eu,zone=a`
+fn locality(text: &str) -> Result<Locality, String> {
+    let tiers = read_tiers(text)?;
+    let keys: BTreeSet<&String> = tiers.iter().map(|(key, _)| key).collect();
+    match (keys.len() == tiers.len(), tiers.len()) {
+        (false, _) => Err(format!("`{text}` names a tier twice")),
+        (_, 1..=TIERS) => Ok(Locality(tiers)),
+        _ => Err(format!("between one and {TIERS} tiers, from the widest to the narrowest")),
+    }
+}
+
 /// `64KB`, `512MB`, `2GB`: multiples of 1024.
 fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -381,6 +406,15 @@ mod tests {
         assert_eq!(duration("1ms"), Ok(Duration::from_millis(1)));
         assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
         assert!(duration("5").is_err() && duration("ms").is_err() && duration("99999999999999999h").is_err());
+    }
+
+    #[test]
+    fn localities() {
+        let Ok(Locality(tiers)) = locality("region=eu, zone=a") else { panic!() };
+        assert_eq!(tiers, [("region".to_owned(), "eu".to_owned()), ("zone".into(), "a".into())]);
+        for wrong in ["", "eu", "a=1,a=2", "a=1,b=2,c=3,d=4,e=5", "a=x y"] {
+            assert!(locality(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

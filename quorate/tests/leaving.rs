@@ -148,7 +148,6 @@ async fn a_node_leaves_under_load_and_nobody_misses_anything() {
     demo.manage(&["add-node"]).await.done();
     let copies = move_to_the_fourth(&demo).await;
     demo.lead("t", 4).await;
-    demo.ask(1, &["node", "decommission", "1"]).await.fails(1, "member of the placement driver");
     demo.ask(1, &["node", "decommission", "9"]).await.fails(1, "no node 9");
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -195,4 +194,60 @@ async fn a_node_leaves_under_load_and_nobody_misses_anything() {
     assert_eq!(demo.manage(&["status"]).await.done().matches("serves SQL").count(), 3);
     assert_eq!(rows(&demo.client(2).await).await, 92 + written);
     demo.assert_healthy().await;
+}
+
+/// The node that goes carries the placement driver, and leads it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_leaves_under_load_and_the_driver_goes_on_without_it() {
+    let demo = Arc::new(Demo::start());
+    table(&demo).await;
+    demo.ask(2, &["node", "decommission", "1"]).await.fails(1, "the placement driver: no node can take");
+    demo.manage(&["add-node"]).await.done();
+    demo.ask(2, &["shard", "transfer-leader", "0", "--to", "1"]).await.done();
+    demo.lead("t", 1).await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> =
+        (2..=4).map(|gateway| tokio::spawn(write(demo.clone(), gateway, stop.clone()))).collect();
+    let told = demo.manage(&["remove-node", "1"]).await.done();
+    assert!(told.contains("n1 has left the cluster"), "{told}");
+    assert!(!std::path::Path::new(demo.data()).join("n1").exists());
+    stop.store(true, Ordering::SeqCst);
+    let mut written = 90;
+    for writer in writers {
+        written += writer.await.expect("no statement fails");
+    }
+    let client = demo.client(3).await;
+    assert_eq!(rows(&client).await, written);
+    let members = "SELECT node_id FROM quorate.nodes WHERE carries_driver ORDER BY 1";
+    let members: Vec<i64> = client.query(members, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(members, [2, 3, 4]);
+
+    // Until then its clock counts among those of which a majority is measured.
+    eventually("the others forget it", || async {
+        (2..=4).all(|node| demo.log(node).contains("is forgotten")).then_some(())
+    })
+    .await;
+    demo.kill(2);
+    eventually("the driver goes on without another founder", || async {
+        let ran = demo.ask(3, &["setting", "set", "placement.repair_after", "77min"]).await;
+        (ran.code == Some(0)).then_some(())
+    })
+    .await;
+    eventually("and so does SQL", || async {
+        client.execute("INSERT INTO t VALUES (-1, 0)", &[]).await.ok()
+    })
+    .await;
+    // Whoever starts again remembers who carries the driver, and a new node hears of it from whomever it asks.
+    demo.manage(&["restart", "2"]).await.done();
+    demo.manage(&["restart", "3"]).await.done();
+    demo.manage(&["restart", "4"]).await.done();
+    demo.manage(&["add-node"]).await.done();
+    until_shown(&demo, 5, 5, "live").await;
+    assert_eq!(rows(&demo.client(5).await).await, written + 1);
+    for node in 2..=5 {
+        let log = demo.log(node);
+        let errors: Vec<&str> = log.lines().filter(|line| line.contains("\"level\":\"ERROR\"")).collect();
+        assert!(errors.is_empty(), "node {node}: {errors:?}");
+    }
 }

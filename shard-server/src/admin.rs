@@ -19,9 +19,9 @@ pub(crate) async fn execute(
         ReplicaCommand::CreateLearner { descriptor, replica } => {
             context.create_learner(descriptor, replica.id).await.map(|()| ReplicaReply::Done)
         }
-        ReplicaCommand::Split { shard, at, right, right_replicas } => {
+        ReplicaCommand::Split { shard, at, right, right_replicas, version } => {
             let replica = find(context, shard)?;
-            split::split(&replica, at, right, &right_replicas).await.map(ReplicaReply::Changed)
+            split::split(&replica, version, at, right, &right_replicas).await.map(ReplicaReply::Changed)
         }
         ReplicaCommand::ChangeMembers { shard, config_epoch, members } => {
             change_members(&*find(context, shard)?, config_epoch, members).await

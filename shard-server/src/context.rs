@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) absorbed: Mutex<Absorbed>,
     /// One creation or destruction at a time.
     pub(crate) registry: tokio::sync::Mutex<()>,
+    /// Whose keys are whose stands still for whoever replaces or deletes ranges of keys.
+    pub(crate) ranges: Mutex<()>,
     /// Since when no connection has stood to a gateway that someone asked for (on `Env::boottime`).
     silent: Mutex<BTreeMap<NodeId, Duration>>,
 }
@@ -50,6 +52,7 @@ impl Context {
             replicas: RwLock::default(),
             absorbed: Mutex::default(),
             registry: tokio::sync::Mutex::new(()),
+            ranges: Mutex::new(()),
             silent: Mutex::default(),
         })
     }

@@ -1,7 +1,7 @@
 //! Copies that do not read back: a damaged block of the engine, or a damaged entry of the log.
 //!
 //! Whoever meets one gets an error, and the copy is taken out of service: it leads, votes, answers and applies nothing any more,
-//! and its node does not report it. So it counts as lost, and the placement driver replaces it by a new one under a new replica
+//! and its node reports it as damaged. So it counts as lost, and the placement driver replaces it by a new one under a new replica
 //! id, if the others have a quorum (`placement/src/run/remake.rs`). It is removed when the first sign of that comes, the
 //! creation of the new one; until then it stays as it is, because it may be the last that holds some of the shard's rows. A node
 //! that is started anew takes it into service again, until the damage is met again.

@@ -99,6 +99,7 @@ impl StateMachine for Machine {
                 merge::put_sealed(&mut batch, replica.shard, state.sealed.as_deref());
             }
             meta::put(&mut batch, replica.shard, &meta::LOW_WATER, &state.low_water);
+            quorate_env::witness::owns(&state.descriptor);
             replica.state.store(state);
         }
         replica.context.engine.write(&batch).map_err(fatal)?;

@@ -181,7 +181,9 @@ impl Context {
         if descriptor.replicas.iter().all(|member| member.id != id) {
             return Ok(());
         }
-        let blank = meta::shards(&*self.engine.snapshot()).map_err(internal)?.is_empty();
+        // The placement driver's replica may have come to the node since it lost its disk.
+        let known = meta::shards(&*self.engine.snapshot()).map_err(internal)?;
+        let blank = known.iter().all(|shard| *shard == ShardId::PLACEMENT);
         let forgotten = blank || self.consensus.has_log(shard);
         if forgotten && !quorate_env::planted!("shard.lost_copy_comes_back") {
             let why = format!("replica {id} of shard {shard} may have promised something here that is lost");
@@ -262,8 +264,7 @@ impl Context {
             let why = format!("this node holds replica {} of shard {shard}, not {id}", replica.id);
             return Err(KvError::BadRequest { why });
         }
-        let sealed = replica.state.load().sealed.clone();
-        if sealed.is_some_and(|sealed| self.replica(sealed.seal.left).is_some()) {
+        if self.awaits_decision(&replica) {
             return Err(replica.not_ready("it is sealed, and its left neighbour's log decides"));
         }
         replica.stop_leading();
@@ -273,22 +274,46 @@ impl Context {
         self.remove(&replica).await
     }
 
-    /// The second part of the end of a replica, which has stopped.
-    pub(crate) async fn remove(self: &Arc<Self>, replica: &Replica) -> Result<(), KvError> {
-        let (shard, id) = (replica.shard, replica.id);
-        let mut batch = WriteBatch::new();
-        if !replica.is_empty() && !quorate_env::planted!("shard.destroyed_copy_leaves_data") {
-            for family in Family::KEYED {
-                batch.delete_range(FamilyRange::of_span(family, &replica.state.load().descriptor.span));
-            }
+    /// It is sealed, and the left's copy here may have to absorb it yet.
+    fn awaits_decision(&self, replica: &Replica) -> bool {
+        let Some(sealed) = replica.state.load().sealed.clone() else { return false };
+        if quorate_env::planted!("shard.undecided_copy_destroyed") {
+            return false;
         }
-        batch.delete_range(meta::shard_range(shard));
-        meta::put(&mut batch, shard, &meta::REPLICA, &ReplicaState::Gone(id));
-        self.write_durably(batch).await?;
+        let decided = |left: &Replica| !left.is_empty() && merge::is_decided(&left.descriptor(), replica);
+        self.replica(sealed.seal.left).is_some_and(|left| !decided(&left))
+    }
+
+    /// The second part of the end of a replica, which has stopped.
+    pub(crate) async fn remove(self: &Arc<Self>, replica: &Arc<Replica>) -> Result<(), KvError> {
+        let shard = replica.shard;
+        let (context, ending) = (self.clone(), replica.clone());
+        let write = move || {
+            let _one = context.ranges.lock();
+            context.engine.flush()?;
+            context.engine.write(&context.end_of(&ending))?;
+            context.engine.flush()
+        };
+        self.env.blocking("shard.remove", write).await.map_err(|e| internal(fatal(e)))?;
         self.consensus.remove(shard).await?;
         self.replicas.write().remove(&shard);
         quorate_env::probe!("shard.destroyed");
         Ok(())
+    }
+
+    /// What is left of a replica, and nothing of what another one has taken over from it by a snapshot meanwhile.
+    fn end_of(&self, replica: &Replica) -> WriteBatch {
+        let (shard, span) = (replica.shard, &replica.state.load().descriptor.span);
+        let mut batch = WriteBatch::new();
+        let is_its_own = !replica.is_empty() && self.overlapping(shard, span).is_empty();
+        if is_its_own && !quorate_env::planted!("shard.destroyed_copy_leaves_data") {
+            for family in Family::KEYED {
+                batch.delete_range(FamilyRange::of_span(family, span));
+            }
+        }
+        batch.delete_range(meta::shard_range(shard));
+        meta::put(&mut batch, shard, &meta::REPLICA, &ReplicaState::Gone(replica.id));
+        batch
     }
 
     /// Notes that a replica never to be seen here is gone, so that a late creation does not bring it to life.

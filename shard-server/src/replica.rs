@@ -211,6 +211,7 @@ impl Replica {
         let fresh = leads.then(|| Arc::new(self.start_term(now)));
         if let Some(leader) = &fresh {
             tracing::info!(shard = self.shard.0, term = leader.term, "leads");
+            quorate_env::witness::leads(self.shard, leader.term, self.id);
             quorate_env::timeline::tell(|| Happening {
                 node: Some(self.context.env.node()),
                 shard: Some(self.shard),
@@ -277,7 +278,13 @@ impl Replica {
     pub fn report(&self) -> ReplicaReport {
         let group = self.group.load_full();
         let leadership = group.as_ref().map(|group| group.leadership().borrow().clone()).unwrap_or_default();
-        let (leader, size_bytes) = (leadership.is_leader && leadership.ready, self.size());
+        let damaged = self.damage().is_some();
+        let (leader, size_bytes) = (leadership.is_leader && leadership.ready && !damaged, self.size());
+        let mode = match &group {
+            _ if damaged => ShardMode::Damaged,
+            Some(group) => group.mode(),
+            None => ShardMode::Recovery,
+        };
         ReplicaReport {
             shard: self.shard,
             replica: self.id,
@@ -286,7 +293,7 @@ impl Replica {
             descriptor: self.descriptor(),
             size_bytes,
             frontiers: group.as_ref().map_or_else(Frontiers::default, |group| group.frontiers()),
-            mode: group.as_ref().map_or(ShardMode::Recovery, |group| group.mode()),
+            mode,
             load: self.load(leader, size_bytes),
         }
     }

@@ -1,6 +1,6 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, replica::Replica, story};
+use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, story};
 use quorate_consensus::Consensus;
 use quorate_env::{Env, NodeId, Task, timeline::Happening};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
@@ -58,10 +58,9 @@ impl ShardServer {
         execute(self.context.clone(), command).await
     }
 
-    /// All replicas of the node, for its heartbeat; a damaged one counts as lost. Unchanged while nothing happens.
+    /// All replicas of the node, for its heartbeat, also damaged ones. Unchanged while nothing happens.
     pub fn reports(&self) -> Vec<ReplicaReport> {
-        let sound = |replica: &&Arc<Replica>| replica.damage().is_none();
-        self.context.all().iter().filter(sound).map(|replica| replica.report()).collect()
+        self.context.all().iter().map(|replica| replica.report()).collect()
     }
 
     /// Descriptors of all replicas that hold keys.

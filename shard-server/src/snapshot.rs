@@ -177,12 +177,15 @@ impl SnapshotSink for Sink {
     fn finish(self: Box<Self>, position: LogPosition, membership: Membership) -> Result<(), Fatal> {
         let header = self.header.clone().ok_or_else(|| Fatal("a snapshot without a header".into()))?;
         let replica = &self.replica;
+        let _one = replica.context.ranges.lock();
         let absorbed = self.absorbed(&header.descriptor)?;
         let old = replica.state.load_full();
         let mut spans = vec![header.descriptor.span.clone()];
         if !replica.is_empty() {
             spans = union(&old.descriptor.span, &header.descriptor.span);
         }
+        // What else they held belongs to nobody here.
+        spans.extend(absorbed.iter().map(|other| other.descriptor().span));
         let replace: Vec<_> = spans
             .iter()
             .flat_map(|span| Family::KEYED.iter().map(|family| FamilyRange::of_span(*family, span)))
@@ -210,6 +213,7 @@ impl SnapshotSink for Sink {
             sealed: header.sealed.map(Arc::new),
         };
         absorbed.iter().for_each(|other| other.mark_retired());
+        quorate_env::witness::owns(&state.descriptor);
         replica.state.store(Arc::new(state));
         self.ingest.commit(&replace, &batch).map_err(fatal)?;
         let membership = Some((membership.position, membership.encoded));

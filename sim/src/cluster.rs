@@ -1,5 +1,6 @@
 //! The nodes with their disks, and what befalls them.
 
+use crate::departure::Departure;
 use crate::knobs::Knobs;
 use crate::node::{Disk, Node, Running, start};
 use parking_lot::Mutex;
@@ -8,8 +9,8 @@ use quorate_env::{
     timeline::{self, Happening},
 };
 use quorate_proto::{
-    Key, NodeId, Replica, ShardDescriptor, ShardId, Span,
-    placement::{Operation, OperationState, PlacementReply, PlacementRequest},
+    Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span,
+    placement::{Operation, OperationState, PlacementReply, PlacementRequest, ReplicaReport},
 };
 use quorate_storage::{Family, FamilyRange};
 use std::{
@@ -33,11 +34,12 @@ pub type Data = BTreeSet<(Family, bytes::Bytes, bytes::Bytes)>;
 pub struct Cluster {
     pub world: SimWorld,
     pub running: Running,
-    /// Members of the placement driver.
+    /// Who founds the placement driver: three, so that others can take their places.
     founders: Arc<Vec<NodeId>>,
     /// Who belongs to it now; a node's successor stands in its place.
     members: Arc<Mutex<Vec<NodeId>>>,
     pub knobs: Arc<Knobs>,
+    pub departure: Arc<Departure>,
     disks: Arc<Mutex<BTreeMap<NodeId, Disk>>>,
 }
 
@@ -51,12 +53,13 @@ impl Cluster {
         let cluster = Cluster {
             running: Running::default(),
             disks: Arc::default(),
+            departure: Arc::default(),
             members: Arc::new(Mutex::new(nodes.clone())),
-            founders: Arc::new(nodes),
+            founders: Arc::new(nodes[..3].to_vec()),
             world,
             knobs: Arc::new(knobs),
         };
-        for &node in &*cluster.founders {
+        for node in nodes {
             cluster.start(node).await?;
         }
         let first = cluster.running.get(cluster.founders[0]).ok_or("the first node is down")?;
@@ -75,6 +78,11 @@ impl Cluster {
             let set = PlacementRequest::SetSetting { name: name.into(), value };
             let told = first.driver.request(set, PATIENCE).await;
             told.map_err(|why| format!("{name} cannot be set: {why}"))?;
+        }
+        if let Some(change) = knobs.placing.clone() {
+            let asked = PlacementRequest::Configure { span: Span::ALL, change: Some(change) };
+            let told = first.driver.request(asked, PATIENCE).await;
+            told.map_err(|why| format!("no places can be asked for: {why}"))?;
         }
         for at in splits {
             carry_out(&first, Operation::Split { at: at.clone() }).await?;
@@ -106,14 +114,65 @@ impl Cluster {
         self.start(successor).await
     }
 
-    /// Shards that still count on a copy that serves no more: its node is gone for good, or it is damaged.
+    /// It has left: it is stopped, and not started again.
+    pub async fn dismiss(&self, id: NodeId) {
+        self.members.lock().retain(|member| *member != id);
+        self.crash(id, 0, 0).await;
+    }
+
+    /// Whether a member of the placement driver serves no more.
+    fn driver_is_bereft(&self) -> bool {
+        let running: Vec<Node> =
+            self.running.ids().into_iter().filter_map(|id| self.running.get(id)).collect();
+        let held: BTreeSet<_> =
+            running.iter().filter_map(|node| Some(node.host.placement()?.replica())).collect();
+        let told = running.iter().filter_map(|node| Some(node.host.placement()?.members()));
+        let newest = told.max_by_key(|members| members.at);
+        newest.is_none_or(|members| members.replicas.iter().any(|member| !held.contains(&member.id)))
+    }
+
+    /// Shards that still count on a copy that serves no more: its node is gone for good, or it is damaged. So may the placement driver.
     pub fn bereft(&self) -> Vec<ShardId> {
-        let serves = |replica: &Replica| {
-            let node = self.running.get(replica.node);
-            node.is_some_and(|node| node.shards.reports().iter().any(|report| report.replica == replica.id))
+        let bereft = |shard: &ShardDescriptor| !shard.replicas.iter().all(|replica| self.serves(replica));
+        let driver = self.driver_is_bereft().then_some(ShardId::PLACEMENT);
+        driver.into_iter().chain(self.descriptors().iter().filter(|s| bereft(s)).map(|s| s.id)).collect()
+    }
+
+    /// Who has copies of what, `*` behind those that serve no more and `?` behind learners.
+    pub fn map_in_words(&self) -> String {
+        let copy = |replica: &Replica| {
+            let learns = if replica.role == ReplicaRole::Learner { "?" } else { "" };
+            let serves = if self.serves(replica) { "" } else { "*" };
+            format!("{}@{}{learns}{serves}", replica.id, replica.node)
         };
-        let bereft = |shard: &ShardDescriptor| !shard.replicas.iter().all(serves);
-        self.descriptors().iter().filter(|shard| bereft(shard)).map(|shard| shard.id).collect()
+        let shard = |shard: &ShardDescriptor| {
+            let copies: Vec<String> = shard.replicas.iter().map(copy).collect();
+            format!(
+                "{} from {:?} v{}.{}: {}",
+                shard.id,
+                shard.span.start,
+                shard.version,
+                shard.config_epoch,
+                copies.join(" ")
+            )
+        };
+        self.descriptors().iter().map(shard).collect::<Vec<_>>().join("; ")
+    }
+
+    /// All copies that running nodes hold.
+    pub fn copies(&self) -> Vec<(NodeId, ShardId, ReplicaId)> {
+        let held = |id| self.running.get(id).map(|node| (id, node.shards.reports()));
+        let all = self.running.ids().into_iter().filter_map(held);
+        all.flat_map(|(id, reports)| {
+            reports.into_iter().map(move |report| (id, report.shard, report.replica))
+        })
+        .collect()
+    }
+
+    fn serves(&self, replica: &Replica) -> bool {
+        let node = self.running.get(replica.node);
+        let serves = |report: &ReplicaReport| report.replica == replica.id && report.is_sound();
+        node.is_some_and(|node| node.shards.reports().iter().any(serves))
     }
 
     /// The operations that the driver has not ended, and how far they are.
@@ -133,6 +192,9 @@ impl Cluster {
     /// # Errors
     /// When it cannot open what its disk holds.
     pub async fn start(&self, id: NodeId) -> Result<(), String> {
+        if self.has_left(id) {
+            return Ok(());
+        }
         match start(&self.world, id, &self.disk(id), &self.founders, &self.knobs).await {
             Ok(node) => {
                 self.running.insert(node);
@@ -243,7 +305,7 @@ impl Cluster {
 }
 
 /// For the timeline.
-fn about(node: NodeId, what: &str) {
+pub fn about(node: NodeId, what: &str) {
     timeline::tell(|| Happening { node: Some(node), what: what.into(), ..Happening::default() });
 }
 

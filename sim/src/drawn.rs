@@ -1,6 +1,7 @@
 //! All that a run draws from its seed before it begins, less what is left out.
 
 use crate::{
+    departure,
     knobs::{self, Settings},
     left_out::{ALL, LeftOut},
     plan::{self, Plan},
@@ -30,6 +31,9 @@ impl Drawn {
             ));
         }
         plan.leave_out(&left_out.steps.0);
+        if plan.has_departure_alone() {
+            settings.knobs.repair_after = departure::NEVER_DEAD;
+        }
         for name in &left_out.usual {
             let named: Vec<&str> = if name == ALL { knobs::names().collect() } else { vec![name] };
             if let Some(unknown) = named.into_iter().find(|name| !knobs::set_usual(&mut settings, name)) {

@@ -9,6 +9,7 @@ pub use table::{names, set_usual, unusual};
 
 use quorate_consensus::ConsensusConfig;
 use quorate_env::sim::SimConfig;
+use quorate_proto::placement::PlacementChange;
 use quorate_shard_server::ShardConfig;
 use quorate_txn::TxnConfig;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -36,6 +37,10 @@ pub struct Knobs {
     pub repair_after: Duration,
     /// What shards do by themselves.
     pub schedulers: Schedulers,
+    /// Zones that the nodes stand in; 0: none says where it is.
+    pub zones: u64,
+    /// What is asked for of the places of all keys.
+    pub placing: Option<PlacementChange>,
     pub clients: u64,
     /// What they work on beside the bank.
     pub workloads: Vec<Kind>,
@@ -55,6 +60,8 @@ impl Settings {
             gc_ttl: Duration::from_secs(4 * 3600),
             repair_after: Duration::from_secs(8),
             schedulers: Schedulers::off(),
+            zones: 0,
+            placing: None,
             clients: 4,
             workloads: Vec::new(),
         };

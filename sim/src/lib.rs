@@ -9,6 +9,7 @@
 
 mod cluster;
 mod deaths;
+mod departure;
 mod drawn;
 mod errors;
 mod facts;
@@ -27,8 +28,9 @@ pub use left_out::{ALL, LeftOut, Numbers};
 use cluster::Cluster;
 use knobs::Knobs;
 use quorate_env::sim::{SimError, SimOutcome, SimWorld};
+use quorate_proto::Key;
 use quorate_storage::Family;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use work::Work;
 
 /// How long schedulers may go on once nobody asks for anything, and how many seconds without an operation are their end: more
@@ -122,6 +124,7 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     // Intents are resolved and followers catch up.
     world.sleep(Duration::from_secs(20)).await;
     repaired(&cluster).await?;
+    cluster.departed(REPAIR).await?;
     let mut problems = work.settle().await?;
     // It may have met bad blocks that nobody had read before.
     repaired(&cluster).await?;
@@ -133,6 +136,7 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     if after_heal == 0 {
         problems.push("nothing was acknowledged in the five seconds after healing".into());
     }
+    problems.extend(whose(&cluster));
     problems.extend(replicas(&cluster));
     facts.extend(work.told());
     facts.push(format!("{after_heal} acknowledged after healing"));
@@ -147,8 +151,9 @@ async fn repaired(cluster: &Cluster) -> Result<(), String> {
         if cluster.world.elapsed() > deadline {
             let under_way = cluster.under_way().await;
             return Err(format!(
-                "shards {:?} still count on a copy that serves no more; under way: {under_way:?}",
-                cluster.bereft()
+                "shards {:?} still count on a copy that serves no more; under way: {under_way:?}; the map: {}",
+                cluster.bereft(),
+                cluster.map_in_words()
             ));
         }
         cluster.world.sleep(Duration::from_secs(1)).await;
@@ -164,11 +169,36 @@ async fn come_to_rest(cluster: &Cluster) -> Result<(), String> {
         let under_way = cluster.under_way().await;
         still = if under_way.is_empty() { still + 1 } else { 0 };
         if cluster.world.elapsed() > deadline {
-            return Err(format!("the schedulers do not come to rest; under way: {under_way:?}"));
+            return Err(format!(
+                "the schedulers do not come to rest; under way: {under_way:?}; the map: {}",
+                cluster.map_in_words()
+            ));
         }
         cluster.world.sleep(Duration::from_secs(1)).await;
     }
     Ok(())
+}
+
+/// Every key has one owner, and nobody holds a copy of what is not his.
+fn whose(cluster: &Cluster) -> Vec<String> {
+    let shards = cluster.descriptors();
+    let mut problems = Vec::new();
+    let spans: BTreeSet<_> =
+        shards.iter().map(|shard| (&shard.span.start, shard.span.end.as_ref())).collect();
+    let ends: Vec<Option<&Key>> = spans.iter().map(|(_, end)| *end).collect();
+    let starts: Vec<Option<&Key>> =
+        spans.iter().skip(1).map(|(start, _)| Some(*start)).chain([None]).collect();
+    let first = spans.first().map(|(start, _)| *start);
+    if first != Some(&Key::MIN) || starts != ends || spans.len() != shards.len() {
+        problems.push(format!("the shards do not have each key once: {spans:?}"));
+    }
+    let members: BTreeSet<_> =
+        shards.iter().flat_map(|shard| shard.replicas.iter().map(|copy| (shard.id, copy.id))).collect();
+    let strays = cluster.copies().into_iter().filter(|(_, shard, copy)| !members.contains(&(*shard, *copy)));
+    problems.extend(strays.map(|(node, shard, copy)| {
+        format!("node {node} holds copy {copy} of shard {shard}, which is no member")
+    }));
+    problems
 }
 
 /// All replicas of a shard hold the same, and nothing is left undecided.

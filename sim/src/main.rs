@@ -16,6 +16,7 @@ mod timeline;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
+use quorate_env::witness;
 use quorate_sim::{Drawn, LeftOut};
 use std::process::ExitCode;
 use timeline::Timeline;
@@ -92,7 +93,11 @@ fn main() -> Result<ExitCode> {
         return shrink::run(seed, &args.left_out, &bounds);
     }
     let replay = child::arguments(seed, &args.left_out).join(" ");
-    alone::run(seed, replay, args.verbose, move |errors| quorate_sim::run(drawn, errors))
+    let scenario = move |errors: &_| {
+        witness::watch();
+        quorate_sim::run(drawn, errors)
+    };
+    alone::run(seed, replay, args.verbose, scenario)
 }
 
 #[cfg(test)]

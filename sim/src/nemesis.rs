@@ -21,6 +21,7 @@ pub async fn run(cluster: &Cluster, plan: &Plan, fault_points: bool) -> Struck {
     world.set_faults(fault_points);
     for step in &plan.steps {
         world.sleep(step.pause).await;
+        cluster.see_off().await;
         tracing::info!(at = world.elapsed().as_secs_f64(), step = step.number, what = %step.trouble, "strikes");
         scene(|| format!("step {}: {}", step.number, step.trouble));
         strike(cluster, &step.trouble).await;
@@ -86,7 +87,8 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
             world.sleep(*lasts).await;
             full.iter().for_each(|id| cluster.free_disk(*id));
         }
-        Trouble::BadBlock { node, place } => cluster.spoil_block(pick(cluster, *node), *place),
+        // Always the same disk, also when another node has left meanwhile; where disks go bad no node is replaced.
+        Trouble::BadBlock { node, place } => cluster.spoil_block(NodeId(node + 1), *place),
         Trouble::ClockJump { node, micros, lasts } => {
             let id = pick(cluster, *node);
             world.jump_clock(id, *micros);
@@ -98,6 +100,7 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
                 tracing::error!("a new node does not start: {why}");
             }
         }
+        Trouble::Departure { node } => cluster.decommission(pick(cluster, *node)),
         Trouble::Operation { asker, change } => {
             if let Some(operation) = operation(cluster, change) {
                 cluster.begin(pick(cluster, *asker), operation);

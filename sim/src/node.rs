@@ -6,14 +6,14 @@ use parking_lot::Mutex;
 use quorate_consensus::Consensus;
 use quorate_env::sim::SimWorld;
 use quorate_env::{Env, PlacementClient};
-use quorate_placement::{Founding, Placement};
+use quorate_placement::{Founding, Host};
 use quorate_proto::{
     Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardId,
     kv::{ShardOp, ShardReply},
-    placement::{NodeInfo, PlacementReply, PlacementRequest, ReplicaReport},
+    placement::{Leaving, NodeInfo, PlacementReply, PlacementRequest, ReplicaReport},
 };
 use quorate_shard_server::{Peers, ShardServer};
-use quorate_storage::{CachedEngine, Engine, MemEngine, MemLog, engine::mem::MemFault};
+use quorate_storage::{CachedEngine, MemEngine, MemLog, engine::mem::MemFault};
 use quorate_txn::{Coordinator, MemoryScratch, Router, route::SendOptions};
 use std::{
     collections::BTreeMap,
@@ -90,8 +90,8 @@ pub struct Node {
     pub shards: Arc<ShardServer>,
     pub driver: Arc<PlacementClient>,
     pub coordinator: Arc<Coordinator>,
-    /// Held so that the replica of the driver lives as long as the node. One that came later has none.
-    _placement: Option<Arc<Placement>>,
+    /// Held so that the replica of the driver lives as long as the node.
+    pub host: Arc<Host>,
 }
 
 /// Other shards, reached by the coordinator's router.
@@ -106,7 +106,7 @@ impl Peers for Routed {
     }
 }
 
-/// The placement driver's members: every founding node.
+/// The placement driver's members at first.
 pub fn founders(nodes: &[NodeId]) -> Vec<Replica> {
     let replica = |&node: &NodeId| Replica { id: ReplicaId(node.0), node, role: ReplicaRole::Voter };
     nodes.iter().map(replica).collect()
@@ -147,35 +147,21 @@ async fn boot(env: Env, disk: Disk, founders: Vec<Replica>, knobs: Knobs) -> Res
     let shards = ShardServer::start(env.clone(), engine.clone(), consensus.clone(), peers, knobs.shard)
         .await
         .map_err(|error| error.to_string())?;
-    let placement = match founders.iter().any(|member| member.node == env.node()) {
-        true => Some(driver_replica(&env, consensus, engine, founders).await?),
-        false => None,
-    };
-    let coordinator = Coordinator::new(env.clone(), router.clone(), knobs.txn, Arc::new(MemoryScratch));
-    env.spawn("node.pulse", pulse(shards.clone(), driver.clone(), coordinator.clone(), knobs.gc_ttl))
-        .detach();
-    Ok(Node { env, shards, driver, coordinator, _placement: placement })
-}
-
-async fn driver_replica(
-    env: &Env,
-    consensus: Arc<Consensus>,
-    engine: Arc<dyn Engine>,
-    founders: Vec<Replica>,
-) -> Result<Arc<Placement>, String> {
     // A node that has lost its disk does not come back here.
-    let founding = Founding { members: founders, done: false };
-    Placement::start(env.clone(), consensus, engine, founding).await.map_err(|error| error.to_string())
+    let founds = founders.iter().any(|member| member.node == env.node());
+    let founding = founds.then_some(Founding { members: founders, done: false });
+    let host = Host::start(env.clone(), consensus.clone(), engine, driver.clone(), founding).await;
+    let host = host.map_err(|error| error.to_string())?;
+    let coordinator = Coordinator::new(env.clone(), router.clone(), knobs.txn, Arc::new(MemoryScratch));
+    let node = Node { env: env.clone(), shards, driver, coordinator, host };
+    env.spawn("node.pulse", pulse(node.clone(), consensus, (knobs.gc_ttl, knobs.zones))).detach();
+    Ok(node)
 }
 
 /// Tells the driver of the node and its replicas, and takes the shard map from its answers.
-async fn pulse(
-    shards: Arc<ShardServer>,
-    driver: Arc<PlacementClient>,
-    coordinator: Arc<Coordinator>,
-    gc_ttl: Duration,
-) {
-    let (env, router) = (coordinator.env().clone(), coordinator.router().clone());
+async fn pulse(node: Node, consensus: Arc<Consensus>, (gc_ttl, zones): (Duration, u64)) {
+    let Node { env, shards, driver, coordinator, host } = node;
+    let router = coordinator.router().clone();
     let mut acknowledged: BTreeMap<ShardId, ReplicaReport> = BTreeMap::new();
     let mut full = true;
     loop {
@@ -185,7 +171,7 @@ async fn pulse(
         full |= !acknowledged.keys().all(held);
         let news = |report: &&ReplicaReport| full || acknowledged.get(&report.shard) != Some(*report);
         let request = PlacementRequest::Heartbeat {
-            node: info(&env),
+            node: info(&env, zones),
             clock_offset_micros: env.clock().offset_micros(),
             space: env.space().get(),
             changed: reports.iter().filter(news).cloned().collect(),
@@ -194,9 +180,18 @@ async fn pulse(
             schema_version: 0,
             holds: coordinator.holds(),
             sessions: 0,
+            carries: host.carries(),
         };
         match driver.request(request, 4 * PULSE).await {
-            Ok(PlacementReply::Heartbeat { map, want_full, horizon, .. }) => {
+            Ok(PlacementReply::Heartbeat {
+                map, want_full, horizon, leaving, gone, driver: members, ..
+            }) => {
+                driver.learn(&members);
+                consensus.drain(leaving != Leaving::No);
+                if leaving == Leaving::Gone {
+                    env.clock().retire();
+                }
+                gone.iter().for_each(|left| env.transport().forget(*left));
                 router.update(&map);
                 if let Some(horizon) = horizon {
                     shards.set_gc_horizon(horizon, gc_ttl);
@@ -210,14 +205,15 @@ async fn pulse(
     }
 }
 
-fn info(env: &Env) -> NodeInfo {
+fn info(env: &Env, zones: u64) -> NodeInfo {
+    let zone = env.node().0.checked_rem(zones).map(|zone| ("zone".to_owned(), zone.to_string()));
     NodeInfo {
         id: env.node(),
         incarnation: env.incarnation(),
         rpc_address: format!("sim:{}", env.node()),
         sql_address: String::new(),
         http_address: String::new(),
-        locality: Vec::new(),
+        locality: zone.into_iter().collect(),
         roles: 0b111,
     }
 }

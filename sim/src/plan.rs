@@ -91,6 +91,10 @@ pub enum Trouble {
     Replacement {
         node: u64,
     },
+    /// A node is decommissioned.
+    Departure {
+        node: u64,
+    },
     Operation {
         asker: u64,
         change: Change,
@@ -159,6 +163,13 @@ impl Plan {
     /// Whether a clock leaves its bound: real-time order is not promised then.
     pub fn breaks_clocks(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.trouble, Trouble::ClockJump { .. }))
+    }
+
+    /// A node leaves, and none is gone for good.
+    pub fn has_departure_alone(&self) -> bool {
+        let any = |is: fn(&Trouble) -> bool| self.steps.iter().any(|step| is(&step.trouble));
+        any(|trouble| matches!(trouble, Trouble::Departure { .. }))
+            && !any(|trouble| matches!(trouble, Trouble::Replacement { .. }))
     }
 
     /// The plan in words, a line a step.

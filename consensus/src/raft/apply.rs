@@ -11,8 +11,9 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend};
-use quorate_env::planted;
+use quorate_env::{planted, witness};
 use quorate_proto::LogPosition;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,6 +142,7 @@ impl Machine {
         let at = position(&entry.log_id);
         let mut out = Entry { position: at, evaluated_term: at.term, command: None, membership: None };
         let mut refused = false;
+        witness::applies(self.shared.shard(), at, |hasher| digest(&entry.payload, hasher));
         match entry.payload {
             EntryPayload::Blank => {}
             EntryPayload::Normal(Command { evaluated_term, bytes }) => {
@@ -159,6 +161,14 @@ impl Machine {
             }
         }
         (out, refused)
+    }
+}
+
+fn digest(payload: &EntryPayload<Command, u64, super::types::Member>, hasher: &mut impl Hasher) {
+    match payload {
+        EntryPayload::Blank => {}
+        EntryPayload::Normal(Command { evaluated_term, bytes }) => (evaluated_term, bytes).hash(hasher),
+        EntryPayload::Membership(membership) => format!("{membership:?}").hash(hasher),
     }
 }
 

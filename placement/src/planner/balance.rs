@@ -2,18 +2,25 @@
 //!
 //! A copy weighs its bytes and something for being there at all, a leadership its requests and something. Each step takes weight `w`
 //! over a gap of at least `2 w`, so that the sum of the squares of what nodes carry falls by at least `2 w²`: steps come to an end,
-//! and nothing that one step does is undone by the next. Gaps of less than a tenth of the mean are left alone.
+//! and nothing that one step does is undone by the next. Gaps of less than a tenth of the mean are left alone. No step makes
+//! a shard's copies, or its leader, stand worse than they do ([`super::standing`]).
 
 use super::{
     Planned,
     seen::Picture,
+    standing::Places,
     why::{Inputs, Words},
 };
 use minicbor::{Decode, Encode};
-use quorate_proto::{NodeId, ShardDescriptor, ShardId, Timestamp, placement::Operation};
+use quorate_env::planted;
+use quorate_proto::{
+    NodeId, ShardDescriptor, ShardId, Timestamp,
+    placement::{Operation, PlacementRule},
+};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    fmt,
 };
 
 /// Of a copy, whatever is in it: its log, its timers, its place in memory. Many small ones are spread by number.
@@ -43,6 +50,8 @@ pub struct Input {
     /// That could be moved from and to the nodes in question.
     #[n(2)]
     pub shards: Vec<Movable>,
+    #[n(3)]
+    pub places: Places,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -69,6 +78,63 @@ pub struct Movable {
     pub holders: Vec<NodeId>,
     #[n(3)]
     pub leader: NodeId,
+    /// What a user has asked for of it.
+    #[n(4)]
+    pub rule: Option<PlacementRule>,
+}
+
+/// What speaks against a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Against {
+    HoldsNone(NodeId),
+    HoldsOne(NodeId),
+    LedByOthers(NodeId),
+    /// Less than a part of the mean lies between them.
+    Even {
+        from: NodeId,
+        to: NodeId,
+        gap: u64,
+    },
+    /// It would weigh too much for the gap.
+    Heavy {
+        from: NodeId,
+        to: NodeId,
+        gap: u64,
+        weight: u64,
+    },
+    StandsWorse {
+        from: NodeId,
+        to: NodeId,
+    },
+    LessPreferred {
+        from: NodeId,
+        to: NodeId,
+    },
+}
+
+impl fmt::Display for Against {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Against::HoldsNone(node) => write!(f, "node {node} holds no copy"),
+            Against::HoldsOne(node) => write!(f, "node {node} holds a copy already"),
+            Against::LedByOthers(node) => write!(f, "node {node} does not lead it"),
+            Against::Even { from, to, gap } => {
+                write!(f, "node {from} carries {gap} more than node {to}, less than a tenth of the mean")
+            }
+            Against::Heavy { from, to, gap, weight } => {
+                write!(
+                    f,
+                    "node {from} carries {gap} more than node {to}, less than twice the {weight} to be moved"
+                )
+            }
+            Against::StandsWorse { from, to } => {
+                write!(f, "on node {to} instead of node {from} the copies would stand worse")
+            }
+            Against::LessPreferred { from, to } => {
+                write!(f, "leaders are preferred where node {from} is to where node {to} is")
+            }
+        }
+    }
 }
 
 struct Step<'a> {
@@ -85,15 +151,19 @@ pub fn plan(picture: &Picture, at: Timestamp) -> Option<Planned> {
 
 /// The input without the shards that could not have been chosen.
 fn gather(picture: &Picture, what: What) -> Option<Input> {
-    let nodes = nodes(picture, what);
-    let shards = picture.shards_at_rest().filter_map(|shard| movable(picture, what, shard)).collect();
-    let mut input = Input { what, nodes, shards };
+    let mut input = all(picture, what);
     let (from, to) = input.step().map(|step| (step.from.id, step.to.id))?;
-    let gap = input.gap(from, to);
-    input.shards.retain(|shard| what.fits(shard, from, to) && 2 * shard.weight <= gap);
-    input.shards.sort_by_key(|shard| Movable::rank(shard, from));
-    input.shards.truncate(TOLD);
-    Some(input)
+    let mut shards = std::mem::take(&mut input.shards);
+    shards.retain(|shard| input.against(shard, from, to).is_none());
+    shards.sort_by_key(|shard| Movable::rank(shard, from));
+    shards.truncate(TOLD);
+    Some(Input { shards, ..input })
+}
+
+/// Everything that could be moved.
+pub(super) fn all(picture: &Picture, what: What) -> Input {
+    let shards = picture.shards_at_rest().filter_map(|shard| movable(picture, what, shard).ok()).collect();
+    Input { what, nodes: nodes(picture, what), shards, places: picture.view.places() }
 }
 
 fn weight(picture: &Picture, what: What, shard: ShardId) -> u64 {
@@ -124,22 +194,25 @@ fn nodes(picture: &Picture, what: What) -> Vec<Node> {
     nodes.into_values().collect()
 }
 
-fn movable(picture: &Picture, what: What, shard: &ShardDescriptor) -> Option<Movable> {
-    let seen = picture.seen.get(&shard.id)?;
-    let still = !seen.rested || what == What::Leaders && !seen.settled;
-    let holders: BTreeSet<NodeId> = shard.replicas.iter().map(|replica| replica.node).collect();
-    let leader = picture.view.leaders.get(&shard.id).copied().filter(|leader| holders.contains(leader))?;
-    let holders = holders.into_iter().collect();
-    (!still).then(|| Movable { shard: shard.id, weight: weight(picture, what, shard.id), holders, leader })
-}
-
-impl What {
-    fn fits(self, shard: &Movable, from: NodeId, to: NodeId) -> bool {
-        match self {
-            What::Copies => shard.holders.contains(&from) && !shard.holders.contains(&to),
-            What::Leaders => shard.leader == from && shard.holders.contains(&to),
-        }
+/// What could be moved of a shard at rest, or why nothing can.
+pub(super) fn movable(picture: &Picture, what: What, shard: &ShardDescriptor) -> Result<Movable, String> {
+    let seen =
+        picture.seen.get(&shard.id).ok_or("its leader has not told of it yet, or a copy is missing")?;
+    if !seen.rested {
+        return Err("something of it was moved lately".into());
     }
+    if what == What::Leaders && !seen.settled {
+        return Err("its leader leads since a moment".into());
+    }
+    let holders: BTreeSet<NodeId> = shard.replicas.iter().map(|replica| replica.node).collect();
+    let leader = picture.view.leaders.get(&shard.id).copied().filter(|leader| holders.contains(leader));
+    Ok(Movable {
+        shard: shard.id,
+        weight: weight(picture, what, shard.id),
+        holders: holders.into_iter().collect(),
+        leader: leader.ok_or("nobody is known to lead it")?,
+        rule: picture.view.rule_of(shard).cloned(),
+    })
 }
 
 impl Movable {
@@ -155,21 +228,62 @@ impl Input {
         of(from).saturating_sub(of(to))
     }
 
+    /// Gaps below it are left alone.
+    fn slack(&self) -> u64 {
+        let all = self.nodes.iter().map(|node| node.weight).sum::<u64>();
+        (all / self.nodes.len().max(1) as u64 / SLACK).max(1)
+    }
+
+    /// Why the shard's copy, or its leadership, does not go this way. Nothing: it may.
+    pub(super) fn against(&self, shard: &Movable, from: NodeId, to: NodeId) -> Option<Against> {
+        self.against_by(shard, from, to, (self.gap(from, to), self.slack()))
+    }
+
+    fn against_by(
+        &self,
+        shard: &Movable,
+        from: NodeId,
+        to: NodeId,
+        (gap, slack): (u64, u64),
+    ) -> Option<Against> {
+        let weight = shard.weight;
+        let holds = |id: NodeId| shard.holders.contains(&id);
+        match self.what {
+            What::Copies if !holds(from) => Some(Against::HoldsNone(from)),
+            What::Copies if holds(to) => Some(Against::HoldsOne(to)),
+            What::Leaders if shard.leader != from => Some(Against::LedByOthers(from)),
+            What::Leaders if !holds(to) => Some(Against::HoldsNone(to)),
+            _ if gap < slack => Some(Against::Even { from, to, gap }),
+            _ if gap < 2 * weight && !planted!("placement.margin_ignored") => {
+                Some(Against::Heavy { from, to, gap, weight })
+            }
+            _ => self.stands_worse(shard, from, to),
+        }
+    }
+
+    fn stands_worse(&self, shard: &Movable, from: NodeId, to: NodeId) -> Option<Against> {
+        let rule = shard.rule.as_ref();
+        match self.what {
+            What::Copies => (!self.places.no_worse(rule, &shard.holders, from, to))
+                .then_some(Against::StandsWorse { from, to }),
+            What::Leaders => (self.places.rank(rule, to) > self.places.rank(rule, from))
+                .then_some(Against::LessPreferred { from, to }),
+        }
+    }
+
     /// From the node that carries most to the one that carries least, if any shard can go this way.
     fn step(&self) -> Option<Step<'_>> {
         let mut by_weight: Vec<&Node> = self.nodes.iter().collect();
         by_weight.sort_by_key(|node| (node.weight, node.id));
-        let mean = self.nodes.iter().map(|node| node.weight).sum::<u64>() / self.nodes.len().max(1) as u64;
+        let slack = self.slack();
         for from in by_weight.iter().rev() {
             for to in by_weight.iter().filter(|node| node.takes) {
                 let gap = self.gap(from.id, to.id);
-                if gap == 0 || gap < mean / SLACK {
+                if gap < slack {
                     break;
                 }
-                let fit = self
-                    .shards
-                    .iter()
-                    .filter(|shard| self.what.fits(shard, from.id, to.id) && 2 * shard.weight <= gap);
+                let may = |shard: &&Movable| self.against_by(shard, from.id, to.id, (gap, slack)).is_none();
+                let fit = self.shards.iter().filter(may);
                 if let Some(shard) = fit.min_by_key(|shard| shard.rank(from.id)) {
                     return Some(Step { from, to, shard });
                 }
@@ -186,10 +300,13 @@ impl Input {
         };
         let carries = |node: &Node| format!("{} {what} {}", node.number, node.weight);
         let candidate = |node: &Node| {
+            let worse = || node.id != from.id && self.stands_worse(shard, from.id, node.id).is_some();
             let out = match (self.what, shard.holders.contains(&node.id)) {
                 _ if !node.takes => "; has hardly any space left",
                 (What::Copies, true) => "; holds a copy already",
+                (What::Copies, false) if worse() => "; the copies would stand worse",
                 (What::Leaders, false) => "; holds no copy",
+                (What::Leaders, true) if worse() => "; leaders are less preferred there",
                 _ => "",
             };
             let score = -i64::try_from(node.weight).unwrap_or(i64::MAX);

@@ -1,6 +1,7 @@
-//! Moving everything off a node that is to leave: one copy at a time, the lowest shard first, to whoever holds the fewest.
+//! Moving everything off a node that is to leave: first its membership of the placement driver, then one copy at a time, the
+//! lowest shard first, to where the copies stand best, and of equals to whoever holds the fewest.
 
-use super::{Planned, View, best, rate};
+use super::{Planned, View, best, named, rate};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
     placement::{Leaving, Operation, PlacementDecision},
@@ -40,8 +41,12 @@ pub fn obstacles(view: &View, node: NodeId, room: &Room) -> Vec<String> {
         Some(_) => {}
     }
     let held: Vec<&ShardDescriptor> = held(view, node).collect();
-    found.extend(grouped(held.iter().filter_map(|shard| Some((shard.id, without_quorum(view, shard)?)))));
-    found.extend(grouped(held.iter().filter_map(|shard| Some((shard.id, homeless(view, node, shard)?)))));
+    let (own, shards): (Vec<&ShardDescriptor>, Vec<&ShardDescriptor>) =
+        held.iter().partition(|shard| shard.id == ShardId::PLACEMENT);
+    for held in [own, shards] {
+        found.extend(grouped(held.iter().filter_map(|shard| Some((shard.id, without_quorum(view, shard)?)))));
+        found.extend(grouped(held.iter().filter_map(|shard| Some((shard.id, homeless(view, node, shard)?)))));
+    }
     if found.is_empty() {
         found.extend(too_large(view, node, &held, room));
     }
@@ -56,33 +61,38 @@ pub fn next(view: &View, node: NodeId, at: Timestamp) -> Next {
         let obstacle = busy.or_else(|| without_quorum(view, shard)).or_else(|| homeless(view, node, shard));
         match obstacle {
             None => return Next::Move(Box::new(plan(view, node, shard, at))),
-            Some(why) => waits = waits.or_else(|| Some(format!("shard {}: {why}", shard.id))),
+            Some(why) => waits = waits.or_else(|| Some(format!("{}: {why}", named(shard.id)))),
         }
     }
     waits.map_or(Next::Nothing, Next::Wait)
 }
 
 fn plan(view: &View, node: NodeId, shard: &ShardDescriptor, at: Timestamp) -> Planned {
-    let candidates = rate(view, shard);
+    let candidates = rate(view, shard, Some(node));
     let to = best(&candidates).map_or(node, |(to, ..)| *to);
     let decision = PlacementDecision {
         id: 0,
         at,
         scheduler: "decommission".into(),
         shard: Some(shard.id),
-        seen: format!("node {node} is to leave, and holds copies of {} shards", held(view, node).count()),
-        chosen: format!("move the copy of shard {} from node {node} to node {to}", shard.id),
+        seen: seen(view, node, shard),
+        chosen: format!("move the copy of {} from node {node} to node {to}", named(shard.id)),
         candidates,
-        outcome: String::new(),
-        operation: None,
-        options: Vec::new(),
-        inputs: Vec::new(),
+        ..PlacementDecision::default()
     };
     Planned { operation: Operation::MoveReplica { shard: shard.id, from: node, to }, decision }
 }
 
+fn seen(view: &View, node: NodeId, shard: &ShardDescriptor) -> String {
+    if shard.id == ShardId::PLACEMENT {
+        return format!("node {node} is to leave, and is a member of the placement driver");
+    }
+    let copies = view.shards.values().filter(|shard| shard.replica_on(node).is_some()).count();
+    format!("node {node} is to leave, and holds copies of {copies} shards")
+}
+
 fn held(view: &View, node: NodeId) -> impl Iterator<Item = &ShardDescriptor> {
-    view.shards.values().filter(move |shard| shard.replica_on(node).is_some())
+    view.groups().filter(move |shard| shard.replica_on(node).is_some())
 }
 
 /// Members can be changed only while a majority of them answers.
@@ -97,7 +107,7 @@ fn without_quorum(view: &View, shard: &ShardDescriptor) -> Option<String> {
 
 /// No other node can take the copy.
 fn homeless(view: &View, node: NodeId, shard: &ShardDescriptor) -> Option<String> {
-    let rated = rate(view, shard);
+    let rated = rate(view, shard, Some(node));
     if best(&rated).is_some() {
         return None;
     }
@@ -133,6 +143,9 @@ fn grouped(obstacles: impl Iterator<Item = (ShardId, String)>) -> Vec<String> {
         by_reason.entry(why).or_default().push(shard);
     }
     let line = |(why, shards): (String, Vec<ShardId>)| {
+        if shards == [ShardId::PLACEMENT] {
+            return format!("{}: {why}", named(ShardId::PLACEMENT));
+        }
         let named: Vec<String> = shards.iter().take(NAMED).map(ShardId::to_string).collect();
         let more = match shards.len().saturating_sub(NAMED) {
             0 => String::new(),

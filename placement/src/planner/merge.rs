@@ -1,5 +1,5 @@
 //! Merges neighbours that are small and hardly asked for, and have been so for a while. Where a user has asked for a shard to
-//! begin one begins until the user takes that back.
+//! begin one begins until the user takes that back, and shards of which different things are asked for stay apart.
 
 use super::{
     Planned,
@@ -7,6 +7,7 @@ use super::{
     why::{Inputs, Words},
 };
 use minicbor::{Decode, Encode};
+use quorate_env::planted;
 use quorate_proto::{NodeId, ShardDescriptor, Timestamp, placement::Operation};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,20 +40,47 @@ pub struct Pair {
 }
 
 pub fn plan(picture: &Picture, at: Timestamp) -> Option<Planned> {
-    let limits = picture.limits.merge.clone()?.below(&picture.limits.split);
+    let limits = limits(picture)?;
     let ends: BTreeMap<_, _> =
         picture.shards_at_rest().filter_map(|shard| Some((shard.span.end.clone()?, shard))).collect();
     let pairs = picture.shards_at_rest().filter_map(|right| {
         let left = *ends.get(&right.span.start)?;
-        let (one, two) = (picture.seen.get(&left.id)?, picture.seen.get(&right.id)?);
-        let users = picture.boundaries.contains(&right.span.start);
-        let same = left.replicas.len() == right.replicas.len();
-        (same && !users).then(|| pair(left, right, one, two))
+        weigh(picture, &limits, left, right).ok()
     });
-    let mut pairs: Vec<Pair> = pairs.filter(|pair| pair.may(&limits)).collect();
+    let mut pairs: Vec<Pair> = pairs.collect();
     pairs.sort_by_key(Pair::rank);
     pairs.truncate(TOLD);
     Inputs::Merge(Input { pairs, limits }).decide(at)
+}
+
+pub(super) fn limits(picture: &Picture) -> Option<MergeLimits> {
+    Some(picture.limits.merge.clone()?.below(&picture.limits.split))
+}
+
+/// A pair that may be merged, or why it may not.
+pub(super) fn weigh(
+    picture: &Picture,
+    limits: &MergeLimits,
+    left: &ShardDescriptor,
+    right: &ShardDescriptor,
+) -> Result<Pair, String> {
+    let (view, start) = (&picture.view, &right.span.start);
+    if picture.boundaries.contains(start) && !planted!("placement.users_boundary_merged") {
+        return Err("a user has asked for a shard to begin there".into());
+    }
+    let cut = view.rule_cut(left).or_else(|| view.rule_cut(right));
+    if (view.rule_of(left) != view.rule_of(right) || cut.is_some()) && !planted!("placement.rules_merged") {
+        return Err("users have asked for different places for them".into());
+    }
+    let (one, two) = (left.replicas.len(), right.replicas.len());
+    if one != two {
+        return Err(format!("one has {one} copies, the other {two}"));
+    }
+    let seen = |shard: &ShardDescriptor| {
+        picture.seen.get(&shard.id).ok_or_else(|| format!("nothing is known of shard {}", shard.id))
+    };
+    let pair = pair(left, right, seen(left)?, seen(right)?);
+    pair.obstacle(limits).map_or(Ok(pair), Err)
 }
 
 fn pair(left: &ShardDescriptor, right: &ShardDescriptor, one: &Seen, two: &Seen) -> Pair {
@@ -67,8 +95,17 @@ fn pair(left: &ShardDescriptor, right: &ShardDescriptor, one: &Seen, two: &Seen)
 }
 
 impl Pair {
-    fn may(&self, limits: &MergeLimits) -> bool {
-        self.bytes <= limits.size && self.requests <= limits.load && self.cold_for >= limits.after
+    fn obstacle(&self, limits: &MergeLimits) -> Option<String> {
+        let (bytes, requests, cold_for) = (self.bytes, self.requests, self.cold_for);
+        if bytes > limits.size {
+            return Some(format!("together {bytes} bytes, of at most {}", limits.size));
+        }
+        if requests > limits.load {
+            return Some(format!("together {requests} requests a second, of at most {}", limits.load));
+        }
+        let short =
+            || format!("small and cold for {} s, of {} at least", cold_for / 1000, limits.after / 1000);
+        (cold_for < limits.after).then(short)
     }
 
     /// Copies of the right that would have to move first.
@@ -87,7 +124,7 @@ impl Pair {
 
 impl Input {
     pub(super) fn decide(&self) -> Option<(Operation, Words)> {
-        let may = self.pairs.iter().filter(|pair| pair.may(&self.limits));
+        let may = self.pairs.iter().filter(|pair| pair.obstacle(&self.limits).is_none());
         let chosen = may.min_by_key(|pair| pair.rank())?;
         let (left, right) = (&chosen.left, &chosen.right);
         let told = |pair: &Pair| {

@@ -1,10 +1,10 @@
 //! What the schedulers that watch over all shards are shown, and the limits that they keep.
 
-use super::{Planned, View, balance, merge, split};
+use super::{Planned, View, balance, merge, place, split};
 use minicbor::{Decode, Encode};
 use quorate_proto::{
-    Key, NodeId, Replica, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
-    placement::{Cut, ShardLoad},
+    Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
+    placement::{Cut, Operation, ShardLoad},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +31,9 @@ pub struct Limits {
     pub merge: Option<MergeLimits>,
     pub balance_copies: bool,
     pub balance_leaders: bool,
+    /// What users have asked for is kept.
+    pub rules: bool,
+    pub spread: bool,
     /// Operations under way at a time.
     pub moves: usize,
 }
@@ -80,29 +83,91 @@ pub struct Picture {
     pub limits: Limits,
     /// Operations that schedulers and operators have under way.
     pub under_way: usize,
+    /// Why nothing at all is to be done now.
+    pub waits: Option<String>,
 }
 
 impl Picture {
-    /// Every copy votes and is in reach, someone leads, and nothing works on it: it may be worked on.
-    pub(super) fn at_rest(&self, shard: &ShardDescriptor) -> bool {
+    /// Why it may not be worked on: not every copy votes and is in reach, nobody leads, or something works on it.
+    pub(super) fn restless(&self, shard: &ShardDescriptor) -> Option<String> {
+        if self.view.busy.contains(&shard.id) {
+            return Some("an operation works on it, or one has failed for it lately".into());
+        }
         let near = |node: &NodeId| self.view.nodes.get(node).is_some_and(|node| node.near);
-        let well = |replica: &Replica| replica.role == ReplicaRole::Voter && near(&replica.node);
-        !self.view.busy.contains(&shard.id)
-            && self.view.leaders.contains_key(&shard.id)
-            && shard.replicas.iter().all(well)
+        let well = |replica: &&Replica| replica.role == ReplicaRole::Voter && near(&replica.node);
+        let unwell = |replica: &Replica| match near(&replica.node) {
+            true => format!("the copy on node {} has no vote", replica.node),
+            false => format!("node {}, which holds a copy, is not in reach", replica.node),
+        };
+        if let Some(replica) = shard.replicas.iter().find(|replica| !well(replica)) {
+            return Some(unwell(replica));
+        }
+        (!self.view.leaders.contains_key(&shard.id)).then(|| "nobody is known to lead it".into())
     }
 
-    /// The next thing to do about it, if there is any: first what makes shards, or makes them fewer, then where they lie. While
-    /// copies wait to be repaired, nothing else moves.
+    /// Why nothing moves by itself now.
+    pub(super) fn holds(&self, at: Timestamp) -> Option<String> {
+        let (moves, under_way) = (self.limits.moves, self.under_way);
+        if self.waits.is_some() {
+            return self.waits.clone();
+        }
+        if moves == 0 {
+            return Some("placement.moves is 0".into());
+        }
+        if under_way >= moves {
+            return Some(format!(
+                "{under_way} operations are under way, of {moves} that placement.moves allows"
+            ));
+        }
+        super::repair(&self.view, at).map(|repair| format!("a repair goes first: {}", repair.decision.chosen))
+    }
+
+    /// The next thing to do about it, if there is any: first what users have asked for, then what makes shards, or makes them
+    /// fewer, then where they lie. While copies wait to be repaired, nothing else moves.
     pub fn next_step(&self, at: Timestamp) -> Option<Planned> {
-        if self.under_way >= self.limits.moves || super::repair(&self.view, at).is_some() {
+        if self.holds(at).is_some() {
             return None;
         }
-        split::plan(self, at).or_else(|| merge::plan(self, at)).or_else(|| balance::plan(self, at))
+        split::for_rules(self, at)
+            .or_else(|| place::for_rules(self, at))
+            .or_else(|| split::plan(self, at))
+            .or_else(|| merge::plan(self, at))
+            .or_else(|| place::spread(self, at))
+            .or_else(|| balance::plan(self, at))
+    }
+
+    /// Counts a copy or a leadership that is under way as being where it goes: of the same gap nothing else is moved.
+    pub fn expect(&mut self, operation: &Operation) {
+        match operation {
+            _ if quorate_env::planted!("placement.moves_under_way_unseen") => {}
+            Operation::Resize { shard, add, remove } => {
+                let Some(shard) = self.view.shards.get_mut(shard) else { return };
+                shard.replicas.retain(|replica| !remove.contains(&replica.node));
+                let there: Vec<NodeId> = shard.replicas.iter().map(|replica| replica.node).collect();
+                let new = add.iter().filter(|node| !there.contains(node));
+                let copy =
+                    |node: &NodeId| Replica { id: ReplicaId(0), node: *node, role: ReplicaRole::Voter };
+                shard.replicas.extend(new.map(copy));
+            }
+            Operation::MoveReplica { shard, from, to } => {
+                let Some(shard) = self.view.shards.get_mut(shard) else { return };
+                let Some(old) = shard.replicas.iter().position(|replica| replica.node == *from) else {
+                    return;
+                };
+                let old = shard.replicas.remove(old);
+                if shard.replica_on(*to).is_none() {
+                    shard.replicas.push(Replica { node: *to, ..old });
+                }
+            }
+            Operation::TransferLeader { shard, to } => {
+                self.view.leaders.insert(*shard, *to);
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn shards_at_rest(&self) -> impl Iterator<Item = &ShardDescriptor> {
-        self.view.shards.values().filter(|shard| self.at_rest(shard))
+        self.view.shards.values().filter(|shard| self.restless(shard).is_none())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Splits shards that are too large, or are asked for too often, at the key that their leaders have told.
+//! Splits shards that are too large, or are asked for too often, at the key that their leaders have told, and those of which one
+//! part is to be placed in another way than the rest.
 
 use super::{
     Planned,
@@ -7,7 +8,7 @@ use super::{
 };
 use minicbor::{Decode, Encode};
 use quorate_proto::{
-    ShardDescriptor, Timestamp,
+    Key, ShardDescriptor, Timestamp,
     placement::{Cut, Operation, ShardLoad},
 };
 
@@ -22,33 +23,64 @@ pub struct Input {
     pub load: ShardLoad,
     #[n(3)]
     pub limits: SplitLimits,
+    /// Where what users have asked for of the keys begins or ends.
+    #[n(4)]
+    pub rule_cut: Option<Key>,
 }
 
-enum Why {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Rule,
     Size,
     Load,
 }
 
+/// The next one that is to be placed in two ways.
+pub fn for_rules(picture: &Picture, at: Timestamp) -> Option<Planned> {
+    if picture.view.rules.is_empty() || !picture.limits.rules {
+        return None;
+    }
+    let mut inputs = picture.shards_at_rest().filter_map(|shard| of_shard(picture, shard));
+    Inputs::Split(inputs.find(|input| input.rule_cut.is_some())?).decide(at)
+}
+
 /// The next one: the shard furthest above its limit.
 pub fn plan(picture: &Picture, at: Timestamp) -> Option<Planned> {
-    let inputs = picture.shards_at_rest().filter_map(|shard| {
-        let seen = picture.seen.get(&shard.id)?;
-        let limits = picture.limits.split.clone();
-        Some(Input { shard: shard.clone(), bytes: seen.bytes, load: seen.load.clone(), limits })
-    });
-    let wanted = inputs.filter(|input| input.choose().is_some());
+    let inputs = picture.shards_at_rest().filter_map(|shard| of_shard(picture, shard));
+    let wanted = inputs.filter(|input| input.choose().is_ok());
     let first = wanted.max_by_key(|input| (input.excess(), std::cmp::Reverse(input.shard.id)))?;
     Inputs::Split(first).decide(at)
 }
 
+pub(super) fn of_shard(picture: &Picture, shard: &ShardDescriptor) -> Option<Input> {
+    let seen = picture.seen.get(&shard.id)?;
+    let rule_cut = picture.view.rule_cut(shard).filter(|_| picture.limits.rules);
+    let limits = picture.limits.split.clone();
+    Some(Input { shard: shard.clone(), bytes: seen.bytes, load: seen.load.clone(), limits, rule_cut })
+}
+
 impl Input {
-    /// By size first: such a shard is a burden whether it is asked for or not.
-    fn choose(&self) -> Option<(Why, &Cut)> {
+    /// For what users have asked for, then by size: such a shard is a burden whether it is asked for or not. Or why not.
+    pub(super) fn choose(&self) -> Result<(Why, &Key), String> {
+        if let Some(at) = &self.rule_cut {
+            return Ok((Why::Rule, at));
+        }
         let limits = &self.limits;
         let large = limits.size.is_some_and(|size| self.bytes >= size);
         let busy = limits.load.is_some_and(|load| self.load.requests() >= load);
-        let by_size = self.fits(&self.load.size_cut).filter(|_| large).map(|cut| (Why::Size, cut));
-        by_size.or_else(|| self.fits(&self.load.load_cut).filter(|_| busy).map(|cut| (Why::Load, cut)))
+        let by_size = self.fits(&self.load.size_cut).filter(|_| large).map(|cut| (Why::Size, &cut.at));
+        let by_load = || self.fits(&self.load.load_cut).filter(|_| busy).map(|cut| (Why::Load, &cut.at));
+        by_size.or_else(by_load).ok_or_else(|| match large || busy {
+            true => "no key is known that halves it and leaves split_floor on either side".into(),
+            false => {
+                let below = |what: &str, have: u64, limit: Option<u64>| match limit {
+                    Some(limit) => format!("{have} {what}, of less than {limit}"),
+                    None => format!("{have} {what}, by which it is not split"),
+                };
+                let requests = below("requests a second", self.load.requests(), limits.load);
+                format!("{}; {requests}", below("bytes", self.bytes, limits.size))
+            }
+        })
     }
 
     fn fits<'a>(&self, cut: &'a Option<Cut>) -> Option<&'a Cut> {
@@ -63,9 +95,10 @@ impl Input {
     }
 
     pub(super) fn decide(&self) -> Option<(Operation, Words)> {
-        let (why, cut) = self.choose()?;
+        let (why, at) = self.choose().ok()?;
         let requests = self.load.requests();
         let seen = match why {
+            Why::Rule => "keys that are to be placed in another way than the others".to_owned(),
             Why::Size => format!("{} bytes, of at most {}", self.bytes, self.limits.size.unwrap_or_default()),
             Why::Load => {
                 format!("{requests} requests a second, of at most {}", self.limits.load.unwrap_or_default())
@@ -80,9 +113,9 @@ impl Input {
                 .into_iter()
                 .filter_map(|(by, cut)| self.option(by, cut.as_ref()?))
                 .collect(),
-            chosen: format!("split at {:?}", cut.at),
+            chosen: format!("split at {at:?}"),
         };
-        Some((Operation::Split { at: cut.at.clone() }, words))
+        Some((Operation::Split { at: at.clone() }, words))
     }
 
     /// Scored by how even the halves are, in thousandths.

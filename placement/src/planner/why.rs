@@ -1,6 +1,8 @@
 //! A decision with its reasons: what it was made from is kept beside it, and makes the same decision again.
 
-use super::{Planned, balance, merge, split};
+mod json;
+
+use super::{Planned, balance, merge, place, split};
 use minicbor::{Decode, Encode};
 use quorate_proto::{NodeId, ShardId, Timestamp, placement::PlacementDecision};
 
@@ -13,6 +15,8 @@ pub enum Inputs {
     Merge(#[n(0)] merge::Input),
     #[n(2)]
     Balance(#[n(0)] balance::Input),
+    #[n(3)]
+    Place(#[n(0)] place::Input),
 }
 
 /// The reasons, in words.
@@ -32,6 +36,7 @@ impl Inputs {
             Inputs::Split(input) => input.decide(),
             Inputs::Merge(input) => input.decide(),
             Inputs::Balance(input) => input.decide(),
+            Inputs::Place(input) => input.decide(),
         }?;
         let decision = PlacementDecision {
             id: 0,
@@ -41,10 +46,9 @@ impl Inputs {
             seen: words.seen,
             candidates: words.candidates,
             chosen: words.chosen,
-            outcome: String::new(),
-            operation: None,
             options: words.options,
             inputs: quorate_proto::rpc::encode(self).into(),
+            ..PlacementDecision::default()
         };
         Some(Planned { operation, decision })
     }
@@ -53,5 +57,11 @@ impl Inputs {
     pub fn replay(decision: &PlacementDecision) -> Option<Planned> {
         let inputs: Inputs = quorate_proto::rpc::decode(&decision.inputs).ok()?;
         inputs.decide(decision.at)
+    }
+
+    /// What a decision was made from, for people. Empty if it is kept in words only.
+    pub fn told(decision: &PlacementDecision) -> String {
+        let inputs = quorate_proto::rpc::decode::<Inputs>(&decision.inputs);
+        inputs.map(|inputs| inputs.json().to_string()).unwrap_or_default()
     }
 }

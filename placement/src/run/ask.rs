@@ -96,7 +96,7 @@ pub async fn learn(placement: &Placement, descriptors: Vec<ShardDescriptor>) -> 
 pub async fn propose(placement: &Placement, command: Command) -> Result<crate::command::Reply, Stop> {
     use quorate_proto::placement::PlacementError::*;
     placement.propose(command).await.map_err(|error| match error {
-        NotLeader(_) => Stop::Lost,
+        NotLeader(..) => Stop::Lost,
         Refused(why) => Stop::Failed(why),
         other => Stop::Retry(other.to_string()),
     })

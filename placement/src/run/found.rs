@@ -40,7 +40,7 @@ async fn decide(placement: &Placement, session: &Session) {
     let now = placement.env.boottime();
     let view = super::view(placement, session);
     let heard = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.usable);
-    let complete = placement.founders.iter().all(heard);
+    let complete = placement.own().replicas.iter().all(|member| heard(&member.node));
     if !complete && now.saturating_sub(session.began) < PATIENCE {
         return;
     }

@@ -1,7 +1,7 @@
 //! Decommission: a node leaves for good.
 //!
 //! *Decided*: with the operation the node is marked; it drains, receives nothing, and its clients are sent away between
-//! transactions. *Move* its copies, one by one, each as an operation of its own, planned anew from what is seen. *Wait* until it
+//! transactions. *Move* its membership of the driver and its copies, one by one, each as an operation of its own, planned anew from what is seen. *Wait* until it
 //! has given back what it held, and for its clients. *Gone*: refused while the map still knows a copy there.
 //!
 //! A new leader goes on in the middle. Whoever asked for it may call it off until the last step: the node stays then, with
@@ -84,11 +84,20 @@ async fn move_copies(job: &Job, node: NodeId) -> Result<(), Stop> {
     }
 }
 
-/// A node that lives has removed what it held. (The dead are asked for nothing.)
+/// A node that lives has removed what it held, though it may be away just now. (The dead are asked for nothing.)
 fn given_back(job: &Job, node: NodeId) -> Result<(), Stop> {
-    let near = view(&job.placement, &job.session).nodes.get(&node).is_some_and(|node| node.near);
-    if !near {
+    let (near, dead) = view(&job.placement, &job.session)
+        .nodes
+        .get(&node)
+        .map_or((false, true), |node| (node.near, node.dead));
+    if dead {
         return Ok(());
+    }
+    if !near {
+        return Err(Stop::Retry("waiting until it is heard of, or dead".into()));
+    }
+    if job.session.carried().iter().any(|(holder, _)| *holder == node) {
+        return Err(Stop::Retry("waiting until it has removed its copy of the placement driver".into()));
     }
     if !job.session.has_told_all(node) {
         return Err(Stop::Retry("waiting until it has told what it holds".into()));

@@ -12,10 +12,10 @@ use super::{
     view,
 };
 use crate::{command::GearRequest, planner};
-use quorate_env::probe;
+use quorate_env::{planted, probe};
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
-    placement::{Leaving, NodeState, ReplicaCommand, ReplicaReply, ReplicaReport},
+    placement::{Leaving, MemberProgress, NodeState, ReplicaCommand, ReplicaReply, ReplicaReport},
 };
 use std::time::Duration;
 
@@ -27,15 +27,18 @@ const LOOKS: u32 = 50;
 
 /// Replaces the copy on `from` by one on `to`; without `to` the node `from` is dead, and the planner chooses.
 pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<NodeId>) -> Result<(), Stop> {
+    if shard == ShardId::PLACEMENT {
+        return super::own::replace(job, from, to).await;
+    }
     let mut descriptor = job.shard(shard)?;
     if descriptor.replica_on(from).is_none() {
         destroy_leftover(job, shard, from).await;
-        return Ok(());
+        return still_learns(job, &descriptor);
     }
     let repair = to.is_none();
     let Some(to) = to.or_else(|| job.gear().and_then(|gear| gear.node)).or_else(|| {
         let view = view(&job.placement, &job.session);
-        planner::home(&view, &descriptor)
+        planner::home(&view, &descriptor, from)
     }) else {
         return Err(Stop::Retry("there is no node for another copy".into()));
     };
@@ -45,7 +48,8 @@ pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<
     if descriptor.replica_on(to).is_none() {
         receives(job, to)?;
     }
-    let gear = job.equip(GearRequest { shard: false, replicas: 1, of: shard, node: Some(to) }).await?;
+    let request = GearRequest { shard: false, replicas: 1, of: shard, node: Some(to), above: 0 };
+    let gear = job.equip(request).await?;
     let new = Replica { id: ReplicaId(gear.replica), node: to, role: ReplicaRole::Learner };
     match descriptor.replica_on(to) {
         Some(other) if other.id != new.id => {
@@ -58,14 +62,14 @@ pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<
         return Err(withdraw(job, &new, shard, stop).await);
     }
     if !repair {
-        leave(job, &descriptor, from).await?;
+        leave(job, &descriptor, &[from]).await?;
     }
     swap(job, &descriptor, from, &new).await?;
     destroy_leftover(job, shard, from).await;
     Ok(())
 }
 
-async fn add(job: &Job, shard: ShardDescriptor, new: &Replica) -> Result<ShardDescriptor, Stop> {
+pub(super) async fn add(job: &Job, shard: ShardDescriptor, new: &Replica) -> Result<ShardDescriptor, Stop> {
     job.at_step("creating a learner").await?;
     clear_place(job, &shard, new).await?;
     let create = ReplicaCommand::CreateLearner { descriptor: shard.clone(), replica: new.clone() };
@@ -82,7 +86,7 @@ async fn clear_place(job: &Job, shard: &ShardDescriptor, new: &Replica) -> Resul
     let reports = job.session.replicas();
     let there = |(node, report): &&(NodeId, ReplicaReport)| *node == new.node && report.shard == shard.id;
     let Some((node, report)) = reports.iter().find(there) else { return Ok(()) };
-    if report.replica == new.id || !is_left_over(report, shard) {
+    if report.replica == new.id || !is_left_over(&job.placement.machine.state(), report, shard) {
         return Ok(());
     }
     probe!("placement.cleared_a_place");
@@ -93,28 +97,40 @@ async fn clear_place(job: &Job, shard: &ShardDescriptor, new: &Replica) -> Resul
 
 pub(super) async fn caught_up(job: &Job, shard: &ShardDescriptor, new: &Replica) -> Result<(), Stop> {
     job.at_step("copying data").await?;
+    if planted!("placement.unready_copy_votes") {
+        return Ok(());
+    }
     loop {
-        let command = ReplicaCommand::Status { shard: shard.id };
-        let reply = tell_leader(&job.placement, &job.session, shard, &command).await?;
-        let ReplicaReply::Status { leader, members, .. } = reply else {
-            return Err(Stop::Failed(format!("an unexpected answer: {reply:?}")));
-        };
-        if let Some(leader) = leader {
-            job.session.note_leader(shard.id, leader, job.placement.env.boottime());
-        }
-        if members.iter().any(|member| member.replica.id == new.id && member.caught_up) {
+        if members(job, shard).await?.iter().any(|member| member.replica.id == new.id && member.caught_up) {
             return Ok(());
         }
         if !is_current(&job.placement, &job.session) {
             return Err(Stop::Lost);
         }
         lives(job, new.node)?;
+        if job.session.is_damaged(shard.id, new) {
+            return Err(Stop::Failed(format!("the new copy on node {} is damaged", new.node)));
+        }
         job.placement.env.sleep(POLL).await;
     }
 }
 
+/// What the leader knows of its members.
+async fn members(job: &Job, shard: &ShardDescriptor) -> Result<Vec<MemberProgress>, Stop> {
+    let command = ReplicaCommand::Status { shard: shard.id };
+    match tell_leader(&job.placement, &job.session, shard, &command).await? {
+        ReplicaReply::Status { leader, members, .. } => {
+            if let Some(leader) = leader {
+                job.session.note_leader(shard.id, leader, job.placement.env.boottime());
+            }
+            Ok(members)
+        }
+        other => Err(Stop::Failed(format!("an unexpected answer: {other:?}"))),
+    }
+}
+
 /// A node that is given up gets no copy any more.
-fn lives(job: &Job, node: NodeId) -> Result<(), Stop> {
+pub(super) fn lives(job: &Job, node: NodeId) -> Result<(), Stop> {
     let state = job.placement.machine.state();
     match state.nodes.get(&node).map(|record| record.state) {
         Some(NodeState::Dead) => Err(Stop::Failed(format!("node {node} is dead"))),
@@ -123,29 +139,33 @@ fn lives(job: &Job, node: NodeId) -> Result<(), Stop> {
 }
 
 /// Nor does one that is to leave.
-fn receives(job: &Job, node: NodeId) -> Result<(), Stop> {
+pub(super) fn receives(job: &Job, node: NodeId) -> Result<(), Stop> {
     match job.placement.machine.state().leaving(node) {
         Leaving::No => lives(job, node),
         _ => Err(Stop::Failed(format!("node {node} is to leave, and receives nothing"))),
     }
 }
 
+/// Somebody else has removed the old copy meanwhile, and left the new one without a vote: it is withdrawn like any that nobody
+/// works on ([`super::withdraw`]).
+fn still_learns(job: &Job, shard: &ShardDescriptor) -> Result<(), Stop> {
+    let new = job.gear().map(|gear| ReplicaId(gear.replica));
+    let learns = |member: &&Replica| Some(member.id) == new && member.role == ReplicaRole::Learner;
+    match shard.replicas.iter().find(learns) {
+        Some(member) => Err(Stop::Failed(format!(
+            "the copy that was to be replaced by one on node {} has gone",
+            member.node
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// A learner that will not catch up goes again, so that the shard can be worked on.
-async fn withdraw(job: &Job, new: &Replica, shard: ShardId, stop: Stop) -> Stop {
+pub(super) async fn withdraw(job: &Job, new: &Replica, shard: ShardId, stop: Stop) -> Stop {
     if !matches!(stop, Stop::Failed(_)) {
         return stop;
     }
-    let without = async {
-        let shard = job.shard(shard)?;
-        let learns = |member: &Replica| member.id == new.id && member.role == ReplicaRole::Learner;
-        if shard.replicas.iter().any(learns) {
-            probe!("placement.withdrew_a_learner");
-            let members = shard.replicas.iter().filter(|member| !learns(member)).cloned().collect();
-            change(job, &shard, members).await?;
-        }
-        Ok(())
-    };
-    match without.await {
+    match without(job, shard, new).await {
         Ok(()) => stop,
         // Nothing else may begin before that is done.
         Err(Stop::Failed(why)) => Stop::Retry(why),
@@ -153,19 +173,42 @@ async fn withdraw(job: &Job, new: &Replica, shard: ShardId, stop: Stop) -> Stop 
     }
 }
 
-/// Lets another voter lead if the copy to be removed does.
-async fn leave(job: &Job, shard: &ShardDescriptor, from: NodeId) -> Result<(), Stop> {
-    if job.session.leader_of(shard.id) != Some(from) {
+/// Removes a learner, if it is one.
+pub(super) async fn without(job: &Job, shard: ShardId, learner: &Replica) -> Result<(), Stop> {
+    if shard == ShardId::PLACEMENT {
+        return super::own::without(job, learner).await;
+    }
+    let shard = job.shard(shard)?;
+    let learns = |member: &Replica| member.id == learner.id && member.role == ReplicaRole::Learner;
+    if shard.replicas.iter().any(learns) {
+        probe!("placement.withdrew_a_learner");
+        let members = shard.replicas.iter().filter(|member| !learns(member)).cloned().collect();
+        change(job, &shard, members).await?;
+    }
+    Ok(())
+}
+
+/// Lets another voter lead if a copy to be removed does.
+pub(super) async fn leave(job: &Job, shard: &ShardDescriptor, from: &[NodeId]) -> Result<(), Stop> {
+    if job.session.leader_of(shard.id).is_none_or(|leader| !from.contains(&leader)) {
         return Ok(());
     }
+    let others: Vec<ReplicaId> = shard.voters().filter(|r| !from.contains(&r.node)).map(|r| r.id).collect();
+    if others.is_empty() {
+        // It removes itself, and the new copy takes over.
+        return Ok(());
+    }
+    job.at_step("handing leadership over").await?;
     let view = view(&job.placement, &job.session);
     let usable = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.usable);
-    let voter = |r: &&Replica| r.role == ReplicaRole::Voter && r.node != from && usable(&r.node);
-    let Some(heir) = shard.replicas.iter().find(voter) else {
-        // The only voter: it removes itself, and the new copy takes over.
-        return Ok(());
+    // One that is lost, or far behind, never takes over.
+    let members = members(job, shard).await?;
+    let fit = |member: &&MemberProgress| {
+        others.contains(&member.replica.id) && member.caught_up && usable(&member.replica.node)
     };
-    job.at_step("handing leadership over").await?;
+    let Some(heir) = members.iter().find(fit).map(|member| &member.replica) else {
+        return Err(Stop::Retry("no other copy can lead yet".into()));
+    };
     let command = ReplicaCommand::TransferLeader { shard: shard.id, to: heir.id };
     tell_leader(&job.placement, &job.session, shard, &command).await?;
     job.session.note_leader(shard.id, heir.node, job.placement.env.boottime());
@@ -174,11 +217,19 @@ async fn leave(job: &Job, shard: &ShardDescriptor, from: NodeId) -> Result<(), S
 
 async fn swap(job: &Job, shard: &ShardDescriptor, from: NodeId, new: &Replica) -> Result<(), Stop> {
     job.at_step("exchanging the copies").await?;
-    let role = shard.replica_on(from).map_or(ReplicaRole::Voter, |old| old.role);
-    let members = shard.replicas.iter().filter(|replica| replica.node != from).map(|replica| {
-        if replica.id == new.id { Replica { role, ..replica.clone() } } else { replica.clone() }
-    });
-    change(job, shard, members.collect()).await.map(|_| ())
+    change(job, shard, exchanged(shard, from, new)).await.map(|_| ())
+}
+
+/// The members with the new copy in the role of the old one. In the middle of the change the new one has its vote already, and the
+/// old one is left without.
+fn exchanged(shard: &ShardDescriptor, from: NodeId, new: &Replica) -> Vec<Replica> {
+    let present = shard.replicas.iter().find(|replica| replica.id == new.id).map(|replica| replica.role);
+    let role = match present {
+        Some(ReplicaRole::Voter) => ReplicaRole::Voter,
+        _ => shard.replica_on(from).map_or(ReplicaRole::Voter, |old| old.role),
+    };
+    let others = shard.replicas.iter().filter(|replica| replica.node != from && replica.id != new.id);
+    others.cloned().chain([Replica { role, ..new.clone() }]).collect()
 }
 
 pub(super) async fn change(
@@ -198,7 +249,7 @@ pub(super) async fn change(
 }
 
 /// What is missed here is found by `tidy`.
-async fn destroy_leftover(job: &Job, shard: ShardId, node: NodeId) {
+pub(super) async fn destroy_leftover(job: &Job, shard: ShardId, node: NodeId) {
     let reports = job.session.replicas();
     let left = reports.into_iter().find(|(holder, report)| *holder == node && report.shard == shard);
     if let Some((_, report)) = left {
@@ -209,12 +260,15 @@ async fn destroy_leftover(job: &Job, shard: ShardId, node: NodeId) {
     }
 }
 
-fn is_back(job: &Job, node: NodeId) -> bool {
+pub(super) fn is_back(job: &Job, node: NodeId) -> bool {
     let state = job.placement.machine.state();
     state.nodes.get(&node).is_some_and(|record| record.state == NodeState::Live)
 }
 
 pub(super) async fn transfer(job: &Job, shard: ShardId, to: NodeId) -> Result<(), Stop> {
+    if shard == ShardId::PLACEMENT {
+        return super::own::transfer(job, to).await;
+    }
     let descriptor = job.shard(shard)?;
     let Some(heir) = descriptor.replica_on(to) else {
         return Err(Stop::Failed(format!("node {to} holds no copy of shard {shard}")));
@@ -239,4 +293,25 @@ pub(super) async fn transfer(job: &Job, shard: ShardId, to: NodeId) -> Result<()
     }
     // It has failed to take over: the one that leads is told again.
     Err(Stop::Retry(format!("node {to} does not lead yet")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_proto::Span;
+
+    /// The leader died when the new copy had its vote, and the old one was not removed yet.
+    #[test]
+    fn a_new_copy_keeps_the_vote_that_it_has() {
+        let copy = |id, role| Replica { id: ReplicaId(id), node: NodeId(id), role };
+        let (voter, learner) = (ReplicaRole::Voter, ReplicaRole::Learner);
+        let new = copy(4, learner);
+        for roles in [[voter, learner], [learner, voter]] {
+            let replicas = vec![copy(1, voter), copy(2, voter), copy(3, roles[0]), copy(4, roles[1])];
+            let shard =
+                ShardDescriptor { id: ShardId(1), span: Span::ALL, version: 1, config_epoch: 1, replicas };
+            let members = exchanged(&shard, NodeId(3), &new);
+            assert_eq!(members, [copy(1, voter), copy(2, voter), copy(4, voter)]);
+        }
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::state::{SCHEDULER, State};
 use quorate_env::{probe, rpc};
 use quorate_proto::{
-    NodeId, ReplicaRole, Seal, ShardDescriptor,
+    NodeId, Replica, ReplicaRole, Seal, ShardDescriptor,
     placement::{Operation, ReplicaCommand, ReplicaReply},
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -31,6 +31,8 @@ const PREPARE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_se
 /// For all copies to come to the seal, and not longer: nobody is served meanwhile.
 const AWAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// For copies that were just made to be reported by their nodes.
+const REPORTED: Duration = Duration::from_secs(3);
 /// A new leader of the driver has heard from all nodes by then, if they live.
 const HEAR_FIRST: Duration = Duration::from_secs(10);
 
@@ -49,9 +51,11 @@ pub(super) async fn step(job: &Job, at: &[u8]) -> Result<(), Stop> {
     let found = pair(&job.placement.machine.state(), at);
     let Some(pair) = found else { return Ok(()) };
     one_at_a_time(job, &pair)?;
-    let outcome = match job.is_older_than(PATIENCE) {
-        true => Err(Stop::Failed("it takes too long".into())),
-        false => merge(job, &pair).await,
+    let apart = job.placement.machine.state().breaks_a_rule(&job.operation);
+    let outcome = match apart {
+        Some(why) => Err(Stop::Failed(why)),
+        None if job.is_older_than(PATIENCE) => Err(Stop::Failed("it takes too long".into())),
+        None => merge(job, &pair).await,
     };
     match outcome {
         Err(Stop::Failed(why)) => match undo(job, &pair).await? {
@@ -96,6 +100,7 @@ async fn merge(job: &Job, pair: &Pair) -> Result<(), Stop> {
         _ => {
             gives_way(job, pair)?;
             all_answer(job, pair)?;
+            all_serve(job, pair).await?;
             align(job, pair).await?;
             gives_way(job, pair)?;
             seal(job, pair).await?
@@ -146,6 +151,26 @@ fn all_answer(job: &Job, pair: &Pair) -> Result<(), Stop> {
     }
 }
 
+/// A copy that is lost is replaced first; nothing replaces it while this works on the shards.
+async fn all_serve(job: &Job, pair: &Pair) -> Result<(), Stop> {
+    let env = &job.placement.env;
+    let until = env.boottime() + REPORTED;
+    loop {
+        let lost = [&pair.left, &pair.right]
+            .into_iter()
+            .find_map(|shard| Some((shard.id, job.session.unserved(shard)?)));
+        match lost {
+            None => return Ok(()),
+            Some(_) if env.boottime() < until => env.sleep(LOOK_AGAIN).await,
+            Some((shard, copy)) => {
+                let why =
+                    format!("the copy of shard {shard} on node {} is lost, and replaced first", copy.node);
+                return Err(Stop::Failed(why));
+            }
+        }
+    }
+}
+
 /// Moves the right's copies to the nodes of the left.
 async fn align(job: &Job, pair: &Pair) -> Result<(), Stop> {
     let nodes = |shard: &ShardDescriptor| -> BTreeSet<NodeId> {
@@ -153,7 +178,7 @@ async fn align(job: &Job, pair: &Pair) -> Result<(), Stop> {
     };
     let (left, right) = (nodes(&pair.left), nodes(&pair.right));
     if left.len() != pair.left.replicas.len() {
-        return Err(Stop::Retry("a change of the left's members is under way".into()));
+        return Err(changing(job, &pair.left));
     }
     if left.len() != right.len() {
         let why = format!("the left has {} copies, the right {}", left.len(), right.len());
@@ -166,7 +191,19 @@ async fn align(job: &Job, pair: &Pair) -> Result<(), Stop> {
     }
     match job.shard(pair.right.id)?.replicas.len() == left.len() {
         true => Ok(()),
-        false => Err(Stop::Retry("a change of the right's members is under way".into())),
+        false => Err(changing(job, &job.shard(pair.right.id)?)),
+    }
+}
+
+/// A copy has no vote yet. If nothing works on that, nothing will while this is under way.
+fn changing(job: &Job, shard: &ShardDescriptor) -> Stop {
+    let state = job.placement.machine.state();
+    let works = |operation: &Operation| {
+        !matches!(operation, Operation::Merge { .. }) && state.concerned(operation).contains(&shard.id)
+    };
+    match state.running().any(|record| works(&record.status.operation)) {
+        true => Stop::Retry(format!("a change of the members of shard {} is under way", shard.id)),
+        false => Stop::Failed(format!("a copy of shard {} has no vote, and is taken back first", shard.id)),
     }
 }
 
@@ -238,11 +275,11 @@ async fn undo(job: &Job, pair: &Pair) -> Result<Undone, Stop> {
     let mut version = right.version;
     if let (_, Some(seal)) = status(job, right).await? {
         version = seal.right.version;
-        let left = job.shard(seal.left)?;
+        let left = job.shard(seal.left).map_err(again)?;
         let forget = ReplicaCommand::Forget(*seal);
         match tell_leader(&job.placement, &job.session, &left, &forget).await.map_err(again)? {
             ReplicaReply::Changed(_) => return Ok(Undone::Absorbed),
-            ReplicaReply::Done => {}
+            ReplicaReply::Done => led_beside_the_left(job, right, &left).await?,
             other => return Err(unexpected(&other)),
         }
     }
@@ -251,6 +288,19 @@ async fn undo(job: &Job, pair: &Pair) -> Result<Undone, Stop> {
     match tell_leader(&job.placement, &job.session, right, &unseal).await.map_err(again)? {
         ReplicaReply::Changed(_) => Ok(Undone::Serves),
         other => Err(unexpected(&other)),
+    }
+}
+
+/// Only beside a copy of the left that goes on can it be seen that the left has forgotten.
+async fn led_beside_the_left(job: &Job, right: &ShardDescriptor, left: &ShardDescriptor) -> Result<(), Stop> {
+    let serves = |node: NodeId| left.replica_on(node).is_some_and(|copy| job.session.serves(left.id, copy));
+    if job.session.leader_of(right.id).is_none_or(serves) {
+        return Ok(());
+    }
+    let beside = |copy: &&Replica| serves(copy.node) && job.session.serves(right.id, copy);
+    match right.voters().find(beside) {
+        Some(heir) => member::transfer(job, right.id, heir.node).await.map_err(again),
+        None => Err(Stop::Retry("no copy of the right lies beside one of the left that serves".into())),
     }
 }
 

@@ -7,9 +7,11 @@ mod leave;
 mod member;
 mod merge;
 mod operation;
+mod own;
 mod remake;
+mod resize;
 mod scatter;
-mod schedule;
+pub(crate) mod schedule;
 mod split;
 mod tidy;
 
@@ -19,6 +21,7 @@ use crate::{
     leader::Session,
     planner::{self, NodeView, Planned, View},
     settings,
+    state::{PLACEMENT_ROLE, SHARD_ROLE},
 };
 use operation::Job;
 use quorate_env::Task;
@@ -97,7 +100,9 @@ async fn repair(placement: &Placement, session: &Session) {
 async fn start_repair(placement: &Placement, planned: Planned) {
     let repairing = {
         let state = placement.machine.state();
-        let repairs = |o: &Operation| matches!(o, Operation::Repair { .. } | Operation::Remake { .. });
+        let repairs = |o: &Operation| {
+            matches!(o, Operation::Repair { .. } | Operation::Remake { .. } | Operation::Withdraw { .. })
+        };
         state.running().filter(|r| repairs(&r.status.operation)).count()
     };
     if repairing >= REPAIRS {
@@ -129,15 +134,18 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
             near,
             leaving: record.leaving,
             dead: record.state == NodeState::Dead,
-            holds_shards: record.info.roles & 2 != 0,
+            may_carry_driver: record.info.roles & PLACEMENT_ROLE != 0,
+            holds_shards: record.info.roles & SHARD_ROLE != 0,
             roomy: session.space(id).room == Room::Plenty,
+            locality: record.info.locality.clone(),
         };
         (id, view)
     });
     let nodes = nodes.collect();
     let shards: BTreeMap<_, _> =
         state.shards.iter().map(|(id, record)| (*id, record.descriptor.clone())).collect();
-    let busy = state.busy();
+    let (busy, rules) = (state.busy(), state.rules.clone());
     drop(state);
-    View { nodes, shards, leaders: session.leaders(true).into_iter().collect(), busy }
+    let leaders = session.leaders(true).into_iter().collect();
+    View { nodes, driver: Some(placement.own()), shards, leaders, busy, rules }
 }

@@ -36,10 +36,16 @@ impl Job {
                 }
                 Operation::Repair { shard, dead } => super::member::replace(&self, *shard, *dead, None).await,
                 Operation::Remake { shard, lost } => super::remake::remake(&self, *shard, lost).await,
+                Operation::Withdraw { shard, learner } => {
+                    super::member::without(&self, *shard, learner).await
+                }
                 Operation::TransferLeader { shard, to } => super::member::transfer(&self, *shard, *to).await,
                 Operation::Scatter { span } => super::scatter::scatter(&self, span).await,
                 Operation::Merge { at } => super::merge::step(&self, at).await,
                 Operation::Decommission { node } => super::leave::decommission(&self, *node).await,
+                Operation::Resize { shard, add, remove } => {
+                    super::resize::resize(&self, *shard, add, remove).await
+                }
             };
             let (state, step) = match result {
                 Ok(()) => (OperationState::Done, "done".to_owned()),
@@ -68,6 +74,8 @@ impl Job {
             Operation::MoveReplica { .. }
             | Operation::Repair { .. }
             | Operation::Remake { .. }
+            | Operation::Withdraw { .. }
+            | Operation::Resize { .. }
             | Operation::Scatter { .. } => Duration::from_secs(4 * 3600),
             Operation::Split { .. } | Operation::TransferLeader { .. } => Duration::from_secs(60),
             // Not before what it has sealed is decided: it gives up by itself.
@@ -106,6 +114,7 @@ impl Job {
                 return Ok(());
             }
         }
+        tracing::debug!(id = self.id, operation = ?self.operation, ?state, step, "an operation");
         let at = self.placement.env.clock().physical();
         propose(&self.placement, Command::NoteOperation { id: self.id, state, step, at }).await.map(|_| ())
     }

@@ -47,14 +47,10 @@ impl Schedulers {
             (every, settings::limits(&state))
         };
         self.next = now + every;
-        let seen = self.watch(placement, session, &limits, every);
-        if now < session.began + SETTLE * every {
-            return;
-        }
+        *session.seen.lock() = self.watch(placement, session, &limits, every);
         for _ in 0..limits.moves {
             let at = placement.env.clock().physical();
-            let Some(picture) = picture(placement, session, &seen, &limits, REST * every) else { return };
-            let Some(planned) = picture.next_step(at) else { return };
+            let Some(planned) = present(placement, session).next_step(at) else { return };
             if !start(placement, planned, at).await {
                 return;
             }
@@ -87,7 +83,7 @@ impl Schedulers {
         let mut seen = BTreeMap::new();
         let reports = session.replicas();
         let held: BTreeSet<(NodeId, ReplicaId)> =
-            reports.iter().map(|(node, report)| (*node, report.replica)).collect();
+            reports.iter().filter(|(_, r)| r.is_sound()).map(|(node, r)| (*node, r.replica)).collect();
         let whole = |shard: &ShardDescriptor| shard.replicas.iter().all(|r| held.contains(&(r.node, r.id)));
         for (node, report) in reports {
             let Some((leader, led_for)) = led.get(&report.shard) else { continue };
@@ -118,29 +114,34 @@ impl Schedulers {
     }
 }
 
-/// `None` while a user spreads shards: two who do that would fight.
-fn picture(
-    placement: &Placement,
-    session: &Session,
-    seen: &BTreeMap<ShardId, Seen>,
-    limits: &Limits,
-    rest: Duration,
-) -> Option<Picture> {
+/// What the schedulers decide from, as it is now.
+pub(crate) fn present(placement: &Placement, session: &Session) -> Picture {
     let mut view = view(placement, session);
     let state = placement.machine.state();
-    let scatters = |operation: &Operation| matches!(operation, Operation::Scatter { .. });
-    if state.running().any(|record| scatters(&record.status.operation)) {
-        return None;
-    }
+    let every = settings::duration(state.setting(&settings::LOOK_EVERY)).unwrap_or(super::TICK);
     let failed = |status: &OperationStatus| matches!(status.state, OperationState::Failed(_));
-    view.busy.extend(lately(&state, placement.env.clock().physical(), rest, failed));
-    Some(Picture {
+    view.busy.extend(lately(&state, placement.env.clock().physical(), REST * every, failed));
+    let mut picture = Picture {
         view,
-        seen: seen.clone(),
+        seen: session.seen.lock().clone(),
         boundaries: state.boundaries.clone(),
-        limits: limits.clone(),
+        limits: settings::limits(&state),
         under_way: state.running().count(),
-    })
+        waits: waits(&state, placement.env.boottime().saturating_sub(session.began), every),
+    };
+    state.running().for_each(|record| picture.expect(&record.status.operation));
+    picture
+}
+
+/// Why nothing at all is done now.
+fn waits(state: &State, led_for: Duration, every: Duration) -> Option<String> {
+    if led_for < SETTLE * every {
+        return Some("the placement driver has a new leader, which only watches for the first looks".into());
+    }
+    // Two who spread shards would fight.
+    let scatters = |operation: &Operation| matches!(operation, Operation::Scatter { .. });
+    let scattering = state.running().any(|record| scatters(&record.status.operation));
+    scattering.then(|| "a SCATTER is under way".into())
 }
 
 /// The shards of the schedulers' operations of a kind that have ended, or begun, not long ago.
@@ -164,6 +165,8 @@ async fn start(placement: &Placement, planned: Planned, at: Timestamp) -> bool {
         _ => quorate_env::count!("quorate_placement_transfers_decided_total"),
     }
     probe(&planned);
+    let about =
+        format!("{}: {}, so {}", planned.decision.scheduler, planned.decision.seen, planned.decision.chosen);
     let command = Command::StartOperation {
         operation: planned.operation,
         origin: SCHEDULER.into(),
@@ -171,7 +174,10 @@ async fn start(placement: &Placement, planned: Planned, at: Timestamp) -> bool {
         decision: Some(planned.decision),
     };
     match placement.propose(command).await {
-        Ok(_) => true,
+        Ok(_) => {
+            tracing::info!("{about}");
+            true
+        }
         Err(PlacementError::Refused(why)) => {
             tracing::debug!(why, "a scheduler was overtaken");
             false
@@ -184,7 +190,15 @@ async fn start(placement: &Placement, planned: Planned, at: Timestamp) -> bool {
 }
 
 fn probe(planned: &Planned) {
-    match &planned.operation {
+    match planned.decision.scheduler.as_str() {
+        "constraints" => quorate_env::probe!("placement.kept_constraints"),
+        "spread" => quorate_env::probe!("placement.spread_copies"),
+        _ => probe_kind(&planned.operation),
+    }
+}
+
+fn probe_kind(operation: &Operation) {
+    match operation {
         Operation::Split { .. } => quorate_env::probe!("placement.split_by_itself"),
         Operation::Merge { .. } => quorate_env::probe!("placement.merged_by_itself"),
         Operation::MoveReplica { .. } => quorate_env::probe!("placement.balanced_copies"),

@@ -20,12 +20,13 @@ pub(super) async fn step(job: &Job, at: &Key) -> Result<(), Stop> {
         return Ok(());
     }
     let replicas = shard.replicas.len() as u64;
-    let gear = job.equip(GearRequest { shard: true, replicas, of: shard.id, node: None }).await?;
+    let gear = job.equip(GearRequest { shard: true, replicas, of: shard.id, node: None, above: 0 }).await?;
     job.at_step("splitting").await?;
     let command = ReplicaCommand::Split {
         shard: shard.id,
         at: at.clone(),
         right: gear.shard,
+        version: shard.version,
         right_replicas: (gear.replica..gear.replica + gear.replicas).map(ReplicaId).collect(),
     };
     match tell_leader(&job.placement, &job.session, &shard, &command).await {

@@ -1,10 +1,11 @@
 //! Copies that belong to no shard any more: a node that was replaced while it was away still holds its own, and so does one
 //! that missed the end of a move. And copies that were never made: a replica that got a snapshot from after a split has
-//! not applied the split, which would have made its right half. And copies that are lost on a node that lives. A copy that a shard
+//! not applied the split, which would have made its right half. And copies that are lost on a node that lives. So it is with the
+//! driver's own replicas ([`super::own`]). A copy that a shard
 //! has left behind before it was merged into another one belongs to nobody either; one that waits to be absorbed refuses to go.
 
-use super::{ask::tell, start_repair, view};
-use crate::{Placement, leader::Session, planner};
+use super::{ask::tell, own, start_repair, view};
+use crate::{Placement, leader::Session, planner, state::State};
 use quorate_proto::{
     KvError, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId,
     placement::{ReplicaCommand, ReplicaReport},
@@ -23,8 +24,13 @@ pub(super) async fn tidy(placement: &Placement, session: &Session) {
             tracing::debug!(%node, %shard, %error, "it goes later");
         }
     }
+    own::tidy(placement, session).await;
     for (descriptor, replica) in missing(placement, session) {
         let (node, shard) = (replica.node, descriptor.id);
+        if shard == ShardId::PLACEMENT {
+            remake(placement, session, &descriptor, &replica, "its disk was lost").await;
+            continue;
+        }
         tracing::info!(%node, %shard, replica = %replica.id, "a member that is not there is made");
         // Under its own id: the node refuses if it ever had it, for then it may have promised something.
         let command =
@@ -48,12 +54,17 @@ async fn remake(
     why: &str,
 ) {
     let view = view(placement, session);
-    let held: BTreeSet<ReplicaId> = session
-        .replicas()
-        .into_iter()
-        .filter(|(node, report)| report.shard == shard.id && view.nodes.get(node).is_some_and(|n| n.near))
-        .map(|(_, report)| report.replica)
-        .collect();
+    let held: Vec<(NodeId, ReplicaId)> = match shard.id {
+        ShardId::PLACEMENT => session.carried(),
+        id => {
+            let reports =
+                session.replicas().into_iter().filter(|(_, report)| report.shard == id && report.is_sound());
+            reports.map(|(node, report)| (node, report.replica)).collect()
+        }
+    };
+    let near = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.near);
+    let held: BTreeSet<ReplicaId> =
+        held.into_iter().filter(|(node, _)| near(node)).map(|(_, replica)| replica).collect();
     let at = placement.env.clock().physical();
     if !view.busy.contains(&shard.id)
         && let Some(planned) = planner::remake(shard, lost, &held, why, at)
@@ -66,8 +77,13 @@ async fn remake(
 fn missing(placement: &Placement, session: &Session) -> Vec<(ShardDescriptor, Replica)> {
     let view = view(placement, session);
     let mut absent = Vec::new();
-    for shard in view.shards.values().filter(|shard| !view.busy.contains(&shard.id)) {
-        let near = |member: &&Replica| view.nodes.get(&member.node).is_some_and(|node| node.near);
+    let groups = view.driver.iter().chain(view.shards.values());
+    for shard in groups.filter(|shard| !view.busy.contains(&shard.id)) {
+        let near = |member: &&Replica| {
+            let node = view.nodes.get(&member.node);
+            // Who leaves is not given another replica of the driver: its membership moves.
+            node.is_some_and(|node| node.near && (shard.id != ShardId::PLACEMENT || node.usable))
+        };
         let members = shard.replicas.iter().filter(near).cloned();
         absent.extend(members.map(|member| (shard.clone(), member)));
     }
@@ -85,9 +101,11 @@ fn leftovers(placement: &Placement, session: &Session) -> Vec<(NodeId, ShardId, 
     let merged = |known: &ShardDescriptor| {
         view.shards.values().any(|other| other.version > known.version && other.span.overlaps(&known.span))
     };
+    let state = placement.machine.state();
     let left_over = |report: &ReplicaReport| match view.shards.get(&report.shard) {
-        Some(shard) => !view.busy.contains(&shard.id) && is_left_over(report, shard),
-        None => !report.leader && merged(&report.descriptor),
+        Some(shard) => !view.busy.contains(&shard.id) && is_left_over(&state, report, shard),
+        // Also one that still takes itself for the leader: the others, which could tell it, have gone.
+        None => merged(&report.descriptor),
     };
     reports
         .into_iter()
@@ -96,9 +114,12 @@ fn leftovers(placement: &Placement, session: &Session) -> Vec<(NodeId, ShardId, 
         .collect()
 }
 
-/// Only what the map knows better: a copy that tells of a later epoch may have been added just now.
-pub(super) fn is_left_over(report: &ReplicaReport, shard: &ShardDescriptor) -> bool {
+/// Only what the map knows better. At the present epoch it may be one that is about to be added: then an operation has its id.
+pub(super) fn is_left_over(state: &State, report: &ReplicaReport, shard: &ShardDescriptor) -> bool {
+    let (told, known) = (report.descriptor.epochs(), shard.epochs());
+    let awaited =
+        || state.running().any(|record| record.gear.as_ref().is_some_and(|gear| gear.gives(report.replica)));
     !report.leader
-        && report.descriptor.epochs() < shard.epochs()
         && shard.replicas.iter().all(|replica| replica.id != report.replica)
+        && (told < known || told == known && !awaited())
 }

@@ -26,6 +26,11 @@ pub const BALANCE_REPLICAS: Setting = on("placement.balance_replicas", "even out
 
 pub const BALANCE_LEADERS: Setting = on("placement.balance_leaders", "even out what nodes are asked for");
 
+pub const CONSTRAINTS: Setting =
+    on("placement.constraints", "bring copies and leaders to where they are asked for");
+
+pub const SPREAD: Setting = on("placement.spread", "take copies as far apart as localities allow");
+
 pub const SPLIT_SIZE: Setting = Setting {
     name: "placement.split_size",
     default: "256MiB",
@@ -109,6 +114,8 @@ pub fn limits(state: &State) -> Limits {
         }),
         balance_copies: is_on(&BALANCE_REPLICAS),
         balance_leaders: is_on(&BALANCE_LEADERS),
+        rules: is_on(&CONSTRAINTS),
+        spread: is_on(&SPREAD),
         moves: usize::try_from(number(&MOVES)).unwrap_or_default(),
     }
 }

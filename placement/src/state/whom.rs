@@ -21,11 +21,11 @@ impl State {
             Operation::MoveReplica { shard, .. }
             | Operation::TransferLeader { shard, .. }
             | Operation::Repair { shard, .. }
+            | Operation::Withdraw { shard, .. }
+            | Operation::Resize { shard, .. }
             | Operation::Remake { shard, .. } => vec![*shard],
             Operation::Scatter { .. } | Operation::Decommission { .. } => Vec::new(),
-            Operation::Merge { at } => {
-                self.neighbours(at).map(|(left, right)| vec![left.id, right.id]).unwrap_or_default()
-            }
+            Operation::Merge { at } => self.around(at),
         }
     }
 
@@ -38,6 +38,24 @@ impl State {
     pub fn neighbours(&self, at: &[u8]) -> Option<(&ShardDescriptor, &ShardDescriptor)> {
         let right = self.owner(at).filter(|shard| shard.span.start[..] == *at)?;
         Some((self.owner_before(at)?, right))
+    }
+
+    /// The shard that begins at the key and the next one known before it, each if there is one: between them may be one that the
+    /// map does not know yet, and merges take turns all the same.
+    fn around(&self, at: &[u8]) -> Vec<ShardId> {
+        let right = self.owner(at).filter(|shard| shard.span.start[..] == *at);
+        let before =
+            self.shards.values().map(|record| &record.descriptor).filter(|shard| shard.span.start[..] < *at);
+        let left = before
+            .max_by(|one, other| (&one.span.start, one.epochs()).cmp(&(&other.span.start, other.epochs())));
+        let holes_count = !quorate_env::planted!("placement.merges_overtake");
+        match (left, right) {
+            (Some(left), Some(right)) if holes_count || left.span.end.as_ref() == Some(&right.span.start) => {
+                vec![left.id, right.id]
+            }
+            (_, Some(right)) if holes_count => vec![right.id],
+            _ => Vec::new(),
+        }
     }
 
     /// What a scheduler has planned may have been overtaken by what somebody asked for.

@@ -3,17 +3,25 @@
 //!
 //! A script is blocks of lines, `---`, and what is printed, up to an empty line; `QUORATE_REWRITE=1` writes that back.
 //!
-//! - `limits …`: any of `size=N load=N floor=N merge=BYTES,REQUESTS copies leaders moves=N`; what is left out is off
-//! - `node N [full]`
+//! - `limits …`: any of `size=N load=N floor=N merge=BYTES,REQUESTS copies leaders rules spread moves=N`; what is left out is off
+//! - `node N [full] [dead] [region=…,zone=…]`
+//! - `rule FROM-TO replicas=N constraints=… leaders=…`: what a user asks for, with `;` between constraints
 //! - `shard FROM-TO on N N N bytes=N requests=N [hot] [busy] [unsettled]`: the first node leads; a `hot` one has one key that all ask for
 //! - `boundary KEY`: a user's
 //! - `step`: the next decision, with its reasons; `run`: all of them, in short
+//! - `explain SHARD`, `whynot SHARD NODE`
 
 mod model;
 
 use model::{Model, key, keys};
-use quorate_placement::planner::seen::{Limits, MergeLimits, SplitLimits};
-use quorate_proto::ShardId;
+use quorate_placement::planner::{
+    explain,
+    seen::{Limits, MergeLimits, SplitLimits},
+};
+use quorate_proto::{
+    NodeId, ShardId, Timestamp,
+    placement::{Constraint, Explained, Operation, PlacementChange, Tier, read_constraints, read_tiers},
+};
 use std::{fmt::Write, fs, path::Path};
 
 /// More steps than this are a fight.
@@ -35,6 +43,8 @@ fn limits<'a>(words: impl Iterator<Item = &'a str>) -> Limits {
             }
             "copies" => limits.balance_copies = true,
             "leaders" => limits.balance_leaders = true,
+            "rules" => limits.rules = true,
+            "spread" => limits.spread = true,
             "moves" => limits.moves = number() as usize,
             other => panic!("{other}"),
         }
@@ -60,6 +70,37 @@ fn shard(model: &mut Model, words: &[&str]) -> ShardId {
         model.picture.view.busy.insert(id);
     }
     id
+}
+
+fn node(model: &mut Model, words: &[&str]) {
+    let id = words[0].parse().expect("a node");
+    model.node(id, !words.contains(&"full"));
+    if let Some(tiers) = words.iter().find(|word| word.contains('=')) {
+        model.locate(id, tiers);
+    }
+    if words.contains(&"dead") {
+        let node = model.picture.view.nodes.get_mut(&NodeId(id)).expect("just made");
+        (node.usable, node.near, node.dead) = (false, false, true);
+    }
+}
+
+fn rule(model: &mut Model, words: &[&str]) {
+    let (from, to) = words[0].split_once('-').expect("a range");
+    let value = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let constraints =
+        value("constraints").map(|text| read_constraints(&text.replace(';', ",")).expect("constraints"));
+    let change = PlacementChange {
+        replicas: value("replicas").map(|number| number.parse().expect("a number")),
+        constraints,
+        leaders: value("leaders").map(|text| read_tiers(text).expect("tiers")),
+    };
+    model.rule(from.parse().expect("a key"), to.parse().expect("a key"), change);
+}
+
+fn explained(told: Option<Vec<Explained>>, out: &mut String) {
+    for Explained { about, text } in told.expect("a shard") {
+        let _ = writeln!(out, "{about}: {text}");
+    }
 }
 
 fn step(model: &mut Model, out: &mut String) -> bool {
@@ -109,7 +150,8 @@ fn block(model: &mut Model, line: &str, out: &mut String) {
     match words.first() {
         None | Some(&"#") => {}
         Some(&"limits") => *model = Model::new(limits(words[1..].iter().copied())),
-        Some(&"node") => model.node(words[1].parse().expect("a node"), !words.contains(&"full")),
+        Some(&"node") => node(model, &words[1..]),
+        Some(&"rule") => rule(model, &words[1..]),
         Some(&"boundary") => {
             model.picture.boundaries.insert(key(words[1].parse().expect("a key")));
         }
@@ -120,6 +162,14 @@ fn block(model: &mut Model, line: &str, out: &mut String) {
             step(model, out);
         }
         Some(&"run") => run(model, out),
+        Some(&"explain") => {
+            let shard = ShardId(words[1].parse().expect("a shard"));
+            explained(explain::shard(&model.picture, shard, Timestamp::ZERO), out);
+        }
+        Some(&"whynot") => {
+            let (shard, node) = (words[1].parse().expect("a shard"), words[2].parse().expect("a node"));
+            explained(explain::why_not(&model.picture, ShardId(shard), NodeId(node), Timestamp::ZERO), out);
+        }
         Some(other) => panic!("{other}"),
     }
 }
@@ -171,6 +221,8 @@ fn usual() -> Limits {
         merge: Some(MergeLimits { size: 64 << 20, load: 100, after: 600_000 }),
         balance_copies: true,
         balance_leaders: true,
+        rules: true,
+        spread: true,
         moves: 2,
     }
 }
@@ -203,6 +255,47 @@ fn random(dice: &mut Dice) -> Model {
     model
 }
 
+/// Regions of several zones, and rules for some of the keys.
+fn places(dice: &mut Dice, model: &mut Model) {
+    let nodes: Vec<u64> = model.picture.view.nodes.keys().map(|node| node.0).collect();
+    let (regions, zones) = (1 + dice.roll(3), 1 + dice.roll(3));
+    for node in &nodes {
+        // Now and then one does not say where it is.
+        if dice.roll(8) > 0 {
+            model.locate(*node, &format!("region=r{},zone=z{}", dice.roll(regions), dice.roll(zones)));
+        }
+    }
+    let tier = |dice: &mut Dice| -> Tier { ("region".into(), format!("r{}", dice.roll(regions))) };
+    for at in 0..dice.roll(4) as u32 {
+        let replicas = 1 + 2 * dice.roll(3);
+        let copies = [None, Some(1), Some(replicas / 2 + 1)][dice.roll(3) as usize];
+        let constraints = vec![Constraint { tier: tier(dice), copies }];
+        let leaders = if dice.roll(2) == 0 { vec![] } else { vec![tier(dice), ("zone".into(), "z0".into())] };
+        let change = PlacementChange {
+            replicas: Some(replicas),
+            constraints: Some(constraints),
+            leaders: Some(leaders),
+        };
+        model.rule(at * 2000 + 500, at * 2000 + 1000 + 200 * dice.roll(5) as u32, change);
+    }
+}
+
+#[test]
+fn with_localities_and_rules_they_come_to_an_end_with_all_copies_well_placed() {
+    for seed in 0..120 {
+        let mut dice = Dice(seed);
+        let mut model = random(&mut dice);
+        places(&mut dice, &mut model);
+        let mut steps = 0;
+        while let Some(planned) = model.next() {
+            model.carry_out(&planned.operation);
+            steps += 1;
+            assert!(steps < STEPS, "seed {seed}: they fight: {planned:?}");
+        }
+        model.assert_well_placed(seed);
+    }
+}
+
 #[test]
 fn from_any_picture_they_come_to_an_end_and_stay_there() {
     for seed in 0..400 {
@@ -221,6 +314,28 @@ fn from_any_picture_they_come_to_an_end_and_stay_there() {
         if limits.balance_copies && limits.balance_leaders && model.picture.view.shards.len() > 100 {
             let leaders: Vec<usize> = model.numbers().into_iter().map(|(.., led)| led).collect();
             assert!(leaders.iter().all(|led| *led > 0), "seed {seed}: {leaders:?}");
+        }
+    }
+}
+
+/// Operations take their time, and end in any order; what is decided meanwhile counts on them.
+#[test]
+fn several_at_a_time_come_to_an_end_too() {
+    for seed in 0..200 {
+        let mut dice = Dice(seed);
+        let mut model = random(&mut dice);
+        model.picture.limits.moves = 1 + dice.roll(4) as usize;
+        let mut under_way: Vec<Operation> = Vec::new();
+        for steps in 0.. {
+            assert!(steps < STEPS, "seed {seed}: they fight: {under_way:?}");
+            match model.next_beside(&under_way) {
+                Some(planned) => under_way.push(planned.operation),
+                None if under_way.is_empty() => break,
+                None => {
+                    let ended = under_way.swap_remove(dice.roll(under_way.len() as u64) as usize);
+                    model.carry_out(&ended);
+                }
+            }
         }
     }
 }

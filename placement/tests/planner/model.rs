@@ -8,7 +8,7 @@ use quorate_placement::planner::{
 };
 use quorate_proto::{
     Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
-    placement::{Cut, Leaving, Operation, ShardLoad},
+    placement::{Cut, Leaving, Operation, PlacementChange, PlacementRule, ShardLoad, read_tiers},
 };
 use std::time::Duration;
 
@@ -44,10 +44,24 @@ impl Model {
             near: true,
             leaving: Leaving::No,
             dead: false,
+            may_carry_driver: true,
             holds_shards: true,
             roomy,
+            locality: Vec::new(),
         };
         self.picture.view.nodes.insert(id, node);
+    }
+
+    pub fn locate(&mut self, id: u64, tiers: &str) {
+        let node = self.picture.view.nodes.get_mut(&NodeId(id)).expect("a node");
+        node.locality = read_tiers(tiers).expect("tiers");
+    }
+
+    pub fn rule(&mut self, from: u32, to: u32, change: PlacementChange) {
+        let end = (to < END).then(|| key(to));
+        let rule = PlacementRule::usual(Span { start: key(from), end }).with(change);
+        assert_eq!(rule.check(), Ok(()));
+        self.picture.view.rules.insert(key(from), rule);
     }
 
     /// The first of the nodes leads.
@@ -94,6 +108,33 @@ impl Model {
         Some(planned)
     }
 
+    /// The same while operations are under way.
+    pub fn next_beside(&self, under_way: &[Operation]) -> Option<Planned> {
+        let mut picture = self.picture.clone();
+        picture.under_way = under_way.len();
+        for operation in under_way {
+            picture.view.busy.extend(self.shards_of(operation));
+            picture.expect(operation);
+        }
+        picture.next_step(Timestamp::from_micros(1))
+    }
+
+    fn shards_of(&self, operation: &Operation) -> Vec<ShardId> {
+        let shards = self.picture.view.shards.values();
+        match operation {
+            Operation::MoveReplica { shard, .. } | Operation::TransferLeader { shard, .. } => vec![*shard],
+            Operation::Split { at } => {
+                shards.filter(|shard| shard.contains(at)).map(|shard| shard.id).collect()
+            }
+            Operation::Merge { at } => {
+                let is_part =
+                    |shard: &&ShardDescriptor| shard.span.start == *at || shard.span.end.as_ref() == Some(at);
+                shards.filter(is_part).map(|shard| shard.id).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub fn carry_out(&mut self, operation: &Operation) {
         match operation {
             Operation::Split { at } => self.split(at),
@@ -113,6 +154,20 @@ impl Model {
                 assert!(descriptor.replica_on(*to).is_some(), "no copy leads");
                 self.picture.view.leaders.insert(*shard, *to);
             }
+            Operation::Resize { shard, add, remove } => {
+                let shard = self.picture.view.shards.get_mut(shard).expect("a shard");
+                shard.replicas.retain(|replica| !remove.contains(&replica.node));
+                for node in add {
+                    assert!(shard.replica_on(*node).is_none(), "two copies on one node");
+                    let id = ReplicaId(shard.id.0 * 10 + node.0);
+                    shard.replicas.push(Replica { id, node: *node, role: ReplicaRole::Voter });
+                }
+                assert!(shard.replicas.len() % 2 == 1, "an even number of copies");
+                if remove.contains(&self.picture.view.leaders[&shard.id]) {
+                    let heir = shard.replicas[0].node;
+                    self.picture.view.leaders.insert(shard.id, heir);
+                }
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -127,7 +182,8 @@ impl Model {
         let seen = &self.picture.seen[&left];
         let (bytes, requests) = (seen.bytes, seen.load.requests());
         let floor = self.picture.limits.split.floor;
-        assert!(bytes / 2 >= floor, "a half below the floor");
+        let asked_for = self.is_cut_by_rule(at);
+        assert!(asked_for || bytes / 2 >= floor, "a half below the floor");
         let nodes: Vec<u64> = nodes.iter().map(|replica| replica.node.0).collect();
         let right = self.shard(at, to, &nodes, bytes - bytes / 2, requests - requests / 2);
         self.picture.view.leaders.insert(right, leader);
@@ -136,6 +192,7 @@ impl Model {
 
     fn merge(&mut self, at: &Key) {
         assert!(!self.picture.boundaries.contains(at), "a user's boundary");
+        assert!(!self.is_cut_by_rule(number(at)), "shards for which different things are asked");
         let view = &mut self.picture.view;
         let right = view.shards.values().find(|shard| shard.span.start == *at).expect("a right").id;
         let left = view.shards.values().find(|shard| shard.span.end.as_ref() == Some(at)).expect("a left").id;
@@ -148,6 +205,37 @@ impl Model {
         self.see(left, bytes, requests);
     }
 
+    fn is_cut_by_rule(&self, at: u32) -> bool {
+        let edge = |rule: &PlacementRule| {
+            let (from, to) = keys(&rule.span);
+            from == at || to == at
+        };
+        self.picture.view.rules.values().any(edge)
+    }
+
+    /// Every shard has as many copies as can be, where they stand best of all places that are open to them.
+    pub fn assert_well_placed(&self, seed: u64) {
+        let (view, places) = (&self.picture.view, self.picture.view.places());
+        for shard in view.shards.values() {
+            let rule = view.rule_of(shard);
+            let copies: Vec<NodeId> = shard.replicas.iter().map(|replica| replica.node).collect();
+            let open = view.nodes.values().filter(|node| {
+                copies.contains(&node.id) || node.roomy && places.violated(rule, node.id).is_none()
+            });
+            let open: Vec<NodeId> = open.map(|node| node.id).collect();
+            let wanted = rule.map_or(3, |rule| rule.replicas as usize);
+            let most = (1..=wanted.min(open.len())).rev().find(|n| n % 2 == 1).unwrap_or(1);
+            assert_eq!(copies.len(), most, "seed {seed}: {shard:?}");
+            let best = subsets(&open, copies.len()).into_iter().map(|set| places.standing(rule, &set)).min();
+            let now = places.standing(rule, &copies);
+            assert_eq!(Some(now), best, "seed {seed}: {shard:?} {rule:?}");
+            let rank = |node: &NodeId| places.rank(rule, *node);
+            let leads = |node: &&NodeId| view.nodes[node].roomy;
+            let preferred = copies.iter().filter(leads).map(rank).min().unwrap_or(usize::MAX);
+            assert!(rank(&view.leaders[&shard.id]) <= preferred, "seed {seed}: {shard:?} {rule:?}");
+        }
+    }
+
     /// Copies and leaderships of each node.
     pub fn numbers(&self) -> Vec<(NodeId, usize, usize)> {
         let view = &self.picture.view;
@@ -158,4 +246,12 @@ impl Model {
         };
         view.nodes.keys().map(|node| count(*node)).collect()
     }
+}
+
+fn subsets(of: &[NodeId], size: usize) -> Vec<Vec<NodeId>> {
+    let Some((first, rest)) = of.split_first().filter(|_| size > 0) else {
+        return if size == 0 { vec![Vec::new()] } else { Vec::new() };
+    };
+    let with = subsets(rest, size - 1).into_iter().map(|set| [&[*first], &set[..]].concat());
+    with.chain(subsets(rest, size)).collect()
 }

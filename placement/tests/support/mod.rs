@@ -8,17 +8,17 @@ use quorate_env::{
     Env, PlacementClient, rpc,
     sim::{SimConfig, SimWorld},
 };
-use quorate_placement::{Founding, Placement};
+use quorate_placement::{Founding, Host, Placement};
 use quorate_proto::{
     KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, Seal, ShardDescriptor, ShardId, Space,
     Span, Timestamp,
     placement::{
         Frontiers, Leaving, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus,
         PlacementError, PlacementReply, PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply,
-        ReplicaReport, ShardLoad, ShardMode,
+        ReplicaReport, ShardLoad, ShardMode, Tier,
     },
 };
-use quorate_storage::{MemEngine, MemLog};
+use quorate_storage::{Family, LogStore as _, MemEngine, MemLog};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -42,6 +42,8 @@ pub struct Shards {
     /// Who has told that its copy has come to the seal of a shard.
     sealed: BTreeSet<(ShardId, LogPosition, NodeId)>,
     down: BTreeSet<NodeId>,
+    /// Copies that take themselves for the leader's, whatever the others say.
+    pub deluded: BTreeSet<(ShardId, NodeId)>,
     /// No copy is given up for now.
     pub keep_copies: bool,
     /// What leaders tell of bytes and requests; of other shards, nothing.
@@ -90,7 +92,7 @@ impl Shards {
                 self.copies.entry((descriptor.id, node)).or_insert((replica.id, descriptor));
                 Ok(ReplicaReply::Done)
             }
-            ReplicaCommand::Split { shard, at, right, right_replicas } => {
+            ReplicaCommand::Split { shard, at, right, right_replicas, version } => {
                 self.leads(shard, node)?;
                 if let Some(done) = self.truth.get(&right) {
                     return Ok(ReplicaReply::Changed(vec![
@@ -101,6 +103,9 @@ impl Shards {
                 let left = self.truth.get_mut(&shard).expect("checked");
                 if !left.descriptor.span.contains(&at) {
                     return Err(KvError::BadRequest { why: "not inside".into() });
+                }
+                if left.descriptor.version != version {
+                    return Err(KvError::StaleRoute { shard, newer: vec![left.descriptor.clone()] });
                 }
                 let end = left.descriptor.span.end.replace(at.clone());
                 left.descriptor.version += 1;
@@ -237,7 +242,7 @@ impl Shards {
             ReplicaReport {
                 shard: *shard,
                 replica: *replica,
-                leader: led.is_some(),
+                leader: led.is_some() || self.deluded.contains(&(*shard, node)),
                 term: truth.map_or(1, |truth| truth.term),
                 descriptor: led.map_or(descriptor, |truth| &truth.descriptor).clone(),
                 size_bytes: load.map_or(0, |(bytes, _)| *bytes),
@@ -271,8 +276,8 @@ pub struct Cluster {
     pub shards: Arc<Mutex<Shards>>,
     disks: Arc<Mutex<BTreeMap<NodeId, Disk>>>,
     drivers: Vec<Replica>,
-    /// The driver's replicas that are up.
-    placements: Arc<Mutex<BTreeMap<NodeId, std::sync::Weak<Placement>>>>,
+    /// Where the driver's replicas are, on the nodes that are up.
+    hosts: Arc<Mutex<BTreeMap<NodeId, std::sync::Weak<Host>>>>,
     /// Nodes that have made their replica of the driver, once and for all.
     made: Arc<Mutex<BTreeSet<NodeId>>>,
     /// Why nodes did not open theirs.
@@ -287,6 +292,10 @@ pub struct Cluster {
     pub sessions: Arc<Mutex<BTreeMap<NodeId, u64>>>,
     /// What each node was told last about its leaving, and about who has gone.
     pub leaving: Arc<Mutex<BTreeMap<NodeId, (Leaving, Vec<NodeId>)>>>,
+    /// Where nodes say that they are.
+    pub localities: Arc<Mutex<BTreeMap<NodeId, Vec<Tier>>>>,
+    /// Roles of nodes that do not have all.
+    pub roles: Arc<Mutex<BTreeMap<NodeId, u8>>>,
     /// Nodes without SQL: they use no version, and say so for ever.
     without_sql: Vec<NodeId>,
 }
@@ -308,7 +317,7 @@ impl Cluster {
             shards: Arc::default(),
             disks: Arc::default(),
             drivers: drivers.collect(),
-            placements: Arc::default(),
+            hosts: Arc::default(),
             made: Arc::default(),
             refused: Arc::default(),
             schema: Arc::default(),
@@ -316,6 +325,8 @@ impl Cluster {
             horizons: Arc::default(),
             sessions: Arc::default(),
             leaving: Arc::default(),
+            localities: Arc::default(),
+            roles: Arc::default(),
             without_sql,
         };
         for id in 1..=nodes {
@@ -385,33 +396,35 @@ impl Cluster {
             }
         });
         let consensus = Consensus::start(env.clone(), disk.1, ConsensusConfig::default());
-        if self.drivers.iter().any(|r| r.node == env.node()) {
-            let done = self.made.lock().contains(&env.node());
-            let founding = Founding { members: self.drivers.clone(), done };
-            let placement = match Placement::start(env.clone(), consensus, disk.0, founding).await {
-                Ok(placement) => placement,
-                Err(error) => {
-                    self.refused.lock().insert(env.node(), error.to_string());
-                    return;
-                }
-            };
+        // It remembers the founders and nobody else.
+        let client = Arc::new(self.client(&env));
+        let founds = self.drivers.iter().any(|r| r.node == env.node());
+        let done = self.made.lock().contains(&env.node());
+        let founding = founds.then(|| Founding { members: self.drivers.clone(), done });
+        let host = match Host::start(env.clone(), consensus, disk.0, client.clone(), founding).await {
+            Ok(host) => host,
+            Err(error) => {
+                self.refused.lock().insert(env.node(), error.to_string());
+                return;
+            }
+        };
+        if founds {
             self.made.lock().insert(env.node());
-            self.placements.lock().insert(env.node(), Arc::downgrade(&placement));
-            // Lives as long as the node.
-            env.spawn("test.hold", async move {
-                std::future::pending::<()>().await;
-                drop(placement);
-            })
-            .detach();
         }
-        let client = self.client(&env);
+        self.hosts.lock().insert(env.node(), Arc::downgrade(&host));
         let mut map_version = 0;
         let serves_sql = !self.without_sql.contains(&env.node());
         loop {
             let changed = self.shards.lock().reports(env.node());
             let schema_version = self.schema.lock().get(&env.node()).copied().unwrap_or(0);
+            let usual = if serves_sql { 7 } else { 3 };
+            let roles = self.roles.lock().get(&env.node()).copied().unwrap_or(usual);
             let request = PlacementRequest::Heartbeat {
-                node: NodeInfo { roles: if serves_sql { 7 } else { 3 }, ..info(&env) },
+                node: NodeInfo {
+                    roles,
+                    locality: self.localities.lock().get(&env.node()).cloned().unwrap_or_default(),
+                    ..info(&env)
+                },
                 clock_offset_micros: 0,
                 space: Space::default(),
                 changed,
@@ -420,10 +433,13 @@ impl Cluster {
                 schema_version,
                 holds: self.holds.lock().get(&env.node()).copied(),
                 sessions: self.sessions.lock().get(&env.node()).copied().unwrap_or(0),
+                carries: host.carries(),
             };
-            if let Ok(PlacementReply::Heartbeat { map, schema_version, horizon, leaving, gone, .. }) =
-                client.request(request, Duration::from_secs(2)).await
+            if let Ok(PlacementReply::Heartbeat {
+                map, schema_version, horizon, leaving, gone, driver, ..
+            }) = client.request(request, Duration::from_secs(2)).await
             {
+                client.learn(&driver);
                 assert!(map.version >= map_version, "the map went back");
                 map_version = map.version;
                 self.horizons.lock().insert(env.node(), horizon);
@@ -498,20 +514,32 @@ impl Cluster {
         panic!("the first shard is not created");
     }
 
+    /// The driver's replicas on the nodes that are up.
+    pub fn carriers(&self) -> BTreeMap<NodeId, Arc<Placement>> {
+        let hosts = self.hosts.lock();
+        let up = hosts.iter().filter_map(|(node, host)| Some((*node, host.upgrade()?)));
+        up.filter_map(|(node, host)| Some((node, host.placement()?))).collect()
+    }
+
     /// How far the driver's log is committed.
     pub fn committed(&self) -> LogPosition {
-        let all = self.placements.lock();
-        let up = all.values().filter_map(std::sync::Weak::upgrade);
-        up.map(|placement| placement.group().frontiers().committed).max().unwrap_or_default()
+        let all = self.carriers().into_values();
+        all.map(|placement| placement.group().frontiers().committed).max().unwrap_or_default()
     }
 
     /// Nodes that believe to lead the driver.
     pub fn leaders(&self) -> Vec<NodeId> {
-        let all = self.placements.lock();
-        let up = all.iter().filter_map(|(node, placement)| Some((*node, placement.upgrade()?)));
-        up.filter(|(_, placement)| placement.group().leadership().borrow().is_leader)
-            .map(|(node, _)| node)
-            .collect()
+        let leads = |placement: &Placement| placement.group().leadership().borrow().is_leader;
+        self.carriers().into_iter().filter(|(_, placement)| leads(placement)).map(|(node, _)| node).collect()
+    }
+
+    /// What the disk of a node, up or down, holds of the driver.
+    pub fn driver_data(&self, id: NodeId) -> usize {
+        let disks = self.disks.lock();
+        let dump = disks[&id].engine.dump();
+        let of_driver = |key: &[u8]| key.starts_with(&ShardId::PLACEMENT.0.to_be_bytes());
+        dump.iter().filter(|(family, key, _)| *family == Family::Meta && of_driver(key)).count()
+            + usize::from(disks[&id].log.groups().iter().any(|key| key.shard == ShardId::PLACEMENT))
     }
 
     /// The map as the driver has it.

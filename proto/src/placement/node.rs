@@ -1,10 +1,10 @@
 //! What operators and other nodes ask of a node itself.
 
-use super::NodeInfo;
+use super::{DriverMembers, NodeInfo};
 use crate::{Replica, ShardId, Timestamp, TxnId};
 use minicbor::{Decode, Encode};
 
-/// A founding member of the placement driver's group.
+/// A founding member of the placement driver's group. Others may have taken its place since ([`DriverMembers`]).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Founder {
     #[n(0)]
@@ -24,7 +24,7 @@ pub enum NodeCommand {
     /// From the operator to one node: found the cluster with all nodes that it knows by `--join`.
     #[n(1)]
     Init,
-    /// From that node to the others: become part of this cluster; these carry the placement driver.
+    /// From that node to the others: become part of this cluster; these are to carry the placement driver.
     #[n(2)]
     Adopt {
         #[n(0)]
@@ -141,7 +141,7 @@ pub enum NodeReply {
         info: NodeInfo,
         #[n(1)]
         cluster_id: String,
-        /// Members of the placement driver's group; empty before `init`.
+        /// Who founded the placement driver's group; empty before `init`.
         #[n(2)]
         placement: Vec<Founder>,
         /// The nodes it knows.
@@ -150,6 +150,10 @@ pub enum NodeReply {
         /// Of its data directory; see [`Founder`].
         #[n(4)]
         data_id: String,
+        /// Who carries the placement driver now, as far as it knows.
+        #[n(5)]
+        #[cbor(default)]
+        driver: DriverMembers,
     },
     #[n(1)]
     Done,

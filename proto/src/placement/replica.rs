@@ -32,6 +32,10 @@ pub enum ReplicaCommand {
         right: ShardId,
         #[n(3)]
         right_replicas: Vec<ReplicaId>,
+        /// Refused if the shard is at another version: a copy that comes after a merge at the key would bring back ids that
+        /// are used up.
+        #[n(4)]
+        version: u64,
     },
     /// To the leader: make exactly these the members (joint consensus; learners that become voters must be caught up).
     #[n(3)]

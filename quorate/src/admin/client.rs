@@ -9,7 +9,7 @@ use quorate_proto::{
     },
     rpc::{self, Rpc},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio_stream::StreamExt;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -17,6 +17,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(4);
 const CALL_PATIENCE: Duration = Duration::from_secs(90);
+/// For the placement driver to have a leader.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Sends `request` to the node at `host` and waits for its answer.
 pub async fn call<R: Rpc>(host: &str, request: &R) -> Result<R::Answer> {
@@ -66,34 +69,62 @@ pub async fn node(host: &str, command: NodeCommand) -> Result<NodeReply> {
     result.map_err(|why| anyhow!(why))
 }
 
-/// Asks the placement driver: the node at `host` tells who carries it, and those tell who leads.
+/// Asks the placement driver: the node at `host` tells who carries it, and those tell who leads. While nobody does it is asked
+/// again: the node that leads may be the one that drains or leaves.
 pub async fn placement(host: &str, request: PlacementRequest) -> Result<PlacementReply> {
-    let NodeReply::Described { info, placement, nodes, .. } = node(host, NodeCommand::Describe).await? else {
+    let mut tries = 0;
+    loop {
+        match ask_leader(host, &request).await? {
+            Asked::Answered(reply) => return Ok(reply),
+            Asked::NobodyLeads(error) if tries == TRIES => return Err(error),
+            Asked::NobodyLeads(_) => tries += 1,
+        }
+        crate::demo::pause(PAUSE).await;
+    }
+}
+
+enum Asked {
+    Answered(PlacementReply),
+    /// Nothing was done.
+    NobodyLeads(anyhow::Error),
+}
+
+async fn ask_leader(host: &str, request: &PlacementRequest) -> Result<Asked> {
+    let NodeReply::Described { info, driver, nodes, cluster_id, .. } =
+        node(host, NodeCommand::Describe).await?
+    else {
         bail!("{host} did not say what it is");
     };
-    if placement.is_empty() {
+    if cluster_id.is_empty() {
         bail!("{host} belongs to no cluster yet; run `quorate init --host {host}`");
     }
-    let address = |id: NodeId| {
-        if id == info.id {
-            return Some(host.to_owned());
-        }
-        nodes.iter().find(|n| n.id == id).map(|n| n.rpc_address.clone())
-    };
-    let mut candidates: Vec<NodeId> = placement.iter().map(|founder| founder.replica.node).rev().collect();
+    let mut addresses: BTreeMap<NodeId, String> =
+        nodes.into_iter().map(|node| (node.id, node.rpc_address)).collect();
+    addresses.insert(info.id, host.to_owned());
+    // If it is none of the driver's members it has heard of them, and perhaps of later ones since.
+    let mut candidates: Vec<NodeId> = [info.id].into_iter().chain(driver.nodes().into_iter().rev()).collect();
     let mut last = anyhow!("no node of the placement driver can be reached");
+    let mut nobody = false;
     for _ in 0..20 {
         let Some(next) = candidates.pop() else { break };
-        let Some(to) = address(next) else { continue };
-        match call(&to, &request).await {
-            Ok(PlacementAnswer { result: Ok(reply) }) => return Ok(reply),
-            Ok(PlacementAnswer { result: Err(PlacementError::NotLeader(leader)) }) => {
+        let Some(to) = addresses.get(&next) else { continue };
+        match call(to, request).await {
+            Ok(PlacementAnswer { result: Ok(reply) }) => return Ok(Asked::Answered(reply)),
+            Ok(PlacementAnswer { result: Err(PlacementError::NotLeader(leader, members)) }) => {
+                for (node, address) in &members.addresses {
+                    addresses.entry(*node).or_insert_with(|| address.clone());
+                }
+                candidates.extend(members.nodes().into_iter().filter(|node| !driver.nodes().contains(node)));
                 candidates.extend(leader);
                 last = anyhow!("the placement driver has no leader now");
+                nobody = true;
+            }
+            Ok(PlacementAnswer { result: Err(error @ PlacementError::Unavailable(_)) }) => {
+                return Ok(Asked::NobodyLeads(error.into()));
             }
             Ok(PlacementAnswer { result: Err(error) }) => return Err(error.into()),
             Err(error) => last = error,
         }
     }
-    Err(last)
+    if nobody { Ok(Asked::NobodyLeads(last)) } else { Err(last) }
 }

@@ -14,7 +14,10 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use quorate_proto::{
     Key, NodeId, ShardDescriptor, ShardId,
-    placement::{MapUpdate, NodeCommand, NodeReply, NodeStatus, Operation, PlacementReply, PlacementRequest},
+    placement::{
+        MapUpdate, NodeCommand, NodeReply, NodeStatus, Operation, PlacementReply, PlacementRequest,
+        show_tiers,
+    },
 };
 use serde_json::json;
 
@@ -71,18 +74,32 @@ pub async fn node(args: NodeArgs) -> Result<()> {
             bail!("the cluster has no node {wanted}");
         }
     }
-    let names = ["node", "state", "rpc", "sql", "replicas", "leaders", "sessions", "clock offset µs", "disk"];
+    let names = [
+        "node",
+        "state",
+        "rpc",
+        "sql",
+        "locality",
+        "replicas",
+        "leaders",
+        "sessions",
+        "clock offset µs",
+        "disk",
+        "driver",
+    ];
     let row = |n: &NodeStatus| {
         vec![
             n.info.id.to_string(),
             format!("{:?}", n.state).to_lowercase(),
             n.info.rpc_address.clone(),
             n.info.sql_address.clone(),
+            show_tiers(&n.info.locality),
             n.replicas.to_string(),
             n.leaders.to_string(),
             n.sessions.to_string(),
             n.clock_offset_micros.to_string(),
             n.space.room.to_string(),
+            if n.carries_driver { "member" } else { "" }.to_owned(),
         ]
     };
     show(&names, nodes.iter().map(row).collect(), host.json)

@@ -1,7 +1,9 @@
 //! `DIR/cluster.json`: what a demo consists of, so that anyone can start and stop its nodes.
 
 use super::network::Network;
+use crate::cli::Locality;
 use anyhow::{Context, Result};
+use quorate_proto::placement::show_tiers;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -42,6 +44,8 @@ pub struct Node {
     pub log: String,
 }
 
+const ROLES: &str = "placement,shard,sql";
+
 /// What a new demo shall be like.
 pub struct Wanted<'a> {
     pub nodes: u64,
@@ -53,6 +57,8 @@ pub struct Wanted<'a> {
     pub faults: bool,
     /// Of the disk of each node's data.
     pub disk_size: Option<u64>,
+    /// Of the nodes, one after the other, and again from the first.
+    pub localities: &'a [Locality],
 }
 
 /// What a node is told at its start, besides its addresses.
@@ -60,6 +66,7 @@ struct Options<'a> {
     roles: &'a str,
     clock_bound: &'a str,
     faults: bool,
+    locality: Option<&'a Locality>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
@@ -130,10 +137,15 @@ impl Cluster {
             .clone()
             .map(|id| Ok(format!("{}:{}", cluster.ip(id), Ports::of(id, wanted.offset)?.rpc)))
             .collect::<Result<_>>()?;
-        let options =
-            Options { roles: "placement,shard,sql", clock_bound: wanted.clock_bound, faults: wanted.faults };
+        let mut localities = wanted.localities.iter().cycle();
         for id in founders {
             let ports = Ports::of(id, wanted.offset)?;
+            let options = Options {
+                roles: ROLES,
+                clock_bound: wanted.clock_bound,
+                faults: wanted.faults,
+                locality: localities.next(),
+            };
             let node = cluster.describe(id, ports, &join, &options)?;
             cluster.nodes.push(node);
         }
@@ -141,16 +153,17 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// One node more than the founders: it carries shards and SQL, and joins by the others.
-    pub fn add(&mut self) -> Result<Node> {
+    /// One node more than the founders: it joins by the others.
+    pub fn add(&mut self, locality: Option<&Locality>) -> Result<Node> {
         let first = self.nodes.first().context("a demo without nodes")?;
         let id = self.nodes.iter().map(|n| n.id).chain(self.gone.iter().copied()).max().unwrap_or(0) + 1;
         let offset = first.ports.sql - 5450 - u16::try_from(first.id)?;
         let join: Vec<String> = self.nodes.iter().map(Node::rpc).collect();
         let options = Options {
-            roles: "shard,sql",
+            roles: ROLES,
             clock_bound: flag(&first.start, "--clock-bound").unwrap_or("1ms"),
             faults: first.fault_file().is_some(),
+            locality,
         };
         let node = self.describe(id, Ports::of(id, offset)?, &join, &options)?;
         self.nodes.push(node.clone());
@@ -170,7 +183,7 @@ impl Cluster {
     }
 
     fn describe(&self, id: u64, ports: Ports, join: &[String], options: &Options) -> Result<Node> {
-        let Options { roles, clock_bound, faults } = options;
+        let Options { roles, clock_bound, faults, locality } = options;
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         let program = program.to_str().context("the path of this program is not UTF-8")?;
         let (name, ip) = (format!("n{id}"), self.ip(id));
@@ -180,10 +193,14 @@ impl Cluster {
             None => Default::default(),
         };
         let told = if *faults { format!(" --fault-file {name}.faults.json") } else { String::new() };
+        let stands = match locality {
+            Some(Locality(tiers)) => format!(" --locality {}", show_tiers(tiers)),
+            None => String::new(),
+        };
         let start = format!(
             "{within}'{program}' start --node-id {id} --data {name} --rpc {ip}:{rpc} --sql {ip}:{sql} \
              --http {ip}:{http} --join {} --roles {roles} --clock-bound {clock_bound} \
-             --pid-file {name}.pid --log-file {name}.log{openly}{told}",
+             --pid-file {name}.pid --log-file {name}.log{openly}{told}{stands}",
             join.join(",")
         );
         Ok(Node {
@@ -231,15 +248,22 @@ mod tests {
             isolated: false,
             faults: true,
             disk_size: None,
+            localities: &[],
         };
         Cluster::create(dir.path(), &wanted).unwrap();
         let mut back = Cluster::load(dir.path()).unwrap().unwrap();
         assert_eq!(back.nodes[2].ports.sql, 6453);
-        let fourth = back.add().unwrap();
+        let locality = Locality(vec![("zone".into(), "d".into())]);
+        let fourth = back.add(Some(&locality)).unwrap();
+        assert!(fourth.start.ends_with(" --locality zone=d"), "{}", fourth.start);
         assert_eq!((fourth.id, fourth.ports.rpc), (4, 8454));
         assert!(fourth.start.contains("--clock-bound 2ms"));
         back.forget(4).unwrap();
-        assert_eq!(Cluster::load(dir.path()).unwrap().unwrap().add().unwrap().id, 5, "an id is used once");
+        assert_eq!(
+            Cluster::load(dir.path()).unwrap().unwrap().add(None).unwrap().id,
+            5,
+            "an id is used once"
+        );
         assert_eq!(fourth.fault_file(), Some("n4.faults.json"));
         assert!(Ports::of(1, u16::MAX).is_err());
     }
@@ -254,7 +278,7 @@ mod tests {
             gone: Vec::new(),
             dir: PathBuf::new(),
         };
-        let options = Options { roles: "sql", clock_bound: "1ms", faults: false };
+        let options = Options { roles: "sql", clock_bound: "1ms", faults: false, locality: None };
         let node =
             cluster.describe(2, Ports::of(2, 0).unwrap(), &["10.1.2.1:7451".into()], &options).unwrap();
         assert!(node.start.starts_with("ip netns exec q12345678n2 '"), "{}", node.start);

@@ -7,7 +7,7 @@ pub mod process;
 
 use crate::{
     admin,
-    cli::{DemoArgs, DemoCommand, DemoDir, DemoUp, HostArgs, SqlArgs},
+    cli::{DemoArgs, DemoCommand, DemoDir, DemoUp, HostArgs, Locality, SqlArgs},
     fault, progress, shell,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -33,7 +33,7 @@ pub async fn run(args: DemoArgs) -> Result<()> {
             remove(&dir.data).await
         }
         Some(DemoCommand::Restart { node, dir }) => restart(&load(&dir)?, node).await,
-        Some(DemoCommand::AddNode { dir }) => add_node(load(&dir)?).await,
+        Some(DemoCommand::AddNode { dir, locality }) => add_node(load(&dir)?, locality.as_ref()).await,
         Some(DemoCommand::RemoveNode { node, dir }) => remove_node(load(&dir)?, node).await,
     }
 }
@@ -56,6 +56,9 @@ async fn up(args: DemoUp) -> Result<()> {
         }
         if args.faults && cluster.nodes.iter().any(|node| node.fault_file().is_none()) {
             bail!("the demo in {} was made without --faults; --fresh makes a new one", dir.display());
+        }
+        if !args.localities.is_empty() {
+            bail!("the demo in {} stands where it stands; --fresh makes a new one", dir.display());
         }
         eprintln!("demo in {} goes on with its {} nodes", dir.display(), cluster.nodes.len());
     }
@@ -95,6 +98,7 @@ fn create(args: &DemoUp) -> Result<Cluster> {
         isolated: args.isolated,
         faults: args.faults,
         disk_size: args.disk_size,
+        localities: &args.localities,
     };
     Cluster::create(&args.dir.data, &wanted)
 }
@@ -237,8 +241,8 @@ async fn restart(cluster: &Cluster, id: u64) -> Result<()> {
     until_it_answers(cluster, node).await
 }
 
-async fn add_node(mut cluster: Cluster) -> Result<()> {
-    let node = cluster.add()?;
+async fn add_node(mut cluster: Cluster, locality: Option<&Locality>) -> Result<()> {
+    let node = cluster.add(locality)?;
     prepare(&cluster)?;
     process::start(&cluster, &node).await?;
     until_it_answers(&cluster, &node).await?;

@@ -3,11 +3,12 @@
 
 use quorate_proto::placement::{Frontiers, ReplicaReport, ShardMode};
 
-const MODES: [(ShardMode, &str); 4] = [
+const MODES: [(ShardMode, &str); 5] = [
     (ShardMode::Target, "target"),
     (ShardMode::Election, "election"),
     (ShardMode::Degraded, "degraded"),
     (ShardMode::Recovery, "recovery"),
+    (ShardMode::Damaged, "damaged"),
 ];
 
 /// Two frontiers, by what an entry has reached and what it has not reached yet.

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use quorate_env::planted;
 use quorate_proto::{
-    NodeId, Replica, ReplicaId, ReplicaRole,
-    placement::{Founder, NodeInfo},
+    LogPosition, NodeId, Replica, ReplicaId, ReplicaRole,
+    placement::{DriverMembers, Founder, NodeInfo},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -29,6 +29,9 @@ pub struct Identity {
     /// This node has made its copy of the placement driver: if it is not there any more, it is lost.
     #[serde(default)]
     pub placement_made: bool,
+    /// Who carries the placement driver since others have taken its founders' places, as last heard.
+    #[serde(default)]
+    pub driver: Option<Driver>,
     /// RPC addresses of the nodes that were last known.
     pub peers: Vec<Peer>,
 }
@@ -37,8 +40,18 @@ pub struct Identity {
 pub struct Member {
     pub replica: u64,
     pub node: u64,
+    /// Of founders only.
     #[serde(default)]
     pub data_id: String,
+}
+
+/// The members of the placement driver's group as one entry of its log has them.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Driver {
+    /// Where that entry stands.
+    pub term: u64,
+    pub index: u64,
+    pub members: Vec<Member>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -65,18 +78,46 @@ impl Identity {
         self.placement = founders.iter().map(member).collect();
     }
 
-    pub fn is_founder(&self) -> bool {
-        self.placement.iter().any(|m| m.node == self.node_id)
+    /// Who carries the driver: the founders, as long as nothing else was heard.
+    pub fn driver(&self) -> DriverMembers {
+        let voter =
+            |m: &Member| Replica { id: ReplicaId(m.replica), node: NodeId(m.node), role: ReplicaRole::Voter };
+        let (at, members) = match &self.driver {
+            Some(driver) => (LogPosition { term: driver.term, index: driver.index }, &driver.members),
+            None => (LogPosition::default(), &self.placement),
+        };
+        DriverMembers { at, replicas: members.iter().map(voter).collect(), addresses: Vec::new() }
+    }
+
+    /// Remembers who carries the driver; tells whether that is news.
+    pub fn set_driver(&mut self, told: &DriverMembers) -> bool {
+        if told.at <= self.driver().at || told.replicas.is_empty() {
+            return false;
+        }
+        let voters = told.replicas.iter().filter(|replica| replica.role != ReplicaRole::Learner);
+        let member = |r: &Replica| Member { replica: r.id.0, node: r.node.0, data_id: String::new() };
+        self.driver =
+            Some(Driver { term: told.at.term, index: told.at.index, members: voters.map(member).collect() });
+        true
+    }
+
+    /// The replica of the driver that this node has founded, or is to found, unless another has taken its place.
+    pub fn founded(&self) -> Option<ReplicaId> {
+        let own = self.placement.iter().find(|m| m.node == self.node_id)?;
+        let id = ReplicaId(own.replica);
+        (!self.driver().is_without(id)).then_some(id)
     }
 
     /// Whether a directory that knows of no cluster yet may become part of one that was founded so. A founder makes its copy
     /// of the placement driver in the directory that was there at the founding and in no other: under its replica id it may
-    /// have voted and acknowledged entries, and with the directory that is lost.
+    /// have voted and acknowledged entries, and with the directory that is lost. (When that replica is no member any more its word
+    /// does not count.)
     ///
     /// # Errors
     /// Says what the operator can do.
-    pub fn may_join(&self, founders: &[Founder]) -> Result<(), String> {
-        let own = founders.iter().find(|f| f.replica.node.0 == self.node_id);
+    pub fn may_join(&self, founders: &[Founder], driver: &DriverMembers) -> Result<(), String> {
+        let votes = |f: &&Founder| !driver.is_without(f.replica.id);
+        let own = founders.iter().filter(votes).find(|f| f.replica.node.0 == self.node_id);
         match own {
             Some(founder)
                 if founder.data_id != self.data_id && !planted!("node.founder_in_another_directory") =>
@@ -197,11 +238,46 @@ mod tests {
         let blank =
             |node_id, data_id: &str| Identity { node_id, data_id: data_id.into(), ..Identity::default() };
         // Told again after a crash, or by another node than the one that `init` was sent to.
-        assert_eq!(blank(3, "first").may_join(&founders), Ok(()));
-        assert!(blank(3, "second").may_join(&founders).unwrap_err().contains("--node-id"));
-        assert_eq!(blank(4, "second").may_join(&founders), Ok(()));
+        let driver = DriverMembers::default();
+        assert_eq!(blank(3, "first").may_join(&founders, &driver), Ok(()));
+        assert!(blank(3, "second").may_join(&founders, &driver).unwrap_err().contains("--node-id"));
+        assert_eq!(blank(4, "second").may_join(&founders, &driver), Ok(()));
         // Founded by a release that named no directories.
         let unnamed = [Founder { data_id: String::new(), ..founders[0].clone() }];
-        assert!(blank(3, "second").may_join(&unnamed).is_err());
+        assert!(blank(3, "second").may_join(&unnamed, &driver).is_err());
+        // Another replica has taken its place: what it has promised does not count any more, and it founds nothing.
+        let mut back = blank(3, "second");
+        assert_eq!(back.may_join(&founders, &carried_by(8, &[(7, 5)])), Ok(()));
+        back.set_founders(&founders);
+        assert_eq!(back.founded(), Some(ReplicaId(1)));
+        assert!(back.set_driver(&carried_by(8, &[(7, 5)])));
+        assert_eq!(back.founded(), None);
+    }
+
+    fn carried_by(index: u64, members: &[(u64, u64)]) -> DriverMembers {
+        let replica = |(id, node): &(u64, u64)| Replica {
+            id: ReplicaId(*id),
+            node: NodeId(*node),
+            role: ReplicaRole::Voter,
+        };
+        let at = LogPosition { term: 2, index };
+        DriverMembers { at, replicas: members.iter().map(replica).collect(), addresses: Vec::new() }
+    }
+
+    #[test]
+    fn the_latest_that_was_heard_of_the_drivers_members_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        let mut identity = data.identity(NodeId(3)).unwrap();
+        identity.placement.push(Member { replica: 1, node: 3, data_id: "d".into() });
+        assert_eq!(identity.driver().nodes(), [NodeId(3)]);
+        assert!(identity.set_driver(&carried_by(20, &[(1, 3), (4, 5)])));
+        assert!(!identity.set_driver(&carried_by(12, &[(1, 3)])), "old news");
+        assert!(!identity.set_driver(&DriverMembers::default()), "nothing is known");
+        assert_eq!(identity.founded(), Some(ReplicaId(1)));
+        data.save(&identity).unwrap();
+        drop(data);
+        let back = DataDir::open(dir.path()).unwrap().identity(NodeId(3)).unwrap();
+        assert_eq!(back.driver(), carried_by(20, &[(1, 3), (4, 5)]));
     }
 }

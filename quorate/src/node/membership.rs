@@ -4,14 +4,14 @@ use super::{
     gateway::Gateway,
     identity::{DataDir, Identity},
 };
-use crate::{admin, cli::Role};
+use crate::admin;
 use anyhow::{Result, bail};
 use parking_lot::Mutex;
 use quorate_env::{Env, rpc, watch};
 use quorate_placement::Founding;
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole,
-    placement::{Founder, NodeAnswer, NodeCommand, NodeInfo, NodeReply},
+    placement::{DriverMembers, Founder, NodeAnswer, NodeCommand, NodeInfo, NodeReply},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -33,6 +33,8 @@ pub struct Membership {
     identity: Mutex<Identity>,
     /// Nodes met so far, by address.
     met: Mutex<BTreeMap<String, Met>>,
+    /// The nodes of the cluster, as the driver has told.
+    known: Mutex<Vec<NodeInfo>>,
     standing: watch::Sender<Standing>,
     founding: tokio::sync::Mutex<()>,
 }
@@ -80,6 +82,7 @@ impl Membership {
             join,
             identity: Mutex::new(identity),
             met: Mutex::default(),
+            known: Mutex::default(),
             standing,
             founding: tokio::sync::Mutex::default(),
         });
@@ -101,19 +104,14 @@ impl Membership {
         self.identity.lock().clone()
     }
 
-    /// What the node is, as others are told. Once there is a cluster, its founders carry the placement driver and nobody
-    /// else does, whatever a node was started with.
+    /// What the node is, as others are told.
     pub fn info(&self) -> NodeInfo {
-        let mut info = self.info.clone();
-        let identity = self.identity.lock();
-        if !identity.cluster_id.is_empty() && !identity.is_founder() {
-            info.roles &= !PLACEMENT_ROLE;
-        }
-        info
+        self.info.clone()
     }
 
-    pub fn placement_nodes(&self) -> Vec<NodeId> {
-        self.identity.lock().placement.iter().map(|m| NodeId(m.node)).collect()
+    /// Who carries the placement driver, as far as known.
+    pub fn driver(&self) -> DriverMembers {
+        self.identity.lock().driver()
     }
 
     /// Returns once the node belongs to a cluster.
@@ -130,26 +128,12 @@ impl Membership {
         }
     }
 
-    /// How this node carries the placement driver; `None` if it does not. Both must agree, the founding and the role.
-    pub fn placement(&self, roles: &[Role]) -> Option<Founding> {
+    /// What this node has to do with the founding of the placement driver; `None` if nothing, or if another node has taken its place.
+    pub fn founding(&self) -> Option<Founding> {
         let identity = self.identity();
-        let carries = Founding {
-            members: identity.founders().into_iter().map(|founder| founder.replica).collect(),
-            done: identity.placement_made,
-        };
-        match (roles.contains(&Role::Placement), identity.is_founder()) {
-            (true, true) => return Some(carries),
-            (true, false) => tracing::warn!(
-                "the role placement is left out: the placement driver's members are the nodes that founded the cluster, and \
-                 others cannot be added yet"
-            ),
-            (false, true) => tracing::warn!(
-                "this node is a member of the placement driver, and was started without the role placement: the driver runs \
-                 with one member less"
-            ),
-            (false, false) => {}
-        }
-        None
+        identity.founded()?;
+        let members = identity.founders().into_iter().map(|founder| founder.replica).collect();
+        Some(Founding { members, done: identity.placement_made })
     }
 
     /// From now on this node's copy of the placement driver is either here or lost.
@@ -172,14 +156,25 @@ impl Membership {
         for node in nodes.iter().filter(|n| n.id != self.info.id) {
             self.env.transport().set_address(node.id, node.rpc_address.clone());
         }
+        *self.known.lock() = nodes.to_vec();
+        self.remember("the addresses of the nodes", |identity| identity.set_peers(nodes));
+    }
+
+    /// Takes in who carries the driver.
+    pub fn learn_driver(&self, members: &DriverMembers) {
+        self.remember("who carries the placement driver", |identity| identity.set_driver(members));
+    }
+
+    /// Saves what was heard, if it is news. What is lost is heard again.
+    fn remember(&self, what: &str, change: impl FnOnce(&mut Identity) -> bool) {
         let changed = {
             let mut identity = self.identity.lock();
-            identity.set_peers(nodes).then(|| identity.clone())
+            change(&mut identity).then(|| identity.clone())
         };
         if let Some(identity) = changed
             && let Err(error) = self.data.save(&identity)
         {
-            tracing::warn!(%error, "the addresses of the nodes were not saved");
+            tracing::warn!(%error, what, "it was not saved");
         }
     }
 
@@ -189,15 +184,16 @@ impl Membership {
             tracing::info!(%node, "it has left the cluster, and is forgotten");
             self.env.transport().forget(*node);
         }
-        let changed = {
-            let mut identity = self.identity.lock();
-            identity.forget(gone).then(|| identity.clone())
-        };
-        if let Some(identity) = changed
-            && let Err(error) = self.data.save(&identity)
-        {
-            tracing::warn!(%error, "nodes that have left were not forgotten for good");
-        }
+        self.remember("that nodes have left for good", |identity| identity.forget(gone));
+    }
+
+    /// The other nodes: as the driver tells of them, or as they were met.
+    fn nodes(&self) -> Vec<NodeInfo> {
+        let met = self.met.lock().values().map(|met| met.info.clone()).collect::<Vec<_>>();
+        let told = self.known.lock().clone();
+        let all: BTreeMap<NodeId, NodeInfo> =
+            met.into_iter().chain(told).map(|node| (node.id, node)).collect();
+        all.into_values().filter(|node| node.id != self.info.id).collect()
     }
 
     async fn answer(&self, command: NodeCommand) -> Result<NodeReply, String> {
@@ -207,14 +203,16 @@ impl Membership {
                 Ok(NodeReply::Described {
                     info: self.info(),
                     placement: identity.founders(),
+                    driver: identity.driver(),
                     data_id: identity.data_id,
                     cluster_id: identity.cluster_id,
-                    nodes: self.met.lock().values().map(|met| met.info.clone()).collect(),
+                    nodes: self.nodes(),
                 })
             }
             NodeCommand::Init => self.found().await.map(NodeReply::Initialized),
             NodeCommand::Adopt { cluster_id, placement, nodes } => {
-                self.adopt(&cluster_id, &placement, &nodes).map(|()| NodeReply::Done)
+                let driver = DriverMembers::default();
+                self.adopt(&cluster_id, &placement, &driver, &nodes).map(|()| NodeReply::Done)
             }
             NodeCommand::CancelSession { pid, secret } => self.gateway.cancel(pid, secret),
             NodeCommand::Transactions => self.gateway.transactions(),
@@ -225,7 +223,13 @@ impl Membership {
     }
 
     /// Durable before it is answered, so that a founder that was told never forgets it.
-    fn adopt(&self, cluster_id: &str, founders: &[Founder], nodes: &[NodeInfo]) -> Result<(), String> {
+    fn adopt(
+        &self,
+        cluster_id: &str,
+        founders: &[Founder],
+        driver: &DriverMembers,
+        nodes: &[NodeInfo],
+    ) -> Result<(), String> {
         {
             let mut identity = self.identity.lock();
             if identity.cluster_id == cluster_id {
@@ -234,13 +238,14 @@ impl Membership {
             if !identity.cluster_id.is_empty() {
                 return Err(format!("node {} belongs to cluster {}", self.info.id, identity.cluster_id));
             }
-            if let Err(why) = identity.may_join(founders) {
+            if let Err(why) = identity.may_join(founders, driver) {
                 self.standing.send_replace(Standing::Refused(why.clone()));
                 return Err(why);
             }
             let mut next = identity.clone();
             next.cluster_id = cluster_id.to_owned();
             next.set_founders(founders);
+            next.set_driver(driver);
             next.set_peers(nodes);
             self.data.save(&next).map_err(|error| format!("cannot save the identity: {error:#}"))?;
             *identity = next;
@@ -265,7 +270,7 @@ impl Membership {
         if self.identity().cluster_id.is_empty() {
             let founders = founders(&everyone)?;
             let cluster_id = format!("{:032x}", self.env.random_u128());
-            self.adopt(&cluster_id, &founders, &nodes)?;
+            self.adopt(&cluster_id, &founders, &DriverMembers::default(), &nodes)?;
         }
         let identity = self.identity();
         for node in nodes.iter().filter(|n| n.id != self.info.id) {
@@ -329,7 +334,7 @@ impl Membership {
 
     async fn meet(&self, address: &str) {
         let asked = admin::ask_node(address, NodeCommand::Describe);
-        let Ok(Ok(NodeReply::Described { info, cluster_id, placement, nodes, data_id })) =
+        let Ok(Ok(NodeReply::Described { info, cluster_id, placement, nodes, data_id, driver })) =
             self.env.timeout(CALL_PATIENCE, asked).await
         else {
             return;
@@ -341,7 +346,7 @@ impl Membership {
         self.env.transport().set_address(info.id, address.to_owned());
         if !cluster_id.is_empty() && self.identity().cluster_id.is_empty() {
             let known: Vec<NodeInfo> = nodes.into_iter().chain([info.clone()]).collect();
-            if let Err(why) = self.adopt(&cluster_id, &placement, &known) {
+            if let Err(why) = self.adopt(&cluster_id, &placement, &driver, &known) {
                 tracing::error!(why, "cannot join the cluster");
             }
         }

@@ -25,7 +25,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use parts::Storage;
 use pulse::Pulse;
 use quorate_env::{Env, EnvConfig, PlacementClient};
-use quorate_placement::Placement;
+use quorate_placement::Host;
 use quorate_proto::{NodeId, placement::NodeInfo};
 use quorate_sql::server::{SqlConfig, SqlServer};
 use quorate_storage::ScratchDir;
@@ -66,8 +66,8 @@ pub async fn run(args: StartArgs) -> Result<()> {
     space::look(&env, &storage, &space);
     env.spawn("space", space::follow(env.clone(), storage.clone(), space)).detach();
     let scratch = Arc::new(OnDisk(ScratchDir::open(&data.join("scratch"))?));
-    let membership = Membership::start(&env, data, identity, describe(&env, &args)?, &args.join)?;
-    let client = Arc::new(PlacementClient::new(env.clone(), membership.placement_nodes()));
+    let membership = Membership::start(&env, data, identity, describe(&env, &args), &args.join)?;
+    let client = Arc::new(PlacementClient::new(env.clone(), Vec::new()));
     let router = Router::new(env.clone(), client.clone());
     let shards = storage.serve_shards(&env, &router).await?;
     let pulse = Pulse::new(
@@ -94,16 +94,16 @@ pub async fn run(args: StartArgs) -> Result<()> {
 
     let serve = async {
         membership.in_cluster().await?;
-        client.set_nodes(membership.placement_nodes());
-        let _placement = match membership.placement(&args.roles) {
-            Some(founding) => {
-                let (consensus, engine) = (storage.consensus.clone(), storage.engine.clone());
-                let placement = Placement::start(env.clone(), consensus, engine, founding).await?;
-                membership.note_placement_made()?;
-                Some(placement)
-            }
-            None => None,
-        };
+        client.learn(&membership.driver());
+        let founding = membership.founding();
+        let founds = founding.is_some();
+        let (consensus, engine) = (storage.consensus.clone(), storage.engine.clone());
+        let host = Host::start(env.clone(), consensus, engine, client.clone(), founding).await?;
+        if founds {
+            membership.note_placement_made()?;
+        }
+        warn_of_role(&args, &host);
+        pulse.set_host(host);
         let heart = pulse.clone();
         env.spawn("pulse", async move { heart.beat().await }).detach();
         env.spawn("map.watch", driver_watch::map(env.clone(), client.clone(), router.clone())).detach();
@@ -140,22 +140,27 @@ pub async fn run(args: StartArgs) -> Result<()> {
     ended
 }
 
-fn describe(env: &Env, args: &StartArgs) -> Result<NodeInfo> {
-    let pair = |text: &String| {
-        text.split_once('=')
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .with_context(|| format!("`{text}` is not key=value"))
-    };
+/// A member that did not take part would be missed by the others.
+fn warn_of_role(args: &StartArgs, host: &Host) {
+    if host.placement().is_some() && !args.roles.contains(&Role::Placement) {
+        tracing::warn!(
+            "this node is a member of the placement driver, and carries it although it was started without the role placement; \
+             `quorate shard move 0` gives its place to another node"
+        );
+    }
+}
+
+fn describe(env: &Env, args: &StartArgs) -> NodeInfo {
     let bit = |role: Role| if args.roles.contains(&role) { 1u8 << role as u8 } else { 0 };
-    Ok(NodeInfo {
+    NodeInfo {
         id: env.node(),
         incarnation: env.incarnation(),
         rpc_address: args.rpc.clone(),
         sql_address: args.sql.clone(),
         http_address: args.http.clone(),
-        locality: args.locality.iter().map(pair).collect::<Result<_>>()?,
+        locality: args.locality.clone().map(|locality| locality.0).unwrap_or_default(),
         roles: bit(Role::Placement) | bit(Role::Shard) | bit(Role::Sql),
-    })
+    }
 }
 
 /// Without TLS and passwords only loopback is served, unless the operator insists.

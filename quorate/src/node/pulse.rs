@@ -5,10 +5,13 @@ use super::{http::Health, membership::Membership};
 use parking_lot::RwLock;
 use quorate_consensus::Consensus;
 use quorate_env::{Env, PlacementClient, watch};
-use quorate_placement::settings::{self, CLOSING_TARGET, GC_TTL, IDEMPOTENCY_TTL, Setting};
+use quorate_placement::{
+    Host,
+    settings::{self, CLOSING_TARGET, GC_TTL, IDEMPOTENCY_TTL, Setting},
+};
 use quorate_proto::{
     NodeId, Room, ShardDescriptor, ShardId, Timestamp,
-    placement::{Leaving, NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
+    placement::{Carries, Leaving, NodeInfo, PlacementReply, PlacementRequest, ReplicaReport, ShardMode},
 };
 use quorate_shard_server::ShardServer;
 use quorate_sql::server::{ClusterInfo, SchemaLease};
@@ -47,6 +50,8 @@ pub struct Pulse {
     /// The setting `idempotency_ttl`, in microseconds; 0 before it is known.
     idempotency_ttl: AtomicU64,
     coordinator: OnceLock<Arc<Coordinator>>,
+    /// The node's part in the placement driver.
+    host: OnceLock<Arc<Host>>,
 }
 
 impl Pulse {
@@ -75,6 +80,7 @@ impl Pulse {
             gc_ttl: AtomicU64::new(0),
             idempotency_ttl: AtomicU64::new(0),
             coordinator: OnceLock::new(),
+            host: OnceLock::new(),
         })
     }
 
@@ -86,6 +92,11 @@ impl Pulse {
     /// From now on `/health` may say yes.
     pub fn set_serving(&self) {
         self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on heartbeats tell of the driver's replica here.
+    pub fn set_host(&self, host: Arc<Host>) {
+        let _ = self.host.set(host);
     }
 
     /// The coordinator, too, follows the cluster settings.
@@ -134,6 +145,7 @@ impl Pulse {
             schema_version: self.reported_schema.load(Ordering::SeqCst),
             holds: self.coordinator.get().and_then(|coordinator| coordinator.holds()),
             sessions: self.membership.gateway().sessions() as u64,
+            carries: self.host.get().map_or(Carries::Unsaid, |host| host.carries()),
         };
         match self.driver.request(request, PATIENCE).await {
             Ok(PlacementReply::Heartbeat {
@@ -146,7 +158,10 @@ impl Pulse {
                 horizon,
                 leaving,
                 gone,
+                driver,
             }) => {
+                self.driver.learn(&driver);
+                self.membership.learn_driver(&driver);
                 self.follow_orders(leaving);
                 self.router.update(&map);
                 self.schema.send_if_modified(|lease| {
@@ -190,6 +205,14 @@ impl Pulse {
         if leaving == Leaving::Gone {
             self.env.clock().retire();
             self.membership.gateway().end_statements();
+        }
+    }
+
+    fn part_in_driver(&self) -> String {
+        let members: Vec<String> = self.driver.nodes().iter().map(NodeId::to_string).collect();
+        match self.host.get().map(|host| host.carries()) {
+            Some(Carries::Replica(replica)) => format!("replica {replica} is here"),
+            _ => format!("on nodes {}", members.join(", ")),
         }
     }
 
@@ -309,6 +332,7 @@ impl Health for Pulse {
             ("disk".into(), self.lacks().unwrap_or_else(|| "ok".into())),
             ("SQL".into(), info.sql_address.clone()),
             ("nodes known".into(), self.nodes.read().len().to_string()),
+            ("placement driver".into(), self.part_in_driver()),
             ("replicas here".into(), reports.len().to_string()),
             ("of these led".into(), led.to_string()),
             ("of these not in mode TARGET".into(), off.to_string()),

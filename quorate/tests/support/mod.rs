@@ -33,7 +33,7 @@ pub struct Demo {
 }
 
 /// A demo may grow by so many nodes.
-const MORE: u16 = 1;
+const MORE: u16 = 2;
 
 impl Demo {
     /// On ports that nobody listens on, so that tests can run side by side.

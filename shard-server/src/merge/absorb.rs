@@ -123,12 +123,17 @@ pub(crate) fn put_gone(batch: &mut WriteBatch, right: &Replica) {
     meta::put(batch, shard, &meta::REPLICA, &ReplicaState::Gone(right.id));
 }
 
-/// Whether a state of another replica of `left` shows that it has absorbed this copy: it was sealed for it, and has its keys at a
-/// later version.
+/// Whether a state of another replica of `left` shows that it has absorbed this copy: it was sealed for it, and has keys of it at a
+/// later version. Not all of them, perhaps: it may have been split since.
 pub(crate) fn has_absorbed(left: &ShardDescriptor, right: &Replica) -> bool {
+    is_decided(left, right) && left.span.overlaps(&right.descriptor().span)
+}
+
+/// Whether the log of `left` is past the entry that says what becomes of the seal of this copy.
+pub(crate) fn is_decided(left: &ShardDescriptor, right: &Replica) -> bool {
     right.state.load().sealed.as_ref().is_some_and(|sealed| {
         let seal = &sealed.seal;
-        seal.left == left.id && left.version > seal.left_version && left.span.contains_span(&seal.right.span)
+        seal.left == left.id && left.version > seal.left_version
     })
 }
 

@@ -17,7 +17,7 @@
 mod absorb;
 mod seal;
 
-pub(crate) use absorb::{Absorbed, absorb, forget, has_absorbed, put_gone};
+pub(crate) use absorb::{Absorbed, absorb, forget, has_absorbed, is_decided, put_gone};
 pub(crate) use seal::{await_seal, prepare, seal, unseal};
 
 use crate::{

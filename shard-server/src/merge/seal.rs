@@ -56,6 +56,7 @@ pub(crate) async fn seal(
         let why = format!("shard {} does not end where shard {} begins", left.id, own.id);
         return Err(KvError::BadRequest { why });
     }
+    awaited_by_nobody(replica)?;
     let spans = vec![(own.span.clone(), Access::Write)];
     let latched = leader.latch(LatchSet { spans, ..LatchSet::default() }).await?;
     let state = replica.still(&leader, version)?;
@@ -147,6 +148,20 @@ pub(crate) async fn unseal(replica: &Arc<Replica>, version: u64) -> Result<Repli
 
 /// The local copy of the left shows that it cannot absorb this seal any more: it is at a later version, and if it had absorbed
 /// it, this copy would be gone.
+/// A shard that is sealed for this one waits for its log, which must go on till then. The driver sees to that; what can be seen
+/// here is looked at too.
+fn awaited_by_nobody(replica: &Arc<Replica>) -> Result<(), KvError> {
+    let own = replica.descriptor();
+    let awaits = |other: &Arc<Replica>| {
+        let sealed = other.state.load().sealed.clone();
+        sealed.is_some_and(|sealed| sealed.seal.left == own.id) && !super::is_decided(&own, other)
+    };
+    match replica.context.all().iter().find(|other| awaits(other)) {
+        Some(other) => Err(replica.not_ready(&format!("shard {} is sealed for it", other.shard))),
+        None => Ok(()),
+    }
+}
+
 async fn never_absorbed(replica: &Arc<Replica>, seal: &Seal) -> Result<(), KvError> {
     let context = &replica.context;
     let shown = async {

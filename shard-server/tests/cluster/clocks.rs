@@ -58,7 +58,7 @@ fn a_new_leader_of_a_right_half_does_so_too() {
             let read_ts = read(&cluster, "z").await;
             let right_replicas = vec![ReplicaId(11), ReplicaId(12), ReplicaId(13)];
             let (shard, at, right) = (ShardId::FIRST, Key::from("m"), ShardId(2));
-            let split = ReplicaCommand::Split { shard, at, right, right_replicas };
+            let split = ReplicaCommand::Split { shard, at, right, right_replicas, version: 1 };
             cluster.servers.command(leader, split).await.unwrap();
             let servers = cluster.servers.clone();
             let led = || servers.leader(&Key::from("z")).is_some_and(|(_, d, _)| d.id == right);

@@ -187,7 +187,8 @@ fn halves_of_a_split_and_a_snapshot_inherit_what_was_closed() {
         until_closed(&cluster, leader, ShardId::FIRST, ts).await;
         let right_replicas = vec![ReplicaId(11), ReplicaId(12), ReplicaId(13)];
         let at = Key::from("m");
-        let split = ReplicaCommand::Split { shard: ShardId::FIRST, at, right: ShardId(2), right_replicas };
+        let (shard, right, version) = (ShardId::FIRST, ShardId(2), 1);
+        let split = ReplicaCommand::Split { shard, at, right, right_replicas, version };
         cluster.servers.command(leader, split).await.unwrap();
         for node in 1..=3 {
             let servers = cluster.servers.clone();

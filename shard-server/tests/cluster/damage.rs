@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use quorate_proto::kv::{ReadRequest, ShardOp};
-use quorate_proto::placement::{ReplicaCommand, ReplicaReply};
+use quorate_proto::placement::{ReplicaCommand, ReplicaReply, ReplicaReport};
 use quorate_proto::{Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId};
 use quorate_storage::Family;
 use std::time::Duration;
@@ -15,7 +15,8 @@ fn damage(cluster: &Cluster, node: u64, on: bool) {
 }
 
 fn holds(cluster: &Cluster, node: u64) -> bool {
-    cluster.servers.get(node).reports().iter().any(|report| report.shard == ShardId::FIRST)
+    let serves = |report: &ReplicaReport| report.shard == ShardId::FIRST && report.is_sound();
+    cluster.servers.get(node).reports().iter().any(serves)
 }
 
 async fn change(cluster: &Cluster, members: Vec<Replica>) -> ShardDescriptor {

@@ -3,7 +3,10 @@
 use super::{harness::*, locking::*};
 use quorate_proto::kv::{CommitLocal, LockMode, ReadRequest, ShardOp, ShardReply, ShardRequest};
 use quorate_proto::placement::{ReplicaCommand, ReplicaReply};
-use quorate_proto::{Key, KvError, NodeId, ReplicaId, Seal, ShardDescriptor, ShardId, Timestamp, TxnId};
+use quorate_proto::{
+    Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, Seal, ShardDescriptor, ShardId, Timestamp, TxnId,
+};
+use quorate_storage::Family;
 use std::time::Duration;
 
 const RIGHT: ShardId = ShardId(2);
@@ -13,7 +16,7 @@ async fn two(cluster: &Cluster) {
     let (leader, ..) = cluster.leader("k").await;
     let right_replicas = vec![ReplicaId(11), ReplicaId(12), ReplicaId(13)];
     let (at, right) = (Key::from("m"), RIGHT);
-    let split = ReplicaCommand::Split { shard: ShardId::FIRST, at, right, right_replicas };
+    let split = ReplicaCommand::Split { shard: ShardId::FIRST, at, right, right_replicas, version: 1 };
     cluster.servers.command(leader, split).await.expect("split");
     let servers = cluster.servers.clone();
     let everywhere = move || (1..=3).all(|node| servers.get(node).descriptors().len() == 2);
@@ -196,11 +199,11 @@ fn what_is_given_back_during_a_merge_is_free() {
             let holder = refused_by(&cluster, 9, &keys[0], LockMode::Exclusive).await;
             assert_eq!(holder, Some(TxnId(u128::from(held))), "round {round}");
             release(&cluster, 9, &keys[1]).await;
-            let (leader, ..) = cluster.leader("k").await;
+            let (leader, ShardDescriptor { version, .. }, _) = cluster.leader("k").await;
             let right = ShardId(3 + round);
             let right_replicas = (0..3).map(|n| ReplicaId(100 * (round + 1) + n)).collect();
-            let split =
-                ReplicaCommand::Split { shard: ShardId::FIRST, at: Key::from("m"), right, right_replicas };
+            let (shard, at) = (ShardId::FIRST, Key::from("m"));
+            let split = ReplicaCommand::Split { shard, at, right, right_replicas, version };
             cluster.servers.command(leader, split).await.unwrap();
         }
     });
@@ -309,6 +312,52 @@ fn a_copy_that_has_not_come_to_the_seal_absorbs_nothing() {
     });
 }
 
+/// Its log has to say what becomes of the other.
+#[test]
+fn a_shard_that_another_is_sealed_for_is_not_sealed_itself() {
+    run(146, |cluster| async move {
+        cluster.found(&[1, 2, 3]).await;
+        two(&cluster).await;
+        let (node, left) = leads(&cluster, "k").await;
+        let (shard, at, right, version) = (left.id, Key::from("f"), ShardId(3), left.version);
+        let right_replicas = [21, 22, 23].map(ReplicaId).into();
+        let split = ReplicaCommand::Split { shard, at, right, right_replicas, version };
+        cluster.servers.command(node, split).await.expect("split");
+        let first = leads(&cluster, "a").await.1;
+        let seal = seal(&cluster).await;
+        everywhere(&cluster, &seal).await;
+        let (node, middle) = leads(&cluster, "k").await;
+        let again = ReplicaCommand::Seal { shard: middle.id, version: middle.version, left: first };
+        let refused = cluster.servers.command(node, again.clone()).await;
+        assert!(matches!(refused, Err(KvError::NotReady { .. })), "{refused:?}");
+        let merged = absorb(&cluster, &seal).await;
+        let ReplicaCommand::Seal { shard, left, .. } = again else { panic!() };
+        let again = ReplicaCommand::Seal { shard, version: merged.version, left };
+        let reply = cluster.servers.command(node, again).await;
+        assert!(matches!(reply, Ok(ReplicaReply::Sealed(_))), "{reply:?}");
+    });
+}
+
+/// Its right half's ids are used up: a copy of it that was founded again would be nowhere.
+#[test]
+fn a_copy_of_a_split_that_comes_after_its_merge_is_refused() {
+    run(145, |cluster| async move {
+        cluster.found(&[1, 2, 3]).await;
+        cluster.put(1, "s", "v").await.unwrap();
+        two(&cluster).await;
+        let merged = merge(&cluster).await;
+        let (leader, _) = leads(&cluster, "k").await;
+        let right_replicas = vec![ReplicaId(11), ReplicaId(12), ReplicaId(13)];
+        let (shard, at) = (ShardId::FIRST, Key::from("m"));
+        let late = ReplicaCommand::Split { shard, at, right: RIGHT, right_replicas, version: 1 };
+        match cluster.servers.command(leader, late).await {
+            Err(KvError::StaleRoute { newer, .. }) => assert_eq!(newer, [merged]),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(cluster.get("s").await.as_deref(), Some("v"));
+    });
+}
+
 /// Nobody may destroy a sealed copy that the left here waits for, nor change the members or the range of the shard.
 #[test]
 fn a_sealed_shard_changes_in_no_way() {
@@ -322,8 +371,8 @@ fn a_sealed_shard_changes_in_no_way() {
             assert!(matches!(reply, Err(KvError::NotReady { .. })), "{reply:?}")
         };
         let right_replicas = vec![ReplicaId(21), ReplicaId(22), ReplicaId(23)];
-        let split =
-            ReplicaCommand::Split { shard: RIGHT, at: Key::from("t"), right: ShardId(3), right_replicas };
+        let (at, version) = (Key::from("t"), right.version);
+        let split = ReplicaCommand::Split { shard: RIGHT, at, right: ShardId(3), right_replicas, version };
         refused(cluster.servers.command(leader, split).await);
         let members = right.replicas[..2].to_vec();
         let change =
@@ -333,4 +382,87 @@ fn a_sealed_shard_changes_in_no_way() {
         refused(cluster.servers.command(1, ReplicaCommand::Destroy { shard: RIGHT, replica }).await);
         absorb(&cluster, &seal).await;
     });
+}
+
+async fn change(cluster: &Cluster, key: &str, members: Vec<Replica>) -> ShardDescriptor {
+    let (leader, shard) = leads(cluster, key).await;
+    let command =
+        ReplicaCommand::ChangeMembers { shard: shard.id, config_epoch: shard.config_epoch, members };
+    match cluster.servers.command(leader, command).await {
+        Ok(ReplicaReply::Changed(shards)) => shards[0].clone(),
+        other => panic!("the members were not changed: {other:?}"),
+    }
+}
+
+/// A node comes to the seal and hears nothing more. The left absorbs and is split again, before the sealed keys or among them, and
+/// its copy on that node is replaced. The new one, which comes by a snapshot, never absorbs what is still there.
+#[test]
+fn a_sealed_copy_goes_after_its_left_was_replaced_and_split_again() {
+    for (seed, at) in [(161, "f"), (162, "t")] {
+        run(seed, move |cluster| async move {
+            cluster.found(&[1, 2, 3]).await;
+            for (n, key) in ["a", "g", "s", "y"].into_iter().enumerate() {
+                cluster.put(n as u64 + 1, key, "v").await.unwrap();
+            }
+            two(&cluster).await;
+            lead_apart(&cluster).await;
+            let ((left, before), (right, sealed)) = (leads(&cluster, "k").await, leads(&cluster, "s").await);
+            let third = 6 - left - right;
+            let seal = seal(&cluster).await;
+            everywhere(&cluster, &seal).await;
+            for other in [left, right] {
+                cluster.sim.cut(NodeId(other), NodeId(third));
+                cluster.sim.cut(NodeId(third), NodeId(other));
+            }
+            let merged = absorb(&cluster, &seal).await;
+            let ids = [21, 22, 23].map(ReplicaId);
+            let split = ReplicaCommand::Split {
+                shard: merged.id,
+                at: Key::from(at),
+                right: ShardId(3),
+                right_replicas: ids.into(),
+                version: merged.version,
+            };
+            cluster.servers.command(left, split).await.expect("split");
+            cluster.put(11, at, "after").await.unwrap();
+
+            let old = merged.replica_on(NodeId(third)).unwrap().clone();
+            let mut members: Vec<Replica> =
+                merged.replicas.iter().filter(|member| member.id != old.id).cloned().collect();
+            change(&cluster, "a", members.clone()).await;
+            let command = ReplicaCommand::Destroy { shard: merged.id, replica: old.id };
+            cluster.servers.command(third, command).await.expect("the old copy goes");
+            let new = Replica { id: ReplicaId(31), role: ReplicaRole::Learner, ..old };
+            // By somebody who has not heard of the merge.
+            let create = ReplicaCommand::CreateLearner { descriptor: before, replica: new.clone() };
+            cluster.servers.command(third, create).await.expect("a new copy");
+            let destroy = ReplicaCommand::Destroy {
+                shard: RIGHT,
+                replica: sealed.replica_on(NodeId(third)).unwrap().id,
+            };
+            let early = cluster.servers.command(third, destroy.clone()).await;
+            assert!(
+                matches!(early, Err(KvError::NotReady { .. })),
+                "the new copy knows nothing yet: {early:?}"
+            );
+            cluster.sim.heal();
+            members.push(new);
+            let now = change(&cluster, "a", members).await;
+            cluster
+                .until("the snapshot is there", || cluster.servers.get(third).descriptors().contains(&now))
+                .await;
+            cluster.servers.command(third, destroy).await.expect("the left has decided");
+
+            let (_, other) = leads(&cluster, "y").await;
+            assert_eq!(other.id, ShardId(3));
+            let missing = other.replica_on(NodeId(third)).unwrap().clone();
+            let create = ReplicaCommand::CreateLearner { descriptor: other, replica: missing };
+            cluster.servers.command(third, create).await.expect("its keys belong to nobody else");
+            let rows = |node| {
+                let all = cluster.engine(node).dump();
+                all.into_iter().filter(|(family, ..)| *family == Family::Data).collect::<Vec<_>>()
+            };
+            cluster.until("the copies are alike", || rows(third) == rows(left)).await;
+        });
+    }
 }

@@ -6,9 +6,11 @@ use quorate_proto::placement::ReplicaCommand;
 use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, TxnId};
 use std::time::Duration;
 
-fn split(at: &str, right: u64) -> ReplicaCommand {
+/// Of the first shard, at its present version.
+fn split(at: &str, right: u64, version: u64) -> ReplicaCommand {
     let right_replicas = (1..=3).map(|node| ReplicaId(10 * right + node)).collect();
-    ReplicaCommand::Split { shard: ShardId::FIRST, at: Key::from(at), right: ShardId(right), right_replicas }
+    let (shard, right) = (ShardId::FIRST, ShardId(right));
+    ReplicaCommand::Split { shard, at: Key::from(at), right, right_replicas, version }
 }
 
 fn led(cluster: &Cluster, key: &str, shard: u64) -> Option<u64> {
@@ -32,7 +34,7 @@ fn whoever_leads_the_right_half_first_has_its_locks() {
             let (old, ..) = cluster.leader("k").await;
             let servers = cluster.servers.clone();
             let splitting =
-                cluster.sim.spawn("split", async move { servers.command(old, split("m", 2)).await });
+                cluster.sim.spawn("split", async move { servers.command(old, split("m", 2, 1)).await });
             while cluster.servers.get(old).descriptors().len() < 2 {
                 cluster.sim.sleep(Duration::from_micros(20)).await;
             }
@@ -82,7 +84,8 @@ fn what_is_given_back_during_a_split_is_free() {
             });
             let (leader, ..) = cluster.leader("a").await;
             cluster.sim.sleep(Duration::from_millis(4)).await;
-            cluster.servers.command(leader, split(&format!("r{:02}", 60 - round), 2 + round)).await.unwrap();
+            let split = split(&format!("r{:02}", 60 - round), 2 + round, 1 + round);
+            cluster.servers.command(leader, split).await.unwrap();
             releasing.join().await.unwrap().expect("released");
             committing.join().await.unwrap();
             for what in ["ended", "given"] {
@@ -106,13 +109,13 @@ fn a_split_waits_while_more_is_locked_than_it_can_take_along() {
         }
         lock(&cluster, 3, "t", LockMode::Exclusive).await.unwrap();
         let (leader, ..) = cluster.leader("k").await;
-        let refused = cluster.servers.command(leader, split("m", 2)).await;
+        let refused = cluster.servers.command(leader, split("m", 2, 1)).await;
         assert!(matches!(refused, Err(KvError::NotReady { .. })), "{refused:?}");
         assert_eq!(refused_by(&cluster, 4, &key(299), LockMode::Shared).await, Some(TxnId(2)));
         // A split that leaves them where they are has nothing to take along.
-        cluster.servers.command(leader, split("s9", 3)).await.unwrap();
+        cluster.servers.command(leader, split("s9", 3, 1)).await.unwrap();
         release(&cluster, 2, &key(0)).await;
-        cluster.servers.command(leader, split("m", 2)).await.unwrap();
+        cluster.servers.command(leader, split("m", 2, 2)).await.unwrap();
         assert_eq!(refused_by(&cluster, 4, "t", LockMode::Shared).await, Some(TxnId(3)));
         assert_eq!(refused_by(&cluster, 4, &key(0), LockMode::Shared).await, None);
     });
@@ -133,7 +136,7 @@ fn what_was_given_back_at_the_right_half_does_not_come_back() {
         found(&mut cluster).await;
         lock(&cluster, 2, "s", LockMode::Exclusive).await.unwrap();
         let (leader, ..) = cluster.leader("k").await;
-        cluster.servers.command(leader, split("m", 2)).await.unwrap();
+        cluster.servers.command(leader, split("m", 2, 1)).await.unwrap();
         cluster.until("the right half is led", || led(&cluster, "s", 2).is_some()).await;
         assert_eq!(refused_by(&cluster, 3, "s", LockMode::Shared).await, Some(TxnId(2)));
         release(&cluster, 2, "s").await;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 fn split(at: &str) -> ReplicaCommand {
     let right_replicas = vec![ReplicaId(11), ReplicaId(12), ReplicaId(13)];
-    ReplicaCommand::Split { shard: ShardId::FIRST, at: Key::from(at), right: ShardId(2), right_replicas }
+    let (shard, right, version) = (ShardId::FIRST, ShardId(2), 1);
+    ReplicaCommand::Split { shard, at: Key::from(at), right, right_replicas, version }
 }
 
 #[test]
@@ -130,7 +131,8 @@ fn a_right_half_that_no_split_made_is_made_unless_it_was_here() {
         cluster.servers.command(leader, change).await.unwrap();
         let right_replicas = [11, 12, 13, 14].map(ReplicaId).to_vec();
         let (at, right) = (Key::from("m"), ShardId(2));
-        let split = ReplicaCommand::Split { shard: parent.id, at, right, right_replicas };
+        let version = parent.version;
+        let split = ReplicaCommand::Split { shard: parent.id, at, right, right_replicas, version };
         cluster.servers.command(leader, split).await.unwrap();
         cluster.until("the right half is led", || servers_lead(&cluster, "m")).await;
         cluster.sim.heal();

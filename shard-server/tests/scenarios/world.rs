@@ -261,7 +261,8 @@ impl World {
         self.shards += 1;
         let right_replicas = vec![ReplicaId(10 * self.shards)];
         let right = ShardId(self.shards);
-        let command = ReplicaCommand::Split { shard: parent.id, at, right, right_replicas };
+        let version = parent.version;
+        let command = ReplicaCommand::Split { shard: parent.id, at, right, right_replicas, version };
         let text = match server.command(command).await.result {
             Ok(reply) => self.show.split(&reply),
             Err(error) => self.show.error(&error),

@@ -1,6 +1,7 @@
 //! What splits, merges and balances by itself, with thresholds that a run's little data and load cross.
 
 use super::{Draw, Knobs};
+use quorate_proto::placement::{Constraint, PlacementChange};
 use rand::Rng;
 use std::time::Duration;
 
@@ -49,4 +50,19 @@ pub fn draw(draw: &mut Draw, knobs: &mut Knobs) {
     knobs.schedulers = Schedulers(settings);
     knobs.shard.cut_from = 512;
     knobs.shard.size_interval = Duration::from_millis(draw.0.random_range(200..3000));
+    // Last, so that nothing else of a run depends on it.
+    if draw.chance(0.5) {
+        knobs.zones = draw.0.random_range(2..4);
+        knobs.placing = placing(draw);
+    }
+}
+
+/// In half of these runs somebody asks for places: never so that a shard has fewer copies than it is to survive with.
+fn placing(draw: &mut Draw) -> Option<PlacementChange> {
+    let zone = |draw: &mut Draw| ("zone".to_owned(), draw.0.random_range(0..2).to_string());
+    draw.chance(0.5).then(|| PlacementChange {
+        replicas: Some(if draw.chance(0.3) { 5 } else { 3 }),
+        constraints: Some(vec![Constraint { tier: zone(draw), copies: Some(draw.0.random_range(1..3)) }]),
+        leaders: Some(vec![zone(draw)]),
+    })
 }

@@ -50,6 +50,8 @@ table! {
     "gc_ttl" => knobs.gc_ttl,
     "repair_after" => knobs.repair_after,
     "schedulers" => knobs.schedulers,
+    "zones" => knobs.zones,
+    "placing" => knobs.placing,
     "workloads" => knobs.workloads,
 }
 

@@ -38,7 +38,7 @@ pub fn draw(seed: u64, nodes: u64) -> Plan {
     let moves: &[Sort] = if nodes > 3 { &[Draw::relocation] } else { &[] };
     let operations = draw.half(&[&[Draw::split, Draw::hand_over], moves].concat());
     let rounds = if troubles.len() == 1 { draw.range(8..16) } else { draw.range(4..12) };
-    // Once at most: the placement driver's members are not replaced.
+    // Once at most: with one more node away, half of them would be, and nobody could compare clocks.
     let replacement = draw.chance(0.2).then(|| draw.range(0..rounds));
     let mut steps = Vec::new();
     for round in 0..rounds {
@@ -60,6 +60,7 @@ pub fn draw(seed: u64, nodes: u64) -> Plan {
     }
     let steps = draw.with_merges(seed, steps);
     let steps = if replacement.is_none() { draw.with_bad_blocks(seed, steps) } else { steps };
+    let steps = draw.with_departure(seed, steps);
     let numbered = (1..).zip(steps).map(|(number, (pause, trouble))| Step { number, pause, trouble });
     Plan { steps: numbered.collect(), rest: Duration::ZERO }
 }
@@ -221,6 +222,17 @@ impl Draw {
         all
     }
 
+    /// With more than three nodes one of them leaves, in every other run.
+    fn with_departure(&mut self, seed: u64, mut steps: Vec<(Duration, Trouble)>) -> Vec<(Duration, Trouble)> {
+        self.rng = StdRng::seed_from_u64(seed ^ 0x6c65_6176);
+        if self.nodes > 3 && self.chance(0.5) {
+            let at = self.range(0..steps.len() as u64 + 1) as usize;
+            let departure = (self.millis(0..300), Trouble::Departure { node: self.node() });
+            steps.insert(at, departure);
+        }
+        steps
+    }
+
     fn relocation(&mut self) -> Trouble {
         let change = Change::Move { shard: self.shard(), replica: self.range(0..3), to: self.node() };
         Trouble::Operation { asker: self.node(), change }
@@ -235,7 +247,10 @@ mod tests {
     fn is_operation(step: &&Step) -> bool {
         matches!(
             step.trouble,
-            Trouble::Operation { .. } | Trouble::Replacement { .. } | Trouble::BadBlock { .. }
+            Trouble::Operation { .. }
+                | Trouble::Replacement { .. }
+                | Trouble::Departure { .. }
+                | Trouble::BadBlock { .. }
         )
     }
 
@@ -260,7 +275,7 @@ mod tests {
             alone += usize::from(drawn.len() > 3 && drawn.iter().all(|name| *name == drawn[0]));
             sorts.into_iter().for_each(|sort| *seeds.entry(sort).or_insert(0) += 1);
         }
-        assert_eq!(seeds.len(), 17, "{seeds:?}");
+        assert_eq!(seeds.len(), 18, "{seeds:?}");
         assert!(seeds.values().all(|seeds| *seeds > 10), "{seeds:?}");
         assert!((20..100).contains(&alone), "{alone}");
     }

@@ -50,6 +50,7 @@ impl Trouble {
             Trouble::BadBlock { .. } => "bad block",
             Trouble::ClockJump { .. } => "clock jump",
             Trouble::Replacement { .. } => "replacement",
+            Trouble::Departure { .. } => "departure",
             Trouble::Operation { change: Change::Split { .. } | Change::SplitWork { .. }, .. } => "split",
             Trouble::Operation { change: Change::HandOver { .. }, .. } => "hand-over",
             Trouble::Operation { change: Change::Move { .. }, .. } => "move",
@@ -111,6 +112,7 @@ impl fmt::Display for Trouble {
             Trouble::Replacement { node } => {
                 write!(f, "node {} is gone for good, and a new one comes in its place", node + 1)
             }
+            Trouble::Departure { node } => write!(f, "node {} is decommissioned", node + 1),
             Trouble::Operation { asker, change } => write!(f, "{change}, asked by node {}", asker + 1),
         }
     }

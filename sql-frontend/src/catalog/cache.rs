@@ -342,6 +342,7 @@ mod tests {
             replicas: 0,
             leaders: 0,
             schema_version,
+            carries_driver: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `DROP TABLE`, `DROP INDEX`, `DROP SEQUENCE`, `DROP SCHEMA`, and the removal of the rows that remain.
 
-use super::{AfterCommit, Change, close::close, create_index, job};
+use super::{AfterCommit, Change, close::close, create_index, job, placement};
 use crate::{
     catalog::{IndexState, Object, SequenceDescriptor, TableDescriptor, TableState, keys, store},
     error::{SqlError, SqlState},
@@ -296,6 +296,9 @@ pub async fn carry_out_removal(
         remove_span(shared, span).await?;
     }
     let whole = indexes.is_empty();
+    if whole {
+        placement::forget(shared, table).await?;
+    }
     job::transact(shared, |txn| async move {
         if whole && store::lock_table(&txn, table).await?.is_some() {
             store::delete_table(&txn, table);

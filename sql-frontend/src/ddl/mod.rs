@@ -15,6 +15,7 @@ mod drop_column;
 mod first_step;
 pub mod job;
 mod naming;
+pub mod placement;
 mod rewrite;
 mod sequence;
 pub mod shards;
@@ -191,6 +192,11 @@ pub async fn run(change: &mut Change, command: &Command) -> Result<Outcome, SqlE
         Command::SplitAt { table, rows } => shards::split_at(change, table, rows).await,
         Command::Unsplit { table, rows } => shards::unsplit(change, table, rows.as_deref()).await,
         Command::Scatter(name) => shards::scatter(change, name).await,
+        Command::ConfigurePlacement { table, options } => {
+            placement::configure(change, table, options.as_deref()).await
+        }
+        Command::ShowPlacement(name) => placement::show(change, name).await,
+        Command::ExplainPlacement(asked) => placement::explain(change, *asked).await,
         Command::AlterSequence(alter) => sequence::restart(change, alter).await,
         Command::Statement(statement) => run_statement(change, statement).await,
         _ => Err(SqlError::internal("not a schema statement")),

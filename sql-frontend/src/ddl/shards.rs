@@ -5,7 +5,11 @@ use crate::{
     bind::OutColumn,
     catalog::{Snapshot, TableDescriptor, virtuals::cluster},
     error::{SqlError, SqlState},
-    row::{column_from_key, column_to_key, index_prefix, index_span, key::split_prefix, table_span},
+    row::{
+        column_from_key, column_to_key, index_prefix, index_span,
+        key::{split_prefix, table_of},
+        table_span,
+    },
     session::run::Outcome,
     types::{Datum, PgType, TimeZone},
 };
@@ -58,12 +62,17 @@ pub async fn show(change: &mut Change, name: &ObjectName) -> Result<Outcome, Sql
     Ok(Outcome::rows(rows, "SHOW"))
 }
 
-/// A key in words: `t/(1, x)` where it is of a table in the catalog, its ids and bytes otherwise.
+/// A key in words: `t/` where a table begins, `t/(1, x)` where it is of a table in the catalog, its ids and bytes otherwise.
 pub fn show_key(key: &Key, catalog: &Snapshot) -> String {
     if key.is_empty() {
         return "…".into();
     }
-    let Some((id, index, mut rest)) = split_prefix(key) else { return key.escape_ascii().to_string() };
+    let Some((id, index, mut rest)) = split_prefix(key) else {
+        return match table_of(key).and_then(|id| catalog.tables.get(&id)) {
+            Some(table) => format!("{}/", table.name),
+            None => key.escape_ascii().to_string(),
+        };
+    };
     let Some(table) = catalog.tables.get(&id) else {
         return format!("table {id}/{index}/{}", rest.escape_ascii());
     };

@@ -42,6 +42,12 @@ pub fn table_span(table: u64) -> Span {
     Span::prefix(&start.into())
 }
 
+/// The table that a key belongs to, or at which its rows begin.
+pub fn table_of(key: &[u8]) -> Option<u64> {
+    let mut rest = key.strip_prefix(&[prefix::TABLE])?;
+    ordered::take_u64(&mut rest).ok()
+}
+
 /// Table and index that a key belongs to; `None` for keys that are not of rows.
 pub fn split_prefix(key: &[u8]) -> Option<(u64, u32, &[u8])> {
     let mut rest = key.strip_prefix(&[prefix::TABLE])?;

@@ -29,6 +29,8 @@ pub fn columns_of(command: &Command) -> Option<Vec<OutColumn>> {
         Command::Show(name) => text(&[shown_name(name)]),
         Command::ShowAll => text(&["name", "setting", "description"]),
         Command::ShowShards(_) => Some(ddl::shards::show_columns()),
+        Command::ShowPlacement(_) => Some(ddl::placement::show_columns()),
+        Command::ExplainPlacement(_) => Some(ddl::placement::explain_columns()),
         Command::ShowEvidence(_) => text(&["certificate", "shard_id", "value"]),
         _ => None,
     }
@@ -134,6 +136,9 @@ impl Session {
             | Command::SplitAt { .. }
             | Command::Unsplit { .. }
             | Command::Scatter(_)
+            | Command::ConfigurePlacement { .. }
+            | Command::ShowPlacement(_)
+            | Command::ExplainPlacement(_)
             | Command::Statement(_) => self.ddl(command, sql, out).await,
             _ => Err(SqlError::internal("a command that is carried out elsewhere")),
         }

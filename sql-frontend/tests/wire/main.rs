@@ -20,6 +20,7 @@ mod once;
 #[path = "../logic/oracle.rs"]
 mod oracle;
 mod past;
+mod placement;
 mod plans;
 mod queue;
 mod refused;

@@ -18,8 +18,10 @@ fn view(nodes: u64, shards: &[&[u64]]) -> View {
             near: true,
             leaving: Leaving::No,
             dead: false,
+            may_carry_driver: true,
             holds_shards: true,
             roomy: true,
+            locality: Vec::new(),
         };
         view.nodes.insert(id, seen);
     }
@@ -66,7 +68,8 @@ fn story(mut view: View, leaving: u64) -> String {
                 let scores: Vec<String> =
                     planned.decision.candidates.iter().map(|(id, _, why)| format!("{id} {why}")).collect();
                 told += &format!("{} [{}]\n", planned.decision.chosen, scores.join("; "));
-                let replicas = &mut view.shards.get_mut(&shard).unwrap().replicas;
+                let driver = view.driver.as_mut().filter(|driver| driver.id == shard);
+                let replicas = &mut driver.unwrap_or_else(|| view.shards.get_mut(&shard).unwrap()).replicas;
                 replicas.iter_mut().find(|replica| replica.node == from).unwrap().node = to;
             }
             Next::Wait(why) => return told + "waits: " + &why + "\n",
@@ -74,6 +77,40 @@ fn story(mut view: View, leaving: u64) -> String {
         }
     }
     panic!("it never ends:\n{told}");
+}
+
+/// The driver's own group, as one more shard.
+fn with_driver(mut view: View, members: &[u64]) -> View {
+    let replica = |on: &u64| Replica { id: ReplicaId(*on), node: node(*on), role: ReplicaRole::Voter };
+    view.driver = Some(ShardDescriptor {
+        id: ShardId::PLACEMENT,
+        span: Span::ALL,
+        version: 0,
+        config_epoch: 0,
+        replicas: members.iter().map(replica).collect(),
+    });
+    view
+}
+
+#[test]
+fn a_member_of_the_driver_gives_its_place_to_a_node_with_the_role() {
+    let mut view = with_driver(view(5, &[&[2, 3, 4]]), &[1, 2, 3]);
+    change(&mut view, 5, |node| node.may_carry_driver = false);
+    leaves(&mut view, 1);
+    assert_eq!(obstacles(&view, node(1), &Room::default()), Vec::<String>::new());
+    let told = story(view.clone(), 1);
+    assert!(told.starts_with("move the copy of the placement driver from node 1 to node 4"), "{told}");
+    assert!(told.contains("5 has not the role placement"), "{told}");
+    away(&mut view, 4);
+    let why = obstacles(&view, node(1), &Room::default()).join("; ");
+    assert!(why.starts_with("the placement driver: no node can take its copy (node 2 holds a copy"), "{why}");
+    assert!(story(view.clone(), 1).contains("waits: the placement driver: no node"), "{why}");
+    away(&mut view, 2);
+    let why = obstacles(&view, node(1), &Room::default()).join("; ");
+    assert!(!why.contains("the placement driver: no quorum"), "{why}");
+    away(&mut view, 3);
+    let why = obstacles(&view, node(1), &Room::default()).join("; ");
+    assert!(why.contains("the placement driver: no quorum, for nodes 2, 3 are not in reach"), "{why}");
 }
 
 #[test]

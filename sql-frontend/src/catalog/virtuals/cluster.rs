@@ -2,9 +2,9 @@
 
 use super::{Make, Rows, Spec, gateways, int8, text};
 use crate::{
-    ddl::{job, shards::show_key},
+    ddl::{job, placement, shards::show_key},
     error::{SqlError, SqlState},
-    row::key::split_prefix,
+    row::key::table_of,
     server::Shared,
     session::view::SessionView,
     types::Datum,
@@ -28,7 +28,7 @@ pub static TABLES: &[Spec] = &[
         "nodes",
         "node_id:int8 rpc_address:text sql_address:text http_address:text locality:text roles:text state:text \
          last_heartbeat:timestamptz clock_offset_us:int8 replicas:int8 leaders:int8 incarnation:text \
-         disk:text disk_free_bytes:int8 disk_reserve_bytes:int8",
+         disk:text disk_free_bytes:int8 disk_reserve_bytes:int8 carries_driver:bool",
         Make::Ask(nodes),
     ),
     Spec(
@@ -57,8 +57,15 @@ pub static TABLES: &[Spec] = &[
         Q,
         "placement_decisions",
         "decision_id:int8 at:timestamptz scheduler:text shard_id:int8 seen:text candidates:text chosen:text \
-         outcome:text operation_id:int8",
+         outcome:text operation_id:int8 inputs:text",
         Make::Ask(decisions),
+    ),
+    Spec(
+        Q,
+        "placement_rules",
+        "table_id:int8 table_name:text replicas:int8 constraints:text leader_preference:text version:int8 \
+         fulfilled:bool unfulfilled:text impossible:text",
+        Make::Ask(rules),
     ),
     Spec(
         Q,
@@ -120,6 +127,7 @@ fn nodes(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 text(status.space.room.to_string()),
                 int8(status.space.free),
                 int8(status.space.reserve),
+                Datum::Bool(status.carries_driver),
             ]
         };
         Ok(all.into_iter().map(row).collect())
@@ -151,6 +159,7 @@ fn mode(mode: ShardMode) -> &'static str {
         ShardMode::Election => "ELECTION",
         ShardMode::Degraded => "DEGRADED",
         ShardMode::Recovery => "RECOVERY",
+        ShardMode::Damaged => "DAMAGED",
     }
 }
 
@@ -161,7 +170,7 @@ fn shards(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
         let snapshot = view.snapshot();
         let mut rows = Vec::new();
         for (shard, leader) in view.shared.cluster.shards() {
-            let table = split_prefix(&shard.span.start).and_then(|(id, _, _)| snapshot.tables.get(&id));
+            let table = table_of(&shard.span.start).and_then(|id| snapshot.tables.get(&id));
             let known = leaders.get(&shard.id);
             let replicas: Vec<String> = shard.replicas.iter().map(|r| r.node.to_string()).collect();
             let end = shard.span.end.as_ref();
@@ -288,9 +297,24 @@ fn decisions(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 text(decision.chosen),
                 text(decision.outcome),
                 decision.operation.map(|id| id as i64).into(),
+                Some(decision.told).filter(|told| !told.is_empty()).into(),
             ]
         };
         Ok(all.into_iter().map(row).collect())
+    }
+    .boxed()
+}
+
+fn rules(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
+    async move {
+        let snapshot = view.snapshot();
+        let row = |status: quorate_proto::placement::PlacementStatus| {
+            let id = table_of(&status.rule.span.start);
+            let table = id.and_then(|id| snapshot.tables.get(&id));
+            let named = vec![id.map(|id| id as i64).into(), table.map(|table| table.name.clone()).into()];
+            [named, placement::show_status(&status)].concat()
+        };
+        Ok(placement::rules(&view.shared).await?.into_iter().map(row).collect())
     }
     .boxed()
 }

@@ -1,5 +1,6 @@
 //! What a text says, sorted by who carries it out.
 
+use quorate_proto::placement::ExplainPlacement;
 use quorate_txn::Isolation;
 use sqlparser::ast::{self, Expr, ObjectName};
 use std::ops::Range;
@@ -116,6 +117,13 @@ pub enum Command {
         rows: Option<Vec<Vec<Expr>>>,
     },
     Scatter(ObjectName),
+    /// None: what was asked for is taken back.
+    ConfigurePlacement {
+        table: ObjectName,
+        options: Option<Vec<PlacementOption>>,
+    },
+    ShowPlacement(ObjectName),
+    ExplainPlacement(ExplainPlacement),
     Discard(Discard),
     /// None: all of them.
     Deallocate(Option<String>),
@@ -157,10 +165,20 @@ impl Command {
                 | Command::SplitAt { .. }
                 | Command::Unsplit { .. }
                 | Command::Scatter(_)
+                | Command::ConfigurePlacement { .. }
+                | Command::ShowPlacement(_)
+                | Command::ExplainPlacement(_)
                 | Command::ShowShards(_)
                 | Command::Maintenance { .. }
         )
     }
+}
+
+/// One of `CONFIGURE PLACEMENT (…)`. No value: `DEFAULT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementOption {
+    pub name: String,
+    pub value: Option<String>,
 }
 
 /// `DECLARE name CURSOR FOR query`.

@@ -11,6 +11,7 @@ mod locking;
 mod names;
 mod past;
 mod place;
+mod placement;
 mod reader;
 mod refused;
 mod sequence;
@@ -19,7 +20,7 @@ mod tokens;
 
 pub use command::{
     AlterSequence, AsOf, Command, Copy, CopyOptions, CopySource, Declare, Direction, Discard, Fetch, Level,
-    Modes, Parsed,
+    Modes, Parsed, PlacementOption,
 };
 
 pub use dialect::Dialect;

@@ -3,6 +3,7 @@
 use super::command::{Command, Discard};
 use super::fold;
 use super::place::Lines;
+use super::placement;
 use sqlparser::{
     ast::{Expr, Statement},
     keywords::Keyword,
@@ -118,6 +119,7 @@ impl Reader<'_, '_> {
                 Ok(Command::Checkpoint)
             }
             "alter" => self.alter(),
+            "explain" if self.explains_placement() => self.explain_placement(),
             "create" if self.creates_sequence() => self.create_sequence(),
             "copy" => self.copy(),
             "declare" => self.declare(),
@@ -238,8 +240,8 @@ impl Reader<'_, '_> {
         Ok(Command::Maintenance { vacuum, tables })
     }
 
-    /// `ALTER TABLE t SPLIT AT VALUES (…), …`, `… UNSPLIT AT VALUES (…), …`, `… UNSPLIT ALL` and `ALTER TABLE t SCATTER` are ours,
-    /// all else is sqlparser's.
+    /// `ALTER TABLE t SPLIT AT VALUES (…), …`, `… UNSPLIT AT VALUES (…), …`, `… UNSPLIT ALL`, `ALTER TABLE t SCATTER`,
+    /// `… CONFIGURE PLACEMENT (…)` and `… RESET PLACEMENT` are ours, all else is sqlparser's.
     pub(super) fn alter(&mut self) -> Parse<Command> {
         if matches!(self.parser.peek_nth_token(1).token, Token::Word(w) if w.keyword == Keyword::SEQUENCE) {
             self.skip();
@@ -252,6 +254,8 @@ impl Reader<'_, '_> {
             let word = parser.parse_identifier()?;
             match word.value.to_ascii_lowercase().as_str() {
                 "scatter" => Ok(Command::Scatter(table)),
+                "configure" => placement::configure(parser, table, false),
+                "reset" => placement::configure(parser, table, true),
                 "split" => Ok(Command::SplitAt { table, rows: at_values(parser)? }),
                 "unsplit" if parser.parse_keyword(Keyword::ALL) => Ok(Command::Unsplit { table, rows: None }),
                 "unsplit" => Ok(Command::Unsplit { table, rows: Some(at_values(parser)?) }),

@@ -168,6 +168,9 @@ impl Reader<'_, '_> {
             self.expect("table")?;
             return Ok(Command::ShowShards(self.parser.parse_object_name(false)?));
         }
+        if self.eat("placement") {
+            return self.show_placement();
+        }
         if self.eat("evidence") {
             self.expect("for")?;
             self.expect("transaction")?;

@@ -1,5 +1,6 @@
 //! A node with SQL over a stand-in for everything below the coordinator.
 
+mod rules;
 pub mod shard;
 
 use async_trait::async_trait;
@@ -38,6 +39,7 @@ pub struct World {
     /// How far behind the present everything is closed, in milliseconds.
     behind: AtomicU64,
     pub leaving: watch::Sender<Leaving>,
+    rules: rules::Rules,
 }
 
 impl ClusterInfo for World {
@@ -119,6 +121,10 @@ impl Placement for World {
             PlacementRequest::Nodes => Ok(PlacementReply::Nodes(vec![self.status()])),
             PlacementRequest::Replicas => Ok(PlacementReply::Replicas(vec![])),
             PlacementRequest::Settings => Ok(PlacementReply::Settings(vec![("a".into(), "b".into())])),
+            PlacementRequest::Rules => Ok(self.rules.all()),
+            PlacementRequest::Configure { span, change } => self.rules.configure(span, change),
+            PlacementRequest::Forget(span) => Ok(self.rules.forget(&span)),
+            PlacementRequest::Explain(asked) => rules::explain(asked),
             other => Err(PlacementError::Refused(format!("{other:?}"))),
         }
     }
@@ -182,6 +188,7 @@ impl World {
             replicas: 1,
             leaders: 1,
             schema_version: *self.reported.borrow(),
+            carries_driver: true,
         }
     }
 }
@@ -235,6 +242,7 @@ impl Node {
             idempotency_ttl: AtomicU64::new(0),
             behind: AtomicU64::new(1),
             leaving: watch::Sender::new(Leaving::No),
+            rules: rules::Rules::default(),
         });
         let server = SqlServer::start_with(env.clone(), coordinator, world.clone(), world.clone(), config)
             .await

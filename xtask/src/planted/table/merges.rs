@@ -49,4 +49,23 @@ pub const FAULTS: &[Planted] = &[
             Test("shard-server/cluster", "merges::locks_go_along_with_their_keys"),
         ],
     },
+    Planted {
+        names: "shard.undecided_copy_destroyed",
+        what: "26: a sealed copy goes before its left neighbour here knows what becomes of it",
+        found_by: &[
+            Test("shard-server/cluster", "merges::a_sealed_shard_changes_in_no_way"),
+            Test(
+                "shard-server/cluster",
+                "merges::a_sealed_copy_goes_after_its_left_was_replaced_and_split_again",
+            ),
+        ],
+    },
+    Planted {
+        names: "shard.late_split_accepted",
+        what: "25: a copy of a split that comes after a merge at its key is carried out",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "merges::a_copy_of_a_split_that_comes_after_its_merge_is_refused",
+        )],
+    },
 ];

@@ -17,6 +17,24 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "placement.removed_member_comes_back",
+        what: "7: a node makes a replica of the driver anew that was removed there",
+        found_by: &[Test("placement/driver", "exchange::a_replica_that_was_removed_is_never_made_again")],
+    },
+    Planted {
+        names: "placement.removed_member_leaves_state",
+        what: "8: a replica of the driver goes, and its state stays",
+        found_by: &[Test("placement/driver", "exchange::every_member_is_exchanged_and_the_state_goes_along")],
+    },
+    Planted {
+        names: "placement.leaves_while_it_joins",
+        what: "a node leaves for good while it becomes a member of the driver",
+        found_by: &[Test(
+            "placement",
+            "leaving::tests::a_node_that_becomes_a_member_of_the_driver_does_not_go_nor_the_other_way_round",
+        )],
+    },
+    Planted {
         names: "placement.lost_id_comes_back",
         what: "7: a copy that is lost is made anew under its id",
         found_by: &[Test(
@@ -48,6 +66,57 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("placement/driver", "a_node_that_is_two_versions_behind_gets_no_lease")],
     },
     Planted {
+        names: "placement.unready_copy_votes",
+        what: "a copy is exchanged for one that does not hold the data yet",
+        found_by: &[
+            Test("placement/driver", "moves_a_copy_and_lets_the_leader_leave_first"),
+            Test("placement/driver", "rules::what_is_asked_for_is_carried_out_kept_and_taken_back"),
+        ],
+    },
+    Planted {
+        names: "placement.spread_ignored",
+        what: "copies are balanced closer together, and spread again, for ever",
+        found_by: &[Test(
+            "placement/planner",
+            "with_localities_and_rules_they_come_to_an_end_with_all_copies_well_placed",
+        )],
+    },
+    Planted {
+        names: "placement.constraint_ignored",
+        what: "copies are balanced away from where they are asked for",
+        found_by: &[
+            Test(
+                "placement/planner",
+                "with_localities_and_rules_they_come_to_an_end_with_all_copies_well_placed",
+            ),
+            Test("placement/planner", "scripts"),
+        ],
+    },
+    Planted {
+        names: "placement.margin_ignored",
+        what: "what is moved weighs more than half of the gap, and goes back",
+        found_by: &[Test("placement/planner", "from_any_picture_they_come_to_an_end_and_stay_there")],
+    },
+    Planted {
+        names: "placement.users_boundary_merged",
+        what: "a shard that a user has asked for is merged",
+        found_by: &[
+            Test("placement/planner", "from_any_picture_they_come_to_an_end_and_stay_there"),
+            Test(
+                "placement/driver",
+                "schedulers::what_is_large_or_busy_is_split_and_what_is_cold_merged_but_where_a_user_has_split",
+            ),
+        ],
+    },
+    Planted {
+        names: "placement.rules_merged",
+        what: "shards of which different things are asked for are merged",
+        found_by: &[Test(
+            "placement/planner",
+            "with_localities_and_rules_they_come_to_an_end_with_all_copies_well_placed",
+        )],
+    },
+    Planted {
         names: "placement.horizon_above_holds",
         what: "24: the horizon lies above what transactions read",
         found_by: &[Test("placement/driver", "the_horizon_stays_below_what_any_node_holds")],
@@ -56,5 +125,28 @@ pub const FAULTS: &[Planted] = &[
         names: "placement.horizon_of_a_new_leader",
         what: "24: a new leader tells a horizon before it has heard of every node",
         found_by: &[Test("placement/driver", "the_horizon_stays_below_what_any_node_holds")],
+    },
+    Planted {
+        names: "placement.moves_under_way_unseen",
+        what: "27: of a gap that a move under way closes more is moved",
+        found_by: &[Test("placement/planner", "several_at_a_time_come_to_an_end_too")],
+    },
+    Planted {
+        names: "placement.gear_used_twice",
+        what: "25: a split that was made and merged away is made again under the same ids",
+        found_by: &[Test("placement", "machine::tests::ids_that_a_split_has_used_up_are_not_used_again")],
+    },
+    Planted {
+        names: "placement.strays_kept",
+        what: "27: a copy without a vote that nothing works on stays",
+        found_by: &[Test("placement/driver", "a_copy_that_comes_to_nothing_is_taken_back")],
+    },
+    Planted {
+        names: "placement.merges_overtake",
+        what: "26: beside a hole in the map, merges that share a shard do not take turns",
+        found_by: &[Test(
+            "placement",
+            "machine::tests::merges_that_share_a_shard_do_so_also_beside_a_hole_in_the_map",
+        )],
     },
 ];
