@@ -27,8 +27,12 @@ pub struct Departure {
 }
 
 impl Cluster {
-    /// Has the driver asked, by one node or the other, until it has begun: it refuses while no other node could take a copy.
+    /// Has the driver asked, by one node or the other, until it has begun: it refuses while no other node could take a copy. Nothing
+    /// comes of it where there are no more nodes than a shard has copies (a plan may be tried with fewer than it was drawn for).
     pub fn decommission(&self, id: NodeId) {
+        if self.nodes().len() <= 3 {
+            return;
+        }
         *self.departure.leaving.lock() = Some(id);
         let cluster = self.clone();
         let asking = async move {
