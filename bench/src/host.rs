@@ -4,12 +4,16 @@
 use std::{
     io,
     net::TcpListener,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::net::TcpStream;
 
 pub fn now() -> Instant {
     Instant::now()
+}
+
+pub fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 pub async fn sleep(time: Duration) {

@@ -16,6 +16,10 @@ impl Latencies {
         self.0.len()
     }
 
+    pub fn above_ms(&self, limit: f64) -> usize {
+        self.0.iter().filter(|&&micros| f64::from(micros) / 1000.0 > limit).count()
+    }
+
     /// The smallest value that at least `percent` of all do not exceed, in milliseconds; `None` when there are none.
     pub fn percentile_ms(&self, percent: f64) -> Option<f64> {
         let mut sorted = self.0.clone();

@@ -3,6 +3,7 @@
 
 mod counters;
 mod cpu;
+mod grow;
 mod host;
 mod latency;
 mod ours;
@@ -24,6 +25,8 @@ pub struct BenchArgs {
 pub enum BenchCommand {
     /// Money moved between two accounts that lie in different shards, two updates and a commit
     Transfer(TransferArgs),
+    /// A table that grows while single rows of it are read and changed: how long these take while it is split
+    Grow(GrowArgs),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -53,6 +56,25 @@ pub struct TransferArgs {
     pub json: Option<PathBuf>,
 }
 
+#[derive(Args, Debug, Clone)]
+pub struct GrowArgs {
+    /// A running cluster's nodes; without it a cluster is started and removed again
+    #[arg(long, value_delimiter = ',')]
+    pub url: Vec<String>,
+    /// What is put into the table, in MB
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub megabytes: u64,
+    /// Clients that put rows in
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub loaders: u32,
+    /// Clients that read and change single rows meanwhile, each a hundred times a second
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub clients: u32,
+    /// Write the figures here; `-` for standard output
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches('s');
     number
@@ -69,5 +91,6 @@ pub type Progress = fn(String) -> Box<dyn Send>;
 pub async fn run(args: BenchArgs, progress: Progress) -> Result<()> {
     match args.command {
         BenchCommand::Transfer(args) => transfer::run(args, progress).await,
+        BenchCommand::Grow(args) => grow::run(args, progress).await,
     }
 }

@@ -3,7 +3,7 @@
 use crate::{counters::Counters, host};
 use anyhow::{Context, Result, bail};
 use std::{path::PathBuf, process::Command};
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 pub struct Ours {
     pub urls: Vec<String>,
@@ -76,9 +76,15 @@ impl Ours {
     }
 }
 
-async fn http_addresses(url: &str) -> Result<Vec<String>> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+pub async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) =
+        tokio_postgres::connect(url, NoTls).await.with_context(|| format!("cannot connect to {url}"))?;
     host::spawn(connection);
+    Ok(client)
+}
+
+async fn http_addresses(url: &str) -> Result<Vec<String>> {
+    let client = connect(url).await?;
     let serving = "SELECT http_address FROM quorate.nodes WHERE state NOT IN ('dead', 'decommissioned') AND http_address <> ''";
     Ok(client.query(serving, &[]).await?.iter().map(|row| row.get(0)).collect())
 }

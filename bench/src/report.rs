@@ -64,18 +64,18 @@ impl Report {
         }
         out + "\n"
     }
+}
 
-    /// Writes the JSON into a file, or to standard output where that is `-`.
-    pub fn write(&self, to: &Path) -> Result<()> {
-        let json = serde_json::to_string_pretty(self)? + "\n";
-        if to.as_os_str() == "-" {
-            print!("{json}");
-        } else {
-            std::fs::write(to, json).with_context(|| format!("cannot write {}", to.display()))?;
-            eprintln!("the figures are in {}", to.display());
-        }
-        Ok(())
+/// Writes the figures as JSON into a file, or to standard output where that is `-`.
+pub fn write(figures: &impl Serialize, to: &Path) -> Result<()> {
+    let json = serde_json::to_string_pretty(figures)? + "\n";
+    if to.as_os_str() == "-" {
+        print!("{json}");
+    } else {
+        std::fs::write(to, json).with_context(|| format!("cannot write {}", to.display()))?;
+        eprintln!("the figures are in {}", to.display());
     }
+    Ok(())
 }
 
 #[cfg(test)]

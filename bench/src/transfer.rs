@@ -6,13 +6,13 @@ use crate::{
     counters::Counters,
     cpu, host,
     latency::Latencies,
-    ours::Ours,
+    ours::{Ours, connect},
     postgres::{self, Postgres},
-    report::{Report, Side},
+    report::{self, Report, Side},
 };
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
-use tokio_postgres::{Client, NoTls, error::SqlState};
+use tokio_postgres::{Client, error::SqlState};
 
 const OPENING_BALANCE: i64 = 1000;
 /// Rows of one INSERT while loading.
@@ -73,16 +73,9 @@ pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
     report.quorate.counted = Some(counted.unwrap_or_default().per_transaction(mine.latencies.count()));
     eprint!("{}", report.table());
     if let Some(file) = &args.json {
-        report.write(file)?;
+        report::write(&report, file)?;
     }
     Ok(())
-}
-
-async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) =
-        tokio_postgres::connect(url, NoTls).await.with_context(|| format!("cannot connect to {url}"))?;
-    host::spawn(connection);
-    Ok(client)
 }
 
 async fn load(url: &str, accounts: i64) -> Result<()> {

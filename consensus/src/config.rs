@@ -19,10 +19,14 @@ pub struct ConsensusConfig {
     pub quorum_patience: Duration,
     /// Entries that stay in the log behind F, so that a follower briefly away needs no snapshot.
     pub keep_entries: u64,
+    /// Bytes that these may take, for each group. A member that was away for longer needs a snapshot.
+    pub keep_bytes: u64,
     /// How often a group looks whether its log can be trimmed and whether it may go quiet.
     pub housekeeping: Duration,
-    /// Bytes of snapshot chunks a second that the node sends at most, over all groups.
+    /// Bytes of snapshots a second that the node sends at most, over all groups, and that it takes in at most.
     pub snapshot_bytes_per_second: u64,
+    /// How many snapshots the node takes in at a time.
+    pub snapshots_at_a_time: usize,
     /// For tests: no group ever goes quiet.
     pub never_quiet: bool,
 }
@@ -37,8 +41,10 @@ impl Default for ConsensusConfig {
             propose_timeout: Duration::from_secs(5),
             quorum_patience: Duration::from_millis(1500),
             keep_entries: 2_000,
+            keep_bytes: 16 << 20,
             housekeeping: Duration::from_secs(1),
             snapshot_bytes_per_second: 64 << 20,
+            snapshots_at_a_time: 4,
             never_quiet: false,
         }
     }

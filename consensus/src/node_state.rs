@@ -2,7 +2,7 @@
 
 use crate::ConsensusConfig;
 use crate::shared::Shared;
-use crate::snapshot::{Incoming, Pace as SnapshotPace};
+use crate::snapshot::{Pace as SnapshotPace, Transfers};
 use crate::support::{Granted, Received};
 use crate::wire::{Answer, OneWay, Route};
 use parking_lot::{Mutex, RwLock};
@@ -26,8 +26,9 @@ pub(crate) struct NodeState {
     pub leaving: AtomicBool,
     /// It leads only where nobody else can.
     pub drains: watch::Sender<bool>,
-    pub incoming: tokio::sync::Mutex<BTreeMap<(NodeId, u64), Incoming>>,
-    pub snapshot_pace: SnapshotPace,
+    pub transfers: Transfers,
+    pub snapshots_sent: SnapshotPace,
+    pub snapshots_received: SnapshotPace,
     groups: RwLock<BTreeMap<ShardId, Arc<Shared>>>,
     answers: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Answer>>>,
     next_stream: AtomicU64,
@@ -37,15 +38,16 @@ impl NodeState {
     pub fn new(env: Env, config: ConsensusConfig) -> Arc<Self> {
         let incarnation = env.incarnation();
         let young_until = env.boottime() + config.support;
-        let snapshot_pace = SnapshotPace::new(config.snapshot_bytes_per_second);
+        let pace = || SnapshotPace::new(config.snapshot_bytes_per_second);
         Arc::new(NodeState {
             granted: Mutex::new(Granted::new(incarnation, config.support)),
             received: Mutex::new(Received::new(incarnation)),
             young_until,
             leaving: AtomicBool::new(false),
             drains: watch::Sender::new(false),
-            incoming: tokio::sync::Mutex::default(),
-            snapshot_pace,
+            transfers: Transfers::default(),
+            snapshots_sent: pace(),
+            snapshots_received: pace(),
             groups: RwLock::default(),
             answers: Mutex::default(),
             next_stream: AtomicU64::new(1),

@@ -230,6 +230,11 @@ impl Shared {
         true
     }
 
+    /// What the entries in the log take.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.state(self.key).bytes
+    }
+
     /// F: up to here the log may go.
     pub fn flushed(&self) -> LogPosition {
         if planted!("consensus.trimmed_before_flushed") {

@@ -195,15 +195,16 @@ pub(crate) enum SnapshotCall<'b> {
         transfer: u64,
     },
     #[b(1)]
-    Chunk {
+    Part {
         #[n(0)]
         route: Route,
         #[n(1)]
         transfer: u64,
+        /// Counted from 0.
         #[n(2)]
-        sequence: u64,
+        part: u64,
         #[b(3)]
-        bytes: &'b ByteSlice,
+        chunks: Vec<&'b ByteSlice>,
     },
     #[b(2)]
     Finish {
@@ -211,9 +212,8 @@ pub(crate) enum SnapshotCall<'b> {
         route: Route,
         #[n(1)]
         transfer: u64,
-        /// Number of chunks.
         #[n(2)]
-        chunks: u64,
+        parts: u64,
         #[n(3)]
         vote: VoteForm,
         #[n(4)]
@@ -223,18 +223,43 @@ pub(crate) enum SnapshotCall<'b> {
         #[b(6)]
         membership: &'b ByteSlice,
     },
+    /// What has arrived of a transfer?
+    #[n(3)]
+    Where {
+        #[n(0)]
+        route: Route,
+        #[n(1)]
+        transfer: u64,
+    },
+}
+
+/// What the receiver of a snapshot has, and what it takes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Credit {
+    /// Taken in.
+    #[n(0)]
+    pub parts: u64,
+    /// How large the next part may be; it is one chunk at least.
+    #[n(1)]
+    pub bytes: u64,
+    /// Not before so many microseconds have passed.
+    #[n(2)]
+    pub pause: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum SnapshotAnswer {
     #[n(0)]
-    Continue,
+    Go(#[n(0)] Credit),
     /// The receiver's vote after the installation.
     #[n(1)]
     Finished(#[n(0)] VoteForm),
     /// The transfer is over; start again.
     #[n(2)]
     Refused(#[n(0)] String),
+    /// It takes in others now; ask again.
+    #[n(3)]
+    Later,
 }
 
 #[cfg(test)]

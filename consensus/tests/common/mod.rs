@@ -76,6 +76,10 @@ pub struct ListMachine {
     durable: Mutex<State>,
     pub leadership: Mutex<Vec<Leadership>>,
     pub restored: Mutex<u64>,
+    /// Snapshots that began to come in.
+    pub begun: Mutex<u64>,
+    /// Those that come in now.
+    pub coming: Arc<Mutex<u64>>,
 }
 
 impl ListMachine {
@@ -149,7 +153,8 @@ impl StateMachine for Machine {
     }
 
     fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
-        Ok(Box::new(Sink { machine: self.0.clone(), values: Vec::new() }))
+        *self.0.begun.lock() += 1;
+        Ok(Box::new(Sink { machine: self.0.clone(), values: Vec::new(), _coming: Coming::new(&self.0.coming) }))
     }
 
     fn leadership(&self, leadership: &Leadership) {
@@ -185,6 +190,23 @@ impl SnapshotSource for Source {
 struct Sink {
     machine: Arc<ListMachine>,
     values: Vec<(LogPosition, Bytes)>,
+    _coming: Coming,
+}
+
+/// Counts itself while it lives.
+struct Coming(Arc<Mutex<u64>>);
+
+impl Coming {
+    fn new(count: &Arc<Mutex<u64>>) -> Self {
+        *count.lock() += 1;
+        Coming(count.clone())
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+    }
 }
 
 impl SnapshotSink for Sink {

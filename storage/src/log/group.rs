@@ -13,11 +13,18 @@ use std::ops::Range;
 /// What a store holds for an entry.
 pub(super) trait Slot {
     fn position(&self) -> LogPosition;
+
+    /// Of its payload; never another.
+    fn bytes(&self) -> u64;
 }
 
 impl Slot for LogEntry {
     fn position(&self) -> LogPosition {
         self.position
+    }
+
+    fn bytes(&self) -> u64 {
+        self.payload.len() as u64
     }
 }
 
@@ -28,11 +35,13 @@ pub(super) struct GroupLog<S> {
     pub purged: Option<LogPosition>,
     durable: Option<LogPosition>,
     entries: VecDeque<S>,
+    bytes: u64,
 }
 
 impl<S> Default for GroupLog<S> {
     fn default() -> Self {
-        GroupLog { vote: None, committed: None, purged: None, durable: None, entries: VecDeque::new() }
+        let entries = VecDeque::new();
+        GroupLog { vote: None, committed: None, purged: None, durable: None, entries, bytes: 0 }
     }
 }
 
@@ -53,6 +62,7 @@ impl<S: Slot> GroupLog<S> {
             purged: self.purged,
             last: self.last(),
             durable: self.durable,
+            bytes: self.bytes,
         }
     }
 
@@ -106,6 +116,7 @@ impl<S: Slot> GroupLog<S> {
 
     pub fn push(&mut self, slot: S) {
         debug_assert!(self.check_append(std::iter::once(slot.position())).is_ok());
+        self.bytes += slot.bytes();
         self.entries.push_back(slot);
     }
 
@@ -118,6 +129,7 @@ impl<S: Slot> GroupLog<S> {
             None => 0,
         };
         let removed = self.entries.split_off(keep.min(self.entries.len()));
+        self.forget(&removed);
         if self.durable > self.last() {
             self.durable = self.last();
         }
@@ -133,7 +145,9 @@ impl<S: Slot> GroupLog<S> {
         let rest = self.entries.split_off(covered);
         self.purged = Some(to);
         self.durable = self.durable.max(Some(to));
-        std::mem::replace(&mut self.entries, rest)
+        let removed = std::mem::replace(&mut self.entries, rest);
+        self.forget(&removed);
+        removed
     }
 
     /// Returns what was removed.
@@ -144,7 +158,12 @@ impl<S: Slot> GroupLog<S> {
         if vote.is_some() {
             self.vote = vote;
         }
+        self.bytes = 0;
         std::mem::take(&mut self.entries)
+    }
+
+    fn forget(&mut self, removed: &VecDeque<S>) {
+        self.bytes -= removed.iter().map(Slot::bytes).sum::<u64>();
     }
 
     /// The disk holds everything up to this position, unless it was removed meanwhile.

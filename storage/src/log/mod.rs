@@ -53,6 +53,8 @@ pub struct LogState {
     pub last: Option<LogPosition>,
     /// D: up to here everything is durable.
     pub durable: Option<LogPosition>,
+    /// Payloads of the entries that it holds.
+    pub bytes: u64,
 }
 
 /// The log of all groups. A group comes into being with the first operation on it.

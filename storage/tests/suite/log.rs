@@ -211,6 +211,7 @@ fn purging(make: fn() -> Subject) {
         assert_eq!(read(log, G), entries[4..]);
         let state = log.state(G);
         assert_eq!((state.purged, state.last), (Some(at(1, 4)), Some(at(1, 6))));
+        assert_eq!(state.bytes, entries[4..].iter().map(|entry| entry.payload.len() as u64).sum::<u64>());
         assert_eq!(log.term_at(G, 4), Some(1));
         assert_eq!(log.term_at(G, 3), None);
     };
@@ -240,6 +241,7 @@ fn installing(make: fn() -> Subject) {
         purged: Some(at(2, 4)),
         last: Some(at(2, 4)),
         durable: Some(at(2, 4)),
+        bytes: 0,
     };
     assert_eq!(s.log.state(G), expected);
     let s = s.reopen();

@@ -44,6 +44,11 @@ impl Slot for FileSlot {
     fn position(&self) -> LogPosition {
         self.position
     }
+
+    fn bytes(&self) -> u64 {
+        let in_memory = || self.payload.as_ref().map_or(0, |payload| payload.len() as u64);
+        self.place.map_or_else(in_memory, |place| u64::from(place.length))
+    }
 }
 
 /// Bytes that ceased to be needed, by generation.

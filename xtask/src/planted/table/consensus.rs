@@ -169,6 +169,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("consensus/groups", "members::a_member_whose_log_was_trimmed_away_gets_a_snapshot")],
     },
     Planted {
+        names: "consensus.snapshot_part_taken_twice",
+        what: "8: a part of a snapshot that is sent again is taken in again",
+        found_by: &[Test("consensus/groups", "snapshots::a_part_whose_answer_is_lost_is_taken_in_once")],
+    },
+    Planted {
         names: "consensus.vote_before_fsync",
         what: "7: a vote is given before it is on the disk",
         found_by: &[Test("consensus/groups", "elections::no_vote_counts_before_it_is_on_the_disk")],
