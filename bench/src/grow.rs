@@ -298,7 +298,8 @@ mod tests {
     fn statements_are_told_apart_by_what_was_done_meanwhile() {
         let stretch = |from, to| Stretch { from, to };
         let operations = BTreeMap::from([("split".to_owned(), vec![stretch(1_000, 2_000)])]);
-        let statements = [stretch(0, 999), stretch(900, 1_000), stretch(1_500, 1_600), stretch(2_001, 62_001)];
+        let statements =
+            [stretch(0, 999), stretch(900, 1_000), stretch(1_500, 1_600), stretch(2_001, 62_001)];
         let all = told_apart(&statements, &operations);
         let count = |name: &str| (all[name].count, all[name].above_aim);
         assert_eq!((count("all"), count("during split"), count("otherwise")), ((4, 1), (2, 0), (2, 1)));

@@ -81,8 +81,7 @@ async fn the_copies_of_a_dead_node_are_made_anew_on_the_living() {
 
 /// Repairs that are done, without the one of the placement driver's own group.
 async fn repairs(client: &Client) -> usize {
-    let told =
-        "SELECT decision_id FROM quorate.placement_decisions WHERE scheduler = 'repair' AND outcome = 'done' \
+    let told = "SELECT decision_id FROM quorate.placement_decisions WHERE scheduler = 'repair' AND outcome = 'done' \
          AND shard_id > 0";
     client.query(told, &[]).await.map_or(0, |rows| rows.len())
 }

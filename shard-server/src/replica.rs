@@ -152,7 +152,9 @@ impl Replica {
     /// The term's memory, if this replica leads and may evaluate (PROTOCOL 4).
     pub(crate) fn leader(&self) -> Result<Arc<Leader>, KvError> {
         if let Some(leader) = self.leader.load_full() {
-            return Ok(leader);
+            // A proposal may have learned first that the term is over.
+            let is_over = leader.is_over() && !quorate_env::planted!("shard.waits_past_term");
+            return if is_over { Err(leader.not_leader()) } else { Ok(leader) };
         }
         let group = self.group()?;
         let leadership = group.leadership().borrow().clone();

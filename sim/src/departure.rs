@@ -28,9 +28,10 @@ pub struct Departure {
 
 impl Cluster {
     /// Has the driver asked, by one node or the other, until it has begun: it refuses while no other node could take a copy. Nothing
-    /// comes of it where there are no more nodes than a shard has copies (a plan may be tried with fewer than it was drawn for).
+    /// comes of it where there are no more nodes than a shard is to have copies.
     pub fn decommission(&self, id: NodeId) {
-        if self.nodes().len() <= 3 {
+        let asked_for = self.knobs.placing.as_ref().and_then(|placing| placing.replicas);
+        if self.nodes().len() as u64 <= asked_for.unwrap_or(3) {
             return;
         }
         *self.departure.leaving.lock() = Some(id);

@@ -126,7 +126,8 @@ impl SnapshotService {
         if is_next {
             let sink = taken.sink.take().ok_or("an earlier part was not taken in")?;
             bytes = chunks.iter().map(Bytes::len).sum();
-            let take = |sink: &mut dyn SnapshotSink| chunks.into_iter().try_for_each(|chunk| sink.chunk(chunk));
+            let take =
+                |sink: &mut dyn SnapshotSink| chunks.into_iter().try_for_each(|chunk| sink.chunk(chunk));
             taken.sink = Some(blocking(&self.0.env, "snapshot.part", sink, take).await?);
             taken.parts += 1;
         }

@@ -154,7 +154,11 @@ impl StateMachine for Machine {
 
     fn restore(&self) -> Result<Box<dyn SnapshotSink>, Fatal> {
         *self.0.begun.lock() += 1;
-        Ok(Box::new(Sink { machine: self.0.clone(), values: Vec::new(), _coming: Coming::new(&self.0.coming) }))
+        Ok(Box::new(Sink {
+            machine: self.0.clone(),
+            values: Vec::new(),
+            _coming: Coming::new(&self.0.coming),
+        }))
     }
 
     fn leadership(&self, leadership: &Leadership) {

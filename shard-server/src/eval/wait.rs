@@ -166,6 +166,8 @@ impl Replica {
         key: &Key,
         give_up: Duration,
     ) -> Result<Waited, KvError> {
+        // Checked after entering, so that who ends the term or takes the key away either sees the waiter or is seen here.
+        self.keeps(leader, key)?;
         let env = &self.context.env;
         let config = &self.context.config;
         let start = env.boottime();
@@ -212,6 +214,17 @@ impl Replica {
         reports.end();
         metrics::histogram!("quorate_shard_lock_wait_seconds").record((env.boottime() - start).as_secs_f64());
         result
+    }
+
+    fn keeps(&self, leader: &Leader, key: &Key) -> Result<(), KvError> {
+        let state = self.state.load();
+        let is_here = state.sealed.is_none() && state.descriptor.contains(key);
+        match leader.is_over() {
+            _ if quorate_env::planted!("shard.waits_past_term") => Ok(()),
+            true => Err(leader.not_leader()),
+            false if is_here => Ok(()),
+            false => Err(KvError::StaleRoute { shard: self.shard, newer: Vec::new() }),
+        }
     }
 
     fn turned(&self, leader: &Leader, turn: Result<Turn, RecvError>) -> Result<Waited, KvError> {

@@ -20,6 +20,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("shard-server/cluster", "grouping::commands_of_an_entry_that_is_lost_are_all_told")],
     },
     Planted {
+        names: "shard.waits_past_term",
+        what: "5: who comes to a lock when its leader's term has just ended waits for it there",
+        found_by: &[Seeds(200)],
+    },
+    Planted {
         names: "shard.waiters_outlive_term",
         what: "5: a leader that steps down sends nobody away",
         found_by: &[Test("shard-server/cluster", "leaders::stepping_down_sends_lock_waiters_away")],
