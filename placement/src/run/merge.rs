@@ -207,6 +207,26 @@ fn changing(job: &Job, shard: &ShardDescriptor) -> Stop {
     }
 }
 
+/// The right of a merge that began earlier may be sealed for this shard, although the map shows them as neighbours no more: whose log
+/// decides must go on until then.
+async fn awaited_by_nobody(job: &Job, shard: &ShardDescriptor) -> Result<(), Stop> {
+    let state = job.placement.machine.state();
+    let earlier = state.running().filter(|record| record.status.id < job.id);
+    let sealed = |operation: &Operation| match operation {
+        Operation::Merge { at } => pair(&state, at).map(|pair| pair.right),
+        _ => None,
+    };
+    let rights: Vec<_> =
+        earlier.filter_map(|record| Some((record.status.id, sealed(&record.status.operation)?))).collect();
+    drop(state);
+    for (id, right) in rights {
+        if status(job, &right).await?.1.is_some_and(|seal| seal.left == shard.id) {
+            return Err(Stop::Retry(format!("waiting for operation {id}")));
+        }
+    }
+    Ok(())
+}
+
 async fn seal(job: &Job, pair: &Pair) -> Result<Seal, Stop> {
     let Pair { left, right } = pair;
     // Seen anew: its copies may have moved.
@@ -214,6 +234,7 @@ async fn seal(job: &Job, pair: &Pair) -> Result<Seal, Stop> {
     job.at_step("asking the nodes").await?;
     let prepare = ReplicaCommand::PrepareMerge { left: left.id, right: right.id };
     everywhere(job, left, &prepare, PREPARE).await?;
+    awaited_by_nobody(job, &right).await?;
     job.at_step("sealing").await?;
     let command = ReplicaCommand::Seal { shard: right.id, version: right.version, left: left.clone() };
     match tell_leader(&job.placement, &job.session, &right, &command).await? {

@@ -148,13 +148,15 @@ pub(crate) async fn unseal(replica: &Arc<Replica>, version: u64) -> Result<Repli
 
 /// The local copy of the left shows that it cannot absorb this seal any more: it is at a later version, and if it had absorbed
 /// it, this copy would be gone.
-/// A shard that is sealed for this one waits for its log, which must go on till then. The driver sees to that; what can be seen
-/// here is looked at too.
+/// A shard that is sealed for this one waits for its log, which must go on till that has been unsealed: also when this one has changed
+/// since and can never absorb it, for its version is the proof. The driver sees to that; what can be seen here is looked at too.
 fn awaited_by_nobody(replica: &Arc<Replica>) -> Result<(), KvError> {
     let own = replica.descriptor();
     let awaits = |other: &Arc<Replica>| {
         let sealed = other.state.load().sealed.clone();
-        sealed.is_some_and(|sealed| sealed.seal.left == own.id) && !super::is_decided(&own, other)
+        let is_decided =
+            || super::is_decided(&own, other) && quorate_env::planted!("shard.proof_merged_away");
+        sealed.is_some_and(|sealed| sealed.seal.left == own.id) && !is_decided()
     };
     match replica.context.all().iter().find(|other| awaits(other)) {
         Some(other) => Err(replica.not_ready(&format!("shard {} is sealed for it", other.shard))),

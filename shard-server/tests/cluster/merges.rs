@@ -338,6 +338,36 @@ fn a_shard_that_another_is_sealed_for_is_not_sealed_itself() {
     });
 }
 
+/// Also when its log has decided, by a split: that it goes on is the proof which unseals the other.
+#[test]
+fn a_shard_that_another_is_sealed_for_in_vain_is_not_sealed_itself() {
+    run(147, |cluster| async move {
+        cluster.found(&[1, 2, 3]).await;
+        two(&cluster).await;
+        let split = |shard: &ShardDescriptor, at: &str, right: u64| {
+            let right_replicas = (0..3).map(|n| ReplicaId(10 * right + n)).collect();
+            let (shard, at, version) = (shard.id, Key::from(at), shard.version);
+            ReplicaCommand::Split { shard, at, right: ShardId(right), right_replicas, version }
+        };
+        let (node, left) = leads(&cluster, "k").await;
+        cluster.servers.command(node, split(&left, "f", 3)).await.expect("split");
+        let first = leads(&cluster, "a").await.1;
+        let seal = seal(&cluster).await;
+        everywhere(&cluster, &seal).await;
+        let (node, middle) = leads(&cluster, "k").await;
+        cluster.servers.command(node, split(&middle, "k", 4)).await.expect("split");
+        let (node, middle) = leads(&cluster, "g").await;
+        let again = ReplicaCommand::Seal { shard: middle.id, version: middle.version, left: first };
+        let refused = cluster.servers.command(node, again.clone()).await;
+        assert!(matches!(refused, Err(KvError::NotReady { .. })), "{refused:?}");
+        let (right, _) = leads(&cluster, "s").await;
+        let unseal = ReplicaCommand::Unseal { shard: seal.right.id, version: seal.right.version };
+        cluster.servers.command(right, unseal).await.expect("its left has another version");
+        let reply = cluster.servers.command(node, again).await;
+        assert!(matches!(reply, Ok(ReplicaReply::Sealed(_))), "{reply:?}");
+    });
+}
+
 /// Its right half's ids are used up: a copy of it that was founded again would be nowhere.
 #[test]
 fn a_copy_of_a_split_that_comes_after_its_merge_is_refused() {

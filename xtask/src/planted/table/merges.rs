@@ -50,6 +50,14 @@ pub const FAULTS: &[Planted] = &[
         ],
     },
     Planted {
+        names: "shard.proof_merged_away",
+        what: "26: a shard is merged away that another is sealed for, because it can never absorb that one",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "merges::a_shard_that_another_is_sealed_for_in_vain_is_not_sealed_itself",
+        )],
+    },
+    Planted {
         names: "shard.undecided_copy_destroyed",
         what: "26: a sealed copy goes before its left neighbour here knows what becomes of it",
         found_by: &[
