@@ -166,6 +166,7 @@ async fn come_to_rest(cluster: &Cluster) -> Result<(), String> {
     let deadline = cluster.world.elapsed() + REST;
     let mut still = 0;
     while still < STILL {
+        cluster.world.sleep(Duration::from_secs(1)).await;
         let under_way = cluster.under_way().await;
         still = if under_way.is_empty() { still + 1 } else { 0 };
         if cluster.world.elapsed() > deadline {
@@ -174,7 +175,6 @@ async fn come_to_rest(cluster: &Cluster) -> Result<(), String> {
                 cluster.map_in_words()
             ));
         }
-        cluster.world.sleep(Duration::from_secs(1)).await;
     }
     Ok(())
 }

@@ -210,21 +210,22 @@ fn changing(job: &Job, shard: &ShardDescriptor) -> Stop {
 /// The right of a merge that began earlier may be sealed for this shard, although the map shows them as neighbours no more: whose log
 /// decides must go on until then.
 async fn awaited_by_nobody(job: &Job, shard: &ShardDescriptor) -> Result<(), Stop> {
-    let state = job.placement.machine.state();
-    let earlier = state.running().filter(|record| record.status.id < job.id);
-    let sealed = |operation: &Operation| match operation {
-        Operation::Merge { at } => pair(&state, at).map(|pair| pair.right),
-        _ => None,
-    };
-    let rights: Vec<_> =
-        earlier.filter_map(|record| Some((record.status.id, sealed(&record.status.operation)?))).collect();
-    drop(state);
-    for (id, right) in rights {
+    for (id, right) in earlier_rights(job) {
         if status(job, &right).await?.1.is_some_and(|seal| seal.left == shard.id) {
             return Err(Stop::Retry(format!("waiting for operation {id}")));
         }
     }
     Ok(())
+}
+
+fn earlier_rights(job: &Job) -> Vec<(u64, ShardDescriptor)> {
+    let state = job.placement.machine.state();
+    let earlier = state.running().filter(|record| record.status.id < job.id);
+    let right = |operation: &Operation| match operation {
+        Operation::Merge { at } => Some(pair(&state, at)?.right),
+        _ => None,
+    };
+    earlier.filter_map(|record| Some((record.status.id, right(&record.status.operation)?))).collect()
 }
 
 async fn seal(job: &Job, pair: &Pair) -> Result<Seal, Stop> {
