@@ -36,7 +36,7 @@ use work::Work;
 /// How long schedulers may go on once nobody asks for anything, and how many seconds without an operation are their end: more
 /// than they wait for anything.
 const REST: Duration = Duration::from_secs(300);
-const STILL: u32 = 15;
+const STILL: u32 = 30;
 
 /// How long the driver may take to replace all copies of a node that is gone, once all is healed.
 const REPAIR: Duration = Duration::from_secs(90);
