@@ -21,6 +21,7 @@ mod pacing;
 mod propose;
 mod raft;
 mod receive;
+mod revive;
 mod shared;
 mod snapshot;
 mod support;
@@ -34,6 +35,7 @@ pub use group::Group;
 pub use leadership::{Leadership, Lease, ReadCertificate};
 pub use machine::{Applied, Entry, Fatal, Membership, SnapshotSink, SnapshotSource, StateMachine};
 pub use node::{Consensus, Start, founding_membership};
+pub use revive::{Remains, Revival};
 
 use quorate_proto::LogPosition;
 

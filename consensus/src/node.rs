@@ -117,6 +117,10 @@ impl Consensus {
         Ok(group)
     }
 
+    pub(crate) fn log(&self) -> &dyn LogStore {
+        &*self.log
+    }
+
     pub fn group(&self, shard: ShardId) -> Option<Arc<Group>> {
         self.groups.lock().get(&shard).cloned()
     }

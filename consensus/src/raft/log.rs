@@ -3,12 +3,13 @@
 use super::payload::{decode_vote, encode_vote, from_log, to_log};
 use super::types::{LogId, RaftEntry, Types, Vote, log_id, position};
 use crate::shared::Shared;
+use bytes::Bytes;
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use quorate_env::planted;
 use quorate_proto::LogPosition;
-use quorate_storage::{Done, GroupKey, LogStore, StorageError};
+use quorate_storage::{Done, GroupKey, LogEntry, LogStore, StorageError};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -218,5 +219,24 @@ pub(crate) async fn remove(log: &dyn LogStore, key: GroupKey) -> io::Result<()> 
 pub(crate) async fn install(shared: &Shared, at: LogPosition) -> io::Result<()> {
     let (done, rx) = waiter();
     shared.log.install(shared.key, at, None, done);
+    wait(rx).await
+}
+
+/// The same at any position, with a vote.
+pub(crate) async fn install_with_vote(
+    log: &dyn LogStore,
+    key: GroupKey,
+    at: LogPosition,
+    vote: Bytes,
+) -> io::Result<()> {
+    let (done, rx) = waiter();
+    log.install(key, at, Some(vote), done);
+    wait(rx).await
+}
+
+/// Appends entries of a replica that is not open, durably.
+pub(crate) async fn append(log: &dyn LogStore, key: GroupKey, entries: Vec<LogEntry>) -> io::Result<()> {
+    let (done, rx) = waiter();
+    log.append(key, entries, done);
     wait(rx).await
 }

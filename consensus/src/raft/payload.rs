@@ -117,6 +117,25 @@ pub fn decode_entry(at: LogPosition, payload: &Bytes) -> io::Result<RaftEntry> {
     Ok(RaftEntry::new(log_id(at), payload))
 }
 
+/// An entry that sets the members.
+pub fn membership_entry(at: LogPosition, membership: RaftMembership) -> LogEntry {
+    to_log(&RaftEntry::new(log_id(at), EntryPayload::Membership(membership)))
+}
+
+/// The members that an entry sets, if it sets any.
+pub fn membership_of(entry: &LogEntry) -> io::Result<Option<RaftMembership>> {
+    match entry.payload.first() {
+        Some(&MEMBERSHIP) => decode_membership(&entry.payload[1..]).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// An entry for the state machine, evaluated in its own term.
+pub fn normal_entry(at: LogPosition, bytes: Bytes) -> LogEntry {
+    let command = Command { evaluated_term: at.term, bytes };
+    to_log(&RaftEntry::new(log_id(at), EntryPayload::Normal(command)))
+}
+
 pub fn to_log(entry: &RaftEntry) -> LogEntry {
     LogEntry { position: position(&entry.log_id), payload: encode_payload(entry) }
 }

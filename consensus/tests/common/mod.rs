@@ -7,11 +7,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_consensus::{
     Applied, Consensus, ConsensusConfig, Entry, FOUNDING_POSITION, Fatal, Group, Leadership, Membership,
-    OpenError, ProposeError, SnapshotSink, SnapshotSource, Start, StateMachine, founding_membership,
+    OpenError, ProposeError, Remains, Revival, SnapshotSink, SnapshotSource, Start, StateMachine,
+    founding_membership,
 };
 use quorate_env::sim::{SimConfig, SimOutcome, SimWorld};
 use quorate_env::{Env, NodeId};
-use quorate_proto::{LogPosition, Replica, ReplicaId, ReplicaRole, ShardId};
+use quorate_proto::{KvError, LogPosition, Replica, ReplicaId, ReplicaRole, ShardId};
 use quorate_storage::log::mem::{Later, MemLog};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -318,6 +319,31 @@ impl Cluster {
         self.keep(member.node, shard, member.id, machine.clone());
         let consensus = self.consensus(member.node.0);
         consensus.open(shard, member.id, Start::Learner, Arc::new(Machine(machine))).await.unwrap();
+    }
+
+    pub fn remains(&self, node: u64, shard: ShardId) -> Remains {
+        let (replica, machine) = self.inner.lock().disks[&NodeId(node)].machines[&shard].clone();
+        self.consensus(node).remains(shard, replica, &Machine(machine).applied()).unwrap()
+    }
+
+    /// Writes the log of a replica that goes on alone from the node's one, up to the switch.
+    pub async fn write_revival(&self, node: u64, shard: ShardId, new: &Replica) -> Result<(), KvError> {
+        let (consensus, last) = (self.consensus(node), self.remains(node, shard).last);
+        consensus.close(shard).await;
+        let (old, machine) = self.inner.lock().disks[&NodeId(node)].machines[&shard].clone();
+        machine.flush();
+        let applied = machine.now.lock().applied;
+        let command = Bytes::from_static(b"revived");
+        consensus.revive(Revival { shard, old, new: new.clone(), last, applied, command }).await
+    }
+
+    /// The switch, and what follows it.
+    pub async fn open_revived(&self, node: u64, shard: ShardId, new: &Replica) {
+        let machine = self.machine(node, shard);
+        self.keep(NodeId(node), shard, new.id, machine.clone());
+        let consensus = self.consensus(node);
+        consensus.forget_others(shard, new.id).await.unwrap();
+        consensus.open(shard, new.id, Start::Existing, Arc::new(Machine(machine))).await.unwrap();
     }
 
     fn keep(&self, node: NodeId, shard: ShardId, replica: ReplicaId, machine: Arc<ListMachine>) {

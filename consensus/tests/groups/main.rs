@@ -9,6 +9,7 @@ mod hand_over;
 mod leases;
 mod members;
 mod quiet;
+mod revive;
 mod snapshots;
 
 use bytes::Bytes;
