@@ -73,6 +73,9 @@ pub enum Command {
     /// Nothing lies in the span any more: rules for it, and users' boundaries within, go.
     #[n(13)]
     Forget(#[n(0)] Span),
+    /// From now on nothing counts any more that the shard's old members say: its copy is about to be told that it goes on alone.
+    #[n(14)]
+    BeginRecovery(#[n(0)] u64),
 }
 
 /// What an operation asks for.

@@ -255,7 +255,7 @@ impl Session {
         let mut news = Vec::new();
         for report in &beat.changed {
             let descriptor = &report.descriptor;
-            if report.leader {
+            if report.leader && !state.is_ended(report.shard, report.replica) {
                 let led = memory.leaders.get(&report.shard);
                 if led.is_none_or(|led| led.term <= report.term && led.node != node.id) {
                     let led = Led { term: report.term, node: node.id, since: now };
@@ -359,6 +359,11 @@ impl Session {
         let memory = self.memory.lock();
         let last = memory.nodes.get(&node).map_or(self.began, |heard| heard.at);
         now.saturating_sub(last)
+    }
+
+    /// When a node was heard of last; one that was never heard of in this term, before it.
+    pub(crate) fn last_word(&self, node: NodeId) -> Timestamp {
+        self.memory.lock().nodes.get(&node).map_or(self.began_at, |heard| heard.stamp)
     }
 
     /// What is left of a node's disk, as far as that was said in this term.

@@ -6,6 +6,7 @@ pub mod kept;
 pub mod leave;
 pub mod merge;
 pub mod place;
+pub mod recover;
 pub mod seen;
 pub mod split;
 pub mod standing;

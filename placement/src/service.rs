@@ -5,6 +5,7 @@ use crate::{
     command::{Command, Reply},
     leader::{Beat, Session},
     machine::Seen,
+    run::recover,
     settings,
     state::{NodeRecord, OPERATOR, PLACEMENT_ROLE},
 };
@@ -130,6 +131,13 @@ impl Placement {
                 Ok(PlacementReply::Rules(Vec::new()))
             }
             PlacementRequest::Explain(asked) => self.explain(&session, asked),
+            PlacementRequest::Survey(shard) => {
+                recover::survey(self, &session, shard).await.map(PlacementReply::Surveyed)
+            }
+            PlacementRequest::Recoveries => {
+                let all = self.machine.state().recoveries.values().cloned().collect();
+                Ok(PlacementReply::Recoveries(all))
+            }
         }
     }
 
@@ -252,6 +260,7 @@ impl Placement {
             Operation::Resize { .. } => {
                 Err("the number of copies is what ALTER TABLE … CONFIGURE PLACEMENT says".into())
             }
+            Operation::Recover { plan, .. } => shard(&plan.shard).map(|_| ()),
             Operation::Remake { .. } => {
                 Err("a lost copy is replaced when its node says that it is lost".into())
             }

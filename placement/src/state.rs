@@ -1,5 +1,6 @@
 //! The replicated state, and what each command does to it. Pure and deterministic.
 
+mod recoveries;
 mod rules;
 mod whom;
 
@@ -14,7 +15,7 @@ use quorate_proto::{
     Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Span, Timestamp,
     placement::{
         IdKind, Leaving, MapUpdate, NodeInfo, NodeState, Operation, OperationState, OperationStatus,
-        PlacementDecision, PlacementRule,
+        PlacementDecision, PlacementRule, Recovery,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +111,8 @@ pub struct State {
     pub boundaries: BTreeSet<Key>,
     /// What users have asked for of the places of copies, by the first key of which it holds.
     pub rules: BTreeMap<Key, PlacementRule>,
+    /// Shards that were brought back without their quorum, by operation. They are kept for good.
+    pub recoveries: BTreeMap<u64, Recovery>,
 }
 
 /// What a command has touched; this and no more is written to disk.
@@ -122,6 +125,7 @@ pub struct Touched {
     pub decisions: BTreeSet<u64>,
     pub boundaries: BTreeSet<Key>,
     pub rules: BTreeSet<Key>,
+    pub recoveries: BTreeSet<u64>,
 }
 
 impl State {
@@ -224,6 +228,7 @@ impl State {
             },
             Command::Configure(span, change) => self.configure(span, change, touched),
             Command::Forget(span) => self.forget(&span, touched),
+            Command::BeginRecovery(id) => self.begin_recovery(id, touched),
         }
     }
 
@@ -243,6 +248,9 @@ impl State {
     /// of that brings it back in vain.
     fn learn(&mut self, descriptor: ShardDescriptor, touched: &mut Touched) {
         let id = descriptor.id;
+        if self.is_of_the_ended(&descriptor) && !quorate_env::planted!("placement.ended_copy_learned") {
+            return;
+        }
         let known = self.shards.get(&id);
         if known.is_some_and(|known| known.descriptor.epochs() >= descriptor.epochs()) {
             return;
@@ -351,6 +359,10 @@ impl State {
         }
         let id = self.counters.next_operation;
         self.counters.next_operation += 1;
+        if let Operation::Recover { plan, by } = &operation {
+            let decision = self.note_recovery(id, plan, by, at, touched);
+            self.decide(decision, touched);
+        }
         if let Some(decision) = decision {
             self.decide(PlacementDecision { operation: Some(id), ..decision }, touched);
         }
@@ -402,6 +414,7 @@ impl State {
             OperationState::Done => "done".to_owned(),
             OperationState::Failed(why) => format!("failed: {why}"),
         };
+        self.end_recovery(id, &outcome, touched);
         for (number, decision) in &mut self.decisions {
             if decision.operation == Some(id) {
                 decision.outcome.clone_from(&outcome);

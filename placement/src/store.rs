@@ -1,11 +1,11 @@
-//! How the state lies in the engine: one key per node, shard, setting, operation, decision, user's boundary and rule, in family `Meta` under the
+//! How the state lies in the engine: one key per node, shard, setting, operation, decision, user's boundary, rule and recovery, in family `Meta` under the
 //! driver's own shard id.
 
 use crate::state::{Counters, NodeRecord, OperationRecord, ShardRecord, State, Touched};
 use minicbor::{Decode, Encode};
 use quorate_proto::{
     Key, NodeId, ReplicaId, ShardId,
-    placement::{PlacementDecision, PlacementRule},
+    placement::{PlacementDecision, PlacementRule, Recovery},
 };
 use quorate_storage::{
     Engine, Family, Result, Snapshot, StorageError, WriteBatch,
@@ -24,12 +24,14 @@ const BOUNDARY: Kind<bool> = Kind::new(71);
 const RULE: Kind<PlacementRule> = Kind::new(72);
 /// The last replica of the driver that was removed here: neither it nor an earlier one is ever made again.
 const GONE: Kind<ReplicaId> = Kind::new(73);
+const RECOVERY: Kind<Recovery> = Kind::new(74);
 
 const SELF: ShardId = ShardId::PLACEMENT;
 
 /// Kinds that a snapshot carries; the rest is the replica's own.
 pub fn is_state(kind: u8) -> bool {
-    (COUNTERS.code()..=DECISION.code()).contains(&kind) || [BOUNDARY.code(), RULE.code()].contains(&kind)
+    (COUNTERS.code()..=DECISION.code()).contains(&kind)
+        || [BOUNDARY.code(), RULE.code(), RECOVERY.code()].contains(&kind)
 }
 
 pub fn load(snapshot: &dyn Snapshot) -> Result<State> {
@@ -62,6 +64,10 @@ pub fn load(snapshot: &dyn Snapshot) -> Result<State> {
     for row in meta::scan(snapshot, SELF, &RULE) {
         let (key, rule) = row?;
         state.rules.insert(Key::copy_from(&key), rule);
+    }
+    for row in meta::scan(snapshot, SELF, &RECOVERY) {
+        let (key, recovery) = row?;
+        state.recoveries.insert(number(&key)?, recovery);
     }
     Ok(state)
 }
@@ -107,6 +113,9 @@ pub fn save(batch: &mut WriteBatch, state: &State, touched: &Touched) {
     }
     for at in &touched.rules {
         one(batch, &RULE, at, state.rules.get(at));
+    }
+    for id in &touched.recoveries {
+        one(batch, &RECOVERY, &id.to_be_bytes(), state.recoveries.get(id));
     }
 }
 

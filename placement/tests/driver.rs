@@ -3,6 +3,7 @@
 mod exchange;
 mod leaving;
 mod merges;
+mod recovery;
 mod rules;
 mod schedulers;
 mod support;

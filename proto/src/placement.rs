@@ -1,10 +1,11 @@
 //! What nodes and the placement driver say to one another: what is asked of the driver here, what it asks of replicas and what is
-//! asked of a node itself, of nodes that leave, and of who carries the driver, in files of their own.
+//! asked of a node itself, of nodes that leave, of shards that are brought back, and of who carries the driver, in files of their own.
 
 mod driver;
 mod leaving;
 mod load;
 mod node;
+mod recover;
 mod replica;
 mod rule;
 
@@ -12,6 +13,7 @@ pub use driver::*;
 pub use leaving::*;
 pub use load::*;
 pub use node::*;
+pub use recover::*;
 pub use replica::*;
 pub use rule::*;
 
@@ -284,6 +286,12 @@ pub enum PlacementRequest {
     Forget(#[n(0)] Span),
     #[n(19)]
     Explain(#[n(0)] ExplainPlacement),
+    /// The shards without a quorum, or this one if it has none: nodes are asked what is left.
+    #[n(20)]
+    Survey(#[n(0)] Option<ShardId>),
+    /// The certificates of all recoveries.
+    #[n(21)]
+    Recoveries,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
@@ -374,6 +382,14 @@ pub enum Operation {
         add: Vec<NodeId>,
         #[n(2)]
         remove: Vec<NodeId>,
+    },
+    /// Bring a shard that has lost its quorum for good back from a copy that is left, as was shown to whoever asks.
+    #[n(10)]
+    Recover {
+        #[n(0)]
+        plan: Box<RecoveryPlan>,
+        #[n(1)]
+        by: String,
     },
 }
 
@@ -521,6 +537,10 @@ pub enum PlacementReply {
     Rules(#[n(0)] Vec<PlacementStatus>),
     #[n(11)]
     Explained(#[n(0)] Vec<Explained>),
+    #[n(12)]
+    Surveyed(#[n(0)] Vec<Survey>),
+    #[n(13)]
+    Recoveries(#[n(0)] Vec<Recovery>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]

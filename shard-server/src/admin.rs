@@ -1,6 +1,6 @@
 //! What the placement driver asks of this node's replicas. Each command may come twice.
 
-use crate::{Context, merge, replica::Replica, split};
+use crate::{Context, merge, replica::Replica, revive, split};
 use quorate_proto::placement::{ReplicaCommand, ReplicaReply};
 use quorate_proto::{KvError, Replica as Member, ReplicaId, ShardId, TxnId};
 use std::{sync::Arc, time::Duration};
@@ -38,6 +38,11 @@ pub(crate) async fn execute(
         ReplicaCommand::AwaitSeal(seal) => merge::await_seal(context, &seal).await,
         ReplicaCommand::Absorb(seal) => merge::absorb(&find(context, seal.left)?, seal).await,
         ReplicaCommand::Forget(seal) => merge::forget(&find(context, seal.left)?, &seal).await,
+        ReplicaCommand::Testify { shard } => revive::testify(&*find(context, shard)?),
+        ReplicaCommand::Fence { shard, replica } => revive::fence(context, shard, replica).await,
+        ReplicaCommand::Revive { shard, old, new, last, epochs } => {
+            revive::revive(context, shard, (old, new), last, epochs).await
+        }
         ReplicaCommand::Unseal { shard, version } => merge::unseal(&find(context, shard)?, version).await,
     }
 }

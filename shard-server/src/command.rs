@@ -40,6 +40,9 @@ pub struct Extras {
     pub forgotten: Vec<Forgotten>,
     #[n(7)]
     pub merge: Option<Box<MergeStep>>,
+    /// The shard goes on from one copy, at these epochs at least ([`crate::revive`]).
+    #[n(8)]
+    pub revived: Option<(u64, u64)>,
 }
 
 /// A merge's entries ([`crate::merge`]).
@@ -161,7 +164,7 @@ impl Extras {
 
     /// It has an entry for itself.
     pub fn is_alone(&self) -> bool {
-        self.split.is_some() || self.locks.is_some() || self.merge.is_some()
+        self.split.is_some() || self.locks.is_some() || self.merge.is_some() || self.revived.is_some()
     }
 
     /// Neither data nor what is known of it.

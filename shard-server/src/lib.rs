@@ -31,6 +31,7 @@ mod merge;
 mod peers;
 mod registry;
 mod replica;
+mod revive;
 mod server;
 mod snapshot;
 mod split;

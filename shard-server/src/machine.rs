@@ -8,7 +8,7 @@ use crate::{
     command::{self, Command, Extras, Split},
     merge,
     replica::{RangeState, Replica},
-    snapshot,
+    revive, snapshot,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -79,6 +79,9 @@ impl StateMachine for Machine {
                 if let Some(step) = command.extras.merge.take() {
                     let state = Arc::make_mut(&mut state);
                     merged.extend(merge::apply(replica, *step, entry.position, state, &mut batch)?);
+                }
+                if let Some(epochs) = command.extras.revived.take() {
+                    revive::begin_epochs(Arc::make_mut(&mut state), epochs);
                 }
                 images.extend(command.extras.locks.take().map(|image| (entry.position, image)));
                 if !command.extras.records.is_empty() {

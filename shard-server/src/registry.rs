@@ -3,13 +3,14 @@
 //! A replica is born in one of four ways: found in the engine at start, founded with a brand new shard, created empty to
 //! receive a snapshot (also under the id of a member that was never made here), or as the right half of a local replica's split. Keys that a local replica still holds can come
 //! into a new one by that replica's split only (PROTOCOL 25); the other ways refuse them. It ends when it is destroyed, or when its
-//! left neighbour absorbs it ([`crate::merge`]).
+//! left neighbour absorbs it ([`crate::merge`]). One that has lost all others may go on under another id ([`crate::revive`]).
 
 use crate::{
     Context,
     machine::{Machine, fatal},
     merge,
     replica::{RangeState, Replica},
+    revive,
 };
 use quorate_consensus::{Applied, FOUNDING_POSITION, OpenError, Start, founding_membership};
 use quorate_proto::{KvError, ReplicaId, ShardDescriptor, ShardId, Timestamp};
@@ -32,6 +33,7 @@ impl Context {
         for shard in meta::shards(&*snapshot).map_err(internal)? {
             match meta::get(&*snapshot, shard, &meta::REPLICA).map_err(internal)? {
                 Some(ReplicaState::Active(id) | ReplicaState::Empty(id)) => {
+                    self.consensus.forget_others(shard, id).await?;
                     found.push(self.load(shard, id).map_err(internal)?);
                 }
                 // Its log may have outlived it in a crash.
@@ -44,14 +46,20 @@ impl Context {
         // All are known before the first is open: one may be absorbed by another at once.
         self.replicas.write().extend(found.iter().map(|replica| (replica.shard, replica.clone())));
         for replica in found {
-            if !replica.is_retired() {
+            if revive::is_fenced(self, &replica)? {
+                replica.note_damage(revive::GIVEN_UP.into());
+            } else if !replica.is_retired() {
                 self.open(&replica, Start::Existing).await?;
             }
         }
         Ok(())
     }
 
-    fn load(self: &Arc<Self>, shard: ShardId, id: ReplicaId) -> Result<Arc<Replica>, StorageError> {
+    pub(crate) fn load(
+        self: &Arc<Self>,
+        shard: ShardId,
+        id: ReplicaId,
+    ) -> Result<Arc<Replica>, StorageError> {
         let engine: &dyn Engine = &*self.engine;
         let missing = || StorageError::corrupt(format!("shard {shard} has no descriptor"));
         let state = RangeState {
@@ -330,7 +338,7 @@ impl Context {
     }
 
     /// Range deletions are preceded by a flush, and nothing is told before it is durable (PROTOCOL 8).
-    async fn write_durably(self: &Arc<Self>, batch: WriteBatch) -> Result<(), KvError> {
+    pub(crate) async fn write_durably(self: &Arc<Self>, batch: WriteBatch) -> Result<(), KvError> {
         let engine = self.engine.clone();
         let write = move || {
             engine.flush()?;

@@ -8,6 +8,7 @@ mod member;
 mod merge;
 mod operation;
 mod own;
+pub(crate) mod recover;
 mod remake;
 mod resize;
 mod scatter;

@@ -46,6 +46,7 @@ impl Job {
                 Operation::Resize { shard, add, remove } => {
                     super::resize::resize(&self, *shard, add, remove).await
                 }
+                Operation::Recover { plan, .. } => super::recover::recover(&self, plan).await,
             };
             let (state, step) = match result {
                 Ok(()) => (OperationState::Done, "done".to_owned()),
@@ -78,6 +79,8 @@ impl Job {
             | Operation::Resize { .. }
             | Operation::Scatter { .. } => Duration::from_secs(4 * 3600),
             Operation::Split { .. } | Operation::TransferLeader { .. } => Duration::from_secs(60),
+            // The node with the copy that is left may be starting again.
+            Operation::Recover { .. } => Duration::from_secs(600),
             // Not before what it has sealed is decided: it gives up by itself.
             Operation::Merge { .. } => Duration::MAX,
             // What it waits for is shown, and whoever asked for it may call it off.

@@ -6,6 +6,7 @@
 
 use super::{ask::tell, own, start_repair, view};
 use crate::{Placement, leader::Session, planner, state::State};
+use quorate_env::planted;
 use quorate_proto::{
     KvError, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId,
     placement::{ReplicaCommand, ReplicaReport},
@@ -119,7 +120,8 @@ pub(super) fn is_left_over(state: &State, report: &ReplicaReport, shard: &ShardD
     let (told, known) = (report.descriptor.epochs(), shard.epochs());
     let awaited =
         || state.running().any(|record| record.gear.as_ref().is_some_and(|gear| gear.gives(report.replica)));
-    !report.leader
-        && shard.replicas.iter().all(|replica| replica.id != report.replica)
-        && (told < known || told == known && !awaited())
+    let overtaken = || !report.leader && (told < known || told == known && !awaited());
+    // The old members of a shard that was recovered may have a leader among them, and have gone on.
+    let ended = || state.is_ended(report.shard, report.replica) && !planted!("placement.ended_leader_stays");
+    shard.replicas.iter().all(|replica| replica.id != report.replica) && (ended() || overtaken())
 }

@@ -24,6 +24,7 @@ impl State {
             | Operation::Withdraw { shard, .. }
             | Operation::Resize { shard, .. }
             | Operation::Remake { shard, .. } => vec![*shard],
+            Operation::Recover { plan, .. } => vec![plan.shard],
             Operation::Scatter { .. } | Operation::Decommission { .. } => Vec::new(),
             Operation::Merge { at } => self.around(at),
         }
@@ -62,6 +63,11 @@ impl State {
     pub(super) fn refuse_if_busy(&self, operation: &Operation, origin: &str) -> Option<Reply> {
         let busy = self.busy();
         let concerned = self.concerned(operation);
+        if let Operation::Recover { plan, .. } = operation
+            && self.is_being_recovered(plan.shard)
+        {
+            return Some(Reply::Refused(format!("shard {} is being recovered", plan.shard)));
+        }
         let overtaken = origin == SCHEDULER && concerned.iter().any(|shard| busy.contains(shard));
         overtaken.then(|| Reply::Refused(format!("shards {concerned:?} are being worked on")))
     }

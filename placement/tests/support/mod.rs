@@ -1,6 +1,7 @@
 //! A cluster for the driver: real groups of the driver itself on simulated nodes, and fake shards that do what they are told.
 
 mod merges;
+mod recovery;
 
 use parking_lot::Mutex;
 use quorate_consensus::{Consensus, ConsensusConfig};
@@ -193,6 +194,11 @@ impl Shards {
                     members: members.collect(),
                     seal: truth.seal.clone().map(Box::new),
                 })
+            }
+            ReplicaCommand::Testify { shard } => self.testify(node, shard),
+            ReplicaCommand::Fence { .. } => Ok(ReplicaReply::Done),
+            ReplicaCommand::Revive { shard, old, new, last, epochs } => {
+                self.revive(node, shard, (old, new), last, epochs)
             }
             command => self.merge(node, command),
         }

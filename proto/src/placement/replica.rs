@@ -1,6 +1,7 @@
 //! What the placement driver asks of a node about one of its replicas.
 
-use crate::{Key, KvError, NodeId, Replica, ReplicaId, Seal, ShardDescriptor, ShardId};
+use super::Testimony;
+use crate::{Key, KvError, LogPosition, NodeId, Replica, ReplicaId, Seal, ShardDescriptor, ShardId};
 use minicbor::{Decode, Encode};
 
 /// What the driver asks of a node about one shard. All may be repeated harmlessly.
@@ -106,6 +107,36 @@ pub enum ReplicaCommand {
         #[n(1)]
         version: u64,
     },
+    /// What of the shard is left here.
+    #[n(13)]
+    Testify {
+        #[n(0)]
+        shard: ShardId,
+    },
+    /// Never vote, acknowledge or answer again under this id: the shard goes on without it.
+    #[n(14)]
+    Fence {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        replica: ReplicaId,
+    },
+    /// Go on alone, under a new id and new epochs; answered when it leads.
+    #[n(15)]
+    Revive {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        old: ReplicaId,
+        #[n(2)]
+        new: ReplicaId,
+        /// The end of its log; refused if it is another.
+        #[n(3)]
+        last: LogPosition,
+        /// At least.
+        #[n(4)]
+        epochs: (u64, u64),
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -140,6 +171,8 @@ pub enum ReplicaReply {
     },
     #[n(3)]
     Sealed(#[n(0)] Box<Seal>),
+    #[n(4)]
+    Testimony(#[n(0)] Box<Testimony>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -269,11 +269,21 @@ where
     S: FnOnce(Cluster) -> F + Send + 'static,
     F: std::future::Future<Output = ()> + Send + 'static,
 {
+    run_on(seed, 3, scenario);
+}
+
+/// The same on more nodes, of which some may be lost without fencing the clocks of the others.
+pub fn run_on<F, S>(seed: u64, nodes: u64, scenario: S)
+where
+    S: FnOnce(Cluster) -> F + Send + 'static,
+    F: std::future::Future<Output = ()> + Send + 'static,
+{
     let config = SimConfig {
         clock_bound: Duration::from_millis(5),
         clock_skew: Duration::from_millis(1),
         ..SimConfig::new(seed)
     };
-    let outcome = SimWorld::run(config, |sim| async move { scenario(Cluster::start(sim, 3).await).await });
+    let outcome =
+        SimWorld::run(config, |sim| async move { scenario(Cluster::start(sim, nodes).await).await });
     outcome.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
 }

@@ -15,5 +15,6 @@ mod leaders;
 mod locking;
 mod membership;
 mod merges;
+mod revive;
 mod split_locks;
 mod splits;

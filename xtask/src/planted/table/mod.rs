@@ -5,6 +5,7 @@ mod copies;
 mod env;
 mod merges;
 mod placement;
+mod recovery;
 mod schema;
 mod shard_server;
 mod sql;
@@ -30,6 +31,7 @@ const TABLES: &[&[Planted]] = &[
     shard_server::FAULTS,
     copies::FAULTS,
     merges::FAULTS,
+    recovery::FAULTS,
     txn::FAULTS,
     sql::FAULTS,
     schema::FAULTS,
