@@ -282,6 +282,16 @@ pub enum ShardCommand {
         #[command(flatten)]
         host: HostArgs,
     },
+    /// Bring shards that have lost their quorum for good back from a copy that is left: tells what may be missing, and asks first
+    Recover {
+        /// All that have no quorum, unless one is named
+        shard: Option<u64>,
+        /// Do it without asking; without this, --json only shows the plan
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        host: HostArgs,
+    },
     /// Hand leadership to the copy on a node
     TransferLeader {
         shard: u64,

@@ -44,6 +44,9 @@ async fn a_write_without_a_quorum_is_refused_until_it_is_back() {
         pause(Duration::from_secs(3)).await;
     }
 
+    // The driver is on the same nodes.
+    demo.ask(3, &["shard", "recover"]).await.fails(1, "bring back a majority of the nodes that carry it");
+
     demo.restart(1);
     let mut served = false;
     for _ in 0..100 {

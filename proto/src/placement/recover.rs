@@ -51,13 +51,13 @@ pub enum Loss {
     /// Nothing, for this reason.
     #[n(0)]
     Nothing(#[n(0)] String),
-    /// Commits from a time to another, in entries behind a place of the log.
+    /// What was acknowledged from a time on, in entries behind a place of the log.
     #[n(1)]
     Interval {
-        /// All commits up to here are kept; zero: that is not known of any.
+        /// All that was acknowledged before is kept; zero: that is not known of anything.
         #[n(0)]
         from: Timestamp,
-        /// The lost nodes, if they are dead, have acknowledged nothing after this.
+        /// The lost nodes, if they are dead, have committed nothing above.
         #[n(1)]
         until: Timestamp,
         #[n(2)]

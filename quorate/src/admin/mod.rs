@@ -5,6 +5,7 @@ pub use client::node as ask_node;
 mod leave;
 mod merge;
 mod operation;
+mod recover;
 
 use crate::{
     cli::{HostArgs, NodeArgs, NodeCommand as Nodes, SettingArgs, SettingCommand, ShardArgs, ShardCommand},
@@ -125,6 +126,7 @@ pub async fn shard(args: ShardArgs) -> Result<()> {
             let (from, to) = (NodeId(from), NodeId(to));
             operation::run(&host, Operation::MoveReplica { shard: ShardId(shard), from, to }).await
         }
+        ShardCommand::Recover { shard, yes, host } => recover::recover(&host, shard, yes).await,
         ShardCommand::TransferLeader { shard, to, host } => {
             operation::run(&host, Operation::TransferLeader { shard: ShardId(shard), to: NodeId(to) }).await
         }

@@ -15,6 +15,16 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs to the end of the operation, telling at which step it is.
 pub async fn run(host: &HostArgs, operation: Operation) -> Result<()> {
+    let id = follow(host, operation).await?;
+    println!(
+        "{}",
+        if host.json { format!("{{\"operation\":{id}}}") } else { format!("operation {id}: done") }
+    );
+    Ok(())
+}
+
+/// The same for those who have more to say about it.
+pub async fn follow(host: &HostArgs, operation: Operation) -> Result<u64> {
     let waiting = super::asking(host);
     let PlacementReply::Started(id) =
         client::placement(&host.host, PlacementRequest::Start(operation)).await?
@@ -25,17 +35,7 @@ pub async fn run(host: &HostArgs, operation: Operation) -> Result<()> {
         let status = look(host, id).await?;
         match &status.state {
             OperationState::Running => waiting.now(format!("operation {id}: {}", status.step)),
-            OperationState::Done => {
-                println!(
-                    "{}",
-                    if host.json {
-                        format!("{{\"operation\":{id}}}")
-                    } else {
-                        format!("operation {id}: done")
-                    }
-                );
-                return Ok(());
-            }
+            OperationState::Done => return Ok(id),
             OperationState::Failed(why) => bail!("operation {id}: {why}"),
         }
     }

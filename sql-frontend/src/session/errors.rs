@@ -88,7 +88,10 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
                 *for_micros as f64 / 1e6,
                 missing.join(", ")
             ))
-            .hint("Bring the missing nodes back, or wait for the repair; quorate.shards shows the modes.")
+            .hint(
+                "Bring the missing nodes back, or wait for the repair; quorate.shards shows the modes. If they are lost for good, \
+                 `quorate shard recover` tells what can be done.",
+            )
         }
         KvError::NotLeader { .. } | KvError::StaleRoute { .. } | KvError::NotReady { .. } | KvError::Unreachable { .. } => {
             new("no leader of the shard could be reached").detail(format!("{error}."))

@@ -1,6 +1,6 @@
 //! Schema `quorate`: nodes, shards, replicas, settings, operations, decisions, jobs.
 
-use super::{Make, Rows, Spec, gateways, int8, text};
+use super::{Make, Rows, Spec, gateways, int8, recoveries, text};
 use crate::{
     ddl::{job, placement, shards::show_key},
     error::{SqlError, SqlState},
@@ -19,7 +19,7 @@ use quorate_proto::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-const Q: &str = "quorate";
+pub(super) const Q: &str = "quorate";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub static TABLES: &[Spec] = &[
@@ -35,7 +35,7 @@ pub static TABLES: &[Spec] = &[
         Q,
         "shards",
         "shard_id:int8 table_name:text start_key:text end_key:text leader_node_id:int8 mode:text version:int8 \
-         config_epoch:int8 replica_node_ids:text size_bytes:int8",
+         config_epoch:int8 replica_node_ids:text size_bytes:int8 notice:text",
         Make::Ask(shards),
     ),
     Spec(
@@ -75,7 +75,7 @@ pub static TABLES: &[Spec] = &[
     ),
 ];
 
-async fn ask(view: &SessionView, request: PlacementRequest) -> Result<PlacementReply, SqlError> {
+pub(super) async fn ask(view: &SessionView, request: PlacementRequest) -> Result<PlacementReply, SqlError> {
     view.shared
         .placement
         .request(request, TIMEOUT)
@@ -83,11 +83,11 @@ async fn ask(view: &SessionView, request: PlacementRequest) -> Result<PlacementR
         .map_err(|error| SqlError::new(SqlState("57Q01"), format!("placement driver: {error}")))
 }
 
-fn unexpected<T>(reply: PlacementReply) -> Result<T, SqlError> {
+pub(super) fn unexpected<T>(reply: PlacementReply) -> Result<T, SqlError> {
     Err(SqlError::internal(format!("placement answered {reply:?}")))
 }
 
-fn time(ts: Timestamp) -> Datum {
+pub(super) fn time(ts: Timestamp) -> Datum {
     if ts == Timestamp::ZERO { Datum::Null } else { Datum::Timestamptz(ts.unix_micros() as i64) }
 }
 
@@ -166,7 +166,8 @@ fn mode(mode: ShardMode) -> &'static str {
 fn shards(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
     async move {
         // Sizes and modes are the leaders' own words; without the placement driver the map still is there.
-        let leaders = leaders(&view.shared).await;
+        let (leaders, recoveries) = tokio::join!(leaders(&view.shared), recoveries::all(view));
+        let recoveries = recoveries.ok();
         let snapshot = view.snapshot();
         let mut rows = Vec::new();
         for (shard, leader) in view.shared.cluster.shards() {
@@ -185,6 +186,7 @@ fn shards(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 int8(shard.config_epoch),
                 text(format!("{{{}}}", replicas.join(","))),
                 known.map(|(_, report)| report.size_bytes as i64).into(),
+                recoveries::notice(recoveries.as_deref(), &shard.span).into(),
             ]);
         }
         Ok(rows)

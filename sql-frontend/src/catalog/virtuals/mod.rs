@@ -10,6 +10,7 @@ pub mod oid;
 pub mod pg_catalog;
 mod pg_objects;
 mod pg_session;
+mod recoveries;
 mod transactions;
 
 use crate::{
@@ -102,6 +103,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         empty::TABLES,
         information_schema::TABLES,
         cluster::TABLES,
+        recoveries::TABLES,
         transactions::TABLES,
     ];
     let mut registry = BTreeMap::new();

@@ -122,6 +122,7 @@ impl Placement for World {
             PlacementRequest::Replicas => Ok(PlacementReply::Replicas(vec![])),
             PlacementRequest::Settings => Ok(PlacementReply::Settings(vec![("a".into(), "b".into())])),
             PlacementRequest::Rules => Ok(self.rules.all()),
+            PlacementRequest::Recoveries => Ok(PlacementReply::Recoveries(vec![])),
             PlacementRequest::Configure { span, change } => self.rules.configure(span, change),
             PlacementRequest::Forget(span) => Ok(self.rules.forget(&span)),
             PlacementRequest::Explain(asked) => rules::explain(asked),
