@@ -1,6 +1,15 @@
-//! CPU time that server processes have used, read from `/proc`.
+//! What server processes have used, read from `/proc`.
 
+use anyhow::{Context, Result};
 use std::fs;
+
+/// Bytes of a process that are in memory.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+    Ok(kilobytes << 10)
+}
 
 /// Microseconds of user and system time of these processes and of all below them, ended children included.
 pub fn of_trees(roots: &[u32]) -> u64 {

@@ -1,5 +1,6 @@
 //! Benchmarks that a reader can repeat: `quorate bench transfer` runs the same transfers against this database and
-//! against PostgreSQL with one primary and two synchronous standbys, in turns on one machine.
+//! against PostgreSQL with one primary and two synchronous standbys, in turns on one machine; `quorate bench shards` makes many
+//! shards, and tells what they cost and how they fail over.
 
 mod counters;
 mod cpu;
@@ -9,6 +10,7 @@ mod latency;
 mod ours;
 mod postgres;
 mod report;
+mod shards;
 mod transfer;
 
 use anyhow::Result;
@@ -27,6 +29,23 @@ pub enum BenchCommand {
     Transfer(TransferArgs),
     /// A table that grows while single rows of it are read and changed: how long these take while it is split
     Grow(GrowArgs),
+    /// Many shards: what they cost while nothing happens, and how long they are without a leader after a kill
+    Shards(ShardsArgs),
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ShardsArgs {
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub shards: u32,
+    /// For how long the idle cluster is watched
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    pub idle: Duration,
+    /// How often the node that leads most shards is killed
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub kills: u32,
+    /// Write the figures here; `-` for standard output
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -92,5 +111,6 @@ pub async fn run(args: BenchArgs, progress: Progress) -> Result<()> {
     match args.command {
         BenchCommand::Transfer(args) => transfer::run(args, progress).await,
         BenchCommand::Grow(args) => grow::run(args, progress).await,
+        BenchCommand::Shards(args) => shards::run(args, progress).await,
     }
 }

@@ -47,6 +47,33 @@ impl Ours {
         Ok(ours)
     }
 
+    /// The numbers of the nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = usize> + use<> {
+        1..=self.urls.len()
+    }
+
+    /// The process of a node of the cluster that was started here.
+    pub fn pid(&self, node: usize) -> Result<u32> {
+        let (dir, _) = self.demo.as_ref().context("the cluster was not started here")?;
+        let file = dir.path().join("demo").join(format!("n{node}.pid"));
+        Ok(std::fs::read_to_string(file)?.trim().parse()?)
+    }
+
+    /// Ends a node as a crash does.
+    pub fn kill(&self, node: usize) -> Result<()> {
+        let pid = libc::pid_t::try_from(self.pid(node)?)?;
+        // SAFETY: kill(2) takes two integers and touches no memory of ours.
+        match unsafe { libc::kill(pid, libc::SIGKILL) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()).context("kill"),
+        }
+    }
+
+    /// Starts a node again, and returns when it answers over SQL.
+    pub fn restart(&self, node: usize) -> Result<()> {
+        self.demo_command(&["restart", &node.to_string()])
+    }
+
     fn demo_command(&self, arguments: &[&str]) -> Result<()> {
         let Some((dir, program)) = &self.demo else { return Ok(()) };
         let data = dir.path().join("demo");

@@ -1,11 +1,11 @@
-//! The node's one periodic task: pings peers, and steps every group's [`crate::pacing`]. And the task of each group that
-//! publishes its leadership.
+//! The node's one periodic task: pings peers, and steps the [`crate::pacing`] of the groups whose turn it is
+//! ([`crate::agenda`]). And the task of each group that publishes its leadership.
 
 use crate::elections::Withheld;
 use crate::node_state::NodeState;
 use crate::pacing::{Act, View, rank};
 use crate::raft::types::Types;
-use crate::shared::{Members, Shared};
+use crate::shared::{Members, RaftHandle, Shared};
 use crate::support::{Ping, Pong};
 use crate::wire::{OneWay, Route};
 use crate::{ConsensusConfig, Leadership};
@@ -29,13 +29,15 @@ const STEP: Duration = Duration::from_millis(50);
 const HELD_UP: Duration = Duration::from_millis(400);
 const HEAR_FIRST: Duration = Duration::from_millis(300);
 const HEAR_FIRST_EVERY: Duration = Duration::from_secs(3);
-/// Campaigns that one step may start: when a node dies, hundreds of groups would otherwise campaign at once, and each would
-/// wait for all.
-const CAMPAIGNS_A_STEP: u32 = 12;
 /// A hand-over that nobody has taken up for so long is given up to all voters.
 const STUCK_HAND_OVER: Duration = Duration::from_millis(1200);
-/// How often a quiet leader is looked at: has a member to be told something?
-const QUIET_LEADER: Duration = Duration::from_millis(250);
+/// How often a group is looked at in which nothing happens. Whatever gives it something to do stirs it: this is for what was
+/// overlooked.
+const AT_REST: Duration = Duration::from_secs(5);
+/// The same of a leader that has given its lease up.
+const GIVEN_UP: Duration = Duration::from_millis(250);
+/// The gauges look at all groups.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// openraft's view of time. Its own ticks are off; what remains are its lease, which refuses writes without a recent quorum
 /// (PROTOCOL 3) and votes shortly after an append, and timeouts of messages.
@@ -49,6 +51,8 @@ pub(crate) fn raft_config(config: &ConsensusConfig, name: String) -> Config {
         election_timeout_max: lease,
         heartbeat_interval: timeout / 6 * 5,
         max_payload_entries: 1024,
+        // Room for statistics that nobody asks for.
+        log_stage_capacity: Some(1),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.keep_entries,
         enable_tick: false,
@@ -89,12 +93,21 @@ impl Handler for LivenessService {
                 };
                 if fresh {
                     // A node that is new, back, or restarted: its former leaderships bind nobody any more.
-                    node.groups().iter().for_each(|shared| shared.stir(|_| ()));
+                    node.stir_all();
                 }
                 node.env.transport().send(from, Service::Liveness, encode(&Beat::Pong(pong)));
             }
             Ok(Beat::Pong(pong)) => {
-                node.received.lock().answered(from, &pong);
+                let now = node.env.boottime();
+                let fresh = {
+                    let mut received = node.received.lock();
+                    let away = !received.reaches(from, now);
+                    received.answered(from, &pong) || (away && received.reaches(from, now))
+                };
+                if fresh {
+                    // Its replicas have to acknowledge their leaders here anew, or to be told what they have missed.
+                    node.stir_all();
+                }
             }
             Err(error) => tracing::warn!(%from, %error, "undecodable liveness message"),
         }
@@ -108,8 +121,7 @@ pub(crate) fn fire(request: impl Future) {
 
 /// Runs as long as the node.
 pub(crate) async fn drive(node: Arc<NodeState>) {
-    let mut next_ping = Duration::ZERO;
-    let mut next_housekeeping = Duration::ZERO;
+    let (mut next_ping, mut next_fence, mut next_count) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let (mut last, mut heard_first) = (node.env.boottime(), Duration::ZERO);
     let mut no_campaigns_before = Duration::ZERO;
     loop {
@@ -120,35 +132,73 @@ pub(crate) async fn drive(node: Arc<NodeState>) {
             heard_first = now;
             no_campaigns_before = now + HEAR_FIRST;
         }
-        last = now;
-        let mut campaigns = if now < no_campaigns_before { 0 } else { CAMPAIGNS_A_STEP };
+        let hears_first = now < no_campaigns_before;
         if now >= next_ping {
             ping(&node, now);
             next_ping = now + node.config.liveness_interval;
         }
-        let housekeeping = now >= next_housekeeping;
-        if housekeeping {
-            next_housekeeping = now + node.config.housekeeping;
+        if now >= next_count {
+            count(&node.groups());
+            next_count = now + COUNT_EVERY;
         }
-        let groups = node.groups();
-        if housekeeping {
-            count(&groups);
-        }
-        for shared in groups {
-            step(&shared, now, &mut campaigns);
-            if housekeeping {
-                crate::trim::trim(&shared);
-                give_up_if_fenced(&shared);
-                if let Some(term) = shared.stuck_hand_over(STUCK_HAND_OVER)
-                    && !planted!("consensus.stuck_hand_over_kept")
-                {
-                    // Its messages were lost, and the members are bound to this node as long as it answers pings.
-                    probe!("consensus.stuck_hand_over_released");
-                    step_down(&shared, term);
-                }
+        if now >= next_fence {
+            next_fence = now + node.config.housekeeping;
+            if node.env.clock().is_fenced() {
+                node.groups().iter().for_each(give_up);
             }
         }
-        node.env.sleep(STEP).await;
+        let ran_out = node.granted.lock().has_run_out(last, now);
+        if ran_out {
+            // Votes that were bound are free.
+            node.stir_all();
+        }
+        last = now;
+        let due = node.agenda.lock().take_due(now);
+        for shared in due.into_iter().filter_map(|shard| node.group(shard)) {
+            step(&shared, now, hears_first);
+        }
+        campaign_in_turn(&node, hears_first);
+        next_step(&node, hears_first).await;
+    }
+}
+
+/// Campaigns that wait need not wait for the step when others are decided.
+async fn next_step(node: &NodeState, hears_first: bool) {
+    let mut pause = std::pin::pin!(node.env.sleep(STEP));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut pause => return,
+            () = node.room.notified() => campaign_in_turn(node, hears_first),
+        }
+    }
+}
+
+fn campaign_in_turn(node: &NodeState, hears_first: bool) {
+    let now = node.env.boottime();
+    while !hears_first {
+        let next = node.campaigns.lock().next(now);
+        let Some(shard) = next else { return };
+        if let Some(shared) = node.group(shard) {
+            step(&shared, now, false);
+        }
+    }
+}
+
+/// What has time, and need not be done of a group at rest.
+fn tidy(shared: &Arc<Shared>, now: Duration) {
+    if now.as_micros() as u64 <= shared.tidy_after.load(Ordering::Relaxed) {
+        return;
+    }
+    let after = now + shared.node.config.housekeeping;
+    shared.tidy_after.store(after.as_micros() as u64, Ordering::Relaxed);
+    crate::trim::trim(shared);
+    if let Some(term) = shared.stuck_hand_over(STUCK_HAND_OVER)
+        && !planted!("consensus.stuck_hand_over_kept")
+    {
+        // Its messages were lost, and the members are bound to this node as long as it answers pings.
+        probe!("consensus.stuck_hand_over_released");
+        step_down(shared, term);
     }
 }
 
@@ -171,8 +221,8 @@ fn ping(node: &NodeState, now: Duration) {
         drains: *node.drains.borrow(),
     };
     let body = encode(&Beat::Ping(ping));
-    for peer in node.peers() {
-        node.env.transport().send(peer, Service::Liveness, body.clone());
+    for peer in node.peers().iter() {
+        node.env.transport().send(*peer, Service::Liveness, body.clone());
     }
 }
 
@@ -239,37 +289,62 @@ fn is_settled(shared: &Shared, leadership: &Leadership, members: &Members, now: 
     })
 }
 
-fn step(shared: &Arc<Shared>, now: Duration, campaigns: &mut u32) {
-    if now < shared.calm_until() {
-        return;
-    }
-    let Some(raft) = shared.raft() else { return };
+/// Looks at a group, and says when to look again.
+fn step(shared: &Arc<Shared>, now: Duration, hears_first: bool) {
     let stirs = shared.stirs();
     let view = view(shared, now);
-    let (act, quiet) = {
+    let (wanted, act, quiet, later) = {
         let mut pace = shared.pace.lock();
-        (pace.step(&view), pace.is_quiet())
+        let wanted = pace.campaign_at().unwrap_or(now);
+        let act = pace.step(&view);
+        (wanted, act, pace.is_quiet(), pace.campaign_at())
     };
-    match act {
-        Act::Nothing if quiet && view.leading => shared.calm(now + QUIET_LEADER, stirs),
-        // The promise that binds a follower is the only thing that can make it act by itself.
-        Act::Nothing if quiet => {
-            if let Some(known) = shared.supported_leader() {
-                let until = shared.node.granted.lock().until(known.node, known.incarnation);
-                shared.calm(until.unwrap_or_default(), stirs);
-            }
+    let again = match act {
+        Act::Nothing if quiet && view.leading && shared.has_given_up() => now + GIVEN_UP,
+        Act::Nothing if quiet => now + AT_REST,
+        // Until its turn comes, only what stirs it can make it act.
+        Act::Nothing if !view.leading => later.map_or(Duration::ZERO, |at| at.min(now + AT_REST)),
+        Act::Nothing => Duration::ZERO,
+        Act::Heartbeat => {
+            with(shared, |raft| fire(raft.trigger().heartbeat()));
+            Duration::ZERO
         }
-        Act::Nothing => {}
-        Act::Heartbeat => fire(raft.trigger().heartbeat()),
-        Act::Campaign if *campaigns == 0 => shared.pace.lock().put_off(now + STEP),
-        Act::Campaign => {
-            *campaigns -= 1;
-            tracing::debug!(shard = %shared.shard(), replica = %shared.replica(), "campaign");
-            quorate_env::count!("quorate_consensus_campaigns_total");
-            fire(raft.trigger().elect(true));
+        Act::Campaign => campaign(shared, now, wanted, hears_first),
+        Act::Doubt => {
+            doubt(shared);
+            Duration::ZERO
         }
-        Act::Doubt => doubt(shared),
+    };
+    tidy(shared, now);
+    shared.look_again(again, stirs);
+}
+
+fn with(shared: &Shared, act: impl FnOnce(&RaftHandle)) {
+    if let Some(raft) = shared.raft() {
+        act(raft);
     }
+}
+
+/// Campaigns, or waits for its turn. Returns when to look again.
+fn campaign(shared: &Shared, now: Duration, wanted: Duration, hears_first: bool) -> Duration {
+    let begins = {
+        let mut campaigns = shared.node.campaigns.lock();
+        let begins = !hears_first && campaigns.has_room(now);
+        match begins {
+            true => campaigns.begin(shared.shard(), now),
+            false => campaigns.wait(shared.shard(), wanted),
+        }
+        begins
+    };
+    if !begins {
+        probe!("consensus.campaign_waits_for_room");
+        shared.pace.lock().put_off(wanted);
+        return now + AT_REST;
+    }
+    tracing::debug!(shard = %shared.shard(), replica = %shared.replica(), "campaign");
+    quorate_env::count!("quorate_consensus_campaigns_total");
+    with(shared, |raft| fire(raft.trigger().elect(true)));
+    Duration::ZERO
 }
 
 /// Asks the leader that is supported whether it still stands.
@@ -281,9 +356,9 @@ pub(crate) fn doubt(shared: &Shared) {
 }
 
 /// PROTOCOL 21: a node whose clock strays leads nothing.
-fn give_up_if_fenced(shared: &Arc<Shared>) {
+fn give_up(shared: &Arc<Shared>) {
     let leadership = shared.leadership.borrow().clone();
-    if !leadership.is_leader || !shared.env.clock().is_fenced() || planted!("consensus.fenced_leader_stays") {
+    if !leadership.is_leader || planted!("consensus.fenced_leader_stays") {
         return;
     }
     let Some(raft) = shared.raft() else { return };
@@ -333,7 +408,11 @@ pub(crate) fn update(shared: &Arc<Shared>, metrics: &RaftServerMetrics<Types>) {
         members.nodes.get(&replica.0).copied().or(known)
     };
     let leader = leader.and_then(|replica| Some((replica, node_of(replica)?)));
-    *shared.members.lock() = members;
+    let others = std::mem::replace(&mut *shared.members.lock(), members);
+    if others.nodes != shared.members().nodes {
+        shared.node.members_changed();
+        shared.stir(|_| ());
+    }
     let before = shared.leadership.borrow().clone();
     let blank = shared.elections.lock().blank;
     let ready = is_leader && (blank.term == term || planted!("consensus.ready_before_blank_entry"));
@@ -387,6 +466,9 @@ fn step_down(shared: &Shared, term: u64) {
 }
 
 fn set(shared: &Arc<Shared>, next: Leadership) {
+    if next.leader.is_some() {
+        shared.node.campaign_ended(shared.shard());
+    }
     if next.is_leader && !shared.leadership.borrow().is_leader {
         quorate_env::count!("quorate_consensus_elections_won_total");
     }

@@ -142,7 +142,15 @@ impl Shared {
         if term > elections.barred && !planted!("consensus.lease_after_hand_over") {
             elections.barred = term;
             elections.barred_at = self.env.boottime();
+            drop(elections);
+            self.stir(|_| ());
         }
+    }
+
+    /// It does not read by the lease of its present term any more.
+    pub fn has_given_up(&self) -> bool {
+        let term = self.leadership.borrow().term;
+        self.elections.lock().barred >= term
     }
 
     /// The term of a hand-over that came to nothing: this replica still leads, `patience` after it gave its lease up. openraft

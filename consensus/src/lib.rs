@@ -4,6 +4,8 @@
 //! implements [`StateMachine`], proposes commands with [`Group::propose`], and asks [`Group::confirm_read`] before it
 //! answers from its own state. How leases stay safe is told in `docs/consensus.md`.
 
+mod agenda;
+mod campaigns;
 mod change;
 mod config;
 mod driver;

@@ -23,6 +23,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Replicas that are opened or closed at a time.
+const OPENING: usize = 64;
+
 /// In which state a replica is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -51,8 +54,8 @@ pub struct Consensus {
     pub(crate) node: Arc<NodeState>,
     log: Arc<dyn LogStore>,
     groups: Mutex<BTreeMap<ShardId, Arc<Group>>>,
-    /// Opening and closing, one at a time: a shard has one replica on a node.
-    opening: tokio::sync::Mutex<()>,
+    /// Opening and closing, one at a time of a shard: it has one replica on a node. Shards share them.
+    opening: [tokio::sync::Mutex<()>; OPENING],
 }
 
 impl Consensus {
@@ -63,7 +66,7 @@ impl Consensus {
         transport.serve(Service::Snapshot, Arc::new(SnapshotService(node.clone())));
         transport.serve(Service::Liveness, Arc::new(LivenessService(node.clone())));
         env.spawn("consensus.driver", drive(node.clone())).detach();
-        let (groups, opening) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (groups, opening) = (Mutex::default(), std::array::from_fn(|_| tokio::sync::Mutex::default()));
         let consensus = Arc::new(Consensus { node, log, groups, opening });
         env.spawn("consensus.make_way", crate::make_way::run(env.clone(), Arc::downgrade(&consensus)))
             .detach();
@@ -81,7 +84,7 @@ impl Consensus {
         start: Start,
         machine: Arc<dyn StateMachine>,
     ) -> Result<Arc<Group>, OpenError> {
-        let _one = self.opening.lock().await;
+        let _one = self.opening(shard).lock().await;
         if self.groups.lock().contains_key(&shard) {
             return Err(OpenError::AlreadyOpen(shard));
         }
@@ -121,6 +124,10 @@ impl Consensus {
         &*self.log
     }
 
+    fn opening(&self, shard: ShardId) -> &tokio::sync::Mutex<()> {
+        &self.opening[shard.0 as usize % OPENING]
+    }
+
     pub fn group(&self, shard: ShardId) -> Option<Arc<Group>> {
         self.groups.lock().get(&shard).cloned()
     }
@@ -136,7 +143,7 @@ impl Consensus {
 
     /// Stops a replica; its log and vote stay.
     pub async fn close(&self, shard: ShardId) {
-        let _one = self.opening.lock().await;
+        let _one = self.opening(shard).lock().await;
         let group = self.groups.lock().remove(&shard);
         if let Some(group) = group {
             group.stop().await;
@@ -149,7 +156,7 @@ impl Consensus {
     /// # Errors
     /// `Internal` if the log cannot be written.
     pub async fn remove(&self, shard: ShardId) -> Result<(), KvError> {
-        let _one = self.opening.lock().await;
+        let _one = self.opening(shard).lock().await;
         let group = self.groups.lock().remove(&shard);
         if let Some(group) = group {
             group.stop().await;

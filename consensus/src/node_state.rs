@@ -1,6 +1,8 @@
 //! What all groups of a node share: promises between nodes, answers on their way back, and the list of groups.
 
 use crate::ConsensusConfig;
+use crate::agenda::Agenda;
+use crate::campaigns::Campaigns;
 use crate::shared::Shared;
 use crate::snapshot::{Pace as SnapshotPace, Transfers};
 use crate::support::{Granted, Received};
@@ -13,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub(crate) struct NodeState {
     pub env: Env,
@@ -29,7 +31,13 @@ pub(crate) struct NodeState {
     pub transfers: Transfers,
     pub snapshots_sent: SnapshotPace,
     pub snapshots_received: SnapshotPace,
+    pub agenda: Mutex<Agenda>,
+    pub campaigns: Mutex<Campaigns>,
+    /// A campaign is decided, and another one waits for its room.
+    pub room: Notify,
     groups: RwLock<BTreeMap<ShardId, Arc<Shared>>>,
+    /// Worked out anew when a group or its members have changed.
+    peers: Mutex<Option<Arc<BTreeSet<NodeId>>>>,
     answers: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Answer>>>,
     next_stream: AtomicU64,
 }
@@ -48,7 +56,11 @@ impl NodeState {
             transfers: Transfers::default(),
             snapshots_sent: pace(),
             snapshots_received: pace(),
+            agenda: Mutex::default(),
+            campaigns: Mutex::default(),
+            room: Notify::new(),
             groups: RwLock::default(),
+            peers: Mutex::default(),
             answers: Mutex::default(),
             next_stream: AtomicU64::new(1),
             env,
@@ -75,21 +87,49 @@ impl NodeState {
     }
 
     pub fn insert(&self, shared: Arc<Shared>) {
-        self.groups.write().insert(shared.shard(), shared);
+        let shard = shared.shard();
+        self.groups.write().insert(shard, shared);
+        self.members_changed();
+        self.agenda.lock().put(shard, Duration::ZERO);
     }
 
     pub fn forget(&self, shard: ShardId) {
         self.groups.write().remove(&shard);
+        self.members_changed();
+        self.agenda.lock().remove(shard);
+        self.campaign_ended(shard);
+    }
+
+    /// To be called after the change.
+    pub fn members_changed(&self) {
+        *self.peers.lock() = None;
     }
 
     /// The nodes that share a group with this one.
-    pub fn peers(&self) -> BTreeSet<NodeId> {
+    pub fn peers(&self) -> Arc<BTreeSet<NodeId>> {
+        let mut known = self.peers.lock();
+        if let Some(peers) = &*known {
+            return peers.clone();
+        }
         let mut peers = BTreeSet::new();
         for shared in self.groups.read().values() {
             peers.extend(shared.members().nodes.values().copied());
         }
         peers.remove(&self.env.node());
+        let peers = Arc::new(peers);
+        *known = Some(peers.clone());
         peers
+    }
+
+    /// Every group is looked at anew: a promise from node to node has changed.
+    pub fn stir_all(&self) {
+        self.groups().iter().for_each(|shared| shared.stir(|_| ()));
+    }
+
+    pub fn campaign_ended(&self, shard: ShardId) {
+        if self.campaigns.lock().end(shard) {
+            self.room.notify_one();
+        }
     }
 
     pub fn send(&self, to: NodeId, message: &OneWay<'_>) {

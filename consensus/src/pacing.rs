@@ -90,10 +90,15 @@ impl Pace {
         self.hold_until = now + HAND_OVER;
     }
 
-    /// There are enough campaigns under way on this node: try again a little later.
-    pub fn put_off(&mut self, until: Duration) {
+    /// When it is to campaign, if it is.
+    pub fn campaign_at(&self) -> Option<Duration> {
+        self.campaign_at
+    }
+
+    /// There are enough campaigns under way on this node: it waits for its turn, by the time at which it wanted to.
+    pub fn put_off(&mut self, wanted: Duration) {
         self.campaigns = self.campaigns.saturating_sub(1);
-        self.campaign_at = Some(until);
+        self.campaign_at = Some(wanted);
     }
 
     /// Campaign at the next step, whatever the rank.

@@ -43,9 +43,11 @@ pub(crate) struct Shared {
     applied: watch::Sender<LogPosition>,
     /// Boottime of the last proposal, in microseconds.
     activity: AtomicU64,
-    /// The driver has nothing to look at here before this boottime (microseconds), unless stirred.
-    calm_until: AtomicU64,
+    /// The driver looks at it at its next step, or only later, unless it is stirred.
+    rests: AtomicBool,
     stirs: AtomicU64,
+    /// Boottime (microseconds) before which trimming and the like need not be looked after.
+    pub tidy_after: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -148,8 +150,9 @@ impl Shared {
             durable,
             applied,
             activity: AtomicU64::new(0),
-            calm_until: AtomicU64::new(0),
+            rests: AtomicBool::new(false),
             stirs: AtomicU64::new(0),
+            tidy_after: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         })
     }
@@ -263,34 +266,41 @@ impl Shared {
 
     pub fn note_activity(&self, now: Duration) {
         self.activity.fetch_max(now.as_micros() as u64, Ordering::Relaxed);
+        if self.rests.load(Ordering::Relaxed) {
+            self.stir(|_| ());
+        }
     }
 
     pub fn last_activity(&self) -> Duration {
         Duration::from_micros(self.activity.load(Ordering::Relaxed))
     }
 
-    pub fn calm_until(&self) -> Duration {
-        Duration::from_micros(self.calm_until.load(Ordering::Acquire))
-    }
-
-    /// For [`Self::calm`]: what has stirred the group so far.
+    /// For [`Self::look_again`]: what has stirred the group so far.
     pub fn stirs(&self) -> u64 {
-        self.stirs.load(Ordering::Acquire)
+        self.stirs.load(Ordering::SeqCst)
     }
 
-    /// Nothing to look at before `until`, if nothing has stirred the group since `stirs` was read.
-    pub fn calm(&self, until: Duration, stirs: u64) {
-        self.calm_until.store(until.as_micros() as u64, Ordering::Release);
+    /// The driver looks at it then, or at its next step if something has stirred the group since `stirs` was read.
+    pub fn look_again(&self, at: Duration, stirs: u64) {
+        let mut agenda = self.node.agenda.lock();
+        if self.is_stopped() {
+            return;
+        }
+        self.rests.store(!at.is_zero(), Ordering::SeqCst);
+        agenda.put(self.shard(), at);
         if self.stirs() != stirs {
-            self.calm_until.store(0, Ordering::Release);
+            self.rests.store(false, Ordering::SeqCst);
+            agenda.put(self.shard(), Duration::ZERO);
         }
     }
 
     /// Changes the pace, and has the driver look at it at its next step.
     pub fn stir(&self, change: impl FnOnce(&mut crate::pacing::Pace)) {
         change(&mut self.pace.lock());
-        self.stirs.fetch_add(1, Ordering::AcqRel);
-        self.calm_until.store(0, Ordering::Release);
+        self.stirs.fetch_add(1, Ordering::SeqCst);
+        if self.rests.swap(false, Ordering::SeqCst) {
+            self.node.agenda.lock().put(self.shard(), Duration::ZERO);
+        }
     }
 
     /// An acknowledgement of `replica` for a message of `ack.term`.

@@ -121,12 +121,6 @@ impl Granted {
         self.peers.get(&node).is_some_and(|grant| grant.incarnation == incarnation && now <= grant.until)
     }
 
-    /// When the promise to this process of the node runs out, unless it is renewed.
-    pub fn until(&self, node: NodeId, incarnation: u64) -> Option<Duration> {
-        let grant = self.peers.get(&node)?;
-        (grant.incarnation == incarnation).then_some(grant.until)
-    }
-
     /// The epoch under which the node's process is supported now.
     pub fn epoch(&self, node: NodeId, incarnation: u64, now: Duration) -> Option<Epoch> {
         let grant = self.peers.get(&node)?;
@@ -147,6 +141,11 @@ impl Granted {
     /// Whether the node may be handed leaderships, by what it last said.
     pub fn is_fit_to_lead(&self, node: NodeId) -> bool {
         self.peers.get(&node).is_none_or(|grant| grant.space.room == Room::Plenty && !grant.drains)
+    }
+
+    /// Whether a promise that bound at `last` binds no more.
+    pub fn has_run_out(&self, last: Duration, now: Duration) -> bool {
+        self.peers.values().any(|grant| last <= grant.until && grant.until < now)
     }
 
     /// Whether the node was heard of within the support period.
@@ -254,6 +253,17 @@ mod tests {
         assert!(v.supports(A, 7, ms(2010)));
         assert!(!v.supports(A, 7, ms(2011)));
         assert_ne!(v.heard(A, &ping(7, ms(2100)), ms(2100)).epoch, first);
+    }
+
+    #[test]
+    fn that_a_promise_has_run_out_is_noticed_at_one_look() {
+        let mut v = Granted::new(70, S);
+        v.heard(A, &ping(7, ms(0)), ms(10));
+        let looks = [(0, 1000), (1000, 1010), (1010, 1011), (1011, 1060), (1060, 1110)];
+        assert_eq!(
+            looks.map(|(last, now)| v.has_run_out(ms(last), ms(now))),
+            [false, false, true, false, false]
+        );
     }
 
     #[test]

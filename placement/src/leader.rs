@@ -7,7 +7,8 @@ use quorate_env::{planted, watch, witness};
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Timestamp,
     placement::{
-        Carries, Leaving, NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply, ReplicaReport,
+        Carries, Leaving, MapUpdate, NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply,
+        ReplicaReport,
     },
 };
 use std::{
@@ -186,7 +187,7 @@ impl Session {
         }
         drop(memory);
         let mut map = state.map_after(map_version);
-        map.leaders = self.leaders(!map.changed.is_empty());
+        map.leaders = self.leaders_for(&map);
         let there = state.nodes.values().filter(|record| record.leaving != Leaving::Gone);
         let nodes = there.map(|record| record.info.clone()).collect();
         let gone = state.gone_before(physical.minus(FAREWELL));
@@ -271,12 +272,19 @@ impl Session {
         news
     }
 
-    /// Who leads what: all, or what has changed lately.
-    pub(crate) fn leaders(&self, all: bool) -> Vec<(ShardId, NodeId)> {
+    /// Who leads what.
+    pub(crate) fn leaders(&self) -> BTreeMap<ShardId, NodeId> {
+        self.memory.lock().leaders.iter().map(|(id, led)| (*id, led.node)).collect()
+    }
+
+    /// Who leads the shards that an update tells of, and those whose leader has changed lately.
+    pub(crate) fn leaders_for(&self, update: &MapUpdate) -> Vec<(ShardId, NodeId)> {
+        let told: BTreeSet<ShardId> = update.changed.iter().map(|shard| shard.id).collect();
         let memory = self.memory.lock();
         let latest = memory.nodes.values().map(|heard| heard.at).max().unwrap_or_default();
-        let recent = |led: &Led| all || latest.saturating_sub(led.since) < NEWS;
-        memory.leaders.iter().filter(|(_, led)| recent(led)).map(|(id, led)| (*id, led.node)).collect()
+        let recent = |led: &Led| latest.saturating_sub(led.since) < NEWS;
+        let news = |(id, led): &(&ShardId, &Led)| recent(led) || told.contains(id);
+        memory.leaders.iter().filter(news).map(|(id, led)| (*id, led.node)).collect()
     }
 
     /// Who leads each shard, and for how long that has been known.

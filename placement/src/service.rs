@@ -88,7 +88,7 @@ impl Placement {
                 self.watch(wait_millis, |seen| seen.map_version > after_version).await;
                 let session = self.lead()?;
                 let mut update = self.machine.state().map_after(after_version);
-                update.leaders = session.leaders(!update.changed.is_empty());
+                update.leaders = session.leaders_for(&update);
                 Ok(PlacementReply::Map(update))
             }
             PlacementRequest::WatchSchema { after, wait_millis } => {

@@ -1,8 +1,8 @@
 //! What all replicas of a node share, and which replicas there are. [`crate::registry`] alone adds and removes them.
 
 use crate::{
-    Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, merge::Absorbed, replica::Replica,
-    writers::Writers,
+    Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, merge::Absorbed, news::News,
+    replica::Replica, writers::Writers,
 };
 use parking_lot::{Mutex, RwLock};
 use quorate_consensus::Consensus;
@@ -21,6 +21,7 @@ pub(crate) struct Context {
     pub closing: Closing,
     pub collector: Collector,
     pub writers: Writers,
+    pub news: News,
     pub(crate) replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     pub(crate) absorbed: Mutex<Absorbed>,
     /// One creation or destruction at a time.
@@ -47,6 +48,7 @@ impl Context {
             closing: Closing::new(&env, config.closing_target),
             collector: Collector::default(),
             writers: Writers::default(),
+            news: News::default(),
             env,
             config,
             replicas: RwLock::default(),
@@ -75,16 +77,18 @@ impl Context {
 
     /// What this node knows of who owns these keys now.
     pub(crate) fn owners<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Vec<ShardDescriptor> {
-        let replicas: Vec<_> =
-            self.all().into_iter().filter(|r| !r.is_empty()).map(|r| r.descriptor()).collect();
+        let mut keys: Vec<&Key> = keys.collect();
         let mut found: BTreeMap<ShardId, ShardDescriptor> = BTreeMap::new();
-        for key in keys {
-            if found.values().any(|descriptor| descriptor.contains(key)) {
+        for replica in self.replicas.read().values() {
+            if keys.is_empty() {
+                break;
+            }
+            let descriptor = &replica.state.load().descriptor;
+            if !keys.iter().any(|key| descriptor.contains(key)) || replica.is_empty() {
                 continue;
             }
-            if let Some(owner) = replicas.iter().find(|descriptor| descriptor.contains(key)) {
-                found.insert(owner.id, owner.clone());
-            }
+            keys.retain(|key| !descriptor.contains(key));
+            found.insert(descriptor.id, descriptor.clone());
         }
         found.into_values().collect()
     }

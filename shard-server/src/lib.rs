@@ -28,6 +28,7 @@ mod load;
 mod lock_table;
 mod machine;
 mod merge;
+mod news;
 mod peers;
 mod registry;
 mod replica;

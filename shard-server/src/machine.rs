@@ -114,6 +114,7 @@ impl StateMachine for Machine {
                 applied.membership = Some((new.position, new.encoded.clone()));
             }
         }
+        replica.stir();
         quorate_env::count!("quorate_shard_entries_applied_total", entries.len() as u64);
         replica.context.flush.changed(batch.byte_size() as u64);
         // Here and not where it was proposed: whoever proposed may have been told that the outcome is unknown.

@@ -12,6 +12,7 @@ use crate::{
     replica::{RangeState, Replica},
     revive,
 };
+use futures::future::try_join_all;
 use quorate_consensus::{Applied, FOUNDING_POSITION, OpenError, Start, founding_membership};
 use quorate_proto::{KvError, ReplicaId, ShardDescriptor, ShardId, Timestamp};
 use quorate_storage::{
@@ -19,6 +20,9 @@ use quorate_storage::{
     meta::{self, ReplicaState},
 };
 use std::{collections::btree_map::Entry, sync::Arc};
+
+/// At the start of a node.
+const OPENED_AT_A_TIME: usize = 32;
 
 pub(crate) fn internal(error: impl std::fmt::Display) -> KvError {
     KvError::Internal { why: error.to_string() }
@@ -45,12 +49,17 @@ impl Context {
         drop(snapshot);
         // All are known before the first is open: one may be absorbed by another at once.
         self.replicas.write().extend(found.iter().map(|replica| (replica.shard, replica.clone())));
+        let mut whole = Vec::new();
         for replica in found {
-            if revive::is_fenced(self, &replica)? {
-                replica.note_damage(revive::GIVEN_UP.into());
-            } else if !replica.is_retired() {
-                self.open(&replica, Start::Existing).await?;
+            match revive::is_fenced(self, &replica)? {
+                true => _ = replica.note_damage(revive::GIVEN_UP.into()),
+                false => whole.push(replica),
             }
+        }
+        // Thousands of them one after the other would take as long as they wait for their tasks.
+        for some in whole.chunks(OPENED_AT_A_TIME) {
+            let opened = some.iter().filter(|replica| !replica.is_retired());
+            try_join_all(opened.map(|replica| self.open(replica, Start::Existing))).await?;
         }
         Ok(())
     }

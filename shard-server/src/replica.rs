@@ -79,6 +79,8 @@ pub struct Replica {
     pub(crate) requests: Load,
     /// Why it cannot be relied on any more; see [`crate::damage`].
     damage: OnceLock<String>,
+    /// The next heartbeat looks at it ([`crate::news`]).
+    pub(crate) stirred: AtomicBool,
     /// One change of range or members at a time.
     pub(crate) admin: tokio::sync::Mutex<()>,
 }
@@ -100,6 +102,7 @@ impl Replica {
         applied: Applied,
     ) -> Arc<Replica> {
         let flushed = applied.position;
+        context.news.add(shard);
         Arc::new(Replica {
             shard,
             id,
@@ -119,6 +122,7 @@ impl Replica {
             size_cut: Mutex::default(),
             requests: Load::default(),
             damage: OnceLock::new(),
+            stirred: AtomicBool::new(true),
             admin: tokio::sync::Mutex::new(()),
         })
     }
@@ -133,7 +137,9 @@ impl Replica {
 
     /// `false` if it is known to be damaged already.
     pub(crate) fn note_damage(&self, why: String) -> bool {
-        self.damage.set(why).is_ok()
+        let fresh = self.damage.set(why).is_ok();
+        self.stir();
+        fresh
     }
 
     /// Created, and waiting for its first snapshot: it holds no keys.
@@ -205,6 +211,7 @@ impl Replica {
 
     /// [`quorate_consensus::StateMachine::leadership`].
     pub(crate) fn leadership_changed(&self, now: &Leadership) {
+        self.stir();
         let present = self.leader.load_full();
         let leads = now.is_leader && (now.ready || quorate_env::planted!("shard.eager_leader"));
         if present.as_ref().is_some_and(|leader| leads && leader.term == now.term) {

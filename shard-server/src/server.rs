@@ -1,13 +1,13 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, story};
+use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, news, story};
 use quorate_consensus::Consensus;
 use quorate_env::{Env, NodeId, Task, timeline::Happening};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
 use quorate_proto::placement::{ReplicaAnswer, ReplicaCommand, ReplicaReport};
 use quorate_proto::{KvError, ShardDescriptor, ShardId, Timestamp, rpc::Service};
 use quorate_storage::{Engine, StorageError};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 pub struct ShardServer {
     context: Arc<Context>,
@@ -58,9 +58,20 @@ impl ShardServer {
         execute(self.context.clone(), command).await
     }
 
-    /// All replicas of the node, for its heartbeat, also damaged ones. Unchanged while nothing happens.
+    /// All replicas of the node, also damaged ones. Unchanged while nothing happens.
     pub fn reports(&self) -> Vec<ReplicaReport> {
         self.context.all().iter().map(|replica| replica.report()).collect()
+    }
+
+    /// The same of those of which something may be new since this was asked last, for the node's heartbeat. Something that
+    /// nobody notes is told of some seconds later.
+    pub fn news(&self) -> Vec<ReplicaReport> {
+        news::reports(&self.context)
+    }
+
+    /// The shards of which there are replicas here.
+    pub fn held(&self) -> BTreeSet<ShardId> {
+        self.context.replicas.read().keys().copied().collect()
     }
 
     /// Descriptors of all replicas that hold keys.

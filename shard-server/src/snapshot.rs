@@ -215,6 +215,7 @@ impl SnapshotSink for Sink {
         absorbed.iter().for_each(|other| other.mark_retired());
         quorate_env::witness::owns(&state.descriptor);
         replica.state.store(Arc::new(state));
+        replica.stir();
         self.ingest.commit(&replace, &batch).map_err(fatal)?;
         let membership = Some((membership.position, membership.encoded));
         replica.frontier.lock().raise(closed);

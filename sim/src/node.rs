@@ -165,16 +165,19 @@ async fn pulse(node: Node, consensus: Arc<Consensus>, (gc_ttl, zones): (Duration
     let mut acknowledged: BTreeMap<ShardId, ReplicaReport> = BTreeMap::new();
     let mut full = true;
     loop {
-        let reports = shards.reports();
         // One that has gone can only be told by listing all that are left.
-        let held = |shard: &ShardId| reports.iter().any(|report| report.shard == *shard);
-        full |= !acknowledged.keys().all(held);
-        let news = |report: &&ReplicaReport| full || acknowledged.get(&report.shard) != Some(*report);
+        let held = shards.held();
+        full |= !acknowledged.keys().all(|shard| held.contains(shard));
+        let mut changed = if full { shards.reports() } else { shards.news() };
+        if full {
+            acknowledged.clear();
+        }
+        changed.retain(|report| acknowledged.get(&report.shard) != Some(report));
         let request = PlacementRequest::Heartbeat {
             node: info(&env, zones),
             clock_offset_micros: env.clock().offset_micros(),
             space: env.space().get(),
-            changed: reports.iter().filter(news).cloned().collect(),
+            changed: changed.clone(),
             full,
             map_version: router.map_version(),
             schema_version: 0,
@@ -196,7 +199,7 @@ async fn pulse(node: Node, consensus: Arc<Consensus>, (gc_ttl, zones): (Duration
                 if let Some(horizon) = horizon {
                     shards.set_gc_horizon(horizon, gc_ttl);
                 }
-                acknowledged = reports.into_iter().map(|report| (report.shard, report)).collect();
+                acknowledged.extend(changed.into_iter().map(|report| (report.shard, report)));
                 full = want_full;
             }
             _ => full = true,

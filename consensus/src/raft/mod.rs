@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod log;
+pub(crate) mod mpsc;
 pub(crate) mod network;
 pub(crate) mod payload;
 pub(crate) mod runtime;

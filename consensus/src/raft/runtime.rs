@@ -1,6 +1,7 @@
 //! openraft's runtime over `env`: its tasks belong to the node on whose behalf they were started (so that a simulated crash
 //! drops them), its clock is `CLOCK_BOOTTIME` or the simulation's, its randomness the node's.
 
+use super::mpsc::EnvMpsc;
 use super::watch::EnvWatch;
 use openraft::async_runtime::{AsyncRuntime, Instant};
 use openraft::{OptionalSend, impls::TokioRuntime};
@@ -128,7 +129,7 @@ impl AsyncRuntime for NodeRuntime {
         NodeRng
     }
 
-    type Mpsc = <Tokio as AsyncRuntime>::Mpsc;
+    type Mpsc = EnvMpsc;
     type Watch = EnvWatch;
     type Oneshot = <Tokio as AsyncRuntime>::Oneshot;
     type Mutex<T: OptionalSend + 'static> = <Tokio as AsyncRuntime>::Mutex<T>;

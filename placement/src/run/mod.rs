@@ -34,6 +34,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Between two looks around when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
+/// And for each shard at least so long, whatever happens: a look at all of them costs some microseconds for each.
+const REST_A_SHARD: Duration = Duration::from_millis(1);
 /// Repairs under way at a time.
 const REPAIRS: usize = 2;
 
@@ -43,6 +45,7 @@ pub(crate) async fn run(placement: Arc<Placement>, session: Arc<Session>) {
     let mut changes = placement.machine.changes();
     let mut jobs: BTreeMap<u64, Task<()>> = BTreeMap::new();
     let mut schedulers = schedule::Schedulers::default();
+    let mut look_again = Duration::ZERO;
     while is_current(&placement, &session) {
         changes.mark_unchanged();
         found::found(&placement, &session).await;
@@ -58,9 +61,16 @@ pub(crate) async fn run(placement: Arc<Placement>, session: Arc<Session>) {
             });
         }
         watch_nodes(&placement, &session).await;
-        repair(&placement, &session).await;
-        tidy::tidy(&placement, &session).await;
-        schedulers.look(&placement, &session).await;
+        let looks = env.boottime() >= look_again;
+        // Where copies are to be replaced, the next one is begun as soon as one is there.
+        if looks || has_dead_nodes(&placement) {
+            repair(&placement, &session).await;
+        }
+        if looks {
+            tidy::tidy(&placement, &session).await;
+            schedulers.look(&placement, &session).await;
+            look_again = env.boottime() + rest(&placement);
+        }
         // Woken by what the log brings, for operations just started.
         let _ = env.timeout(TICK, changes.changed()).await;
     }
@@ -88,6 +98,14 @@ async fn watch_nodes(placement: &Placement, session: &Session) {
             tracing::warn!(%node, %error, "its death was not noted");
         }
     }
+}
+
+fn has_dead_nodes(placement: &Placement) -> bool {
+    placement.machine.state().nodes.values().any(|record| record.state == NodeState::Dead)
+}
+
+fn rest(placement: &Placement) -> Duration {
+    REST_A_SHARD * u32::try_from(placement.machine.state().shards.len()).unwrap_or(u32::MAX)
 }
 
 async fn repair(placement: &Placement, session: &Session) {
@@ -147,6 +165,6 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
         state.shards.iter().map(|(id, record)| (*id, record.descriptor.clone())).collect();
     let (busy, rules) = (state.busy(), state.rules.clone());
     drop(state);
-    let leaders = session.leaders(true).into_iter().collect();
+    let leaders = session.leaders();
     View { nodes, driver: Some(placement.own()), shards, leaders, busy, rules }
 }

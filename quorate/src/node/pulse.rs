@@ -111,16 +111,16 @@ impl Pulse {
         let mut acknowledged: BTreeMap<ShardId, ReplicaReport> = BTreeMap::new();
         let mut full = true;
         loop {
-            let reports = self.shards.reports();
-            let news = |r: &&ReplicaReport| full || acknowledged.get(&r.shard) != Some(*r);
-            let gone =
-                acknowledged.len() != reports.iter().filter(|r| acknowledged.contains_key(&r.shard)).count();
-            let full_now = full || gone;
-            let changed: Vec<ReplicaReport> =
-                if full_now { reports.clone() } else { reports.iter().filter(news).cloned().collect() };
-            match self.send(changed, full_now).await {
+            let held = self.shards.held();
+            let full_now = full || acknowledged.keys().any(|shard| !held.contains(shard));
+            let mut changed = if full_now { self.shards.reports() } else { self.shards.news() };
+            if full_now {
+                acknowledged.clear();
+            }
+            changed.retain(|report| acknowledged.get(&report.shard) != Some(report));
+            match self.send(changed.clone(), full_now).await {
                 Some(wants_all) => {
-                    acknowledged = reports.into_iter().map(|r| (r.shard, r)).collect();
+                    acknowledged.extend(changed.into_iter().map(|report| (report.shard, report)));
                     full = wants_all;
                 }
                 None => full = true,

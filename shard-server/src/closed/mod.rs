@@ -1,7 +1,7 @@
 //! Closed timestamps (PROTOCOL 22): up to K nothing will be written any more, so that a replica that has applied what K
 //! rests on may answer reads at or below it alone.
 //!
-//! *Closing*, twice per target and for all shards that this node leads: read the clock; then check each shard's lease; then K
+//! *Closing*, twice per target (less often with thousands of shards: [`SHARE`]) and for all shards that this node leads: read the clock; then check each shard's lease; then K
 //! is the reading less the target, or less if an evaluation is under way below that ([`evaluations`]). Every evaluation from
 //! then on goes above K, and all that was written at or below it is applied here, so that the applied position says what a
 //! follower needs. *A leader that is deposed between two of these steps* has read its clock before its successor's lease
@@ -41,6 +41,8 @@ use wire::{Closed, Message};
 
 /// A new target is heeded after this, whatever the old one was.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Closing takes at most so small a part of a processor's time, as far as [`LONGEST_PAUSE`] lets it.
+const SHARE: u32 = 100;
 
 /// What a node knows and tells of closed timestamps.
 pub(crate) struct Closing {
@@ -109,14 +111,17 @@ impl Handler for ClosingService {
 /// Runs until the node stops.
 pub(crate) async fn run(context: Arc<Context>) {
     let env = &context.env;
+    let mut took = Duration::ZERO;
     loop {
         let target = context.closing.target(env);
-        env.sleep((target / 2).min(LONGEST_PAUSE)).await;
+        env.sleep((target / 2).max(took * SHARE).min(LONGEST_PAUSE)).await;
         let reading = env.clock().physical();
         if env.fault("shard.late_closing") {
             env.sleep(Duration::from_millis(env.random_range(1..4000))).await;
         }
+        let began = env.boottime();
         close(&context, reading.minus(target));
+        took = env.boottime() - began;
     }
 }
 

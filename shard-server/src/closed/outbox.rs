@@ -24,14 +24,17 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Told {
     next: u64,
-    group: BTreeMap<ShardId, Place>,
+    group: Group,
     held: BTreeMap<ShardId, Timestamp>,
 }
+
+/// Shards in their order: thousands of them are gone through with each message, most of which have not changed.
+type Group = Vec<(ShardId, Place)>;
 
 /// What a peer is to hold now.
 #[derive(Default)]
 struct Wanted {
-    group: BTreeMap<ShardId, Place>,
+    group: Group,
     held: Vec<(ShardId, Place, Timestamp)>,
 }
 
@@ -47,7 +50,8 @@ impl Outbox {
         }
     }
 
-    /// One message for each peer that has a replica of a shard led here, or has had one until now.
+    /// One message for each peer that has a replica of a shard led here, or has had one until now. `led` is in the order of
+    /// the shards.
     pub fn messages(&mut self, at: Timestamp, led: &[Led]) -> Vec<(NodeId, Closed)> {
         let mut wanted: BTreeMap<NodeId, Wanted> = BTreeMap::new();
         for peer in self.peers.iter().filter(|(_, told)| !told.group.is_empty()).map(|(peer, _)| *peer) {
@@ -57,7 +61,7 @@ impl Outbox {
             for peer in peers {
                 let wanted = wanted.entry(*peer).or_default();
                 if fact.closed == at {
-                    wanted.group.insert(*shard, fact.place);
+                    wanted.group.push((*shard, fact.place));
                 } else {
                     wanted.held.push((*shard, fact.place, fact.closed));
                 }
@@ -75,12 +79,7 @@ impl Outbox {
 impl Told {
     fn message(&mut self, incarnation: u64, at: Timestamp, wanted: Wanted) -> Option<Closed> {
         let Wanted { group, held } = wanted;
-        let joined: Vec<_> = group
-            .iter()
-            .filter(|(shard, place)| self.group.get(shard) != Some(place))
-            .map(|(shard, place)| (*shard, *place))
-            .collect();
-        let left: Vec<_> = self.group.keys().filter(|shard| !group.contains_key(shard)).copied().collect();
+        let (joined, left) = changes(&self.group, &group);
         let news = |(shard, _, closed): &(ShardId, Place, Timestamp)| self.held.get(shard) != Some(closed);
         let fresh: Vec<_> = held.iter().filter(|held| news(held)).copied().collect();
         self.held = held.into_iter().map(|(shard, _, closed)| (shard, closed)).collect();
@@ -92,4 +91,21 @@ impl Told {
         self.next += 1;
         Some(Closed { incarnation, seq, at, joined, left, held: fresh })
     }
+}
+
+/// Who is new in a group or has moved on, and who is not in it any more.
+fn changes(before: &Group, now: &Group) -> (Vec<(ShardId, Place)>, Vec<ShardId>) {
+    debug_assert!(now.is_sorted_by_key(|(shard, _)| *shard));
+    let (mut joined, mut left) = (Vec::new(), Vec::new());
+    let mut before = before.iter().peekable();
+    for member in now {
+        while let Some((gone, _)) = before.next_if(|(shard, _)| *shard < member.0) {
+            left.push(*gone);
+        }
+        if before.next_if(|(shard, _)| *shard == member.0) != Some(member) {
+            joined.push(*member);
+        }
+    }
+    left.extend(before.map(|(shard, _)| *shard));
+    (joined, left)
 }

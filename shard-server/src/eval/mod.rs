@@ -45,6 +45,7 @@ impl Replica {
             Ok(()) => {
                 if self.leader_now().is_some() {
                     self.requests.note(&op);
+                    self.stir();
                 }
                 self.evaluate(version, op).await
             }
