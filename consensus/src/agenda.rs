@@ -27,6 +27,12 @@ impl Agenda {
         }
     }
 
+    /// How many are due by then.
+    #[cfg(test)]
+    pub fn due_by(&self, at: Duration) -> usize {
+        self.queue.iter().take_while(|(due, _)| *due <= at).count()
+    }
+
     /// Those whose time has come; whoever looks at them puts them back.
     pub fn take_due(&mut self, now: Duration) -> Vec<ShardId> {
         let mut due = Vec::new();

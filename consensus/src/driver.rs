@@ -477,3 +477,35 @@ fn set(shared: &Arc<Shared>, next: Leadership) {
     shared.leadership.send_replace(next);
     shared.stir(|_| ());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Noting, single};
+    use quorate_env::sim::{SimConfig, SimWorld};
+    use quorate_proto::ShardId;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_group_in_which_nothing_happens_is_hardly_looked_at_until_something_does() {
+        let run = SimWorld::run(SimConfig::new(1), |world| async move {
+            let env = world.start(NodeId(1), "");
+            let (_consensus, group) = single(env.clone(), ShardId(3), Arc::new(Noting::default())).await;
+            let term = group.leadership().borrow().term;
+            let node = &group.shared.node;
+            let due = |within| node.agenda.lock().due_by(env.boottime() + within);
+            let mut looks = 0;
+            env.sleep(10 * SECOND).await;
+            for _ in 0..600 {
+                env.sleep(STEP).await;
+                looks += due(STEP);
+            }
+            assert!(group.is_quiet() && (1..=30).contains(&looks), "{looks} looks in half a minute");
+            let write = group.propose(term, Bytes::from_static(b"x"));
+            write.await.expect("it leads alone");
+            assert_eq!(due(Duration::ZERO), 1, "at the next step");
+        });
+        run.expect("the scenario ends");
+    }
+}

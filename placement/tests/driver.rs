@@ -267,6 +267,32 @@ fn a_watch_of_the_map_tells_of_a_change_when_it_happens() {
 }
 
 /// The id of a replica that is lost must not come back empty, so another takes its place.
+/// A change is told as that change, however many shards there are.
+#[test]
+fn an_update_of_the_map_tells_of_what_has_changed_and_no_more() {
+    run(33, 3, |cluster| async move {
+        for at in ["b", "d", "f", "h", "k", "m"] {
+            split(&cluster, at).await;
+        }
+        cluster.world.sleep(Duration::from_secs(2)).await;
+        let after = async |after_version| {
+            match cluster.ask(PlacementRequest::WatchMap { after_version, wait_millis: 0 }).await {
+                PlacementReply::Map(update) => update,
+                other => panic!("{other:?}"),
+            }
+        };
+        let all = after(0).await;
+        assert!(all.full && all.changed.len() == 7 && all.leaders.len() == 7, "{all:?}");
+        // By then no leader is news any more.
+        cluster.world.sleep(Duration::from_secs(8)).await;
+        let before = after(all.version).await;
+        assert!(before.changed.is_empty() && before.leaders.is_empty(), "{before:?}");
+        split(&cluster, "t").await;
+        let change = after(before.version).await;
+        assert!(!change.full && change.changed.len() == 2 && change.leaders.len() <= 2, "{change:?}");
+    });
+}
+
 #[test]
 fn a_copy_that_is_lost_on_a_node_that_lives_is_replaced_under_a_new_id() {
     for seed in 30..34 {

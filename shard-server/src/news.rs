@@ -5,7 +5,7 @@ use crate::{Context, replica::Replica};
 use parking_lot::Mutex;
 use quorate_proto::{ShardId, placement::ReplicaReport};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound::{Excluded, Unbounded},
     sync::{Arc, atomic::Ordering},
 };
@@ -31,14 +31,20 @@ impl News {
     /// Those that are to be looked at now.
     fn take(&self, context: &Context) -> Vec<Arc<Replica>> {
         let replicas = context.replicas.read();
-        let mut waiting = self.0.lock();
-        let mut shards = std::mem::take(&mut waiting.stirred);
-        let after = waiting.last.map_or(Unbounded, Excluded);
-        let turn = replicas.range((after, Unbounded)).map(|(shard, _)| *shard).take(IN_TURN);
-        let turn: Vec<ShardId> = turn.collect();
-        waiting.last = turn.last().copied().filter(|_| turn.len() == IN_TURN);
-        shards.extend(turn);
+        let shards = self.0.lock().take(&replicas);
         shards.iter().filter_map(|shard| replicas.get(shard).cloned()).collect()
+    }
+}
+
+impl Waiting {
+    fn take<T>(&mut self, held: &BTreeMap<ShardId, T>) -> BTreeSet<ShardId> {
+        let after = self.last.map_or(Unbounded, Excluded);
+        let turn = held.range((after, Unbounded)).map(|(shard, _)| *shard).take(IN_TURN);
+        let turn: Vec<ShardId> = turn.collect();
+        self.last = turn.last().copied().filter(|_| turn.len() == IN_TURN);
+        let mut shards = std::mem::take(&mut self.stirred);
+        shards.extend(turn);
+        shards
     }
 }
 
@@ -63,4 +69,29 @@ pub(crate) fn reports(context: &Context) -> Vec<ReplicaReport> {
         report
     };
     context.news.take(context).into_iter().map(report).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_stirred_comes_at_once_and_the_others_in_turn() {
+        let held: BTreeMap<ShardId, ()> = (1..=1200).map(|shard| (ShardId(shard), ())).collect();
+        let mut waiting = Waiting::default();
+        waiting.stirred.extend([ShardId(1000), ShardId(7)]);
+        let first = waiting.take(&held);
+        assert_eq!(first.len(), IN_TURN + 1);
+        assert!(first.contains(&ShardId(1000)) && first.contains(&ShardId(500)));
+        let (second, third) = (waiting.take(&held), waiting.take(&held));
+        assert_eq!((second.len(), third.len()), (IN_TURN, 200), "each once a round");
+        assert_eq!(waiting.take(&held), (1..=500).map(ShardId).collect(), "and from the start again");
+    }
+
+    #[test]
+    fn a_few_are_looked_at_each_time() {
+        let held: BTreeMap<ShardId, ()> = (1..=90).map(|shard| (ShardId(shard), ())).collect();
+        let mut waiting = Waiting::default();
+        assert!((0..3).all(|_| waiting.take(&held).len() == 90));
+    }
 }

@@ -239,3 +239,30 @@ fn many_groups_change_leaders_together() {
         }
     });
 }
+
+/// More than a node has campaigns under way at a time.
+#[test]
+fn hundreds_of_groups_find_leaders_after_all_nodes_have_failed() {
+    run(12, |world| async move {
+        let cluster = Cluster::new(world, 1..=3);
+        let shards: Vec<_> = (1..=250).map(quorate_proto::ShardId).collect();
+        for shard in &shards {
+            cluster.found(*shard, 1..=3).await;
+        }
+        for shard in &shards {
+            cluster.wait_leader(*shard, 2 * SECOND).await;
+        }
+        for node in 1..=3 {
+            cluster.crash(node).await;
+        }
+        for node in 1..=3 {
+            cluster.restart(node).await;
+        }
+        let back = cluster.world.elapsed();
+        for shard in &shards {
+            cluster.wait_leader(*shard, 4 * SECOND).await;
+        }
+        let took = cluster.world.elapsed() - back;
+        assert!(took < 4 * SECOND, "250 groups have leaders after {took:?}");
+    });
+}

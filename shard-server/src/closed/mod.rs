@@ -114,7 +114,7 @@ pub(crate) async fn run(context: Arc<Context>) {
     let mut took = Duration::ZERO;
     loop {
         let target = context.closing.target(env);
-        env.sleep((target / 2).max(took * SHARE).min(LONGEST_PAUSE)).await;
+        env.sleep(pause(target, took)).await;
         let reading = env.clock().physical();
         if env.fault("shard.late_closing") {
             env.sleep(Duration::from_millis(env.random_range(1..4000))).await;
@@ -123,6 +123,11 @@ pub(crate) async fn run(context: Arc<Context>) {
         close(&context, reading.minus(target));
         took = env.boottime() - began;
     }
+}
+
+/// Until the next closing, by what the last one took.
+fn pause(target: Duration, took: Duration) -> Duration {
+    (target / 2).max(took * SHARE).min(LONGEST_PAUSE)
 }
 
 /// To be called with a timestamp from a clock that was read before.
@@ -175,4 +180,18 @@ impl Replica {
 pub(crate) fn all(context: &Context) -> Vec<(ShardId, Timestamp)> {
     let held = context.all().into_iter().filter(|replica| !replica.is_empty());
     held.map(|replica| (replica.shard, replica.closed())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_thousands_of_shards_takes_no_more_than_its_share() {
+        let (target, ms) = (Duration::from_millis(200), Duration::from_millis);
+        assert_eq!(pause(target, Duration::from_micros(90)), ms(100), "twice per target");
+        assert_eq!(pause(target, ms(4)), ms(400));
+        assert_eq!(pause(target, ms(40)), LONGEST_PAUSE);
+        assert_eq!(pause(Duration::from_secs(9), ms(0)), LONGEST_PAUSE);
+    }
 }
