@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use std::fs;
 
-/// Bytes of a process that are in memory.
+/// Bytes of a process that are in memory, without what it has mapped of files (its program).
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kilobytes << 10)
 }

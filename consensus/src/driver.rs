@@ -17,7 +17,7 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::{Config, ServerState, SnapshotPolicy, StepDownPolicy};
 use quorate_env::{Handler, Refusal, planted, probe};
 use quorate_proto::rpc::{Service, encode};
-use quorate_proto::{LogPosition, NodeId, ReplicaId, Timestamp};
+use quorate_proto::{LogPosition, NodeId, ReplicaId, ShardId, Timestamp};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -107,6 +107,7 @@ impl Handler for LivenessService {
                 if fresh {
                     // Its replicas have to acknowledge their leaders here anew, or to be told what they have missed.
                     node.stir_all();
+                    node.reached.notify_waiters();
                 }
             }
             Err(error) => tracing::warn!(%from, %error, "undecodable liveness message"),
@@ -329,7 +330,9 @@ fn with(shared: &Shared, act: impl FnOnce(&RaftHandle)) {
 fn campaign(shared: &Shared, now: Duration, wanted: Duration, hears_first: bool) -> Duration {
     let begins = {
         let mut campaigns = shared.node.campaigns.lock();
-        let begins = !hears_first && campaigns.has_room(now);
+        // The others' leaders are told to it, and it is asked for them.
+        let first = shared.shard() == ShardId::PLACEMENT;
+        let begins = !hears_first && (first || campaigns.has_room(now));
         match begins {
             true => campaigns.begin(shared.shard(), now),
             false => campaigns.wait(shared.shard(), wanted),
@@ -483,7 +486,6 @@ mod tests {
     use super::*;
     use crate::testing::{Noting, single};
     use quorate_env::sim::{SimConfig, SimWorld};
-    use quorate_proto::ShardId;
 
     const SECOND: Duration = Duration::from_secs(1);
 

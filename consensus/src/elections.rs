@@ -58,6 +58,7 @@ impl Shared {
             let ended = transfer || known.node == from;
             if ended && known.term < term {
                 known.released = true;
+                self.stir(|_| ());
             }
         }
         if !transfer {
@@ -246,6 +247,20 @@ mod tests {
             shared.note_released(term + 1, ReplicaId(2));
             assert_eq!(shared.begin_vote(true, false, term + 2, ASKING), Ok(()));
             assert_eq!(shared.may_campaign(), Ok(()));
+        });
+    }
+
+    /// Nothing else would tell it that it may have to campaign itself, if nothing comes of the vote.
+    #[test]
+    fn a_replica_that_learns_of_its_leaders_end_by_a_vote_is_looked_at() {
+        run(|shared, term| {
+            shared.bar_lease(term);
+            hear_of_leader(shared, term + 1);
+            let now = shared.env.boottime();
+            let due = || shared.node.agenda.lock().due_by(now);
+            shared.look_again(now + Duration::from_secs(5), shared.stirs());
+            assert_eq!((shared.begin_vote(true, false, term + 2, ASKING).is_ok(), due()), (false, 0));
+            assert_eq!((shared.begin_vote(true, true, term + 2, ASKING), due()), (Ok(()), 1));
         });
     }
 

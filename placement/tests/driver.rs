@@ -275,11 +275,12 @@ fn an_update_of_the_map_tells_of_what_has_changed_and_no_more() {
             split(&cluster, at).await;
         }
         cluster.world.sleep(Duration::from_secs(2)).await;
-        let after = async |after_version| {
-            match cluster.ask(PlacementRequest::WatchMap { after_version, wait_millis: 0 }).await {
-                PlacementReply::Map(update) => update,
-                other => panic!("{other:?}"),
-            }
+        let after = async |after_version| match cluster
+            .ask(PlacementRequest::WatchMap { after_version, wait_millis: 0 })
+            .await
+        {
+            PlacementReply::Map(update) => update,
+            other => panic!("{other:?}"),
         };
         let all = after(0).await;
         assert!(all.full && all.changed.len() == 7 && all.leaders.len() == 7, "{all:?}");
