@@ -33,7 +33,7 @@ const HEAR_FIRST_EVERY: Duration = Duration::from_secs(3);
 const STUCK_HAND_OVER: Duration = Duration::from_millis(1200);
 /// How often a group is looked at in which nothing happens. Whatever gives it something to do stirs it: this is for what was
 /// overlooked.
-const AT_REST: Duration = Duration::from_secs(5);
+const AT_REST: Duration = Duration::from_secs(3);
 /// The same of a leader that has given its lease up.
 const GIVEN_UP: Duration = Duration::from_millis(250);
 /// The gauges look at all groups.
@@ -176,8 +176,11 @@ async fn next_step(node: &NodeState, hears_first: bool) {
 }
 
 fn campaign_in_turn(node: &NodeState, hears_first: bool) {
+    if hears_first {
+        return;
+    }
     let now = node.env.boottime();
-    while !hears_first {
+    loop {
         let next = node.campaigns.lock().next(now);
         let Some(shard) = next else { return };
         if let Some(shared) = node.group(shard) {
