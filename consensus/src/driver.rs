@@ -107,7 +107,6 @@ impl Handler for LivenessService {
                 if fresh {
                     // Its replicas have to acknowledge their leaders here anew, or to be told what they have missed.
                     node.stir_all();
-                    node.reached.notify_waiters();
                 }
             }
             Err(error) => tracing::warn!(%from, %error, "undecodable liveness message"),
@@ -189,14 +188,14 @@ fn campaign_in_turn(node: &NodeState, hears_first: bool) {
     }
 }
 
-/// What has time, and need not be done of a group at rest.
-fn tidy(shared: &Arc<Shared>, now: Duration) {
-    if now.as_micros() as u64 <= shared.tidy_after.load(Ordering::Relaxed) {
-        return;
+/// What has time. Says whether there is more to do.
+fn tidy(shared: &Arc<Shared>, now: Duration) -> bool {
+    if (now.as_micros() as u64) < shared.tidy_after.load(Ordering::Relaxed) {
+        return false;
     }
     let after = now + shared.node.config.housekeeping;
     shared.tidy_after.store(after.as_micros() as u64, Ordering::Relaxed);
-    crate::trim::trim(shared);
+    let trims = crate::trim::trim(shared);
     if let Some(term) = shared.stuck_hand_over(STUCK_HAND_OVER)
         && !planted!("consensus.stuck_hand_over_kept")
     {
@@ -204,6 +203,7 @@ fn tidy(shared: &Arc<Shared>, now: Duration) {
         probe!("consensus.stuck_hand_over_released");
         step_down(shared, term);
     }
+    trims
 }
 
 fn count(groups: &[Arc<Shared>]) {
@@ -319,8 +319,9 @@ fn step(shared: &Arc<Shared>, now: Duration, hears_first: bool) {
             Duration::ZERO
         }
     };
-    tidy(shared, now);
-    shared.look_again(again, stirs);
+    let tidies = tidy(shared, now);
+    let soon = if tidies { now + shared.node.config.housekeeping } else { Duration::MAX };
+    shared.look_again(again.min(soon), stirs);
 }
 
 fn with(shared: &Shared, act: impl FnOnce(&RaftHandle)) {

@@ -33,8 +33,6 @@ pub(crate) struct NodeState {
     pub snapshots_received: SnapshotPace,
     pub agenda: Mutex<Agenda>,
     pub campaigns: Mutex<Campaigns>,
-    /// A node that was out of reach answers again.
-    pub reached: Notify,
     /// A campaign is decided, and another one waits for its room.
     pub room: Notify,
     groups: RwLock<BTreeMap<ShardId, Arc<Shared>>>,
@@ -60,7 +58,6 @@ impl NodeState {
             snapshots_received: pace(),
             agenda: Mutex::default(),
             campaigns: Mutex::default(),
-            reached: Notify::new(),
             room: Notify::new(),
             groups: RwLock::default(),
             peers: Mutex::default(),

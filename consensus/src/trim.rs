@@ -5,9 +5,10 @@ use crate::driver::fire;
 use crate::shared::Shared;
 use std::sync::Arc;
 
-/// Lets openraft know F, which trims all but the last entries. If those are too large, half of them go at a time.
-pub(crate) fn trim(shared: &Arc<Shared>) {
-    let Some(raft) = shared.raft() else { return };
+/// Lets openraft know F, which trims all but the last entries. If those are too large, half of them go at a time. Says whether
+/// something goes: then more may have to.
+pub(crate) fn trim(shared: &Arc<Shared>) -> bool {
+    let Some(raft) = shared.raft() else { return false };
     let flushed = shared.flushed();
     let trimmed = shared.frontiers.lock().view(flushed).trimmed;
     let config = &shared.node.config;
@@ -22,4 +23,5 @@ pub(crate) fn trim(shared: &Arc<Shared>) {
         quorate_env::count!("quorate_consensus_logs_trimmed_by_bytes_total");
         fire(raft.trigger().purge_log(trimmed.index + behind.div_ceil(2)));
     }
+    many || large
 }

@@ -26,9 +26,6 @@ use std::time::Duration;
 /// How long an append may stay unanswered by a node that is otherwise alive (its disk may be slow).
 const APPEND_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a stream of appends waits for a node that is out of reach before it is tried.
-const OUT_OF_REACH: Duration = Duration::from_secs(10);
-
 pub(crate) struct Network(pub Arc<Shared>);
 
 /// The way to one other replica.
@@ -60,18 +57,6 @@ impl Link {
 
     pub fn is_reachable(&self) -> bool {
         self.shared.node.received.lock().reaches(self.node, self.shared.env.boottime())
-    }
-
-    /// Returns when a node that has gone out of reach answers again, or after a while all the same. A leader has a stream to each
-    /// member, and thousands of leaders that tried a dead node in turn would cost more than the living ones.
-    async fn wait_for_reach(&self) {
-        let node = &self.shared.node;
-        let back = node.reached.notified();
-        let known = node.received.lock().promise(self.node).is_some();
-        if known && !self.is_reachable() {
-            probe!("consensus.waited_for_reach");
-            let _ = self.shared.env.timeout(OUT_OF_REACH, back).await;
-        }
     }
 
     async fn call(&self, call: &Call, timeout: Duration) -> Result<CallAnswer, RPCError<Types>> {
@@ -161,13 +146,9 @@ impl RaftNetworkV2<Types> for Link {
     {
         let patience =
             if !self.heartbeat && self.is_reachable() { APPEND_PATIENCE } else { option.soft_ttl() };
-        let link = (!self.heartbeat).then(|| self.clone());
         let pipeline = Pipeline::new(self.clone(), input, self.heartbeat, patience);
-        let answers = stream::unfold((link, pipeline), |(link, mut pipeline)| async move {
-            if let Some(link) = link {
-                link.wait_for_reach().await;
-            }
-            pipeline.next_answer().await.map(|answer| (answer, (None, pipeline)))
+        let answers = stream::unfold(pipeline, |mut pipeline| async move {
+            pipeline.next_answer().await.map(|answer| (answer, pipeline))
         });
         let answers: BoxStream<'s, _> = Box::pin(answers);
         Box::pin(std::future::ready(Ok(answers)))
