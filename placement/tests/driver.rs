@@ -12,7 +12,8 @@ use quorate_env::sim::{SimConfig, SimWorld};
 use quorate_proto::{
     Key, NodeId, ReplicaRole, ShardId, Space, Span, Timestamp,
     placement::{
-        Carries, IdKind, NodeInfo, NodeState, Operation, OperationState, PlacementReply, PlacementRequest,
+        Carries, IdKind, NodeInfo, NodeOrder, NodeState, Operation, OperationState, PlacementReply,
+        PlacementRequest,
     },
 };
 use std::{
@@ -58,6 +59,22 @@ fn founds_splits_and_scatters() {
             let led = shards.truth.values().filter(|shard| shard.leader == node(id)).count();
             assert_eq!(led, 2, "node {id}");
         }
+    });
+}
+
+/// Of the two that stay one is out of reach, and the other is to lead nothing.
+#[test]
+fn a_leaders_copy_is_moved_although_who_stays_drains() {
+    run(21, 4, |cluster| async move {
+        let shard = ShardId::FIRST;
+        let from = cluster.shards.lock().truth[&shard].leader;
+        let mut stay = (1..=3).map(node).filter(|node| *node != from);
+        let (away, drains) = (stay.next().unwrap(), stay.next().unwrap());
+        cluster.ask(PlacementRequest::Order { node: drains, order: NodeOrder::Drain }).await;
+        cluster.crash(away).await;
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        let over = cluster.do_it(Operation::MoveReplica { shard, from, to: node(4) }).await;
+        assert_eq!(over.state, OperationState::Done);
     });
 }
 

@@ -200,13 +200,15 @@ pub(super) async fn leave(job: &Job, shard: &ShardDescriptor, from: &[NodeId]) -
     }
     job.at_step("handing leadership over").await?;
     let view = view(&job.placement, &job.session);
-    let usable = |node: &NodeId| view.nodes.get(node).is_some_and(|node| node.usable);
+    let node = |member: &MemberProgress| view.nodes.get(&member.replica.node);
     // One that is lost, or far behind, never takes over.
     let members = members(job, shard).await?;
-    let fit = |member: &&MemberProgress| {
-        others.contains(&member.replica.id) && member.caught_up && usable(&member.replica.node)
-    };
-    let Some(heir) = members.iter().find(fit).map(|member| &member.replica) else {
+    let fit = |member: &&MemberProgress| others.contains(&member.replica.id) && member.caught_up;
+    let mut heirs: Vec<&MemberProgress> =
+        members.iter().filter(fit).filter(|member| node(member).is_some_and(|node| node.near)).collect();
+    // One that is to lead nothing, for its node leaves or is full, does so till the new copy can.
+    heirs.sort_by_key(|member| node(member).is_none_or(|node| !node.usable));
+    let Some(heir) = heirs.first().map(|member| &member.replica) else {
         return Err(Stop::Retry("no other copy can lead yet".into()));
     };
     let command = ReplicaCommand::TransferLeader { shard: shard.id, to: heir.id };
