@@ -39,6 +39,9 @@ enum CheckCommand {
 
 pub async fn run(args: CheckArgs) -> Result<()> {
     let CheckCommand::Isolation { mut check, data, faults, every } = args.command;
+    if check.json {
+        progress::mute();
+    }
     let cluster = data.map(|data| demo::load(&DemoDir { data })).transpose()?;
     if let Some(cluster) = &cluster {
         check.url = cluster.nodes.iter().map(demo::Node::url).collect();

@@ -2,10 +2,24 @@
 //! it goes to standard output, and nothing is said where `--json` asks for output that programs read.
 
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 const FIRST: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// Nobody is told of anything.
+static MUTE: AtomicBool = AtomicBool::new(false);
+
+/// For the whole of a command whose output programs read.
+pub fn mute() {
+    MUTE.store(true, Ordering::Relaxed);
+}
 
 /// A wait; it is over when this is dropped.
 pub struct Waiting {
@@ -19,6 +33,7 @@ pub fn waiting(what: impl Into<String>, quiet: bool) -> Waiting {
     let what = Arc::new(Mutex::new(what.into()));
     let shown = what.clone();
     let telling = move || tokio::spawn(tell(shown, tokio::time::sleep, |line| eprintln!("{line}")));
+    let quiet = quiet || MUTE.load(Ordering::Relaxed);
     Waiting { what, telling: (!quiet).then(telling) }
 }
 
