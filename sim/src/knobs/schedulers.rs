@@ -53,15 +53,16 @@ pub fn draw(draw: &mut Draw, knobs: &mut Knobs) {
     // Last, so that nothing else of a run depends on it.
     if draw.chance(0.5) {
         knobs.zones = draw.0.random_range(2..4);
-        knobs.placing = placing(draw);
+        knobs.placing = placing(draw, knobs.nodes);
     }
 }
 
-/// In half of these runs somebody asks for places: never so that a shard has fewer copies than it is to survive with.
-fn placing(draw: &mut Draw) -> Option<PlacementChange> {
+/// In half of these runs somebody asks for places: never so that a shard has fewer copies than it is to survive with, nor more than
+/// there are nodes.
+fn placing(draw: &mut Draw, nodes: u64) -> Option<PlacementChange> {
     let zone = |draw: &mut Draw| ("zone".to_owned(), draw.0.random_range(0..2).to_string());
     draw.chance(0.5).then(|| PlacementChange {
-        replicas: Some(if draw.chance(0.3) { 5 } else { 3 }),
+        replicas: Some(if draw.chance(0.3) && nodes >= 5 { 5 } else { 3 }),
         constraints: Some(vec![Constraint { tier: zone(draw), copies: Some(draw.0.random_range(1..3)) }]),
         leaders: Some(vec![zone(draw)]),
     })
