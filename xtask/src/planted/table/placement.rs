@@ -27,11 +27,6 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("placement/driver", "exchange::every_member_is_exchanged_and_the_state_goes_along")],
     },
     Planted {
-        names: "placement.removes_who_is_to_join",
-        what: "a replica of the driver is removed as a stranger while an operation makes it a member",
-        found_by: &[Test("placement/driver", "exchange::an_exchange_outlives_whoever_leads_at_any_step")],
-    },
-    Planted {
         names: "placement.leaves_while_it_joins",
         what: "a node leaves for good while it becomes a member of the driver",
         found_by: &[Test(
