@@ -6,29 +6,16 @@ mod support;
 
 use std::{
     collections::BTreeSet,
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 use support::{
-    Demo, pause,
+    Demo, eventually,
     tools::{metric, page},
 };
 use tokio_postgres::{Client, error::SqlState};
-
-/// Until `look` finds something.
-async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    for _ in 0..600 {
-        if let Some(found) = look().await {
-            return found;
-        }
-        pause(Duration::from_millis(100)).await;
-    }
-    panic!("this never comes: {what}");
-}
 
 /// What operators are shown of a node, once it is so.
 async fn until_shown(demo: &Demo, from: u16, node: u16, state: &str) {

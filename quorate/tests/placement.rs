@@ -4,24 +4,9 @@
 
 mod support;
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-use support::{Demo, pause};
+use std::sync::{Arc, Mutex};
+use support::{Demo, eventually};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
-
-/// Until `look` finds something.
-async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    for _ in 0..600 {
-        if let Some(found) = look().await {
-            return found;
-        }
-        pause(Duration::from_millis(100)).await;
-    }
-    panic!("this never comes: {what}");
-}
 
 /// A client, and what it is told beside its answers.
 async fn listening(demo: &Demo) -> (Client, Arc<Mutex<Vec<String>>>) {

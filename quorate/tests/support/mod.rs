@@ -273,6 +273,17 @@ pub async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
+/// Until `look` finds something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    for _ in 0..600 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+    panic!("this never comes: {what}");
+}
+
 /// Seconds that a long test runs: `QUORATE_TEST_SECONDS`, else what the test says.
 pub fn seconds(default: u64) -> Duration {
     let given = std::env::var("QUORATE_TEST_SECONDS").ok().and_then(|s| s.parse().ok());

@@ -2,8 +2,8 @@
 
 use super::harness::*;
 use quorate_proto::kv::{ReadRequest, ShardOp};
-use quorate_proto::placement::{ReplicaCommand, ReplicaReply, ReplicaReport};
-use quorate_proto::{Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId};
+use quorate_proto::placement::{ReplicaCommand, ReplicaReport};
+use quorate_proto::{Key, KvError, NodeId, Replica, ReplicaId, ReplicaRole, ShardId};
 use quorate_storage::Family;
 use std::time::Duration;
 
@@ -17,16 +17,6 @@ fn damage(cluster: &Cluster, node: u64, on: bool) {
 fn holds(cluster: &Cluster, node: u64) -> bool {
     let serves = |report: &ReplicaReport| report.shard == ShardId::FIRST && report.is_sound();
     cluster.servers.get(node).reports().iter().any(serves)
-}
-
-async fn change(cluster: &Cluster, members: Vec<Replica>) -> ShardDescriptor {
-    let (leader, shard, _) = cluster.leader("a").await;
-    let command =
-        ReplicaCommand::ChangeMembers { shard: shard.id, config_epoch: shard.config_epoch, members };
-    match cluster.servers.command(leader, command).await {
-        Ok(ReplicaReply::Changed(shards)) => shards[0].clone(),
-        other => panic!("the members were not changed: {other:?}"),
-    }
 }
 
 #[test]
@@ -57,9 +47,9 @@ fn a_damaged_copy_is_replaced_under_a_new_id() {
         let mut members: Vec<Replica> =
             (1..=3).filter(|n| *n != node).map(|n| member(n, ReplicaRole::Voter)).collect();
         members.push(Replica { id: ReplicaId(node + 10), node: NodeId(node), role: ReplicaRole::Learner });
-        change(&cluster, members.clone()).await;
+        cluster.change_members("a", members.clone()).await;
         members[2].role = ReplicaRole::Voter;
-        assert_eq!(change(&cluster, members).await.voters().count(), 3);
+        assert_eq!(cluster.change_members("a", members).await.voters().count(), 3);
         cluster.put(21, "k2", "w").await.unwrap();
         let rows = |node| {
             let all = cluster.engine(node).dump();

@@ -136,6 +136,17 @@ impl Cluster {
         descriptor
     }
 
+    /// Has the leader of the shard that owns `key` change its members.
+    pub async fn change_members(&self, key: &str, members: Vec<Replica>) -> ShardDescriptor {
+        let (leader, shard, _) = self.leader(key).await;
+        let command =
+            ReplicaCommand::ChangeMembers { shard: shard.id, config_epoch: shard.config_epoch, members };
+        match self.servers.command(leader, command).await {
+            Ok(ReplicaReply::Changed(shards)) => shards[0].clone(),
+            other => panic!("the members were not changed: {other:?}"),
+        }
+    }
+
     pub async fn leader(&self, key: &str) -> (u64, ShardDescriptor, u64) {
         for _ in 0..2000 {
             if let Some((node, descriptor, term)) = self.servers.leader(&Key::from(key)) {

@@ -414,16 +414,6 @@ fn a_sealed_shard_changes_in_no_way() {
     });
 }
 
-async fn change(cluster: &Cluster, key: &str, members: Vec<Replica>) -> ShardDescriptor {
-    let (leader, shard) = leads(cluster, key).await;
-    let command =
-        ReplicaCommand::ChangeMembers { shard: shard.id, config_epoch: shard.config_epoch, members };
-    match cluster.servers.command(leader, command).await {
-        Ok(ReplicaReply::Changed(shards)) => shards[0].clone(),
-        other => panic!("the members were not changed: {other:?}"),
-    }
-}
-
 /// A node comes to the seal and hears nothing more. The left absorbs and is split again, before the sealed keys or among them, and
 /// its copy on that node is replaced. The new one, which comes by a snapshot, never absorbs what is still there.
 #[test]
@@ -459,7 +449,7 @@ fn a_sealed_copy_goes_after_its_left_was_replaced_and_split_again() {
             let old = merged.replica_on(NodeId(third)).unwrap().clone();
             let mut members: Vec<Replica> =
                 merged.replicas.iter().filter(|member| member.id != old.id).cloned().collect();
-            change(&cluster, "a", members.clone()).await;
+            cluster.change_members("a", members.clone()).await;
             let command = ReplicaCommand::Destroy { shard: merged.id, replica: old.id };
             cluster.servers.command(third, command).await.expect("the old copy goes");
             let new = Replica { id: ReplicaId(31), role: ReplicaRole::Learner, ..old };
@@ -477,7 +467,7 @@ fn a_sealed_copy_goes_after_its_left_was_replaced_and_split_again() {
             );
             cluster.sim.heal();
             members.push(new);
-            let now = change(&cluster, "a", members).await;
+            let now = cluster.change_members("a", members).await;
             cluster
                 .until("the snapshot is there", || cluster.servers.get(third).descriptors().contains(&now))
                 .await;
