@@ -3,10 +3,13 @@
 //! Who has gone never comes back under its id: other nodes do not count its clock any more (PROTOCOL 21), and nobody waits for
 //! the catalog version that it used or the past that it read.
 
-use crate::state::{NodeRecord, State};
+use crate::{
+    planner::named,
+    state::{NodeRecord, State},
+};
 use quorate_env::planted;
 use quorate_proto::{
-    NodeId, ShardId, Timestamp,
+    NodeId, Timestamp,
     placement::{Leaving, NodeState},
 };
 
@@ -28,7 +31,7 @@ impl State {
         leaving: Leaving,
         at: Timestamp,
     ) -> Result<(), String> {
-        let (holds, joins) = (self.copies_on(node), self.joins_driver(node));
+        let (holds, joins) = (self.copies_on(node), self.joins(node));
         let record = self.nodes.get_mut(&node).ok_or_else(|| format!("there is no node {node}"))?;
         match (record.leaving, leaving) {
             (now, then) if now == then => return Ok(()),
@@ -41,9 +44,9 @@ impl State {
                 return Err(format!("node {node} still holds copies of {holds} shards"));
             }
             (Leaving::Decommissioning, Leaving::Gone)
-                if joins && !planted!("placement.leaves_while_it_joins") =>
+                if !joins.is_empty() && !planted!("placement.leaves_while_it_joins") =>
             {
-                return Err(format!("node {node} is becoming a member of the placement driver"));
+                return Err(format!("node {node} is becoming a member of {}", joins.join(" and ")));
             }
             (Leaving::Decommissioning, Leaving::Gone) => record.state = NodeState::Decommissioned,
             (_, Leaving::Gone) => return Err(format!("node {node} is not being decommissioned")),
@@ -59,11 +62,10 @@ impl State {
         self.shards.values().filter(|record| record.descriptor.replica_on(node).is_some()).count()
     }
 
-    /// An operation makes it a member of the driver. None that starts later does, once it is to leave.
-    fn joins_driver(&self, node: NodeId) -> bool {
-        self.running()
-            .filter_map(|record| record.gear.as_ref())
-            .any(|gear| gear.of == ShardId::PLACEMENT && gear.node == Some(node))
+    /// Of what an operation makes it a member. (None that starts later does so, once the node is to leave.)
+    pub(crate) fn joins(&self, node: NodeId) -> Vec<String> {
+        let gear = self.running().filter_map(|record| record.gear.as_ref());
+        gear.filter(|gear| gear.node == Some(node)).map(|gear| named(gear.of)).collect()
     }
 
     pub(crate) fn leaving(&self, node: NodeId) -> Leaving {
@@ -84,7 +86,10 @@ mod tests {
         command::{Command, GearRequest, Reply},
         state::Touched,
     };
-    use quorate_proto::placement::{NodeInfo, Operation};
+    use quorate_proto::{
+        ShardId,
+        placement::{NodeInfo, Operation},
+    };
 
     const NODE: NodeId = NodeId(3);
 
@@ -139,7 +144,7 @@ mod tests {
         assert_eq!(given.replica, 10, "greater than any founder's");
         start(Operation::Decommission { node: NODE }, &mut state);
         let refused = state.set_leaving(NODE, Leaving::Gone, Timestamp::ZERO);
-        assert!(refused.unwrap_err().contains("becoming a member"));
+        assert!(refused.unwrap_err().contains("becoming a member of the placement driver"));
         // What was given is given again, and to nobody else.
         assert_eq!(state.apply(equip(joins), &mut Touched::default()), Reply::Gear(given));
         let late = start(Operation::MoveReplica { shard, from: NodeId(2), to: NODE }, &mut state);

@@ -43,6 +43,7 @@ pub(crate) async fn execute(
         ReplicaCommand::Revive { shard, old, new, last, epochs } => {
             revive::revive(context, shard, (old, new), last, epochs).await
         }
+        ReplicaCommand::Holdings => Ok(ReplicaReply::Holdings(context.held().into_iter().collect())),
         ReplicaCommand::Unseal { shard, version } => merge::unseal(&find(context, shard)?, version).await,
     }
 }

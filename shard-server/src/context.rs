@@ -9,7 +9,11 @@ use quorate_consensus::Consensus;
 use quorate_env::Env;
 use quorate_proto::{Key, NodeId, ShardDescriptor, ShardId, Span};
 use quorate_storage::Engine;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 pub(crate) struct Context {
     pub env: Env,
@@ -61,6 +65,11 @@ impl Context {
 
     pub fn replica(&self, shard: ShardId) -> Option<Arc<Replica>> {
         self.replicas.read().get(&shard).cloned()
+    }
+
+    /// The shards of which there are replicas here, damaged ones too.
+    pub fn held(&self) -> BTreeSet<ShardId> {
+        self.replicas.read().keys().copied().collect()
     }
 
     pub fn all(&self) -> Vec<Arc<Replica>> {

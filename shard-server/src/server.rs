@@ -71,7 +71,7 @@ impl ShardServer {
 
     /// The shards of which there are replicas here.
     pub fn held(&self) -> BTreeSet<ShardId> {
-        self.context.replicas.read().keys().copied().collect()
+        self.context.held()
     }
 
     /// Descriptors of all replicas that hold keys.

@@ -2,13 +2,14 @@
 //!
 //! *Decided*: with the operation the node is marked; it drains, receives nothing, and its clients are sent away between
 //! transactions. *Move* its membership of the driver and its copies, one by one, each as an operation of its own, planned anew from what is seen. *Wait* until it
-//! has given back what it held, and for its clients. *Gone*: refused while the map still knows a copy there.
+//! has given back what it held, and for its clients. *Gone*: refused while the map still knows a copy there, or an operation may
+//! make one.
 //!
 //! A new leader goes on in the middle. Whoever asked for it may call it off until the last step: the node stays then, with
 //! the copies that it has.
 
 use super::{
-    ask::{Stop, propose},
+    ask::{Stop, propose, tell},
     operation::Job,
     scatter::{child, wait},
     view,
@@ -17,10 +18,10 @@ use crate::{
     command::{Command, Reply},
     planner::leave::{self, Next},
 };
-use quorate_env::probe;
+use quorate_env::{planted, probe};
 use quorate_proto::{
     NodeId,
-    placement::{Leaving, OperationState},
+    placement::{Leaving, OperationState, ReplicaCommand, ReplicaReply},
 };
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(super) async fn decommission(job: &Job, node: NodeId) -> Result<(), Stop> {
         return Ok(());
     }
     move_copies(job, node).await?;
-    given_back(job, node)?;
+    given_back(job, node).await?;
     clients_leave(job, node).await?;
     wanted(job, node)?;
     let at = job.placement.env.clock().physical();
@@ -85,7 +86,7 @@ async fn move_copies(job: &Job, node: NodeId) -> Result<(), Stop> {
 }
 
 /// A node that lives has removed what it held, though it may be away just now. (The dead are asked for nothing.)
-fn given_back(job: &Job, node: NodeId) -> Result<(), Stop> {
+async fn given_back(job: &Job, node: NodeId) -> Result<(), Stop> {
     let (near, dead) = view(&job.placement, &job.session)
         .nodes
         .get(&node)
@@ -102,9 +103,25 @@ fn given_back(job: &Job, node: NodeId) -> Result<(), Stop> {
     if !job.session.has_told_all(node) {
         return Err(Stop::Retry("waiting until it has told what it holds".into()));
     }
-    match job.session.replicas().iter().filter(|(holder, _)| *holder == node).count() {
+    match holdings(job, node).await? {
         0 => Ok(()),
         held => Err(Stop::Retry(format!("waiting until it has removed {held} old copies"))),
+    }
+}
+
+/// How many copies it has. One that was made a moment ago, by an operation that has come to nothing since, may not have been told of
+/// yet, so it is asked, once nothing can be made any more.
+async fn holdings(job: &Job, node: NodeId) -> Result<usize, Stop> {
+    let reported = job.session.replicas().iter().filter(|(holder, _)| *holder == node).count();
+    if reported > 0 || planted!("placement.heartbeats_tell_all") {
+        return Ok(reported);
+    }
+    if let Some(made) = job.placement.machine.state().joins(node).first() {
+        return Err(Stop::Retry(format!("it is becoming a member of {made}")));
+    }
+    match tell(&job.placement, node, &ReplicaCommand::Holdings).await {
+        Ok(ReplicaReply::Holdings(shards)) => Ok(shards.len()),
+        other => Err(Stop::Retry(format!("what it holds is not known: {other:?}"))),
     }
 }
 

@@ -309,6 +309,8 @@ async fn undo(job: &Job, pair: &Pair) -> Result<Undone, Stop> {
     let unseal = ReplicaCommand::Unseal { shard: right.id, version };
     match tell_leader(&job.placement, &job.session, right, &unseal).await.map_err(again)? {
         ReplicaReply::Changed(_) => Ok(Undone::Serves),
+        // It came while this was under way, or the copy of the left beside the right's leader lags.
+        ReplicaReply::Sealed(_) => Err(Stop::Retry("the left has not forgotten the seal yet".into())),
         other => Err(unexpected(&other)),
     }
 }

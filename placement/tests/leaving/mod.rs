@@ -104,6 +104,31 @@ fn a_node_leaves_with_everything_moved_off_it_and_each_step_explained() {
     });
 }
 
+/// It was made for a move that came to nothing, and no heartbeat has told of it yet.
+#[test]
+fn a_node_does_not_leave_with_a_copy_that_was_made_just_now() {
+    run(48, 4, |cluster| async move {
+        let shard = ShardId::FIRST;
+        {
+            let mut shards = cluster.shards.lock();
+            shards.reticent.insert(node(4));
+            shards.restless.insert(shard);
+        }
+        let moved = cluster.begin(Operation::MoveReplica { shard, from: node(3), to: node(4) }).await;
+        while !cluster.shards.lock().copies.contains_key(&(shard, node(4))) {
+            cluster.world.sleep(Duration::from_millis(5)).await;
+        }
+        let id = cluster.begin(Operation::Decommission { node: node(4) }).await;
+        let OperationState::Failed(why) = cluster.wait(moved).await.state else { panic!("it got a copy") };
+        assert!(why.contains("is to leave"), "{why}");
+        cluster.world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(shown(&cluster, 4).await, NodeState::Decommissioning);
+        cluster.shards.lock().reticent.clear();
+        assert_eq!(cluster.wait(id).await.state, OperationState::Done);
+        assert!(!cluster.shards.lock().copies.contains_key(&(shard, node(4))));
+    });
+}
+
 #[test]
 fn a_decommission_outlives_the_drivers_leader_and_lost_answers() {
     for seed in 50..54 {

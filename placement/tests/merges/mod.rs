@@ -117,6 +117,26 @@ fn a_merge_that_a_copy_holds_up_is_undone() {
     });
 }
 
+/// The driver looks, finds no seal, and goes to refuse one that comes late: then it is there.
+#[test]
+fn a_seal_that_shows_when_the_merge_is_undone_is_forgotten_first() {
+    run(39, 3, |cluster| async move {
+        split(&cluster, "m").await;
+        {
+            let mut shards = cluster.shards.lock();
+            shards.lagging.insert(node(3));
+            shards.seal_unseen = 1;
+        }
+        let failed = cluster.do_it(merge("m")).await.state;
+        assert!(matches!(failed, OperationState::Failed(_)), "{failed:?}");
+        let shards = cluster.shards.lock();
+        assert_eq!(shards.seal_unseen, 0);
+        assert!(shards.truth[&ShardId(2)].seal.is_none(), "it serves again");
+        let step = |command: &str| shards.told.iter().filter(|told| told.contains(command)).count();
+        assert_eq!((step("Forget"), step("Unseal")), (1, 2), "it is not asked over and over");
+    });
+}
+
 /// A node that was away holds a copy of a shard that is part of another one by now, and tells of it.
 #[test]
 fn who_has_not_heard_of_a_merge_brings_nothing_back() {

@@ -102,7 +102,9 @@ impl Shards {
         self.leads(id, node)?;
         if let Some(seal) = &self.truth[&id].seal {
             let forgotten = self.truth[&seal.left].descriptor.version > seal.left_version;
-            assert!(forgotten, "nobody has forgotten the seal");
+            if !forgotten {
+                return Ok(ReplicaReply::Sealed(Box::new(seal.clone())));
+            }
         }
         let right = self.truth.get_mut(&id).expect("checked");
         if right.descriptor.version == version {

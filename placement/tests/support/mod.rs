@@ -40,6 +40,12 @@ pub struct Shards {
     pub lost: BTreeSet<ReplicaId>,
     /// Nodes whose copies do not come to a seal.
     pub lagging: BTreeSet<NodeId>,
+    /// Questions at a sealed shard that are answered as if the seal came later.
+    pub seal_unseen: u32,
+    /// Nodes whose heartbeats do not tell of copies.
+    pub reticent: BTreeSet<NodeId>,
+    /// Shards that let no new member in: each try finds another change before it.
+    pub restless: BTreeSet<ShardId>,
     /// Who has told that its copy has come to the seal of a shard.
     sealed: BTreeSet<(ShardId, LogPosition, NodeId)>,
     down: BTreeSet<NodeId>,
@@ -139,6 +145,10 @@ impl Shards {
                 if truth.descriptor.config_epoch != config_epoch {
                     return Err(KvError::StaleRoute { shard, newer: vec![truth.descriptor.clone()] });
                 }
+                if self.restless.contains(&shard) {
+                    truth.descriptor.config_epoch += 1;
+                    return Err(KvError::StaleRoute { shard, newer: vec![truth.descriptor.clone()] });
+                }
                 let known = |id| truth.descriptor.replicas.iter().any(|replica| replica.id == id);
                 if members.iter().any(|member| !known(member.id)) {
                     truth.behind = 3;
@@ -188,12 +198,21 @@ impl Shards {
                     matched: 1,
                     caught_up: caught_up || replica.role == ReplicaRole::Voter,
                 });
+                let mut seal = truth.seal.clone().map(Box::new);
+                if seal.is_some() && self.seal_unseen > 0 {
+                    self.seal_unseen -= 1;
+                    seal = None;
+                }
                 Ok(ReplicaReply::Status {
                     descriptor: truth.descriptor.clone(),
                     leader: Some(truth.leader),
                     members: members.collect(),
-                    seal: truth.seal.clone().map(Box::new),
+                    seal,
                 })
+            }
+            ReplicaCommand::Holdings => {
+                let held = self.copies.keys().filter(|(_, holder)| *holder == node);
+                Ok(ReplicaReply::Holdings(held.map(|(shard, _)| *shard).collect()))
             }
             ReplicaCommand::Testify { shard } => self.testify(node, shard),
             ReplicaCommand::Fence { .. } => Ok(ReplicaReply::Done),
@@ -239,7 +258,8 @@ impl Shards {
     }
 
     fn reports(&self, node: NodeId) -> Vec<ReplicaReport> {
-        let own = self.copies.iter().filter(|((_, holder), _)| *holder == node);
+        let told = |holder: NodeId| holder == node && !self.reticent.contains(&node);
+        let own = self.copies.iter().filter(|((_, holder), _)| told(*holder));
         own.map(|((shard, _), (replica, descriptor))| {
             // One that was merged into another is led by nobody.
             let truth = self.truth.get(shard);

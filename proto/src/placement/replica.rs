@@ -98,7 +98,8 @@ pub enum ReplicaCommand {
     /// To the left's leader: never do so. Answered by its descriptor if it has.
     #[n(11)]
     Forget(#[n(0)] Seal),
-    /// To the leader: serve again, after the left has forgotten the seal; and without one, refuse one that comes late.
+    /// To the leader: serve again, after the left has forgotten the seal; and without one, refuse one that comes late. Answered by
+    /// the seal if it does not show here that the left has forgotten it.
     #[n(12)]
     Unseal {
         #[n(0)]
@@ -137,6 +138,9 @@ pub enum ReplicaCommand {
         #[n(4)]
         epochs: (u64, u64),
     },
+    /// Of which shards there are copies on the node at this moment. (What its heartbeats tell is older.)
+    #[n(16)]
+    Holdings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -173,6 +177,8 @@ pub enum ReplicaReply {
     Sealed(#[n(0)] Box<Seal>),
     #[n(4)]
     Testimony(#[n(0)] Box<Testimony>),
+    #[n(5)]
+    Holdings(#[n(0)] Vec<ShardId>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

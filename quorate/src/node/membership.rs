@@ -19,6 +19,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 const FOUNDING_PATIENCE: Duration = Duration::from_secs(60);
 const CALL_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// What a node tells of the driver's members is some heartbeats old. That this node must not join stands once nobody has said
+/// otherwise for so long.
+const DOUBT: Duration = Duration::from_secs(5);
 /// With more nodes than this to choose from, the first ones carry the placement driver.
 const MAX_DRIVERS: usize = 5;
 /// Role bit of [`NodeInfo::roles`].
@@ -36,6 +39,8 @@ pub struct Membership {
     /// The nodes of the cluster, as the driver has told.
     known: Mutex<Vec<NodeInfo>>,
     standing: watch::Sender<Standing>,
+    /// Since when (boot time) it has been told of members with which it must not join.
+    refused_since: Mutex<Option<Duration>>,
     founding: tokio::sync::Mutex<()>,
 }
 
@@ -84,6 +89,7 @@ impl Membership {
             met: Mutex::default(),
             known: Mutex::default(),
             standing,
+            refused_since: Mutex::default(),
             founding: tokio::sync::Mutex::default(),
         });
         let answering = membership.clone();
@@ -344,6 +350,9 @@ impl Membership {
             return;
         }
         self.env.transport().set_address(info.id, address.to_owned());
+        if self.doubts(&placement, &driver) {
+            return;
+        }
         if !cluster_id.is_empty() && self.identity().cluster_id.is_empty() {
             let known: Vec<NodeInfo> = nodes.into_iter().chain([info.clone()]).collect();
             if let Err(why) = self.adopt(&cluster_id, &placement, &driver, &known) {
@@ -352,6 +361,16 @@ impl Membership {
         }
         // After the cluster has been taken in: who has met all founds one of its own only if none of them has one.
         self.met.lock().insert(address.to_owned(), Met { info, data_id });
+    }
+
+    /// Whether the node would be refused by what one of its peers tells, and it is too early to believe that.
+    fn doubts(&self, founders: &[Founder], driver: &DriverMembers) -> bool {
+        let identity = self.identity();
+        if !identity.cluster_id.is_empty() || identity.may_join(founders, driver).is_ok() {
+            return false;
+        }
+        let now = self.env.boottime();
+        now < *self.refused_since.lock().get_or_insert(now) + DOUBT
     }
 }
 

@@ -27,6 +27,14 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("placement/driver", "exchange::every_member_is_exchanged_and_the_state_goes_along")],
     },
     Planted {
+        names: "placement.heartbeats_tell_all",
+        what: "a node leaves for good with a copy that its last heartbeat did not tell of",
+        found_by: &[Test(
+            "placement/driver",
+            "leaving::a_node_does_not_leave_with_a_copy_that_was_made_just_now",
+        )],
+    },
+    Planted {
         names: "placement.leaves_while_it_joins",
         what: "a node leaves for good while it becomes a member of the driver",
         found_by: &[Test(
