@@ -9,7 +9,7 @@ mod support;
 
 use sessions::{Stage, play, scripts};
 use std::{process::Command, time::Duration};
-use support::{Demo, pause};
+use support::{Demo, binary, pause};
 use tokio_postgres::{Client, error::SqlState};
 
 impl Stage for Demo {
@@ -28,7 +28,7 @@ async fn lead(demo: &Demo, node: u16) {
     let (node, host) = (node.to_string(), demo.rpc(1));
     let arguments = ["shard", "transfer-leader", "1", "--to", &node, "--host", &host];
     for _ in 0..300 {
-        if Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).output().unwrap().status.success() {
+        if Command::new(binary()).args(arguments).output().unwrap().status.success() {
             return;
         }
         pause(Duration::from_millis(100)).await;

@@ -1,6 +1,6 @@
 //! Faults whose issuers stay, and what demos must have for some of them.
 
-use super::{Demo, tools::command};
+use super::{Demo, binary, tools::command};
 use std::process::Stdio;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -22,7 +22,7 @@ pub fn refused(options: &[&str]) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let all = [&["demo", "--background", "--base-port-offset", "60000", "--data", path], options].concat();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_quorate")).args(all).output().unwrap();
+    let output = std::process::Command::new(binary()).args(all).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let missing = said.contains("needs what is missing here");
     if missing {

@@ -56,7 +56,7 @@ impl Demo {
         let rpc = self.rpc(1);
         let still = ["setting", "set", "placement.moves", "0", "--host", &rpc];
         let set = || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+            let mut command = Command::new(binary());
             command.args(still).stdin(Stdio::null()).output().unwrap().status.success()
         };
         // The placement driver may be without a leader for a moment.
@@ -86,7 +86,7 @@ impl Demo {
         let sql = format!("127.0.0.1:{}", self.sql_port(node));
         let [data, pid, log] = ["", ".pid", ".log"].map(|end| format!("n{node}{end}"));
         let err = std::fs::File::create(self.dir.path().join(format!("n{node}.err"))).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        let child = Command::new(binary())
             .args(["start", "--node-id", &node.to_string(), "--data", &data, "--clock-bound", "1ms"])
             .args(["--rpc", &self.rpc(node), "--sql", &sql, "--http", &self.http(node)])
             .args(["--join", &join.join(","), "--pid-file", &pid, "--log-file", &log])
@@ -129,11 +129,7 @@ impl Demo {
 
     /// Runs the binary to its end and returns what it printed.
     pub fn quorate(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = Command::new(binary()).args(arguments).stdin(Stdio::null()).output().unwrap();
         assert!(
             output.status.success(),
             "quorate {} failed: {}",
@@ -250,10 +246,8 @@ impl Drop for Demo {
         }
         // Disks of their own would stay mounted.
         let end = if self.options.contains(&"--disk-size") { "remove" } else { "stop" };
-        let stopped = Command::new(env!("CARGO_BIN_EXE_quorate"))
-            .args(["demo", end, "--data", self.data()])
-            .stderr(Stdio::null())
-            .status();
+        let stopped =
+            Command::new(binary()).args(["demo", end, "--data", self.data()]).stderr(Stdio::null()).status();
         if stopped.is_err() {
             eprintln!("the demo in {} was not stopped", self.data());
         }
@@ -282,6 +276,12 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl
         pause(Duration::from_millis(100)).await;
     }
     panic!("this never comes: {what}");
+}
+
+/// The binary under test: the one that was built with the tests, or `QUORATE_TEST_BINARY` (a path that does not depend on where it is
+/// used from), such as one that is to be shipped.
+pub fn binary() -> PathBuf {
+    std::env::var_os("QUORATE_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_quorate").into()).into()
 }
 
 /// Seconds that a long test runs: `QUORATE_TEST_SECONDS`, else what the test says.

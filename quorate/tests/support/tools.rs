@@ -1,6 +1,6 @@
 //! The operators' side of a demo: commands that may fail, and the nodes' pages.
 
-use super::Demo;
+use super::{Demo, binary};
 use std::{process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -40,7 +40,7 @@ impl Ran {
 
 /// The binary with these arguments; it goes with what is made of this.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    let mut command = Command::new(binary());
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
