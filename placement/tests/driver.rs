@@ -257,6 +257,22 @@ fn a_member_that_was_never_made_is_made() {
     });
 }
 
+/// A node has missed the split, and another one dies: the third copy alone elects no leader for the repair.
+#[test]
+fn a_member_that_was_never_made_is_made_also_while_its_shard_is_repaired() {
+    run(11, 4, |cluster| async move {
+        let setting = ("placement.repair_after".to_owned(), "2s".to_owned());
+        cluster.ask(PlacementRequest::SetSetting { name: setting.0, value: setting.1 }).await;
+        split(&cluster, "m").await;
+        let right = *cluster.map().await.keys().max().unwrap();
+        cluster.shards.lock().copies.remove(&(right, node(2)));
+        cluster.crash(node(1)).await;
+        cluster.world.sleep(Duration::from_secs(30)).await;
+        let nodes: Vec<u64> = cluster.map().await[&right].voters().map(|voter| voter.node.0).collect();
+        assert_eq!(nodes, [2, 3, 4]);
+    });
+}
+
 #[test]
 fn a_watch_of_the_map_tells_of_a_change_when_it_happens() {
     run(8, 3, |cluster| async move {
@@ -285,7 +301,6 @@ fn a_watch_of_the_map_tells_of_a_change_when_it_happens() {
     });
 }
 
-/// The id of a replica that is lost must not come back empty, so another takes its place.
 /// A change is told as that change, however many shards there are.
 #[test]
 fn an_update_of_the_map_tells_of_what_has_changed_and_no_more() {
@@ -313,6 +328,7 @@ fn an_update_of_the_map_tells_of_what_has_changed_and_no_more() {
     });
 }
 
+/// The id of a replica that is lost must not come back empty, so another takes its place.
 #[test]
 fn a_copy_that_is_lost_on_a_node_that_lives_is_replaced_under_a_new_id() {
     for seed in 30..34 {

@@ -79,7 +79,10 @@ fn missing(placement: &Placement, session: &Session) -> Vec<(ShardDescriptor, Re
     let view = view(placement, session);
     let mut absent = Vec::new();
     let groups = view.driver.iter().chain(view.shards.values());
-    for shard in groups.filter(|shard| !view.busy.contains(&shard.id)) {
+    let state = placement.machine.state();
+    let repaired =
+        |id: ShardId| state.is_only_repaired(id) && !planted!("placement.repair_waits_for_a_member");
+    for shard in groups.filter(|shard| !view.busy.contains(&shard.id) || repaired(shard.id)) {
         let near = |member: &&Replica| {
             let node = view.nodes.get(&member.node);
             // Who leaves is not given another replica of the driver: its membership moves.
@@ -88,6 +91,7 @@ fn missing(placement: &Placement, session: &Session) -> Vec<(ShardDescriptor, Re
         let members = shard.replicas.iter().filter(near).cloned();
         absent.extend(members.map(|member| (shard.clone(), member)));
     }
+    drop(state);
     session.absent_for(GRACE, placement.env.boottime(), absent)
 }
 

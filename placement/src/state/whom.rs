@@ -35,6 +35,14 @@ impl State {
         self.running().flat_map(|record| self.concerned(&record.status.operation)).collect()
     }
 
+    /// Operations work on it, and all of them replace copies on dead nodes. Those wait for its leader, and may have to wait for a member
+    /// that was never made.
+    pub fn is_only_repaired(&self, id: ShardId) -> bool {
+        let operations = self.running().map(|record| &record.status.operation);
+        let mut of_it = operations.filter(|operation| self.concerned(operation).contains(&id)).peekable();
+        of_it.peek().is_some() && of_it.all(|operation| matches!(operation, Operation::Repair { .. }))
+    }
+
     /// The shard that begins at the key and the one before it; `None`: none begins there.
     pub fn neighbours(&self, at: &[u8]) -> Option<(&ShardDescriptor, &ShardDescriptor)> {
         let right = self.owner(at).filter(|shard| shard.span.start[..] == *at)?;

@@ -228,7 +228,14 @@ impl Shards {
         if truth.leader != node {
             return Err(KvError::NotLeader { shard, leader: Some(truth.leader) });
         }
-        Ok(())
+        let there = |copy: &&Replica| {
+            let held = self.copies.get(&(shard, copy.node)).is_some_and(|(id, _)| *id == copy.id);
+            held && !self.down.contains(&copy.node)
+        };
+        match 2 * truth.descriptor.voters().filter(there).count() > truth.descriptor.voters().count() {
+            true => Ok(()),
+            false => Err(KvError::NotLeader { shard, leader: None }),
+        }
     }
 
     /// The members hear of it; who was removed does not.

@@ -27,6 +27,14 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("placement/driver", "exchange::every_member_is_exchanged_and_the_state_goes_along")],
     },
     Planted {
+        names: "placement.repair_waits_for_a_member",
+        what: "a member that was never made is not made while its shard is repaired",
+        found_by: &[Test(
+            "placement/driver",
+            "a_member_that_was_never_made_is_made_also_while_its_shard_is_repaired",
+        )],
+    },
+    Planted {
         names: "placement.heartbeats_tell_all",
         what: "a node leaves for good with a copy that its last heartbeat did not tell of",
         found_by: &[Test(
