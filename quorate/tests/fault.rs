@@ -54,6 +54,7 @@ async fn processes() {
     let client = demo.client(1).await;
     client.batch_execute("CREATE TABLE t (id int8 PRIMARY KEY)").await.unwrap();
     killed_and_started(&demo).await;
+    one_that_does_not_come_back_is_told(&demo).await;
     what_is_no_node_is_refused(&demo).await;
     a_pause_ends_with_its_issuer(&demo).await;
     restarted(&demo).await;
@@ -76,6 +77,19 @@ async fn killed_and_started(demo: &Demo) {
     demo.fault(&["heal"]).await.done();
     assert!(runs(demo, 3) && nothing_open(demo));
     assert_eq!(demo.fault(&["heal"]).await.done(), "");
+}
+
+/// It writes its pid file, and ends when it has looked at its data.
+async fn one_that_does_not_come_back_is_told(demo: &Demo) {
+    demo.fault(&["kill", "2", "--for", "forever"]).await.done();
+    let identity = format!("{}/n2/node.json", demo.data());
+    let whole = std::fs::read(&identity).unwrap();
+    std::fs::write(&identity, "no identity").unwrap();
+    demo.fault(&["heal"]).await.fails(1, "could not be undone");
+    assert!(!runs(demo, 2) && !nothing_open(demo));
+    std::fs::write(&identity, whole).unwrap();
+    demo.fault(&["heal"]).await.done();
+    assert!(runs(demo, 2) && nothing_open(demo));
 }
 
 async fn what_is_no_node_is_refused(demo: &Demo) {
@@ -155,7 +169,7 @@ fn the_log_tells_all(demo: &Demo) {
         file(demo, "faults.log").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of =
         |phase: &str| lines.iter().filter(|line| line["phase"] == phase && line["outcome"] == "ok").count();
-    assert!(of("begins") == of("ends") && of("begins") == 11, "{lines:#?}");
+    assert!(of("begins") == of("ends") && of("begins") == 12, "{lines:#?}");
     assert_eq!(lines[0]["arguments"], serde_json::json!({ "node": 2, "for_ms": 0 }));
 }
 

@@ -167,13 +167,24 @@ async fn wait_for_more(told: &Told, more: u64) {
 }
 
 /// How long after `kill` the last of the writers at the other gateways committed again; each waits for the shards that its
-/// next transfer happens to need.
-fn stall(told: &Told, kill: Instant, victim: u16) -> Duration {
+/// next transfer happens to need. `None`: one of them has not.
+fn stall(told: &Told, kill: Instant, victim: u16) -> Option<Duration> {
     let commits = told.commits.lock().unwrap();
     let survivors = (1..=WRITERS).filter(|number| gateway(*number) != victim);
     let first =
         |writer| commits.iter().find(|(at, of)| *of == writer && *at > kill).map(|(at, _)| *at - kill);
-    survivors.filter_map(first).max().unwrap_or_default()
+    survivors.map(first).try_fold(Duration::ZERO, |longest, first| Some(longest.max(first?)))
+}
+
+/// Until each of the writers at the other gateways has committed again.
+async fn wait_for_survivors(told: &Told, kill: Instant, victim: u16) -> Duration {
+    for _ in 0..600 {
+        if let Some(stall) = stall(told, kill, victim) {
+            return stall;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+    panic!("a gateway does not commit again without node {victim}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,9 +200,8 @@ async fn nodes_are_killed_one_after_the_other() {
         let victim = 1 + below(&mut random, 3) as u16;
         let kill = Instant::now();
         demo.kill(victim);
-        wait_for_more(&told, 20).await;
         pause(seconds(30) / 6).await;
-        let stall = stall(&told, kill, victim);
+        let stall = wait_for_survivors(&told, kill, victim).await;
         eprintln!("round {round}: without node {victim}, every gateway commits again after {stall:?}");
         demo.restart(victim);
         wait_for_more(&told, 20).await;

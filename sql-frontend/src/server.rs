@@ -17,6 +17,7 @@ use quorate_proto::{
     placement::{Leaving, NodeInfo, PlacementError, PlacementReply, PlacementRequest},
 };
 use quorate_txn::Coordinator;
+use socket2::{SockRef, TcpKeepalive};
 use std::{
     io,
     net::SocketAddr,
@@ -26,7 +27,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// What placement last said about the catalog (PROTOCOL 20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +236,18 @@ impl SqlServer {
     }
 }
 
+/// A client whose machine or network has gone says nothing. It is asked after so long a silence, so many times, so far apart; then
+/// its session ends with all that it holds. (A client that is only slow is answered for by its kernel.)
+const SILENCE: Duration = Duration::from_secs(30);
+const QUESTIONS: u32 = 3;
+const APART: Duration = Duration::from_secs(10);
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(APART).with_retries(QUESTIONS);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let env = shared.env.clone();
     loop {
@@ -244,7 +257,10 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
+                if let Err(error) = prepare(&stream) {
+                    tracing::debug!(%error, "a client has gone at once");
+                    continue;
+                }
                 let (reading, writing) = stream.into_split();
                 let shared = shared.clone();
                 env.spawn("sql.session", async move {
@@ -258,5 +274,24 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
                 env.sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_is_asked_whether_it_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (_client, accepted) = tokio::join!(client, listener.accept());
+        let (stream, _) = accepted.unwrap();
+        prepare(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), APART);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), QUESTIONS);
     }
 }

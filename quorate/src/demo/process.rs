@@ -5,6 +5,7 @@ use crate::progress;
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
+    net::TcpStream,
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
@@ -22,11 +23,11 @@ pub fn running(cluster: &Cluster, node: &Node) -> Option<i32> {
     ours.then_some(pid)
 }
 
-/// How long a process may take to write its pid file.
+/// How long a process may take to open its data. One that takes longer, and lives, is let alone.
 const BIRTH_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts the node's process in a session of its own, so that it outlives this one and its terminal. From then on
-/// [`running`] tells whether it lives.
+/// Starts the node's process in a session of its own, so that it outlives this one and its terminal, and waits until it listens:
+/// data that cannot be opened ends it before that. From then on [`running`] tells whether it lives.
 pub async fn start(cluster: &Cluster, node: &Node) -> Result<()> {
     let log = fs::OpenOptions::new().create(true).append(true).open(cluster.dir.join(&node.log))?;
     let mut command = Command::new("/bin/sh");
@@ -46,12 +47,19 @@ pub async fn start(cluster: &Cluster, node: &Node) -> Result<()> {
         if let Some(status) = child.try_wait()? {
             bail!("{} ended with {status}; its log ends with\n{}", node.name, log_tail(&cluster.dir, node));
         }
-        if running(cluster, node).is_some() {
+        if running(cluster, node).is_some() && listens(node) {
             return Ok(());
         }
         pause(step).await;
     }
+    if running(cluster, node).is_some() {
+        return Ok(());
+    }
     bail!("{} wrote no pid file; its log ends with\n{}", node.name, log_tail(&cluster.dir, node));
+}
+
+fn listens(node: &Node) -> bool {
+    TcpStream::connect((node.ip.as_str(), node.ports.http)).is_ok()
 }
 
 /// Sends the node's stop signal, and after `patience` a second one, which ends it at once.
