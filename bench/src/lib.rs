@@ -6,6 +6,7 @@ mod counters;
 mod cpu;
 mod grow;
 mod host;
+mod hot;
 mod latency;
 mod ours;
 mod postgres;
@@ -29,8 +30,26 @@ pub enum BenchCommand {
     Transfer(TransferArgs),
     /// A table that grows while single rows of it are read and changed: how long these take while it is split
     Grow(GrowArgs),
+    /// One row that everybody changes: how much gets through, and whether all get their turn
+    Hot(HotArgs),
     /// Many shards: what they cost while nothing happens, and how long they are without a leader after a kill
     Shards(ShardsArgs),
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct HotArgs {
+    /// A running cluster's nodes; without it a cluster is started and removed again
+    #[arg(long, value_delimiter = ',')]
+    pub url: Vec<String>,
+    /// The most clients; one alone, and the square root of these, come first
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub clients: u32,
+    /// How long each number of clients runs
+    #[arg(long, default_value = "10", value_parser = seconds)]
+    pub duration: Duration,
+    /// Write the figures here; `-` for standard output
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -111,6 +130,7 @@ pub async fn run(args: BenchArgs, progress: Progress) -> Result<()> {
     match args.command {
         BenchCommand::Transfer(args) => transfer::run(args, progress).await,
         BenchCommand::Grow(args) => grow::run(args, progress).await,
+        BenchCommand::Hot(args) => hot::run(args, progress).await,
         BenchCommand::Shards(args) => shards::run(args, progress).await,
     }
 }

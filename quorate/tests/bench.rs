@@ -38,3 +38,20 @@ async fn transfers_are_counted_and_the_totals_agree() {
     assert!(row.get::<_, i64>(2) > 0, "the transfers have reached the accounts");
     demo.assert_healthy().await;
 }
+
+/// Whoever waits for a row gets it in turn.
+#[tokio::test]
+async fn clients_that_all_change_one_row_get_their_turns() {
+    let demo = Demo::start();
+    let urls: Vec<String> = demo.nodes().map(|node| demo.url(node)).collect();
+    let arguments = ["bench", "hot", "--url", &urls.join(","), "--clients", "64", "--duration", "4s"];
+    let figures = demo.quorate(&[&arguments[..], &["--json", "-"]].concat());
+    let runs: Vec<serde_json::Value> = serde_json::from_str(&figures).expect("nothing but the figures");
+    let clients: Vec<u64> = runs.iter().map(|run| run["clients"].as_u64().unwrap()).collect();
+    assert_eq!(clients, [1, 8, 64]);
+    for run in &runs {
+        let (least, most) = (run["least"].as_u64().unwrap(), run["most"].as_u64().unwrap());
+        assert!(least > 0 && most <= 2 * least + 2, "not in turn: {run}");
+    }
+    demo.assert_healthy().await;
+}
