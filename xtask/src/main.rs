@@ -3,11 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "tools for developers, in real time")]
 
 mod bench;
+mod built;
 mod edges;
 mod packages;
 mod planted;
 mod run;
 mod steps;
+mod tests;
 
 use anyhow::{Result, bail};
 

@@ -36,6 +36,22 @@ pub fn cargo(args: &[&str]) -> Command {
     command
 }
 
+/// The same, with less claim to the processor than others have.
+pub fn gently(command: &Command) -> Command {
+    let mut gentle = Command::new("nice");
+    gentle.args(["-n", "10"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => gentle.env(name, value),
+            None => gentle.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        gentle.current_dir(directory);
+    }
+    gentle
+}
+
 /// Runs to the end; an error names the command and its exit status.
 pub fn check(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}").replace('"', "");

@@ -1,6 +1,6 @@
 //! The tasks themselves.
 
-use crate::{edges, packages, planted, run};
+use crate::{edges, packages, planted, run, tests};
 use anyhow::{Context, Result, bail};
 use std::{
     process::Command,
@@ -46,16 +46,19 @@ pub fn quorate(profile: &str, subcommand: &str) -> Command {
 /// A named part of `cargo xtask test`.
 type Step = (&'static str, fn() -> Result<()>);
 
+/// One after another.
 const STEPS: &[Step] = &[
     ("packages", packages::for_tests),
     ("format", || run::check(&mut run::cargo(&["fmt", "--all", "--check"]))),
     ("edges", edges::check),
     ("lints", lints),
     ("build", || run::check(&mut run::cargo(&["build", "--workspace", "--all-targets", "--locked"]))),
-    ("tests", || run::check(&mut run::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))),
-    ("simulation", simulation),
-    ("planted", planted::by_tests),
 ];
+
+/// Then these, and the others beside them.
+const IN_REAL_TIME: Step = ("real-time", tests::in_real_time);
+const BESIDE: &[Step] =
+    &[("tests", tests::others), ("simulation", simulation), ("planted", planted::by_tests)];
 
 /// No warning, of the compiler or of clippy: `clippy.toml` says what the code must not call. Its artefacts are cargo's for
 /// checking, which no other step makes.
@@ -65,48 +68,76 @@ fn lints() -> Result<()> {
 }
 
 /// The seeds of the simulation that every test run tries, a minute or two: how many, from which. These have three nodes
-/// and more, both ways to commit, splits, moves and a clock that jumps. Those that are known to fail stand in docs/simulation.md.
+/// and more, both ways to commit, splits, moves and a clock that jumps.
 const SEEDS: [&str; 2] = ["6", "24"];
 
 /// Whole clusters under seeds, each twice in processes of their own: nothing may go wrong, and the two must not differ.
 fn simulation() -> Result<()> {
-    run::check(simulator("debug").args(["--seeds", SEEDS[0], "--from", SEEDS[1], "--twice", "--jobs", "2"]))
+    let mut seeds = simulator("debug");
+    seeds.args(["--seeds", SEEDS[0], "--from", SEEDS[1], "--twice", "--jobs", "2"]);
+    run::check(&mut run::gently(&seeds))
 }
 
-/// Everything that CI runs. The first failing step ends it.
+/// Everything that CI runs. Of steps in a row the first that fails ends it.
 pub fn test(args: &[String]) -> Result<()> {
-    let only = match args {
-        [] => None,
-        [flag, name] if flag == "--only" => Some(name.as_str()),
-        _ => bail!("usage: cargo xtask test [--only {}]", names().join("|")),
-    };
-    if only.is_some_and(|name| !names().contains(&name)) {
-        bail!("no step of that name; there are: {}", names().join(" "));
-    }
     let began = Instant::now();
-    let mut times = Vec::new();
-    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_none_or(|o| o == *name)) {
-        println!("\n=== {name}");
-        let at = Instant::now();
-        let result = step();
-        times.push((*name, at.elapsed()));
-        if let Err(error) = result {
-            report(&times, began.elapsed());
-            return Err(error).context(format!("step `{name}` failed"));
+    let mut times = Times::default();
+    let result = match args {
+        [] => all(&mut times),
+        [flag, name] if flag == "--only" => {
+            let all = STEPS.iter().chain([&IN_REAL_TIME]).chain(BESIDE);
+            let mut chosen = all.clone().filter(|(step, _)| step == name).peekable();
+            if chosen.peek().is_none() {
+                let names: Vec<&str> = all.map(|(name, _)| *name).collect();
+                bail!("no step of that name; there are: {}", names.join(" "));
+            }
+            times.run(chosen)
         }
-    }
-    report(&times, began.elapsed());
-    Ok(())
+        _ => bail!("usage: cargo xtask test [--only STEP]"),
+    };
+    times.report(began.elapsed());
+    result
 }
 
-fn names() -> Vec<&'static str> {
-    STEPS.iter().map(|(name, _)| *name).collect()
+fn all(times: &mut Times) -> Result<()> {
+    times.run(STEPS)?;
+    std::thread::scope(|scope| {
+        let real = scope.spawn(|| {
+            let mut times = Times::default();
+            let result = times.run([&IN_REAL_TIME]);
+            (times, result)
+        });
+        let beside = times.run(BESIDE);
+        let (more, result) = real.join().expect("a step does not panic");
+        times.0.extend(more.0);
+        match (result, beside) {
+            (Err(one), Err(other)) => bail!("{one:#}; {other:#}"),
+            (one, other) => one.and(other),
+        }
+    })
 }
 
-fn report(times: &[(&str, Duration)], total: Duration) {
-    println!("\n=== time");
-    for (name, time) in times {
-        println!("{name:>12} {:7.1} s", time.as_secs_f64());
+/// What steps have taken.
+#[derive(Default)]
+struct Times(Vec<(&'static str, Duration)>);
+
+impl Times {
+    fn run<'a>(&mut self, steps: impl IntoIterator<Item = &'a Step>) -> Result<()> {
+        for (name, step) in steps {
+            println!("\n=== {name}");
+            let at = Instant::now();
+            let result = step();
+            self.0.push((name, at.elapsed()));
+            result.with_context(|| format!("step `{name}` failed"))?;
+        }
+        Ok(())
     }
-    println!("{:>12} {:7.1} s", "all", total.as_secs_f64());
+
+    fn report(&self, total: Duration) {
+        println!("\n=== time");
+        for (name, time) in &self.0 {
+            println!("{name:>12} {:7.1} s", time.as_secs_f64());
+        }
+        println!("{:>12} {:7.1} s", "all", total.as_secs_f64());
+    }
 }

@@ -1,10 +1,10 @@
 //! Whoever must find a fault.
 
 use super::{
-    build::Built,
     seeds,
     trial::{Ended, Trial},
 };
+use crate::built::Built;
 use anyhow::{Result, bail};
 use std::{fmt, path::Path};
 

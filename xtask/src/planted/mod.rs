@@ -2,15 +2,13 @@
 //!
 //! What the finders print stays in `target/planted/`.
 
-mod build;
 mod finder;
 mod seeds;
 mod table;
 mod trial;
 
-use crate::run;
+use crate::{built::Built, run};
 use anyhow::{Context, Result, bail};
-use build::Built;
 use finder::{Finder, Found, Kind};
 use std::path::PathBuf;
 use table::Planted;

@@ -1,10 +1,10 @@
 //! Seeds of the simulation with a fault planted: the first that fails has found it, if it passes without.
 
 use super::{
-    build::Built,
     finder::{Found, complaint},
     trial::Trial,
 };
+use crate::built::Built;
 use anyhow::Result;
 use std::{
     collections::VecDeque,

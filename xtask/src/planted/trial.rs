@@ -1,5 +1,6 @@
 //! One process with faults planted in it: it ends within a bound, and what it printed stays in a file.
 
+use crate::run;
 use anyhow::{Context, Result};
 use std::{
     fs::File,
@@ -32,6 +33,7 @@ impl Trial {
         command.env("QUORATE_PLANTED", planted).env_remove("QUORATE_REWRITE");
         // Random cases are the same at every trial, and those that fail are none to be kept.
         command.env("PROPTEST_RNG_SEED", "1").env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
+        let mut command = run::gently(command);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         Ok(Trial { child, began: Instant::now(), output })

@@ -15,6 +15,14 @@ struct Tests {
     home: PathBuf,
 }
 
+impl Tests {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.home).env("CARGO_MANIFEST_DIR", &self.home);
+        command
+    }
+}
+
 /// What the step `build` of `cargo xtask test` builds.
 pub struct Built(BTreeMap<String, Tests>);
 
@@ -39,9 +47,14 @@ impl Built {
     /// If there is no such target.
     pub fn test(&self, target: &str, name: &str) -> Result<Command> {
         let tests = self.0.get(target).with_context(|| format!("there are no tests called {target}"))?;
-        let mut command = Command::new(&tests.executable);
-        command.args(["--exact", name]).current_dir(&tests.home).env("CARGO_MANIFEST_DIR", &tests.home);
+        let mut command = tests.command();
+        command.args(["--exact", name]);
         Ok(command)
+    }
+
+    /// All tests of each target, under its name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Command)> {
+        self.0.iter().map(|(name, tests)| (name.as_str(), tests.command()))
     }
 
     pub fn simulator(&self) -> Command {
