@@ -11,7 +11,7 @@ use std::{
     },
     time::Duration,
 };
-use support::{Demo, below, pause};
+use support::{Demo, below, eventually, pause};
 use tokio_postgres::Client;
 
 /// Adds up acknowledged increments until told to stop; what runs into the change of a table is run again.
@@ -66,6 +66,15 @@ async fn value(client: &Client, sql: &str) -> Option<i64> {
     client.query_one(sql, &[]).await.ok().map(|row| row.get(0))
 }
 
+/// Until so many schema changes are under way.
+async fn jobs(client: &Client, wanted: i64) {
+    let counted = async || {
+        let counted = value(client, "SELECT count(*) FROM quorate.jobs").await;
+        counted.filter(|counted| *counted == wanted)
+    };
+    eventually(&format!("{wanted} jobs"), counted).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_whose_node_dies_is_finished_by_another() {
     let demo = Demo::start();
@@ -78,17 +87,13 @@ async fn a_change_whose_node_dies_is_finished_by_another() {
         let (changer, reader) = (demo.client(1).await, demo.client(2).await);
         reader.batch_execute("BEGIN; SELECT * FROM t").await.unwrap();
         let lost = tokio::spawn(async move { changer.batch_execute(change).await });
-        while value(&other, "SELECT count(*) FROM quorate.jobs").await != Some(1) {
-            pause(Duration::from_millis(50)).await;
-        }
+        jobs(&other, 1).await;
         demo.kill(1);
         assert!(lost.await.unwrap().is_err());
         while reader.batch_execute("COMMIT").await.is_err() {
             pause(Duration::from_millis(50)).await;
         }
-        while value(&other, "SELECT count(*) FROM quorate.jobs").await != Some(0) {
-            pause(Duration::from_millis(200)).await;
-        }
+        jobs(&other, 0).await;
         assert!(value(&other, after).await.is_some(), "{after}");
         demo.restart(1);
     }

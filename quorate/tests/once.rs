@@ -222,7 +222,7 @@ impl Transfer {
     /// Runs it blindly again and again, each time anywhere, until it is told that it has committed.
     async fn carry_out(&mut self, demo: &Demo, idle: &mut Option<raw::Session>, cuts: &[AtomicU64]) {
         for tries in 0.. {
-            assert!(tries < 1000, "transfer {} does not get through", self.number);
+            assert!(tries < 200, "transfer {} does not get through", self.number);
             let session = match idle.take() {
                 Some(session) => Ok(session),
                 None => raw::Session::try_open(demo.sql_port(1 + below(&mut self.random, 3) as u16)).await,

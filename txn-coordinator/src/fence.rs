@@ -8,6 +8,7 @@ use quorate_proto::{KvError, NodeId, ReplicaRole, ShardDescriptor, ShardId};
 pub(crate) fn refusal(env: &Env, shards: &[ShardDescriptor]) -> KvError {
     let reached = |node| node == env.node() || env.transport().peer(node).is_some_and(|peer| peer.connected);
     if let Some(Fence::Unmeasured { since }) = env.clock().fence()
+        && !quorate_env::planted!("txn.missing_quorum_unsaid")
         && let Some((shard, missing)) = without_quorum(shards, reached)
     {
         return KvError::QuorumUnavailable { shard, missing, for_micros: since.as_micros() as u64 };

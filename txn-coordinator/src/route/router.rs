@@ -7,7 +7,7 @@ use super::{
 };
 use crate::Cost;
 use parking_lot::RwLock;
-use quorate_env::{Env, PlacementClient, TransportError, rpc};
+use quorate_env::{Env, PlacementClient, TransportError, planted, rpc};
 use quorate_proto::{
     Key, KvError, NodeId, ReplicaRole, ShardDescriptor, ShardId, Span,
     kv::{ReadOp, ShardAnswer, ShardOp, ShardReply, ShardRequest},
@@ -313,9 +313,10 @@ impl Errand<'_> {
                 let error = last_error.unwrap_or(KvError::Timeout { why: "no answer in time".into() });
                 return Err(self.out_of_time(shard.id, error));
             }
+            let anybody = self.options.follower && !planted!("txn.past_is_read_at_leaders");
             let node = match told.take() {
                 Some(node) => node,
-                None => match self.router.pick(&shard, tried, self.options.follower) {
+                None => match self.router.pick(&shard, tried, anybody) {
                     Some(node) => node,
                     None => return Err(self.fail(Some(shard.id), nobody(&shard))),
                 },

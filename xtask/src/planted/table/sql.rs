@@ -6,10 +6,13 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "sql.key_not_looked_for",
         what: "17: nobody looks whether a key has been used",
-        found_by: &[Test(
-            "sql-frontend/wire",
-            "once::the_same_transaction_again_gets_the_same_answers_and_does_nothing",
-        )],
+        found_by: &[
+            Test(
+                "sql-frontend/wire",
+                "once::the_same_transaction_again_gets_the_same_answers_and_does_nothing",
+            ),
+            Test("quorate/once", "transfers_whose_connections_break_around_commit_happen_once"),
+        ],
     },
     Planted {
         names: "sql.key_unconditional",
@@ -69,5 +72,10 @@ pub const FAULTS: &[Planted] = &[
             "sql-frontend/wire",
             "past::a_session_that_reads_the_past_sees_what_it_has_written",
         )],
+    },
+    Planted {
+        names: "sql.abandoned_jobs_stay",
+        what: "20: nobody goes on with a schema change whose node has died",
+        found_by: &[Test("quorate/columns", "a_change_whose_node_dies_is_finished_by_another")],
     },
 ];

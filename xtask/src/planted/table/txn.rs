@@ -227,4 +227,14 @@ pub const FAULTS: &[Planted] = &[
             "locks::locks_are_given_back_to_the_halves_of_a_split_too",
         )],
     },
+    Planted {
+        names: "txn.missing_quorum_unsaid",
+        what: "21: a gateway that cannot measure its clock for want of others says that its clock is fenced",
+        found_by: &[Test("quorate/quorum", "a_write_without_a_quorum_is_refused_until_it_is_back")],
+    },
+    Planted {
+        names: "txn.past_is_read_at_leaders",
+        what: "23: reads of the past are answered by leaders alone",
+        found_by: &[Test("quorate/past", "the_past_is_read_without_a_call_and_without_the_leader")],
+    },
 ];
