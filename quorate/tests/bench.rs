@@ -26,6 +26,7 @@ async fn transfers_are_counted_and_the_totals_agree() {
         each.unwrap_or_else(|| panic!("{what} was not counted: {ours:?}"))
     });
     assert!(counted.iter().all(|each| *each > 0.0), "{ours:?}");
+    assert!(ours["consensus_rounds_per_txn"].as_f64().unwrap() < 2.0, "{ours:?}");
     assert!(ours["p50_ms"].is_number() && ours["p99_ms"].is_number(), "{ours:?}");
     assert!(ours["server_cpu_us_per_txn"].is_null(), "nobody has said where the nodes run: {ours:?}");
     assert!(!figures.as_object().unwrap().contains_key("postgres"), "it was not asked for");

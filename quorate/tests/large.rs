@@ -7,7 +7,7 @@ mod support;
 
 use futures::SinkExt;
 use std::{fs, path::PathBuf, time::Duration};
-use support::{Demo, pause};
+use support::{Demo, eventually, pause, raw};
 use tokio_postgres::{Client, error::SqlState};
 
 fn rows() -> i64 {
@@ -60,6 +60,35 @@ async fn many_rows_in_one_statement_stay_within_the_nodes_memory() {
         nothing_left(&demo, node).await;
     }
     demo.assert_healthy().await;
+}
+
+/// In the middle of a statement, and of a transaction: what it had written, locked and put aside goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_leaves_nothing_behind() {
+    let demo = Demo::start();
+    let client = demo.client(1).await;
+    client.batch_execute("CREATE TABLE t (id int8 PRIMARY KEY, v int8, filler text)").await.unwrap();
+    let large = "INSERT INTO t SELECT g, 1, repeat('x', 84) FROM generate_series(1, 60000) g; SELECT 1";
+    for (begin, goes_within) in [("BEGIN", false), ("BEGIN", true), ("SELECT 0", true)] {
+        let mut session = raw::Session::open(demo.sql_port(2)).await;
+        session.send_bytes(&raw::query(begin)).await.unwrap();
+        session.try_outcome().await.unwrap();
+        session.send_bytes(&raw::query(large)).await.unwrap();
+        if !goes_within {
+            session.try_outcome().await.unwrap();
+        }
+        until_something_is_put_aside(&demo, 2).await;
+        session.cut();
+        nothing_left(&demo, 2).await;
+        assert_eq!(sum(&client).await, (0, 0));
+        client.batch_execute("INSERT INTO t VALUES (7, 1, ''); DELETE FROM t").await.unwrap();
+    }
+    demo.assert_healthy().await;
+}
+
+async fn until_something_is_put_aside(demo: &Demo, node: u16) {
+    let aside = async || (!stores(demo, node).is_empty()).then_some(());
+    eventually("the transaction outgrows its memory", aside).await;
 }
 
 async fn sum(client: &Client) -> (i64, i64) {
