@@ -74,6 +74,14 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "sql.column_withheld_at_once",
+        what: "20: rows without a column's value are written while somebody still sees the column",
+        found_by: &[Test(
+            "sql-frontend/wire",
+            "columns::rows_are_whole_for_those_who_still_use_a_column_that_is_dropped",
+        )],
+    },
+    Planted {
         names: "sql.abandoned_jobs_stay",
         what: "20: nobody goes on with a schema change whose node has died",
         found_by: &[Test("quorate/columns", "a_change_whose_node_dies_is_finished_by_another")],
