@@ -5,7 +5,7 @@ use super::datatype::fold;
 use super::position::At;
 use super::select::{Rel, RelColumn, Unknowns};
 use crate::error::{SqlError, SqlState};
-use crate::exec::params::{apply_of, locks_of};
+use crate::exec::params::{apply_of, is_volatile, locks_of};
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, TableReference};
@@ -247,21 +247,6 @@ fn mentions(query: &ast::Query, name: &str) -> bool {
         if only && same { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
     });
     found.is_break()
-}
-
-/// Whether it calls a function that may do or say something else each time.
-pub(super) fn is_volatile(plan: &LogicalPlan) -> Result<bool, SqlError> {
-    let mut found = false;
-    plan.apply(|node| {
-        if let Some(apply) = apply_of(node) {
-            found |= is_volatile(&apply.inner)?;
-        }
-        node.apply_expressions(|e| {
-            found |= e.is_volatile();
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    Ok(found)
 }
 
 /// Whether the table between the rounds is read inside a correlated subquery, which runs on its own.

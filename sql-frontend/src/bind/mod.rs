@@ -51,6 +51,7 @@ pub use position::Positions;
 
 use crate::catalog::TableDescriptor;
 use crate::error::{SqlError, SqlState};
+use crate::exec::params::is_volatile;
 use crate::exec::{Engine, PointQuery, RowProgram};
 use crate::types::{PgType, TimeZone};
 use datafusion::logical_expr::LogicalPlan;
@@ -101,7 +102,7 @@ pub struct BoundQuery {
 impl BoundQuery {
     /// Whether it calls functions that may do or say something else each time, as `nextval` does.
     pub fn is_volatile(&self) -> bool {
-        cte::is_volatile(&self.plan).unwrap_or(true)
+        is_volatile(&self.plan).unwrap_or(true)
     }
 }
 

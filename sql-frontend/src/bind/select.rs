@@ -16,6 +16,7 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, Sort, SortExpr};
 use sqlparser::ast::{self, Distinct, GroupByExpr, SetExpr};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// An output column before its projection.
@@ -395,6 +396,7 @@ impl Binder<'_> {
             hidden += 1;
             partition.push(key(typed.ty, Expr::Column(Column::from_name(name))));
         }
+        let late = if distinct || sort.is_empty() { vec![] } else { called_late(&mut exprs, &sort) };
         let mut plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
         if distinct && partition.is_empty() {
             plan = self.distinct(plan, &columns)?;
@@ -406,14 +408,32 @@ impl Binder<'_> {
         } else {
             LogicalPlan::Sort(Sort { expr: sort, input: Arc::new(plan), fetch: None })
         };
-        let plan = if hidden == 0 {
+        let plan = if hidden == 0 && late.is_empty() {
             plan
         } else {
-            let kept = columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
+            let mut kept: Vec<Expr> = columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
+            for (at, call) in late {
+                kept[at] = call;
+            }
             LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?)
         };
         Ok(Rel { plan, columns })
     }
+}
+
+/// Takes the columns that call volatile functions away, unless they are sorted by: these are called for sorted rows, and only
+/// for those that a limit leaves. What they read takes their place.
+fn called_late(exprs: &mut Vec<Expr>, sort: &[SortExpr]) -> Vec<(usize, Expr)> {
+    let sorted = |e: &Expr| {
+        let Expr::Alias(alias) = e else { return true };
+        sort.iter().any(|key| key.expr.column_refs().contains(&Column::from_name(&alias.name)))
+    };
+    let (late, early): (Vec<_>, Vec<_>) =
+        std::mem::take(exprs).into_iter().enumerate().partition(|(_, e)| e.is_volatile() && !sorted(e));
+    let read: BTreeSet<Column> =
+        late.iter().flat_map(|(_, e)| e.column_refs().into_iter().cloned().collect::<Vec<_>>()).collect();
+    exprs.extend(early.into_iter().map(|(_, e)| e).chain(read.into_iter().map(Expr::Column)));
+    late
 }
 
 fn check_lockable(locks: &[RowLock], body: &SetExpr) -> Result<(), SqlError> {

@@ -106,7 +106,12 @@ impl Binder<'_> {
     ) -> Result<Typed, SqlError> {
         self.allowed_here(pos)?;
         let (rel, params) = self.subquery(query)?;
-        let plan = LogicalPlanBuilder::from(rel.plan).limit(0, Some(1))?.build()?;
+        // What a row says means nothing, so nothing is called for it.
+        let rows = match rel.plan {
+            LogicalPlan::Projection(Projection { input, .. }) => Arc::unwrap_or_clone(input),
+            other => other,
+        };
+        let plan = LogicalPlanBuilder::from(rows).limit(0, Some(1))?.build()?;
         let name = self.push_exists(plan, params);
         let expr = Expr::Column(Column::from_name(name));
         Ok(Typed::bool(if negated { not(expr) } else { expr }, pos))

@@ -203,6 +203,7 @@ impl ExecutionPlan for ApplyExec {
             statement,
             memo: HashMap::new(),
             set: None,
+            volatile: params::is_volatile(&self.inner)?,
             memory,
         };
         let stream = if self.kind.is_lateral() { run.lateral(input) } else { run.single(input) };
@@ -254,6 +255,8 @@ struct Run {
     statement: Arc<ExecContext>,
     memo: HashMap<Vec<ScalarValue>, ScalarValue>,
     set: Option<InnerSet>,
+    /// The inner plan calls volatile functions.
+    volatile: bool,
     memory: MemoryReservation,
 }
 
@@ -274,6 +277,7 @@ impl Run {
             statement: Arc::new(ctx.clone()),
             memo: HashMap::new(),
             set: None,
+            volatile: false,
             memory: MemoryConsumer::new("Apply").register(&ctx.engine.runtime().memory_pool),
         }
     }
@@ -325,6 +329,10 @@ impl Run {
 
     /// Whether there is room to remember a result; what is not remembered is found anew.
     fn may_remember(&self, key: &[ScalarValue], value: &ScalarValue) -> bool {
+        // What calls volatile functions is run for each row, unless no row is mentioned.
+        if self.volatile && !key.is_empty() {
+            return false;
+        }
         let size = value.size() + key.iter().map(ScalarValue::size).sum::<usize>() + 64;
         self.memo.len() < MEMO_ENTRIES
             && self.memory.size() + size <= MEMO_BYTES

@@ -2,6 +2,7 @@
 
 use super::apply::Apply;
 use super::apply_exec::ApplyExec;
+use super::evaluated::{Evaluated, bare_top, keep_calls};
 use super::giving_way::{JoinsGiveWay, MayEnd};
 use super::held_limits::HeldLimits;
 use super::index_order::IndexOrder;
@@ -11,7 +12,7 @@ use super::locking_scans::LockingScans;
 use super::memory::sql_error;
 use super::rows_from::RowsFrom;
 use super::source::{StoredTable, VirtualSource};
-use super::{ExecContext, ahead, charged, params, rows_from, scan, virtual_table};
+use super::{ExecContext, ahead, charged, evaluated_exec, params, rows_from, scan, virtual_table};
 use crate::bind::BoundQuery;
 use crate::error::{SqlError, SqlState};
 use crate::func::{ContextValue, give_way};
@@ -126,7 +127,8 @@ impl Engine {
 
     /// Runs the optimizer over a plan with placeholders.
     pub fn optimize(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
-        self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(sql_error)
+        let plan = keep_calls(plan)?;
+        self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map(bare_top).map_err(sql_error)
     }
 
     /// A plan without placeholders, made executable.
@@ -324,6 +326,9 @@ impl ExtensionPlanner for Planner {
             let order = LexOrdering::new(order);
             let exec = LockRowsExec::new(node, Arc::clone(&physical_inputs[0]), order)?;
             return Ok(Some(Arc::new(exec)));
+        }
+        if node.as_any().is::<Evaluated>() {
+            return Ok(Some(evaluated_exec::plan(Arc::clone(&physical_inputs[0]))));
         }
         let Some(apply) = node.as_any().downcast_ref::<Apply>() else { return Ok(None) };
         let params = apply

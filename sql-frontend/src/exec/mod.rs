@@ -6,6 +6,8 @@ pub mod apply;
 mod apply_exec;
 mod charged;
 pub mod engine;
+mod evaluated;
+mod evaluated_exec;
 pub mod explain;
 mod giving_way;
 mod held_limits;

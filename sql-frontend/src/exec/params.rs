@@ -82,6 +82,21 @@ pub fn has_placeholder(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
+/// Whether the plan, or an inner plan, calls a function that may do or say something else each time.
+pub fn is_volatile(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        if let Some(apply) = apply_of(node) {
+            found |= is_volatile(&apply.inner)?;
+        }
+        node.apply_expressions(|e| {
+            found |= e.is_volatile();
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(found)
+}
+
 /// Whether an expression holds a placeholder.
 pub fn expr_has_placeholder(expr: &Expr) -> Result<bool> {
     expr.exists(|e| Ok(matches!(e, Expr::Placeholder(_))))

@@ -1,6 +1,7 @@
 //! One step of a plan as `EXPLAIN` shows it: a title and what stands below, in the statement's own words.
 
 use super::apply_exec::ApplyExec;
+use super::evaluated_exec::EvaluatedExec;
 use super::leaf::LeafExec;
 use super::lock_rows_exec::LockRowsExec;
 use super::scan::{ScanExec, without_positions};
@@ -41,6 +42,9 @@ pub(super) fn describe(plan: &Plan) -> (String, Vec<String>) {
     }
     if let Some(projection) = any.downcast_ref::<ProjectionExec>() {
         return line(format!("Project: {}", columns(projection).join(", ")));
+    }
+    if let Some(evaluated) = any.downcast_ref::<EvaluatedExec>() {
+        return describe(evaluated.projection());
     }
     if let Some(sort) = any.downcast_ref::<SortExec>() {
         let most = sort.fetch().map(|n| format!("Limit: {n}"));
@@ -224,6 +228,9 @@ fn traced(plan: &Plan) -> Option<Vec<String>> {
     let any: &dyn Any = plan.as_ref();
     if let Some(projection) = any.downcast_ref::<ProjectionExec>() {
         return Some(columns(projection));
+    }
+    if let Some(evaluated) = any.downcast_ref::<EvaluatedExec>() {
+        return traced(evaluated.projection());
     }
     if let Some(aggregate) = any.downcast_ref::<AggregateExec>() {
         return Some([groups(aggregate), results(aggregate)].concat());
