@@ -7,6 +7,7 @@ use support::{
     Demo, below, pause,
     raw::{send as send_raw, startup},
 };
+use tokio_postgres::SimpleQueryMessage;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_packets_and_absurd_statements() {
@@ -29,9 +30,14 @@ async fn malformed_packets_and_absurd_statements() {
     let deep = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
     assert_eq!(state(client.simple_query(&deep).await.unwrap_err()).as_deref(), Some("54001"));
     let chain = format!("SELECT 1{}", " + 1".repeat(50_000));
-    let _ = client.simple_query(&chain).await;
+    assert_eq!(state(client.simple_query(&chain).await.unwrap_err()).as_deref(), Some("54001"));
     let long = format!("SELECT '{}'", "x".repeat(8 << 20));
-    let _ = client.simple_query(&long).await;
+    let answer = client.simple_query(&long).await.unwrap();
+    let told = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::len),
+        _ => None,
+    });
+    assert_eq!(told, Some(8 << 20));
     assert_eq!(state(client.simple_query("SELEC 1").await.unwrap_err()).as_deref(), Some("42601"));
 
     let statement = client.prepare("SELECT $1::int4 + $2::int4").await.unwrap();
