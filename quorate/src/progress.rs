@@ -1,5 +1,5 @@
 //! What a command waits for, said on standard error once that takes longer than a second. It is meant for people: nothing of
-//! it goes to standard output, and nothing is said where `--json` asks for output that programs read.
+//! it goes to standard output, and nothing is said where `--json` asks for output that programs read ([`mute`]).
 
 use parking_lot::Mutex;
 use std::{
@@ -29,17 +29,17 @@ pub struct Waiting {
 
 /// Begins to wait: after a second, and then every five, a line says for what and for how long.
 #[expect(clippy::disallowed_methods, reason = "the tools around a cluster run in real time only")]
-pub fn waiting(what: impl Into<String>, quiet: bool) -> Waiting {
+pub fn waiting(what: impl Into<String>) -> Waiting {
     let what = Arc::new(Mutex::new(what.into()));
     let shown = what.clone();
     let telling = move || tokio::spawn(tell(shown, tokio::time::sleep, |line| eprintln!("{line}")));
-    let quiet = quiet || MUTE.load(Ordering::Relaxed);
+    let quiet = MUTE.load(Ordering::Relaxed);
     Waiting { what, telling: (!quiet).then(telling) }
 }
 
 /// The same for those who only have to hold it.
 pub fn held(what: String) -> Box<dyn Send> {
-    Box::new(waiting(what, false))
+    Box::new(waiting(what))
 }
 
 impl Waiting {

@@ -23,7 +23,15 @@ use quorate_proto::{
 use serde_json::json;
 
 fn asking(host: &HostArgs) -> Waiting {
-    progress::waiting(format!("waiting for an answer from {}", host.host), host.json)
+    waiting(host, format!("waiting for an answer from {}", host.host))
+}
+
+/// A wait that people are told of, and programs not.
+fn waiting(host: &HostArgs, what: String) -> Waiting {
+    if host.json {
+        progress::mute();
+    }
+    progress::waiting(what)
 }
 
 /// Founds the cluster, or finds that it is founded.
@@ -33,7 +41,7 @@ pub async fn found(host: &HostArgs) -> Result<()> {
 
 pub async fn init(host: &HostArgs) -> Result<()> {
     let founding = format!("{}: founding the cluster with the nodes that it was told to join", host.host);
-    let waiting = progress::waiting(founding, host.json);
+    let waiting = waiting(host, founding);
     let cluster_id = initialize(host).await?;
     drop(waiting);
     if host.json {

@@ -133,7 +133,7 @@ async fn patiently<F: Future<Output = Result<()>>>(
     what: &str,
     attempt: impl Fn() -> F,
 ) -> Result<()> {
-    let _waiting = progress::waiting(format!("{}: {what}", node.name), false);
+    let _waiting = progress::waiting(format!("{}: {what}", node.name));
     let step = Duration::from_millis(100);
     let rounds = START_PATIENCE.as_millis() / step.as_millis();
     for round in 0..rounds {

@@ -41,7 +41,7 @@ pub async fn start(cluster: &Cluster, node: &Node) -> Result<()> {
         .stderr(log)
         .process_group(0);
     let mut child = command.spawn().with_context(|| format!("cannot start {}", node.name))?;
-    let _waiting = progress::waiting(format!("{}: waiting for its process", node.name), false);
+    let _waiting = progress::waiting(format!("{}: waiting for its process", node.name));
     let step = Duration::from_millis(10);
     for _ in 0..(BIRTH_PATIENCE.as_millis() / step.as_millis()) {
         if let Some(status) = child.try_wait()? {
@@ -66,7 +66,7 @@ fn listens(node: &Node) -> bool {
 /// Sends the node's stop signal, and after `patience` a second one, which ends it at once.
 pub async fn stop(cluster: &Cluster, node: &Node, patience: Duration) -> Result<()> {
     let Some(pid) = running(cluster, node) else { return Ok(()) };
-    let waiting = progress::waiting(format!("{}: waiting for the end of process {pid}", node.name), false);
+    let waiting = progress::waiting(format!("{}: waiting for the end of process {pid}", node.name));
     for wait in [patience, Duration::from_secs(5)] {
         signal(pid, libc::SIGTERM)?;
         if gone(cluster, node, wait).await {

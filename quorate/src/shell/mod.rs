@@ -6,7 +6,7 @@ mod print;
 pub use print::table;
 mod split;
 
-use crate::cli::SqlArgs;
+use crate::{cli::SqlArgs, progress};
 use anyhow::{Context, Result};
 use std::{
     io::{IsTerminal, Read},
@@ -50,6 +50,10 @@ pub struct Options {
 }
 
 pub async fn run(args: SqlArgs) -> Result<()> {
+    if !std::io::stderr().is_terminal() {
+        // Nobody watches.
+        progress::mute();
+    }
     let client = connect(&args.url).await?;
     let mut options = Options { timing: false, guarantee: false };
     if !args.commands.is_empty() {
@@ -116,11 +120,11 @@ async fn interactive(client: &Client) -> Result<()> {
 
 async fn statement(client: &Client, sql: &str, options: &Options) -> Result<()> {
     let began = now();
-    let messages = match client.simple_query(sql).await {
-        Ok(messages) => messages,
-        Err(error) => return Err(anyhow::anyhow!(print::error(sql, &error))),
-    };
+    let waiting = progress::waiting("waiting for the statement's end");
+    let answer = client.simple_query(sql).await;
+    drop(waiting);
     let took = began.elapsed();
+    let messages = answer.map_err(|error| anyhow::anyhow!(print::error(sql, &error)))?;
     print::messages(&messages);
     if options.timing {
         let guarantee = if options.guarantee { guarantee(client).await } else { None };
