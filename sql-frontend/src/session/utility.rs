@@ -342,7 +342,7 @@ impl Session {
             names.table(table)?;
         }
         if vacuum {
-            self.note(out, "VACUUM has no effect: old versions are not collected yet");
+            self.note(out, "VACUUM has no effect: old versions are removed in the background, once they are older than gc_ttl and nobody reads them");
         } else {
             self.note(out, "ANALYZE has no effect: the planner uses no statistics yet");
         }

@@ -126,3 +126,12 @@ async fn a_placement_operation_says_how_far_it_is() {
     }
     assert!(notices.try_recv().is_err(), "one a second would disturb");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vacuum_says_who_removes_old_versions() {
+    let node = Node::start().await;
+    let (c, mut notices) = listening(&node).await;
+    run(&c, "vacuum").await;
+    let notice = heard(&node, &mut notices).await;
+    assert!(notice.contains("in the background") && notice.contains("gc_ttl"), "{notice}");
+}
