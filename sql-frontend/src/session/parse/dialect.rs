@@ -89,8 +89,10 @@ impl dialect::Dialect for Dialect {
         POSTGRES.is_identifier_part(ch)
     }
 
+    /// What cannot be read as the expression that the word begins is no column of that name either, and the reason is told.
     fn is_reserved_for_identifier(&self, kw: Keyword) -> bool {
-        POSTGRES.is_reserved_for_identifier(kw)
+        matches!(kw, Keyword::CASE | Keyword::CAST | Keyword::NOT | Keyword::ARRAY)
+            || POSTGRES.is_reserved_for_identifier(kw)
     }
 
     /// `SELECT v FOR UPDATE` has no column of the name `for`.

@@ -15,6 +15,51 @@ const MAX_CHAIN: usize = 1000;
 /// Set operations in one statement: their tree is as deep as the chain is long, and each level is planned on its own.
 const MAX_SETS: usize = 200;
 
+/// Calls within one another of functions with a syntax of their own. Where such a call cannot be read, the parser reads it once
+/// more as a call of any function, and all that is in it: each level doubles the time until an error is told.
+const MAX_SPECIAL: usize = 10;
+
+/// 54001 for special calls that nest too deep.
+pub(super) fn limit_special(tokens: &[TokenWithSpan], lines: &Lines<'_>) -> Result<(), SqlError> {
+    let (mut special, mut open, mut deep) = (false, Vec::new(), 0);
+    for token in tokens {
+        match &token.token {
+            Token::Whitespace(_) => continue,
+            Token::LParen => {
+                open.push(special);
+                deep += usize::from(special);
+            }
+            Token::RParen => deep -= usize::from(open.pop().unwrap_or(false)),
+            Token::SemiColon => (open, deep) = (Vec::new(), 0),
+            _ => {}
+        }
+        if deep > MAX_SPECIAL {
+            let at = lines.char_at(token.span.start.line, token.span.start.column);
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
+                .detail(format!(
+                    "Calls of ceil, convert, extract, floor, overlay, position and substring may nest {MAX_SPECIAL} deep."
+                ))
+                .at(at));
+        }
+        special = matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && is_special(word.keyword));
+    }
+    Ok(())
+}
+
+fn is_special(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::CEIL
+            | Keyword::CONVERT
+            | Keyword::EXTRACT
+            | Keyword::FLOOR
+            | Keyword::OVERLAY
+            | Keyword::POSITION
+            | Keyword::SUBSTR
+            | Keyword::SUBSTRING
+    )
+}
+
 /// 54001 for a chain of operators that is too long.
 pub(super) fn limit_chains(tokens: &[TokenWithSpan], lines: &Lines<'_>) -> Result<(), SqlError> {
     let mut run = 0;

@@ -54,6 +54,7 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
         SqlError::new(SqlState::SYNTAX_ERROR, lower_first(&error.message)).at(position)
     })?;
     limits::limit_chains(&tokens, &lines)?;
+    limits::limit_special(&tokens, &lines)?;
     let tokens = tokens::rewrite(tokens, notices);
     let (mut tokens, clauses) = past::take_clauses(tokens, sql, &lines)?;
     let mut clauses = clauses.into_iter().peekable();
@@ -325,6 +326,32 @@ mod tests {
         assert_eq!(parse(&long).unwrap_err().sqlstate, SqlState::STATEMENT_TOO_COMPLEX);
         let not = format!("select {} true", "not ".repeat(100_000));
         assert_eq!(parse(&not).unwrap_err().sqlstate, SqlState::STATEMENT_TOO_COMPLEX);
+        let nested = |open: &str, close: &str| format!("select {}1{}", open.repeat(127), close.repeat(127));
+        for (open, close) in [
+            ("case when true then ", " end"),
+            ("case when ", " then 1 end"),
+            ("case 1 when 1 then 1 else ", " end"),
+            ("cast(", " as int)"),
+            ("array[", "]"),
+            ("array(select ", ")"),
+            ("exists (select ", ")"),
+            ("extract(year from ", ")"),
+            ("substring(", " from 1)"),
+            ("overlay(", " placing 1 from 1)"),
+            ("position(1 in ", ")"),
+            ("floor(", ")"),
+            ("trim(", ")"),
+            ("coalesce(", ")"),
+            ("- ", ""),
+            ("(", ")"),
+        ] {
+            let error = parse(&nested(open, close)).unwrap_err();
+            assert_eq!(error.sqlstate, SqlState::STATEMENT_TOO_COMPLEX, "{open}…{close}: {error:?}");
+        }
+        for open in ["ceil(", "extract(year from ", "overlay(", "substring("] {
+            let wrong = format!("select {}1 1", open.repeat(10));
+            assert_eq!(parse(&wrong).unwrap_err().sqlstate, SqlState::SYNTAX_ERROR);
+        }
         let list = format!("select 1 in ({})", vec!["1"; 20_000].join(","));
         assert!(parse(&list).is_ok());
     }
