@@ -73,7 +73,7 @@ fn new_column(
 }
 
 fn set_default(change: &Change, column: &mut ColumnDescriptor, expr: &Expr) -> Result<(), SqlError> {
-    column.default = create_table::default_text(change, expr, column.ty, column.typmod)?;
+    column.default = create_table::default_text(change, expr, column.ty)?;
     let program = create_table::bind_constant(change, expr, column.ty, column.typmod)?;
     let value = program.evaluate(&[], &[], &change.ctx)?.pop().unwrap_or(Datum::Null);
     if value.is_null() {

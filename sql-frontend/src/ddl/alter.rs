@@ -226,7 +226,7 @@ async fn alter_column(
     let column = visible(&mut table, name)?;
     match operation {
         AlterColumnOperation::SetDefault { value } => {
-            column.default = create_table::default_text(change, value, column.ty, column.typmod)?;
+            column.default = create_table::default_text(change, value, column.ty)?;
         }
         AlterColumnOperation::DropDefault => column.default = None,
         AlterColumnOperation::DropNotNull if primary => {

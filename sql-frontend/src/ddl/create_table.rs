@@ -223,7 +223,7 @@ fn add_column(
                     ),
                 ));
             }
-            column.default = default_text(change, expr, column.ty, column.typmod)?;
+            column.default = default_text(change, expr, column.ty)?;
         }
     }
     draft.table.next_column_id += 1;
@@ -291,16 +291,23 @@ pub fn plain_column(table: &TableDescriptor, def: &ast::ColumnDef) -> Result<Col
     })
 }
 
-/// The text of a default after it was bound once; `NULL` is no default.
-pub fn default_text(
-    change: &Change,
-    expr: &Expr,
-    ty: PgType,
-    typmod: i32,
-) -> Result<Option<String>, SqlError> {
-    bind_constant(change, expr, ty, typmod)?;
+/// The text of a default after it was bound once; `NULL` is no default. Whether it is too long is found when it is used.
+pub fn default_text(change: &Change, expr: &Expr, ty: PgType) -> Result<Option<String>, SqlError> {
+    bind_constant(change, expr, ty, -1).map_err(no_columns)?;
     let text = expr.to_string();
     Ok((!text.eq_ignore_ascii_case("null")).then_some(text))
+}
+
+/// Nothing that a default names as a column is one to it.
+fn no_columns(error: SqlError) -> SqlError {
+    let qualified =
+        error.sqlstate == SqlState::UNDEFINED_TABLE && error.message.starts_with("missing FROM-clause");
+    if error.sqlstate != SqlState::UNDEFINED_COLUMN && !qualified {
+        return error;
+    }
+    let refused =
+        SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot use column reference in DEFAULT expression");
+    SqlError { position: error.position, ..refused }
 }
 
 pub fn bind_constant(

@@ -15,6 +15,7 @@ use crate::{
 };
 use quorate_proto::{
     Key,
+    key::prefix,
     placement::{Operation, OperationState, PlacementReply, PlacementRequest},
 };
 use sqlparser::ast::{Expr, ObjectName};
@@ -62,7 +63,8 @@ pub async fn show(change: &mut Change, name: &ObjectName) -> Result<Outcome, Sql
     Ok(Outcome::rows(rows, "SHOW"))
 }
 
-/// A key in words: `t/` where a table begins, `t/(1, x)` where it is of a table in the catalog, its ids and bytes otherwise.
+/// A key in words: `t/` where a table begins, `t/(1, x)` where it is of a table in the catalog. Of others it names what they are
+/// of, and the rest in hexadecimal.
 pub fn show_key(key: &Key, catalog: &Snapshot) -> String {
     if key.is_empty() {
         return "…".into();
@@ -70,11 +72,11 @@ pub fn show_key(key: &Key, catalog: &Snapshot) -> String {
     let Some((id, index, mut rest)) = split_prefix(key) else {
         return match table_of(key).and_then(|id| catalog.tables.get(&id)) {
             Some(table) => format!("{}/", table.name),
-            None => key.escape_ascii().to_string(),
+            None => show_other(key),
         };
     };
     let Some(table) = catalog.tables.get(&id) else {
-        return format!("table {id}/{index}/{}", rest.escape_ascii());
+        return format!("table {id}/{index}/{}", hexadecimal(rest));
     };
     let columns = std::iter::once(&table.primary).chain(&table.indexes).find(|i| i.id == index);
     let mut shown = Vec::new();
@@ -87,6 +89,22 @@ pub fn show_key(key: &Key, catalog: &Snapshot) -> String {
         });
     }
     format!("{}/({})", table.name, shown.join(", "))
+}
+
+/// A key that is of no row.
+fn show_other(key: &[u8]) -> String {
+    let of = |what: &str| format!("{what}/{}", hexadecimal(&key[1..]));
+    match key[0] {
+        prefix::IDEMPOTENCY => of("idempotency"),
+        prefix::ADVISORY => of("advisory locks"),
+        prefix::CATALOG => of("catalog"),
+        prefix::TABLE => of("tables"),
+        _ => hexadecimal(key),
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub async fn split_at(
@@ -210,5 +228,24 @@ async fn operate(change: &Change, what: &str, operation: Operation) -> Result<()
                 .hint("quorate.placement_operations tells how far it is."));
         }
         shared.env.sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_unknown_tables_and_of_no_table_are_readable() {
+        let shown = |key: &[u8]| show_key(&key.to_vec().into(), &Snapshot::default());
+        let mut gone = index_prefix(7, 1);
+        gone.extend([1, 0x80, 0xff]);
+        assert_eq!(shown(&gone), "table 7/1/0180ff");
+        assert_eq!(shown(&index_prefix(7, 1)), "table 7/1/");
+        assert_eq!(shown(&[prefix::CATALOG, 1]), "catalog/01");
+        assert_eq!(shown(&[prefix::ADVISORY, 0xab]), "advisory locks/ab");
+        assert_eq!(shown(&[prefix::IDEMPOTENCY]), "idempotency/");
+        assert_eq!(shown(&[0xee, 1]), "ee01");
+        assert_eq!(shown(&[]), "…");
     }
 }

@@ -234,7 +234,7 @@ pub(super) fn restrict(
                 access.constant_columns += 1;
             }
             access.settled.extend(filters.iter().chain(&allowed.range_filters));
-            access.shown.push(format!("{name} = {}", shown_points(&points, ty)));
+            access.shown.push(shown_points(name, &points, ty));
             if depth + 1 == index.columns.len() && index.unique && !nulls {
                 access.points = true;
             }
@@ -389,11 +389,12 @@ fn value_of(side: &Side, expr: &Expr, props: &ExecutionProps) -> Option<Datum> {
     from_scalar(&value, side.compared).ok()
 }
 
-fn shown_points(points: &[&Datum], ty: PgType) -> String {
+fn shown_points(name: &str, points: &[&Datum], ty: PgType) -> String {
     match points {
-        [] => "no value".into(),
-        [one] => shown(one, ty),
-        _ => format!("any of {} values", points.len()),
+        [] => format!("{name} = no value"),
+        [one] if one.is_null() => format!("{name} IS NULL"),
+        [one] => format!("{name} = {}", shown(one, ty)),
+        _ => format!("{name} = any of {} values", points.len()),
     }
 }
 

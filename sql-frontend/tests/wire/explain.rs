@@ -140,6 +140,11 @@ select * from t where id in (1, 2, 3) and v is not null
     Key: id = any of 3 values
     Spans: 3
     Filter: v IS NOT NULL
+select count(*) from (select id, pg_try_advisory_lock(id) from t) z where id > 3
+  Aggregate: count(*)
+    ->  Project: id, pg_try_advisory_lock(id)
+          ->  Range Scan on t
+                Key: id > 3
 update t set v = v + 1 where v > 3
   Update on t
     ->  Project: id, v, n, s, at, b, f, v + 1
@@ -222,4 +227,6 @@ async fn an_index_orders_nulls_as_postgresql_does() {
         let lines = plan(&c, query).await;
         assert_eq!(lines.iter().any(|line| line.contains("Sort")), sorts, "{query}: {lines:#?}");
     }
+    let lines = plan(&c, "select id from due where state is null and at = 1").await;
+    assert!(lines.iter().any(|line| line.trim() == "Key: state IS NULL AND at = 1"), "{lines:#?}");
 }

@@ -1,0 +1,52 @@
+# Defaults: what is refused when they are given, and what when they are used.
+
+create table a (a varchar(3) default 'abcd', b int)
+----
+
+insert into a (b) values (1)
+----
+ERROR 22001 -: value too long for type character varying(3)
+
+insert into a values ('x', 2)
+----
+
+insert into a values (default, 3)
+----
+ERROR 22001 -: value too long for type character varying(3)
+
+alter table a alter column a set default 'efghi'
+----
+
+insert into a (b) values (1)
+----
+ERROR 22001 -: value too long for type character varying(3)
+
+select a, b from a
+----
+x|2
+
+create table c (a int, b int default a)
+----
+ERROR 0A000 38: cannot use column reference in DEFAULT expression
+
+create table c (a int, b int default 1 + c.a)
+----
+ERROR 0A000 42: cannot use column reference in DEFAULT expression
+
+create table c (a int default nope)
+----
+ERROR 0A000 31: cannot use column reference in DEFAULT expression
+
+create table c (a numeric(3, 1) default 12345)
+----
+
+insert into c values (default)
+----
+ERROR 22003 -: numeric field overflow
+
+create table d (a int default 'x')
+----
+ERROR 22P02 31: invalid input syntax for type integer: "x"
+
+create table d (a varchar(3) default upper('abcd'))
+----
