@@ -9,19 +9,19 @@ const SAID: &str = "waiting for the statement's end … 1 s";
 
 /// Standard output goes to a file; standard error is a terminal, and comes back as the output of `script`.
 fn on_a_terminal(demo: &Demo, sql: &str) -> (String, String) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("out");
     let shell = format!("'{}' sql --url '{}' -c '{sql}'", binary().display(), demo.url(1));
     let output = Command::new("script")
         .args(["-qec", &format!("{shell} >'{}'", file.display()), "/dev/null"])
         .output()
-        .unwrap();
+        .expect("`script` is installed");
     assert!(output.status.success(), "{output:?}");
-    (std::fs::read_to_string(file).unwrap(), String::from_utf8(output.stdout).unwrap())
+    (std::fs::read_to_string(file).expect("standard output"), String::from_utf8(output.stdout).expect("text"))
 }
 
 fn in_a_script(demo: &Demo, sql: &str) -> Output {
-    Command::new(binary()).args(["sql", "--url", &demo.url(1), "-c", sql]).output().unwrap()
+    Command::new(binary()).args(["sql", "--url", &demo.url(1), "-c", sql]).output().expect("the shell runs")
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn new_column(
         return Err(SqlError::unsupported("ADD COLUMN of a column with a sequence")
             .hint("Create a sequence, add the column, and fill it with UPDATE."));
     }
-    let mut column = create_table::plain_column(table, def)?;
+    let mut column = create_table::plain_column(&change.sql, table, def)?;
     for option in &def.options {
         match &option.option {
             ColumnOption::Null | ColumnOption::NotNull => {}

@@ -2,7 +2,7 @@
 
 use super::{Change, allocate_ids, naming};
 use crate::{
-    bind::{BindContext, bind_expr_over_table, bind_type},
+    bind::{BindContext, Positions, bind_expr_over_table, bind_type},
     catalog::{
         CheckConstraint, ColumnDescriptor, IndexColumn, IndexDescriptor, IndexState, SequenceDescriptor,
         Snapshot, TableDescriptor, TableState, keys, snapshot::encode_u64, store,
@@ -203,7 +203,7 @@ fn add_column(
     def: &ast::ColumnDef,
     first_id: u64,
 ) -> Result<(), SqlError> {
-    let mut column = plain_column(&draft.table, def)?;
+    let mut column = plain_column(&change.sql, &draft.table, def)?;
     if is_serial(def) {
         let id = first_id + 1 + draft.sequences.len() as u64;
         let sequence = owned_sequence(draft, &column, id);
@@ -232,7 +232,11 @@ fn add_column(
 }
 
 /// A column's name, type and nullability.
-pub fn plain_column(table: &TableDescriptor, def: &ast::ColumnDef) -> Result<ColumnDescriptor, SqlError> {
+pub fn plain_column(
+    sql: &str,
+    table: &TableDescriptor,
+    def: &ast::ColumnDef,
+) -> Result<ColumnDescriptor, SqlError> {
     let name = fold(&def.name);
     check_name(&name)?;
     if table.columns.iter().any(|c| c.name == name) {
@@ -249,7 +253,9 @@ pub fn plain_column(table: &TableDescriptor, def: &ast::ColumnDef) -> Result<Col
     }
     let (ty, typmod) = match serial_type(&def.data_type) {
         Some(ty) => (ty, -1),
-        None => bind_type(&def.data_type, None)?,
+        // Places in the text are looked for when there is something to tell of them.
+        None => bind_type(&def.data_type, None)
+            .or_else(|_| bind_type(&def.data_type, Some(&Positions::new(sql))))?,
     };
     if matches!(
         ty,

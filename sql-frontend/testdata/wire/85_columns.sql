@@ -1,4 +1,4 @@
-# Defaults: what is refused when they are given, and what when they are used.
+# Columns that are refused: their defaults, when they are given and when they are used, and their types.
 
 create table a (a varchar(3) default 'abcd', b int)
 ----
@@ -50,3 +50,16 @@ ERROR 22P02 31: invalid input syntax for type integer: "x"
 
 create table d (a varchar(3) default upper('abcd'))
 ----
+
+create table e (a int, b nope)
+----
+ERROR 42704 26: type "nope" does not exist
+
+create table e (a int,
+  "ä" text, b nope)
+----
+ERROR 42704 38: type "nope" does not exist
+
+alter table a add column e nope
+----
+ERROR 42704 28: type "nope" does not exist
