@@ -233,6 +233,15 @@ pub enum KvError {
         #[n(1)]
         nodes: Vec<(NodeId, Space)>,
     },
+    /// A lock that must be held or refused: the shard's leader keeps no more.
+    #[n(24)]
+    #[error("shard {shard} keeps {most} locks at most")]
+    TooManyLocks {
+        #[n(0)]
+        shard: ShardId,
+        #[n(1)]
+        most: u64,
+    },
 }
 
 /// What somebody has done to a key.
@@ -268,6 +277,7 @@ impl KvError {
             | Timeout { .. }
             | Overloaded { .. }
             | DiskFull { .. }
+            | TooManyLocks { .. }
             | BadRequest { .. }
             | Internal { .. } => ErrorClass::Permanent,
         }
@@ -294,6 +304,7 @@ impl KvError {
             Timeout { .. } => "57014",
             Overloaded { .. } => "53000",
             DiskFull { .. } => "53100",
+            TooManyLocks { .. } => "53200",
             TxnCommitted { .. } | BadRequest { .. } | Internal { .. } => "XX000",
         }
     }

@@ -119,6 +119,11 @@ pub struct LockRequest {
     pub mode: LockMode,
     #[n(1)]
     pub wait: WaitPolicy,
+    /// A user asked for it: it is held, or refused with [`KvError::TooManyLocks`] where the shard keeps no more. What statements
+    /// lock by themselves goes on without; the proof at commit excludes.
+    #[n(2)]
+    #[cbor(default)]
+    pub firm: bool,
 }
 
 /// Reads at `read_ts`, each recorded in the timestamp cache, what is locked as well: nothing else holds the gaps between the

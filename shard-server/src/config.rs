@@ -32,7 +32,9 @@ pub struct ShardConfig {
     pub max_scan_bytes: u64,
     /// Requests of one shard that wait for a lock or an intent at once; more are refused.
     pub max_waiters: usize,
-    /// Unreplicated locks of one shard; beyond it locks are not kept, and only the check at commit excludes.
+    /// Unreplicated locks of one shard; beyond it those that users asked for are refused. Those that statements take by themselves
+    /// leave a quarter of it to them, and beyond that are not kept: only the check at commit excludes. What comes along with
+    /// keys or leadership is kept in any case.
     pub max_locks: usize,
     /// The distance at which closed timestamps follow the clock; at least four times the clock's bound counts (PROTOCOL 22).
     pub closing_target: Duration,

@@ -57,6 +57,16 @@ pub struct Core {
     borrowed: BTreeSet<(TxnId, Key)>,
 }
 
+/// A lock as a request wants it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub mode: LockMode,
+    /// The request's number among those of its transaction, or [`NEVER_UNDONE`](crate::lock_table::NEVER_UNDONE).
+    pub number: u64,
+    /// It must be held, or be refused.
+    pub firm: bool,
+}
+
 /// At most so many transactions are remembered in [`Core::asked`].
 const MAX_ASKED: usize = 4096;
 
@@ -189,20 +199,32 @@ impl Leader {
         Asked { at: self.env.boottime(), number }
     }
 
-    /// Takes a lock, or says who holds it. Beyond the bound a lock is not kept; the check at commit excludes (PROTOCOL 13).
+    /// Takes a lock, or says who holds it. Beyond the bound one that is free is refused if it was asked for; otherwise it is not
+    /// kept, and the check at commit excludes (PROTOCOL 13). Who has it already, or waits for one who has, adds nothing.
+    ///
+    /// # Errors
+    /// [`KvError::TooManyLocks`], of a firm lock.
     pub fn try_lock(
         &self,
         core: &mut Core,
         key: &Key,
         txn: &Arc<TxnMeta>,
-        mode: LockMode,
-        number: u64,
-    ) -> Result<(), Arc<TxnMeta>> {
-        if core.locks.locks() >= self.max_locks {
-            quorate_env::count!("quorate_shard_locks_not_kept_total");
-            return core.locks.admits_write(key, txn.id);
+        wanted: Wanted,
+    ) -> Result<Result<(), Arc<TxnMeta>>, KvError> {
+        let Wanted { mode, number, firm } = wanted;
+        // What statements take by themselves leaves room: one that changes very many rows is not to refuse others their locks.
+        let bound = if firm { self.max_locks } else { self.max_locks - self.max_locks / 4 };
+        if core.locks.locks() < bound || core.locks.holds(key, txn.id) {
+            return Ok(core.locks.try_lock(key, txn, mode, self.asked(number)));
         }
-        core.locks.try_lock(key, txn, mode, self.asked(number))
+        let admitted = core.locks.admits(key, txn.id, mode);
+        if firm && admitted.is_ok() && !quorate_env::planted!("shard.asked_locks_not_kept") {
+            quorate_env::probe!("shard.lock_refused");
+            quorate_env::count!("quorate_shard_locks_refused_total");
+            return Err(KvError::TooManyLocks { shard: self.shard, most: self.max_locks as u64 });
+        }
+        quorate_env::count!("quorate_shard_locks_not_kept_total");
+        Ok(admitted)
     }
 
     /// Enters a waiter made by `enter` and breaks the deadlock it may close.

@@ -3,7 +3,7 @@
 //!
 //! A lock here is a courtesy, not a proof: it spares work that would fail, and orders those who wait. It goes along with
 //! its key in a split and with leadership that is handed over, and may be lost otherwise (the leader or the holder's node
-//! dies, there are too many); what holds is the check at commit (PROTOCOL 13). Intents are durable locks; they enter the
+//! dies) or not be kept where there are too many ([`crate::leader`]); what holds is the check at commit (PROTOCOL 13). Intents are durable locks; they enter the
 //! table when they are laid over a lock or when someone meets them, so that all who wait for a key stand in one line. Plain
 //! reads never wait for a lock, only for an intent.
 //!
@@ -132,10 +132,19 @@ impl LockTable {
 
     /// Whether a write of `txn` to `key` may go ahead: nobody else holds or waits for it.
     pub fn admits_write(&self, key: &Key, txn: TxnId) -> Result<(), Arc<TxnMeta>> {
+        self.admits(key, txn, LockMode::Exclusive)
+    }
+
+    /// Whether nobody else stands in the way of such a lock.
+    pub fn admits(&self, key: &Key, txn: TxnId, mode: LockMode) -> Result<(), Arc<TxnMeta>> {
         match self.keys.get(key) {
             None => Ok(()),
-            Some(entry) => entry.admits(&self.waiters, txn, LockMode::Exclusive),
+            Some(entry) => entry.admits(&self.waiters, txn, mode),
         }
+    }
+
+    pub fn holds(&self, key: &Key, txn: TxnId) -> bool {
+        self.held.get(&txn).is_some_and(|held| held.contains_key(key))
     }
 
     /// Takes the lock if nobody stands in the way, else says who.

@@ -153,7 +153,7 @@ fn draw_shard(draw: &mut Draw, shard: &mut ShardConfig) {
     draw.millis(&mut shard.coordinator_silence, 1500..5000);
     draw.millis(&mut shard.flush_interval, 50..5000);
     draw.millis(&mut shard.closing_target, 20..2000);
-    draw.vary(&mut shard.max_locks, |rng| rng.random_range(0..4));
+    draw.vary(&mut shard.max_locks, |rng| rng.random_range(0..8));
     draw.vary(&mut shard.max_scan_rows, |rng| rng.random_range(1..50));
     draw.vary(&mut shard.ts_cache_bytes, |rng| rng.random_range(0..4000));
 }

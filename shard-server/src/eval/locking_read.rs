@@ -11,7 +11,7 @@ use super::{
     wait::Waited,
 };
 use crate::{
-    leader::{Core, Leader},
+    leader::{Core, Leader, Wanted},
     registry::internal,
     replica::Replica,
 };
@@ -93,8 +93,8 @@ impl Replica {
                 }
                 Try::Blocked(InTheWay { key, by }) => {
                     let met = by.intent.then_some(&by.holder);
-                    let want = (lock.mode, request.number);
-                    if let Waited::Ended = self.await_lock(&leader, &key, &txn, want, met, give_up).await? {
+                    let wanted = want.wanted();
+                    if let Waited::Ended = self.await_lock(&leader, &key, &txn, wanted, met, give_up).await? {
                         let why = "it gave its locks back meanwhile".into();
                         return Err(KvError::TxnAborted { txn: txn.id, why });
                     }
@@ -121,7 +121,7 @@ impl Replica {
         if points_only {
             let mut core = leader.core();
             if request.ops.iter().all(|op| free(op, &core)) {
-                locked = Some(want.lock_points(leader, &mut core, &mut passed, strangers));
+                locked = Some(want.lock_points(leader, &mut core, &mut passed, strangers)?);
             }
         }
         // Held until the rows of scans are locked too.
@@ -130,7 +130,7 @@ impl Replica {
             Some(locked) => locked,
             None => {
                 latched = Some(leader.latch(latches(&request.ops)).await?);
-                want.lock_points(leader, &mut leader.core(), &mut passed, strangers)
+                want.lock_points(leader, &mut leader.core(), &mut passed, strangers)?
             }
         };
         if let Err(found) = locked {
@@ -180,6 +180,10 @@ impl Want<'_> {
         matches!(self.lock.wait, WaitPolicy::Block(_))
     }
 
+    fn wanted(&self) -> Wanted {
+        Wanted { mode: self.lock.mode, number: self.request.number, firm: self.lock.firm }
+    }
+
     fn skips(&self) -> bool {
         self.lock.wait == WaitPolicy::SkipLocked
     }
@@ -196,20 +200,19 @@ impl Want<'_> {
         core: &mut Core,
         passed: &mut PassedBy,
         strangers: &mut Strangers,
-    ) -> Result<(), InTheWay> {
-        let number = self.request.number;
+    ) -> Result<Result<(), InTheWay>, KvError> {
         for op in &self.request.ops {
             let ReadOp::Get(key) = op else { continue };
-            let Err(holder) = leader.try_lock(core, key, self.txn, self.lock.mode, number) else { continue };
+            let Err(holder) = leader.try_lock(core, key, self.txn, self.wanted())? else { continue };
             let intent = core.locks.holder(key, holder.id).is_some_and(|blocker| blocker.intent);
             if (intent && self.is_strange(key, &holder, strangers)) || self.skips() {
                 passed.add(key, Met { holder, intent: false });
             } else {
-                return Err(InTheWay::new(key, holder, false));
+                return Ok(Err(InTheWay::new(key, holder, false)));
             }
         }
         note(core, &self.request.ops, self.read_ts, Some(self.txn.id));
-        Ok(())
+        Ok(Ok(()))
     }
 }
 
@@ -258,7 +261,7 @@ impl View<'_> {
         passed: &mut PassedBy,
         strangers: &mut Strangers,
     ) -> Result<Result<ScanResult, InTheWay>, KvError> {
-        let Want { request, lock, txn, .. } = *want;
+        let txn = want.txn;
         let covered = covered(&scan.span, page.resume.as_ref(), scan.reverse);
         let mut own = BTreeMap::new();
         let mut foreign = BTreeMap::new();
@@ -283,30 +286,23 @@ impl View<'_> {
                 return Ok(Err(InTheWay::new(key, holder, true)));
             }
         }
-        let mut rows = super::scan::overlay(page.rows, own, scan.reverse);
-        let mut in_the_way = None;
+        let rows = super::scan::overlay(page.rows, own, scan.reverse);
+        let mut locked = Vec::with_capacity(rows.len());
         let mut core = leader.core();
-        rows.retain(|row| {
-            if in_the_way.is_some() {
-                return false;
-            }
+        for row in rows {
             let blocker = match foreign.get(&row.key) {
                 Some(intent) => Some(Met { holder: Arc::new(intent.txn.clone()), intent: true }),
                 None => {
-                    let locked = leader.try_lock(&mut core, &row.key, txn, lock.mode, request.number);
+                    let locked = leader.try_lock(&mut core, &row.key, txn, want.wanted())?;
                     locked.err().map(|holder| Met { holder, intent: false })
                 }
             };
             match blocker {
-                None => return true,
+                None => locked.push(row),
                 Some(by) if want.skips() => passed.add_row(&row.key, by),
-                Some(by) => in_the_way = Some(InTheWay { key: row.key.clone(), by }),
+                Some(by) => return Ok(Err(InTheWay { key: row.key, by })),
             }
-            false
-        });
-        Ok(match in_the_way {
-            Some(found) => Err(found),
-            None => Ok(ScanResult { rows, resume: page.resume }),
-        })
+        }
+        Ok(Ok(ScanResult { rows: locked, resume: page.resume }))
     }
 }

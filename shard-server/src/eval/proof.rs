@@ -4,7 +4,7 @@
 use super::wait::Waited;
 use crate::{
     latch::{Access, LatchSet, RecordLatch},
-    leader::{Borrowed, LatchGuard, Leader},
+    leader::{Borrowed, LatchGuard, Leader, Wanted},
     lock_table::NEVER_UNDONE,
     registry::internal,
     replica::{RangeState, Replica},
@@ -178,7 +178,7 @@ impl Replica {
                 }
                 (key, met) => {
                     let met = met.as_ref();
-                    let want = (LockMode::Exclusive, NEVER_UNDONE);
+                    let want = Wanted { mode: LockMode::Exclusive, number: NEVER_UNDONE, firm: false };
                     let waited = self.await_lock(&leader, &key, claims.txn, want, met, give_up).await?;
                     if let Waited::Over = waited {
                         let new = || Borrowed::new(leader.clone(), claims.txn.id);

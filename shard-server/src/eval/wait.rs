@@ -7,13 +7,13 @@
 
 use crate::{
     detector,
-    leader::{Leader, LockWait},
+    leader::{Leader, LockWait, Wanted},
     lock_table::{Blocker, LockTable, Turn, WaiterId},
     registry::internal,
     replica::Replica,
 };
 use quorate_proto::kv::{
-    Decision, Inquiry, LockMode, QueryTxn, Resolve, ShardOp, ShardReply, Stuck, TxnMeta, TxnState, Waits,
+    Decision, Inquiry, QueryTxn, Resolve, ShardOp, ShardReply, Stuck, TxnMeta, TxnState, Waits,
 };
 use quorate_proto::{Key, KvError};
 use quorate_storage::{Family, intent, intent::Intent};
@@ -113,11 +113,11 @@ impl Replica {
         leader: &Arc<Leader>,
         key: &Key,
         txn: &Arc<TxnMeta>,
-        (mode, number): (LockMode, u64),
+        wanted: Wanted,
         met: Option<&Arc<TxnMeta>>,
         give_up: Duration,
     ) -> Result<Waited, KvError> {
-        let asked = leader.asked(number);
+        let (mode, asked) = (wanted.mode, leader.asked(wanted.number));
         let wait = match met {
             // It had the lock when it met the intent, or nobody did.
             Some(other) => self.enter(leader, &[(key.clone(), other.clone())], |locks| {
@@ -125,7 +125,7 @@ impl Replica {
             })?,
             None => {
                 let mut core = leader.core();
-                if leader.try_lock(&mut core, key, txn, mode, number).is_ok() {
+                if leader.try_lock(&mut core, key, txn, wanted)?.is_ok() {
                     return Ok(Waited::Over);
                 }
                 leader.wait(&mut core, |locks| locks.queue(key, txn, mode, asked))?

@@ -73,12 +73,19 @@ impl Peers for Servers {
 pub struct Cluster {
     pub sim: SimWorld,
     pub servers: Servers,
+    /// Of nodes that are started from now on.
+    pub config: ShardConfig,
     disks: BTreeMap<u64, (MemEngine, MemLog)>,
 }
 
 impl Cluster {
     pub async fn start(sim: SimWorld, nodes: u64) -> Cluster {
-        let mut cluster = Cluster { sim, servers: Servers::default(), disks: BTreeMap::new() };
+        let mut cluster = Cluster {
+            sim,
+            servers: Servers::default(),
+            config: ShardConfig::default(),
+            disks: BTreeMap::new(),
+        };
         for node in 1..=nodes {
             cluster.disks.insert(node, (MemEngine::new(), MemLog::new()));
             cluster.up(node).await;
@@ -97,13 +104,12 @@ impl Cluster {
     pub async fn up(&mut self, node: u64) -> Env {
         let env = self.sim.start(NodeId(node), "test");
         let (engine, log) = self.disks[&node].clone();
-        let (servers, inner) = (self.servers.clone(), env.clone());
+        let (servers, inner, config) = (self.servers.clone(), env.clone(), self.config.clone());
         let scope = env.scope().clone();
         let server = quorate_env::scope::within(&scope, async move {
             let log = Arc::new(log.reopen(None));
             let consensus = Consensus::start(inner.clone(), log, ConsensusConfig::default());
-            ShardServer::start(inner, Arc::new(engine), consensus, Arc::new(servers), ShardConfig::default())
-                .await
+            ShardServer::start(inner, Arc::new(engine), consensus, Arc::new(servers), config).await
         });
         let server = server.await.expect("the server starts");
         self.servers.0.lock().insert(NodeId(node), server);
@@ -257,7 +263,7 @@ pub fn read_op(txn: Option<TxnMeta>, key: &str, read_ts: Timestamp, lock: Option
         read_ts,
         uncertain_to: read_ts,
         may_forward: false,
-        lock: lock.map(|mode| LockRequest { mode, wait: WaitPolicy::Block(0) }),
+        lock: lock.map(|mode| LockRequest { mode, wait: WaitPolicy::Block(0), firm: false }),
         ops: vec![ReadOp::Get(Key::from(key))],
         follower: false,
         number: 0,

@@ -2,9 +2,11 @@
 
 use super::harness::*;
 use quorate_proto::kv::{
-    LockMode, LockRequest, ReadOp, ReadRequest, ReleaseLocks, ShardOp, TxnMeta, Undone, WaitPolicy,
+    LockMode, LockRequest, ReadOp, ReadRequest, ReadResult, ReleaseLocks, Scan, ShardOp, ShardReply, TxnMeta,
+    Undone, WaitPolicy,
 };
-use quorate_proto::{Key, KvError, NodeId, TxnId};
+use quorate_proto::placement::ReplicaCommand;
+use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, Span, TxnId};
 use std::time::Duration;
 
 /// A cluster of three with a fourth node as gateway.
@@ -27,7 +29,7 @@ pub fn lock_op(txn: TxnMeta, keys: &[String], mode: LockMode, wait: WaitPolicy) 
         uncertain_to: txn.started,
         txn: Some(txn),
         may_forward: false,
-        lock: Some(LockRequest { mode, wait }),
+        lock: Some(LockRequest { mode, wait, firm: true }),
         ops,
         follower: false,
         number: 0,
@@ -37,6 +39,16 @@ pub fn lock_op(txn: TxnMeta, keys: &[String], mode: LockMode, wait: WaitPolicy) 
 pub async fn lock(cluster: &Cluster, txn: u64, key: &str, mode: LockMode) -> Result<(), KvError> {
     let op = lock_op(alive(cluster, txn), &[key.into()], mode, WaitPolicy::NoWait);
     cluster.servers.send(&Key::from(key), op).await.map(drop)
+}
+
+/// As statements lock by themselves.
+fn courtesy(op: ShardOp) -> ShardOp {
+    let ShardOp::Read(ReadRequest { lock: Some(lock), .. }) = &op else { panic!("no locking read") };
+    let lock = Some(LockRequest { firm: false, ..lock.clone() });
+    match op {
+        ShardOp::Read(read) => ShardOp::Read(ReadRequest { lock, ..read }),
+        other => other,
+    }
 }
 
 /// By whom a lock is refused, if it is.
@@ -98,5 +110,98 @@ fn a_return_to_a_savepoint_gives_back_what_was_locked_since() {
         send(numbered(mine.clone(), &["d"], 8)).await.unwrap();
         send(given_back()).await.unwrap();
         assert_eq!(refused_by(&cluster, 4, "d", LockMode::Exclusive).await, Some(mine.id));
+    });
+}
+
+/// As [`found`], on nodes that keep so many locks a shard.
+async fn found_keeping(cluster: &mut Cluster, locks: [usize; 3]) {
+    for (node, max_locks) in (1..).zip(locks) {
+        cluster.crash(node).await;
+        cluster.config.max_locks = max_locks;
+        cluster.up(node).await;
+    }
+    // They measure their clocks anew.
+    cluster.sim.sleep(Duration::from_secs(5)).await;
+    found(cluster).await;
+}
+
+fn is_full<T>(answer: &Result<T, KvError>) -> bool {
+    matches!(answer, Err(KvError::TooManyLocks { .. }))
+}
+
+#[test]
+fn a_lock_that_was_asked_for_is_held_or_refused() {
+    run(32, |mut cluster| async move {
+        found_keeping(&mut cluster, [4, 4, 4]).await;
+        for (txn, k) in (10..).zip(["a", "b", "c", "d", "e", "f"]) {
+            cluster.put(txn, k, "v").await.unwrap();
+        }
+        let at = Key::from("k");
+        let send = |op| cluster.servers.send(&at, op);
+        let exclusive = LockMode::Exclusive;
+        let ask = |txn, keys: &[&str], wait| {
+            let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            lock_op(alive(&cluster, txn), &keys, exclusive, wait)
+        };
+        // What a statement locks by itself leaves a quarter, and is never refused.
+        let wait = WaitPolicy::Block(0);
+        send(courtesy(ask(2, &["a", "b", "c", "d", "e", "f"], wait))).await.unwrap();
+        assert_eq!(refused_by(&cluster, 3, "c", exclusive).await, Some(TxnId(2)));
+        lock(&cluster, 3, "d", exclusive).await.unwrap();
+        // There is no room for more, however it is asked for; what somebody holds is told as ever.
+        for wait in [wait, WaitPolicy::NoWait, WaitPolicy::SkipLocked] {
+            assert!(is_full(&send(ask(4, &["e"], wait)).await), "{wait:?}");
+        }
+        assert!(is_full(&lock(&cluster, 4, "e", LockMode::Shared).await));
+        assert_eq!(refused_by(&cluster, 4, "d", LockMode::Shared).await, Some(TxnId(3)));
+        let scanned = |txn, from: &str, to: &str| match ask(txn, &[], WaitPolicy::SkipLocked) {
+            ShardOp::Read(read) => {
+                let span = Span::new(Key::from(from), Key::from(to));
+                let scan = Scan { span, reverse: false, max_rows: 0, max_bytes: 0 };
+                ShardOp::Read(ReadRequest { ops: vec![ReadOp::Scan(scan)], ..read })
+            }
+            other => other,
+        };
+        assert!(is_full(&send(scanned(4, "a", "g")).await));
+        let Ok(ShardReply::Read(skipped)) = send(scanned(4, "a", "e")).await else { panic!("not full") };
+        assert!(matches!(&skipped.results[..], [ReadResult::Scan(scan)] if scan.rows.is_empty()));
+        // Who has a lock may ask for it again, and who waits for one gets it.
+        send(ask(2, &["a", "b"], wait)).await.unwrap();
+        let (servers, waiter) = (cluster.servers.clone(), ask(5, &["d"], wait));
+        let waits = cluster.sim.spawn("waits", async move { servers.send(&Key::from("d"), waiter).await });
+        cluster.sim.sleep(Duration::from_millis(50)).await;
+        release(&cluster, 3, "d").await;
+        waits.join().await.unwrap().expect("its turn has come");
+        assert_eq!(refused_by(&cluster, 3, "d", exclusive).await, Some(TxnId(5)));
+        // What is given back is room.
+        release(&cluster, 5, "d").await;
+        lock(&cluster, 4, "e", exclusive).await.unwrap();
+        assert_eq!(refused_by(&cluster, 3, "e", exclusive).await, Some(TxnId(4)));
+    });
+}
+
+/// The bound is for new ones.
+#[test]
+fn locks_that_come_along_are_kept_beyond_the_bound() {
+    run(33, |mut cluster| async move {
+        found_keeping(&mut cluster, [9, 3, 3]).await;
+        let transfer = |to| ReplicaCommand::TransferLeader { shard: ShardId::FIRST, to: ReplicaId(to) };
+        let (leader, _, term) = cluster.leader("k").await;
+        if leader != 1 {
+            cluster.servers.command(leader, transfer(1)).await.expect("handed over");
+            cluster.other_leader("k", leader, term).await;
+        }
+        let keys = ["a", "b", "c", "d", "e"];
+        for k in keys {
+            lock(&cluster, 2, k, LockMode::Exclusive).await.unwrap();
+        }
+        let (_, _, term) = cluster.leader("k").await;
+        cluster.servers.command(1, transfer(2)).await.expect("handed over");
+        cluster.other_leader("k", 1, term).await;
+        for k in keys {
+            assert_eq!(refused_by(&cluster, 3, k, LockMode::Exclusive).await, Some(TxnId(2)), "{k}");
+        }
+        lock(&cluster, 2, "a", LockMode::Exclusive).await.unwrap();
+        assert!(is_full(&lock(&cluster, 3, "f", LockMode::Exclusive).await));
     });
 }

@@ -450,6 +450,7 @@ impl World {
         let lock = args.get("lock").map(|mode| LockRequest {
             mode: if mode == "x" { LockMode::Exclusive } else { LockMode::Shared },
             wait,
+            firm: true,
         });
         let keys: Vec<Key> = args.names().map(Key::from).collect();
         let ops = if args.words[0] == "get" {

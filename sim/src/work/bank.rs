@@ -208,7 +208,7 @@ fn gone(txn: &Txn, account: u64) -> TxnError {
 
 async fn transfer(txn: Txn, order: Order) -> Result<BTreeMap<u64, u64>, TxnError> {
     let Order { id, from, to, .. } = order;
-    let exclusive = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) };
+    let exclusive = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0), firm: false };
     let lock = order.locked.then(|| exclusive.clone());
     let mut reads = BTreeMap::new();
     if let Some(account) = order.watched {

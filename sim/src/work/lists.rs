@@ -92,7 +92,7 @@ async fn run(txn: Txn, ground: Ground, parts: Vec<Part>) -> Result<Vec<Op>, TxnE
     for part in parts {
         txn.begin_statement();
         let key = key(&ground, part.list);
-        let exclusive = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) };
+        let exclusive = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0), firm: false };
         let row = txn.get(&key, part.locked.then_some(exclusive)).await?.unwrap_or_default();
         let mut list =
             rows::decode(&row).ok_or_else(|| damaged(&txn, format!("list {} is damaged", part.list)))?;

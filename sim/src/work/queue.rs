@@ -57,9 +57,9 @@ fn judge(rows: &BTreeMap<Vec<u8>, Value>, put: &BTreeMap<u64, Told>, done: &[u64
     problems
 }
 
-/// Takes a job and does it; `None`: there is none that is free.
+/// Takes a job and does it; `None`: there is none that is free. Where its shard keeps no more locks, it fails.
 async fn work(txn: Txn, ground: Ground, jobs: Span, wait: WaitPolicy) -> Result<Option<u64>, TxnError> {
-    let lock = Some(LockRequest { mode: LockMode::Exclusive, wait });
+    let lock = Some(LockRequest { mode: LockMode::Exclusive, wait, firm: true });
     let mut pages = txn.scan(jobs, ScanOptions { limit: Some(1), lock, ..ScanOptions::default() });
     let mut first: Option<Key> = None;
     while let Some(page) = pages.next().await {

@@ -39,7 +39,7 @@ impl RowLock {
             Some(NonBlock::SkipLocked) => WaitPolicy::SkipLocked,
         };
         let of = clause.of.as_ref().map(|name| function_name(name).map(|(_, n)| n)).transpose()?;
-        Ok(RowLock { request: LockRequest { mode, wait }, of })
+        Ok(RowLock { request: LockRequest { mode, wait, firm: true }, of })
     }
 
     /// As error texts say it.

@@ -266,7 +266,7 @@ impl Binder<'_> {
         let (schema, _) = function_name(name)?;
         let table = self.target(name)?;
         let named = alias.as_ref().map_or_else(|| table.name.clone(), |a| fold(&a.name));
-        let lock = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) };
+        let lock = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0), firm: false };
         let (plan, item) = self.stored(&table, schema, &named, alias.as_ref(), Some(lock.clone()))?;
         Ok(TargetScan { table, plan, item, lock, alias: named })
     }

@@ -18,7 +18,7 @@ use quorate_txn::Txn;
 
 /// Waits for the lock like any writer.
 pub fn exclusive() -> LockRequest {
-    LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) }
+    LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0), firm: false }
 }
 
 /// Locks a key and reads its newest value.

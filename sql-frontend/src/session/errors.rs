@@ -104,6 +104,9 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             new("the cluster is overloaded").detail(format!("{what}; try again in {retry_after_millis} ms."))
         }
         KvError::DiskFull { shard, nodes } => disk_full(*shard, nodes),
+        KvError::TooManyLocks { shard, most } => new("too many row locks")
+            .detail(format!("Shard {shard} keeps {most} locks at most, of all transactions together."))
+            .hint("Lock fewer rows at a time. UPDATE and DELETE without locks of their own are not bound by this."),
         KvError::ClockFenced { .. } => {
             new("the node serves nothing because its clock cannot be trusted").detail(format!("{error}."))
         }
@@ -150,6 +153,7 @@ fn state(error: &KvError) -> SqlState {
         "72000" => SqlState::SNAPSHOT_TOO_OLD,
         "53000" => SqlState::INSUFFICIENT_RESOURCES,
         "53100" => SqlState::DISK_FULL,
+        "53200" => SqlState::OUT_OF_MEMORY,
         _ => SqlState::INTERNAL_ERROR,
     }
 }
@@ -312,6 +316,15 @@ mod tests {
         assert_eq!(detail.lines().count(), 2, "{detail}");
         assert!(detail.ends_with("blocked by session 1048579 on node 1."), "{detail}");
         assert!(error.hint.is_some_and(|hint| !hint.contains("rows")));
+    }
+
+    #[test]
+    fn who_locks_too_much_is_told_to_lock_less() {
+        let error = from_kv(&KvError::TooManyLocks { shard: ShardId(7), most: 200_000 }, None);
+        assert_eq!(error.sqlstate, SqlState::OUT_OF_MEMORY);
+        assert!(error.detail.is_some_and(|detail| detail.contains("Shard 7 keeps 200000 locks")));
+        assert!(error.hint.is_some_and(|hint| hint.contains("fewer rows")));
+        assert!(!is_retryable(&from_kv(&KvError::TooManyLocks { shard: ShardId(7), most: 1 }, None)));
     }
 
     #[test]

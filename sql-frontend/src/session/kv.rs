@@ -33,7 +33,11 @@ impl TxnRead {
 
 /// The lock that writing a row takes.
 pub fn write_lock(timeout: Duration) -> LockRequest {
-    LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(timeout.as_millis() as u64) }
+    LockRequest {
+        mode: LockMode::Exclusive,
+        wait: WaitPolicy::Block(timeout.as_millis() as u64),
+        firm: false,
+    }
 }
 
 #[async_trait]

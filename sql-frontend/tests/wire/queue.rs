@@ -4,6 +4,7 @@ use crate::{
     session::{fails, one, rows, run},
     standin::Node,
 };
+use std::sync::atomic::Ordering;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_take_different_jobs() {
@@ -346,4 +347,30 @@ async fn a_locking_clause_names_several_tables() {
         assert_eq!(free_now.join(" "), free, "{clause}");
         run(&c, "rollback").await;
     }
+}
+
+/// What a statement asks for is held or refused; what it locks by itself goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_that_there_is_no_room_for_are_refused() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table jobs (id int primary key, v int)").await;
+    run(&c, "insert into jobs select g, 0 from generate_series(1, 20) g").await;
+    node.shard.full.store(true, Ordering::SeqCst);
+    for rows in ["where id = 1", "where id in (1, 2)", "where v = 0 order by id desc limit 3", ""] {
+        for lock in ["update", "no key update", "share", "key share"] {
+            for wait in ["", "nowait", "skip locked"] {
+                let sql = format!("select id from jobs {rows} for {lock} {wait}");
+                assert_eq!(fails(&c, &sql).await, "53200", "{sql}");
+            }
+        }
+    }
+    let some = "select id from jobs order by id limit 3 for update skip locked";
+    assert_eq!(fails(&c, &format!("delete from jobs where id in ({some})")).await, "53200");
+    // A savepoint saves the rest of the transaction.
+    run(&c, "begin; update jobs set v = 1 where id = 1; savepoint s").await;
+    assert_eq!(fails(&c, "select v from jobs where id = 2 for update").await, "53200");
+    run(&c, "rollback to s; update jobs set v = 2 where v = 0; delete from jobs where id > 10; commit").await;
+    run(&c, "insert into jobs values (1, 0) on conflict (id) do update set v = 3").await;
+    assert_eq!(one(&c, "select string_agg(v::text, '' order by id) from jobs").await, "3222222222");
 }

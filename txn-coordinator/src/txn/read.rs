@@ -393,7 +393,7 @@ impl Inner {
                 WaitPolicy::Block(_) => WaitPolicy::Block((slice.as_millis() as u64).max(1)),
                 other => other,
             };
-            LockRequest { mode: lock.mode, wait }
+            LockRequest { wait, ..lock.clone() }
         });
         let request = ReadRequest {
             txn: Some(self.meta(anchor, self.deadline)),

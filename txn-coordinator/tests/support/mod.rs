@@ -227,7 +227,7 @@ pub fn value(text: &str) -> Value {
 }
 
 pub fn exclusive() -> Option<LockRequest> {
-    Some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0) })
+    Some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(0), firm: false })
 }
 
 pub fn replica(id: u64) -> ReplicaId {

@@ -170,7 +170,8 @@ fn who_locks_the_same_rows_waits_in_one_line() {
                 let txn = begin(&shards, 1, Isolation::ReadCommitted);
                 let locker = async move {
                     let keys: Vec<_> = keys.into_iter().map(key).collect();
-                    let lock = LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(2000) };
+                    let lock =
+                        LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::Block(2000), firm: false };
                     let locked = txn.get_many(&keys, Some(lock)).await.map(drop);
                     txn.rollback();
                     locked
@@ -273,7 +274,7 @@ fn a_statement_that_fails_leaves_no_locks_behind_its_savepoint() {
         let txn = begin(&shards, 1, Isolation::Serializable);
         lock(&txn, &["a"]).await;
         let savepoint = txn.savepoint();
-        let nowait = Some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::NoWait });
+        let nowait = Some(LockRequest { mode: LockMode::Exclusive, wait: WaitPolicy::NoWait, firm: false });
         let error = txn.get_many(&["b", "c"].map(key), nowait).await.unwrap_err();
         assert!(matches!(error.error, KvError::LockNotAvailable { .. }), "{error}");
         txn.rollback_to(savepoint);

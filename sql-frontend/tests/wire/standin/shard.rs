@@ -54,6 +54,8 @@ pub struct Shard {
     pub conflicts: AtomicU64,
     /// So many places that locking reads have found free are lost to others, who put there what was there before.
     pub losses: AtomicU64,
+    /// Locks that are asked for are refused.
+    pub full: AtomicBool,
     scanned: AtomicU64,
     /// Requests that wait for a lock now.
     waiting: AtomicU64,
@@ -73,6 +75,7 @@ impl Shard {
             held: Mutex::default(),
             conflicts: AtomicU64::new(0),
             losses: AtomicU64::new(0),
+            full: AtomicBool::new(false),
             scanned: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
         });
@@ -222,9 +225,12 @@ impl Shard {
 
     /// Whether the key may be read: not if it is to be skipped.
     async fn lock(&self, request: &ReadRequest, key: &Key) -> Result<bool, KvError> {
-        let (Some(LockRequest { mode, wait }), Some(txn)) = (&request.lock, &request.txn) else {
+        let (Some(LockRequest { mode, wait, firm }), Some(txn)) = (&request.lock, &request.txn) else {
             return Ok(true);
         };
+        if *firm && self.full.load(Ordering::SeqCst) {
+            return Err(KvError::TooManyLocks { shard: ShardId::FIRST, most: 0 });
+        }
         assert_eq!(*mode, LockMode::Exclusive, "the stand-in knows exclusive locks only");
         let patience = match wait {
             WaitPolicy::Block(0) => Duration::from_secs(20),

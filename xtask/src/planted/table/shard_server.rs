@@ -251,6 +251,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("passing.txt")],
     },
     Planted {
+        names: "shard.asked_locks_not_kept",
+        what: "13: a lock that was asked for counts as held where the shard keeps no more",
+        found_by: &[Test("shard-server/cluster", "locking::a_lock_that_was_asked_for_is_held_or_refused")],
+    },
+    Planted {
         names: "shard.passed_by_unasked",
         what: "18: who does not wait for a lock does not have its holder asked after",
         found_by: &[Script("locks.txt")],
