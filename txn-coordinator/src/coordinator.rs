@@ -147,6 +147,11 @@ impl Coordinator {
         }
     }
 
+    /// Intents that commits of this gateway may have laid and that are not resolved yet.
+    pub fn unresolved_intents(&self) -> usize {
+        self.cleanup.room.intents()
+    }
+
     /// What this gateway remembers of a transaction that it coordinated: the certificates that it met, for the latest
     /// few thousand commits, in memory. Other gateways' transactions are found through [`Coordinator::outcome`] only, by
     /// their anchor key; the durable certificates are the record beside that key and the done-record.

@@ -76,7 +76,7 @@ pub struct TxnConfig {
     /// A transaction older than this commits at the present time instead of its read timestamp, as closed timestamps
     /// would push it there anyway (half the closing target; PROTOCOL 18).
     pub stale_after: Duration,
-    /// Transactions that are decided but whose intents are not resolved yet; above it commits wait.
+    /// Intents of this gateway's commits that are not resolved yet; above it commits wait.
     pub max_unresolved: usize,
     /// Read spans kept one by one; above it neighbours are merged into wider ones.
     pub max_read_spans: usize,
@@ -102,7 +102,7 @@ impl Default for TxnConfig {
             ambiguity_bound: Duration::from_secs(15),
             heartbeat: Duration::from_secs(1),
             stale_after: Duration::from_millis(100),
-            max_unresolved: 4096,
+            max_unresolved: 100_000,
             max_read_spans: 1024,
             max_buffer_bytes: 2 << 30,
             memory_bytes: 8 << 20,

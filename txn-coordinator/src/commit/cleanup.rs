@@ -1,7 +1,10 @@
 //! What remains to be done when the client has its answer: resolving intents, writing aborts, releasing locks; and the
 //! heartbeats of transactions that hold locks for long. All of it may be lost with the node: others then do the rest.
 
-use super::events::Part;
+use super::{
+    events::Part,
+    room::{Place, Room},
+};
 use crate::{
     Router, TxnConfig,
     changes::Changes,
@@ -45,17 +48,24 @@ pub(crate) struct Keys {
     /// The last is the next.
     kept: Vec<Span>,
     changes: Arc<Changes>,
+    /// How many there are.
+    all: usize,
 }
 
 impl Keys {
     pub(super) fn of<'a>(parts: impl Iterator<Item = &'a Part>, changes: &Arc<Changes>) -> Self {
         let mut keys = Keys { changes: changes.clone(), ..Keys::default() };
         for part in parts {
+            keys.all += part.intents();
             keys.listed.extend(part.writes.iter().map(|write| write.key.clone()));
             keys.kept.extend(part.kept.iter().map(|kept| kept.span.clone()));
         }
         keys.kept.reverse();
         keys
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all
     }
 
     fn is_empty(&self) -> bool {
@@ -96,8 +106,8 @@ pub(crate) type Releasing = oneshot::Receiver<()>;
 pub struct Cleanup {
     env: Env,
     router: Arc<Router>,
-    /// Decided transactions with unresolved intents have places here; a commit waits until one is free (back-pressure).
-    places: Arc<Semaphore>,
+    /// For unresolved intents; a commit waits until there is some (back-pressure).
+    pub(crate) room: Arc<Room>,
     /// Places of returns to savepoints whose locks are being dropped.
     undoing: Arc<Semaphore>,
     heartbeat: Duration,
@@ -117,7 +127,7 @@ impl Cleanup {
         Cleanup {
             env,
             router,
-            places: Arc::new(Semaphore::new(config.max_unresolved)),
+            room: Room::new(config.max_unresolved),
             undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
             heartbeat: config.heartbeat,
             commit_window: config.commit_window,
@@ -125,22 +135,9 @@ impl Cleanup {
         }
     }
 
-    /// Waits until not too many transactions have unresolved intents.
-    pub(crate) async fn admit(&self) {
-        if self.places.available_permits() == 0 {
-            quorate_env::count!("quorate_txn_backpressure_total");
-        }
-        drop(self.places.acquire().await.expect("the semaphore is never closed"));
-    }
-
-    /// A place among the transactions with unresolved intents, taken when there are some and not before: a commit that
-    /// waits for a lock would keep its place from those on whom it waits. So commits under way may exceed the bound.
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        self.places.clone().try_acquire_owned().ok()
-    }
-
-    /// Turns intents into versions, or removes them, batched by shard.
-    pub(crate) fn resolve(&self, txn: TxnId, decision: Decision, keys: Keys) {
+    /// Turns intents into versions, or removes them, batched by shard. What is not resolved in time is left to whoever meets it,
+    /// and counts no more.
+    pub(crate) fn resolve(&self, txn: TxnId, decision: Decision, keys: Keys, mut place: Place) {
         if keys.is_empty() {
             return;
         }
@@ -148,12 +145,10 @@ impl Cleanup {
             return;
         }
         let (env, router) = (self.env.clone(), self.router.clone());
-        let place = self.place();
         let task = async move {
-            if let Err(error) = resolve(&env, &router, txn, decision, keys).await {
+            if let Err(error) = resolve(&env, &router, txn, decision, keys, &mut place).await {
                 left_to_others(txn, &error);
             }
-            drop(place);
         };
         self.env.spawn("txn.resolve", task).detach();
     }
@@ -166,31 +161,34 @@ impl Cleanup {
         ts: Timestamp,
         keys: Keys,
         prepared: Vec<(ShardId, LogPosition)>,
+        mut place: Place,
     ) {
         if self.env.fault("txn.left_intents") {
             return;
         }
         let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
-        let place = self.place();
         let task = async move {
-            match conclude(&env, &router, meta, Decision::Commit(ts), keys, prepared).await {
+            match conclude(&env, &router, meta, Decision::Commit(ts), keys, prepared, &mut place).await {
                 Ok(state) => {
                     assert_eq!(state, TxnState::Committed(ts), "{txn}, committed by its intents");
                 }
                 Err(error) => left_to_others(txn, &error),
             }
-            drop(place);
         };
         self.env.spawn("txn.finish", task).detach();
     }
 
+    /// Writes ABORTED for one that has laid no intents.
+    pub(crate) fn abort_record(&self, meta: TxnMeta) {
+        self.abort(meta, Keys::default(), self.room.enter_decided(0));
+    }
+
     /// Writes ABORTED, and then removes the intents, not before: should the record say otherwise, they go by that.
-    pub(crate) fn abort(&self, meta: TxnMeta, keys: Keys) {
+    pub(crate) fn abort(&self, meta: TxnMeta, keys: Keys, mut place: Place) {
         quorate_env::count!("quorate_txn_aborts_written_total");
         let (env, router, txn) = (self.env.clone(), self.router.clone(), meta.id);
-        let place = self.place();
         let task = async move {
-            match conclude(&env, &router, meta, Decision::Abort, keys, Vec::new()).await {
+            match conclude(&env, &router, meta, Decision::Abort, keys, Vec::new(), &mut place).await {
                 Ok(TxnState::Aborted) => {}
                 Ok(state) => {
                     quorate_env::count!("quorate_txn_contradicted_aborts_total");
@@ -198,7 +196,6 @@ impl Cleanup {
                 }
                 Err(error) => left_to_others(txn, &error),
             }
-            drop(place);
         };
         self.env.spawn("txn.abort", task).detach();
     }
@@ -296,6 +293,7 @@ async fn conclude(
     decision: Decision,
     mut keys: Keys,
     prepared: Vec<(ShardId, LogPosition)>,
+    place: &mut Place,
 ) -> Result<TxnState, SendError> {
     let (txn, anchor) = (meta.id, meta.anchor.clone());
     let (intents, span) = keys.named();
@@ -312,7 +310,7 @@ async fn conclude(
         let home = router.locate(&anchor, options(env).deadline).await?;
         keys.listed.retain(|key| !home.contains(key));
     }
-    resolve(env, router, txn, said, keys).await?;
+    resolve(env, router, txn, said, keys, place).await?;
     Ok(state)
 }
 
@@ -322,13 +320,16 @@ async fn resolve(
     txn: TxnId,
     decision: Decision,
     mut keys: Keys,
+    place: &mut Place,
 ) -> Result<(), SendError> {
     loop {
         let some = keys.take(PARALLEL_BATCHES * BATCH);
         if some.is_empty() {
             return Ok(());
         }
+        let intents = some.len();
         resolve_some(env, router, txn, decision, some).await?;
+        place.resolved(intents);
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     evidence,
     machine::Machine,
     plan::{Pieces, Work, size},
+    room::Place,
 };
 use crate::{
     Outcome, TxnError,
@@ -45,6 +46,8 @@ pub(super) struct Driver {
     /// Parts that wait for their turn, with the timestamp to prepare them at.
     queued: VecDeque<(usize, Timestamp)>,
     preparing: usize,
+    /// For the intents.
+    place: Option<Place>,
 }
 
 impl Driver {
@@ -66,14 +69,17 @@ impl Driver {
             running: FuturesUnordered::new(),
             queued: VecDeque::new(),
             preparing: 0,
+            place: None,
         }
     }
 
     pub(super) async fn run(mut self, answer: oneshot::Sender<Result<Timestamp, TxnError>>) {
         let coordinator = self.txn.coordinator.clone();
         coordinator.history.record(evidence(&self.txn, self.meta.anchor.clone(), Outcome::Pending));
-        if !matches!(self.first.first(), Some(Effect::CommitLocal { .. })) {
-            coordinator.cleanup.admit().await;
+        if let Err(error) = self.take_place().await {
+            // The client may be gone; nothing was sent.
+            drop(answer.send(self.ended(Err(error))));
+            return;
         }
         let mut answer = Some(answer);
         let heartbeat = coordinator.config.heartbeat;
@@ -116,6 +122,36 @@ impl Driver {
             self.machine.extend(self.txn.state.lock().commit_max());
             effects = self.machine.step(event);
         }
+    }
+
+    /// Waits for room for the intents, if there will be any.
+    async fn take_place(&mut self) -> Result<(), KvError> {
+        if matches!(self.first.first(), Some(Effect::CommitLocal { .. })) {
+            return Ok(());
+        }
+        let intents = self.written().map(Part::intents).sum();
+        if intents == 0 {
+            return Ok(());
+        }
+        let coordinator = &self.txn.coordinator;
+        let holds_locks = !self.txn.state.lock().lock_shards.is_empty();
+        let left = self.meta.deadline.since(coordinator.env.clock().physical());
+        let place = coordinator.cleanup.room.enter(intents, holds_locks);
+        let place = coordinator.env.timeout(left.min(PATIENCE), place).await.map_err(|_| {
+            let what = "earlier commits of this gateway have left too many intents unresolved".into();
+            KvError::Overloaded { what, retry_after_millis: 1000 }
+        })?;
+        self.place = Some(place);
+        Ok(())
+    }
+
+    /// The place of the intents on these keys, which are to be resolved. One that began as a commit of a single shard has none yet.
+    fn decided(&mut self, keys: &Keys) -> Place {
+        let Some(mut place) = self.place.take() else {
+            return self.txn.coordinator.cleanup.room.enter_decided(keys.len());
+        };
+        place.decided(keys.len());
+        place
     }
 
     /// The outcome is known, or known to be unknown.
@@ -206,21 +242,23 @@ impl Driver {
             Effect::Answer(_) => unreachable!("answers are given by the loop"),
             Effect::Resolve { ts, parts, record } => {
                 let keys = self.keys(&parts);
+                let place = self.decided(&keys);
                 let cleanup = &self.txn.coordinator.cleanup;
                 if record {
                     let prepared = self.machine.prepared();
-                    cleanup.finish(self.meta.clone(), ts, keys, prepared);
+                    cleanup.finish(self.meta.clone(), ts, keys, prepared, place);
                 } else {
-                    cleanup.resolve(self.txn.id, Decision::Commit(ts), keys);
+                    cleanup.resolve(self.txn.id, Decision::Commit(ts), keys, place);
                 }
             }
             Effect::Abort { record, parts } => {
                 let keys = self.keys(&parts);
+                let place = self.decided(&keys);
                 let cleanup = &self.txn.coordinator.cleanup;
                 if record {
-                    cleanup.abort(self.meta.clone(), keys);
+                    cleanup.abort(self.meta.clone(), keys, place);
                 } else {
-                    cleanup.resolve(self.txn.id, Decision::Abort, keys);
+                    cleanup.resolve(self.txn.id, Decision::Abort, keys, place);
                 }
             }
         }

@@ -23,11 +23,18 @@ pub struct Kept {
     pub span: Span,
     /// Of its keys and values, about.
     pub bytes: usize,
+    /// So many.
+    pub writes: usize,
 }
 
 impl Part {
     pub fn writes_something(&self) -> bool {
         !self.writes.is_empty() || self.kept.is_some()
+    }
+
+    /// How many intents it lays.
+    pub fn intents(&self) -> usize {
+        self.writes.len() + self.kept.as_ref().map_or(0, |kept| kept.writes)
     }
 
     /// Whether it writes this key, which the transaction does write.

@@ -6,6 +6,7 @@ mod drive;
 pub mod events;
 pub mod machine;
 pub mod plan;
+mod room;
 
 use crate::{
     Evidence, Isolation, Outcome, ScratchError, Txn, TxnError,
@@ -15,7 +16,6 @@ use crate::{
         state::{Inner, Phase, State, no_room},
     },
 };
-use cleanup::Keys;
 use events::Plan;
 use plan::{GroupError, Work};
 use quorate_proto::{
@@ -184,7 +184,7 @@ pub(crate) fn rollback(txn: &Arc<Inner>) {
         txn.state.lock().releasing = releasing;
     }
     if let Some(anchor) = record {
-        cleanup.abort(txn.meta(anchor, txn.deadline), Keys::default());
+        cleanup.abort_record(txn.meta(anchor, txn.deadline));
     }
     txn.coordinator.history.forget(txn.id);
 }
@@ -227,7 +227,7 @@ pub(crate) fn restart(txn: &Arc<Inner>) -> Txn {
     } else {
         coordinator.cleanup.release(txn.id, shards);
         if let Some(anchor) = record {
-            coordinator.cleanup.abort(txn.meta(anchor, txn.deadline), Keys::default());
+            coordinator.cleanup.abort_record(txn.meta(anchor, txn.deadline));
         }
     }
     Txn(coordinator.open.enter(next))

@@ -162,7 +162,8 @@ impl<'a> Cutter<'a> {
             && let (Some(first), Some(last)) = (part.writes.first(), part.writes.last())
         {
             let span = Span { start: first.key.clone(), end: Some(last.key.successor()) };
-            part = Part { shard: part.shard, kept: Some(Kept { span, bytes }), ..Part::default() };
+            let kept = Kept { span, bytes, writes: part.writes.len() };
+            part = Part { shard: part.shard, kept: Some(kept), ..Part::default() };
         }
         self.closed.push(part);
     }

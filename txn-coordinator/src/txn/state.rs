@@ -4,7 +4,7 @@ use crate::{
     Coordinator, Cost, Guarantee, Isolation, TxnError, TxnOptions,
     buffer::Seq,
     changes::Changes,
-    commit::cleanup::{Keys, Releasing},
+    commit::cleanup::Releasing,
     route::{Router, SendError, SendOptions},
     scratch::ScratchError,
     spans::SpanSet,
@@ -382,7 +382,7 @@ impl Drop for Inner {
             && let Some(anchor) = state.anchor.take()
         {
             let meta = self.meta(anchor, self.deadline);
-            self.coordinator.cleanup.abort(meta, Keys::default());
+            self.coordinator.cleanup.abort_record(meta);
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Faults {
     pub lose_answers: u64,
     /// Loses the answers of the next requests of this kind.
     pub lose_next: Option<(&'static str, usize)>,
+    /// Requests of this kind are carried out so much later.
+    pub late: Option<(&'static str, Duration)>,
     /// The shards answer nothing any more.
     pub mute: bool,
     /// Kinds of requests that shards have got, in order (without background ones).
@@ -149,6 +151,10 @@ impl FakeShards {
             },
             _ => Duration::from_secs(10),
         };
+        let late = self.faults.lock().late.filter(|(kind, _)| *kind == what);
+        if let Some((_, by)) = late {
+            env.sleep(by).await;
+        }
         let mut pause = Duration::from_millis(1);
         let result = loop {
             if self.faults.lock().mute {

@@ -2,11 +2,11 @@
 
 use crate::{
     put_all, quiet, rows,
-    support::{FRUGAL, exclusive, key, run, run_with, value},
+    support::{FRUGAL, exclusive, key, run, run_as, run_with, value},
 };
 use quorate_proto::{KvError, NodeId, ShardId, Span};
-use quorate_txn::{Outcome, ScanOptions, Txn, TxnOptions};
-use std::time::Duration;
+use quorate_txn::{Outcome, ScanOptions, Txn, TxnConfig, TxnOptions};
+use std::{collections::BTreeMap, time::Duration};
 
 /// More changes than belong into memory, over all shards: all of them, or after a conflict none, and no intent is left.
 #[test]
@@ -253,5 +253,70 @@ fn run_repeats_until_it_is_through() {
             worker.join().await.unwrap();
         }
         assert_eq!(shards.value("a").unwrap(), "30");
+    });
+}
+
+/// Commits whose intents are not resolved keep others waiting, each by as many as it has laid.
+#[test]
+fn unresolved_intents_are_bounded() {
+    const MOST: usize = 20;
+    let little = TxnConfig { max_unresolved: MOST, parallel_commit: false, ..TxnConfig::default() };
+    run_as(quiet(41), little, |shards| async move {
+        let coordinator = shards.coordinator(1);
+        shards.faults.lock().late = Some(("resolve", Duration::from_millis(20)));
+        let mut commits = Vec::new();
+        for n in 0..30 {
+            let (size, txn) = ([2, 3, 60][n % 3], coordinator.begin(TxnOptions::default()));
+            for k in 0..size {
+                txn.put(key(&format!("{}{n:02}-{k}", if k % 2 == 0 { "a" } else { "r" })), value("1"));
+            }
+            let commit = async move { txn.commit().await.map(drop) };
+            commits.push(shards.world.env(NodeId(1)).unwrap().spawn("test.commit", commit));
+        }
+        let (mut peak, mut laid_at_peak) = (0, 0);
+        while commits.iter().any(|commit| !commit.is_finished()) || coordinator.unresolved_intents() > 0 {
+            // A large one counts as half of all.
+            let mut laid = BTreeMap::new();
+            shards
+                .store
+                .lock()
+                .intents
+                .values()
+                .for_each(|found| *laid.entry(found.meta.id).or_default() += 1);
+            let weight: usize = laid.values().map(|intents: &usize| MOST.min(*intents).min(MOST / 2)).sum();
+            assert!(weight <= MOST, "{laid:?}");
+            peak = peak.max(coordinator.unresolved_intents());
+            laid_at_peak = laid_at_peak.max(weight);
+            shards.world.sleep(Duration::from_micros(200)).await;
+        }
+        for commit in commits {
+            commit.join().await.unwrap().expect("it had its turn");
+        }
+        assert!(
+            peak >= 60 && laid_at_peak > MOST / 2,
+            "{peak}, {laid_at_peak}: there was something to bound"
+        );
+    });
+}
+
+#[test]
+fn a_commit_that_finds_no_room_in_time_has_not_happened() {
+    let little = TxnConfig { max_unresolved: 2, ..TxnConfig::default() };
+    run_as(quiet(42), little, |shards| async move {
+        let commit = |keys: [&str; 3]| {
+            let options = TxnOptions { deadline: Some(Duration::from_secs(1)), ..TxnOptions::default() };
+            let txn = shards.coordinator(1).begin(options);
+            keys.iter().for_each(|k| txn.put(key(k), value("1")));
+            async move { txn.commit().await.map(drop) }
+        };
+        shards.faults.lock().late = Some(("resolve", Duration::from_secs(2)));
+        commit(["a", "i", "r"]).await.unwrap();
+        commit(["b", "j", "s"]).await.unwrap();
+        let error = commit(["c", "k", "t"]).await.expect_err("there is no room");
+        assert!(matches!(error.error, KvError::Overloaded { .. }) && !error.retryable(), "{error}");
+        assert!(!shards.store.lock().intents.contains_key(&key("c")), "nothing was sent");
+        shards.world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(shards.coordinator(1).unresolved_intents(), 0);
+        commit(["c", "k", "t"]).await.unwrap();
     });
 }

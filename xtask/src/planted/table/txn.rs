@@ -36,6 +36,19 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("txn-coordinator/transactions", "locks::who_locks_the_same_rows_waits_in_one_line")],
     },
     Planted {
+        names: "txn.intents_unbounded",
+        what: "12: commits do not wait while too many intents of their gateway are unresolved",
+        found_by: &[Test("txn-coordinator/transactions", "commits::unresolved_intents_are_bounded")],
+    },
+    Planted {
+        names: "txn.lock_holders_wait",
+        what: "12: who holds locks waits for room that those have who wait for his locks",
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "locks::one_that_waits_for_a_lock_takes_no_room_from_the_locks_owner",
+        )],
+    },
+    Planted {
         names: "txn.locks_fix_nothing",
         what: "13: a transaction that has only locked so far reads at the present time",
         found_by: &[Test(
