@@ -87,6 +87,10 @@ pub enum KvError {
         key: Key,
         #[n(1)]
         holder: Option<Party>,
+        /// All the while the deadlock detector could not be asked: it may be a circle (PROTOCOL 19).
+        #[n(2)]
+        #[cbor(default)]
+        unwatched: bool,
     },
     /// `NOWAIT`.
     #[n(7)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
-    /// No wait for a lock or an intent lasts longer, whatever the request asks for.
+    /// No wait for a lock or an intent lasts longer, whatever the request asks for; coordinators ask again.
     pub lock_wait: Duration,
     /// How long one who meets an intent waits for it to be resolved before asking the anchor's shard.
     pub intent_patience: Duration,

@@ -78,6 +78,8 @@ pub struct TxnConfig {
     pub stale_after: Duration,
     /// Intents of this gateway's commits that are not resolved yet; above it commits wait.
     pub max_unresolved: usize,
+    /// A wait for a lock ends when the deadlock detector could not be asked for so long, whatever its own limit (PROTOCOL 19).
+    pub unwatched_wait: Duration,
     /// Read spans kept one by one; above it neighbours are merged into wider ones.
     pub max_read_spans: usize,
     /// Bytes of keys and values that a transaction may change.
@@ -103,6 +105,7 @@ impl Default for TxnConfig {
             heartbeat: Duration::from_secs(1),
             stale_after: Duration::from_millis(100),
             max_unresolved: 100_000,
+            unwatched_wait: Duration::from_secs(60),
             max_read_spans: 1024,
             max_buffer_bytes: 2 << 30,
             memory_bytes: 8 << 20,

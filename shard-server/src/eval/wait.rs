@@ -37,12 +37,14 @@ struct Reports {
     /// Absent for a read outside a transaction: nobody waits for that.
     txn: Option<Arc<TxnMeta>>,
     told: bool,
+    /// The detector has looked at this wait.
+    answered: bool,
 }
 
 impl Reports {
     fn new(replica: &Arc<Replica>, leader: &Arc<Leader>, waiter: WaiterId) -> Self {
         let txn = leader.core().locks.waiter(waiter);
-        Reports { replica: replica.clone(), leader: leader.clone(), txn, told: false }
+        Reports { replica: replica.clone(), leader: leader.clone(), txn, told: false, answered: false }
     }
 
     /// The circle that this wait must break, if any. A detector that cannot be reached is told again later.
@@ -50,7 +52,13 @@ impl Reports {
         let Some(txn) = self.txn.clone() else { return Vec::new() };
         self.told = true;
         let report = self.report(&txn);
-        self.replica.ask_detector(report).await
+        let answer = self.replica.ask_detector(report).await;
+        self.answered |= answer.is_some() || quorate_env::planted!("shard.unwatched_untold");
+        answer.unwrap_or_default()
+    }
+
+    fn unwatched(&self) -> bool {
+        self.told && !self.answered
     }
 
     /// All for whom the transaction waits here, by whichever of its requests.
@@ -81,14 +89,15 @@ impl Reports {
 }
 
 impl Replica {
-    async fn ask_detector(self: &Arc<Self>, report: Waits) -> Vec<Stuck> {
+    /// The circle to break, if there is any; `None`: the detector has not answered.
+    async fn ask_detector(self: &Arc<Self>, report: Waits) -> Option<Vec<Stuck>> {
         let keeper = report.keeper.clone();
         let answer = self.context.peers.shard_call(&keeper, ShardOp::Waits(report));
         match self.context.env.timeout(detector::REPORT_EVERY, answer).await {
-            Ok(Ok(ShardReply::Circle(circle))) => circle,
+            Ok(Ok(ShardReply::Circle(circle))) => Some(circle),
             other => {
                 tracing::debug!(?other, "the deadlock detector has not answered");
-                Vec::new()
+                None
             }
         }
     }
@@ -185,7 +194,8 @@ impl Replica {
             let now = env.boottime();
             if now >= give_up {
                 let holder = leader.core().locks.blocker(wait.id).map(|blocker| blocker.txn.party());
-                break Err(KvError::LockTimeout { key: key.clone(), holder });
+                let unwatched = reports.unwatched();
+                break Err(KvError::LockTimeout { key: key.clone(), holder, unwatched });
             }
             let next = give_up.min(push_at).min(report_at);
             if let Ok(turn) = env.timeout(next.saturating_sub(now), &mut wait.turn).await {

@@ -7,7 +7,7 @@
 //! decide t1 commit=20|abort [keys=a,b] [span=a..c]        resolve t1 commit=20|abort keys=a,b
 //! refresh t1 from=5 to=9 [spans=a..b …] [check=… …]
 //! query t1 [intent|now]        heartbeat t1 [until=]        release t1        settle k until=
-//! sleep 100        split m        crash        dump        stall on|off        flush        closing 200        closed
+//! sleep 100        split m        crash        dump        stall on|off        deaf on|off        flush        closing 200        closed
 //! gc 1500        forget 1500
 //! merge m        seal m        absorb m        forget-seal m        unseal m
 //! ```
@@ -30,15 +30,18 @@ use quorate_storage::{MemEngine, MemLog};
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 const NODE: NodeId = NodeId(1);
 
-/// The way to the node's shards: whoever owns the key, wherever a split has put it.
+/// The way to the node's shards: whoever owns the key, wherever a split has put it; and whether the deadlock detector is deaf.
 #[derive(Clone, Default)]
-struct Router(Arc<Mutex<Option<Arc<ShardServer>>>>);
+struct Router(Arc<Mutex<Option<Arc<ShardServer>>>>, Arc<AtomicBool>);
 
 impl Router {
     fn server(&self) -> Arc<ShardServer> {
@@ -58,6 +61,9 @@ impl Router {
 #[async_trait]
 impl Peers for Router {
     async fn shard_call(&self, key: &Key, op: ShardOp) -> Result<ShardReply, KvError> {
+        if matches!(op, ShardOp::Waits(_)) && self.1.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         self.send(key, op).await
     }
 }
@@ -208,6 +214,10 @@ impl World {
             }
             "stall" => {
                 self.log.stall(args.words[1] == "on");
+                "ok".into()
+            }
+            "deaf" => {
+                self.router.1.store(args.words[1] == "on", Ordering::Relaxed);
                 "ok".into()
             }
             "flush" => {

@@ -73,8 +73,14 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
                 // Rounded up: at that time it can be read.
                 datetime(threshold.unix_micros() + 1),
             )),
-        KvError::LockTimeout { key, holder } => {
-            new("canceling statement due to lock timeout").detail(held(key, holder.as_ref()))
+        KvError::LockTimeout { key, holder, unwatched } => {
+            let error = new("canceling statement due to lock timeout");
+            let detail = held(key, holder.as_ref());
+            if !unwatched {
+                return error.detail(detail);
+            }
+            error.detail(format!("{detail} Nobody could be asked whether those who wait wait for one another."))
+                .hint("The first shard, whose leader looks for circles, has not answered; quorate.shards shows its mode.")
         }
         KvError::LockNotAvailable { key, holder } => {
             new(&format!("could not obtain lock on row{}", describe(ROW, key))).detail(held(key, holder.as_ref()))

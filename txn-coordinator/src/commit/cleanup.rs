@@ -243,6 +243,9 @@ impl Cleanup {
     }
 
     pub(crate) fn heartbeat(&self, heartbeat: Heartbeat) {
+        if quorate_env::planted!("txn.no_heartbeats") {
+            return;
+        }
         let (env, router) = (self.env.clone(), self.router.clone());
         let interval = self.heartbeat;
         let task = async move {
@@ -378,6 +381,9 @@ async fn beat(
 ) {
     loop {
         env.sleep(interval).await;
+        if quorate_env::planted!("txn.no_heartbeats") {
+            continue;
+        }
         let held: Vec<Arc<Inner>> = {
             let mut all = holders.lock();
             all.by_id.retain(|_, txn| txn.strong_count() > 0);

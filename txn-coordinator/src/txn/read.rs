@@ -275,6 +275,7 @@ impl Inner {
         noted: Noted<'_>,
     ) -> Result<Option<ReadReply>, TxnError> {
         let began = self.coordinator.env.boottime();
+        let mut waits = Waits { began, watched: began };
         loop {
             self.check_open()?;
             // The first read may choose the read timestamp, and a scan that locks may move it; both are then alone. Locked
@@ -306,7 +307,7 @@ impl Inner {
                         // Some of the keys may be locked already.
                         self.state.lock().locks_in(shard, number);
                     }
-                    self.after_refusal(error, lock.map(|(lock, _)| lock), began).await?;
+                    self.after_refusal(error, lock.map(|(lock, _)| lock), &mut waits).await?;
                     continue;
                 }
             };
@@ -423,7 +424,7 @@ impl Inner {
         self: &Arc<Self>,
         error: SendError,
         lock: Option<&LockRequest>,
-        began: Duration,
+        waits: &mut Waits,
     ) -> Result<(), TxnError> {
         match &error.error {
             KvError::Uncertain { value_ts, .. } => {
@@ -436,15 +437,34 @@ impl Inner {
                 }
                 self.move_read_ts(to).await
             }
-            KvError::LockTimeout { .. }
-                if lock
-                    .is_some_and(|lock| self.wait_left(lock, began).is_none_or(|left| !left.is_zero())) =>
+            KvError::LockTimeout { unwatched, .. }
+                if lock.is_some_and(|lock| {
+                    self.wait_left(lock, waits.began).is_none_or(|left| !left.is_zero())
+                }) =>
             {
+                if self.is_blind(*unwatched, waits) {
+                    return Err(self.failed(error));
+                }
                 self.state.lock().cost += error.cost;
                 Ok(())
             }
             _ => Err(self.failed(error)),
         }
+    }
+
+    /// Whether this wait, of which a part has ended, may be one of a circle that nobody has looked for in too long.
+    fn is_blind(&self, unwatched: bool, waits: &mut Waits) -> bool {
+        let now = self.coordinator.env.boottime();
+        if !unwatched {
+            waits.watched = now;
+        }
+        let blind = now.saturating_sub(waits.watched) >= self.coordinator.config.unwatched_wait;
+        if blind && !quorate_env::planted!("txn.waits_unwatched") {
+            quorate_env::probe!("txn.unwatched_wait_ended");
+            quorate_env::count!("quorate_txn_unwatched_waits_total");
+            return true;
+        }
+        false
     }
 
     /// Moves the read timestamp up after proving that nothing read so far has changed (in parallel on the shards).
@@ -545,6 +565,13 @@ pub(super) enum Proof {
     Wanted,
     /// Candidates, of which those are locked that matter, and read again then.
     Spared,
+}
+
+/// A read that waits for locks, part by part.
+struct Waits {
+    began: Duration,
+    /// Until then the deadlock detector has looked, or nobody waited.
+    watched: Duration,
 }
 
 /// A lock, and what it is for.

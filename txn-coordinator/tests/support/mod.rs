@@ -46,6 +46,8 @@ pub struct Faults {
     pub lose_next: Option<(&'static str, usize)>,
     /// Requests of this kind are carried out so much later.
     pub late: Option<(&'static str, Duration)>,
+    /// Nobody looks for circles of waiters.
+    pub unwatched: bool,
     /// The shards answer nothing any more.
     pub mute: bool,
     /// Kinds of requests that shards have got, in order (without background ones).
@@ -168,7 +170,11 @@ impl FakeShards {
                     let now = env.clock().physical();
                     self.store.lock().push(&key, &holder, lock, now, LIVENESS);
                     if lock && env.boottime() - began > cap.min(LOCK_CAP) {
-                        break Err(KvError::LockTimeout { key, holder: Some(holder.party()) });
+                        break Err(KvError::LockTimeout {
+                            key,
+                            holder: Some(holder.party()),
+                            unwatched: self.faults.lock().unwatched,
+                        });
                     }
                     if env.boottime() - began > cap {
                         break Err(KvError::Timeout { why: "an intent stays".into() });

@@ -366,3 +366,67 @@ fn what_an_attempt_has_undone_takes_nothing_from_the_next() {
         assert_eq!(held(&shards, &next).await, ["i"]);
     });
 }
+
+/// Without the deadlock detector nobody knows whether those who wait stand in a circle (PROTOCOL 19).
+#[test]
+fn a_wait_that_nobody_looks_at_ends_and_no_other() {
+    let config = TxnConfig { unwatched_wait: Duration::from_secs(3), ..TxnConfig::default() };
+    run_as(quiet(50), config, |shards| async move {
+        let holder = begin(&shards, 1, Isolation::ReadCommitted);
+        lock(&holder, &["a"]).await;
+        let wait = || {
+            let waiter = begin(&shards, 2, Isolation::ReadCommitted);
+            let waits = async move { waiter.get(&key("a"), exclusive()).await.map(drop) };
+            shards.world.env(NodeId(2)).unwrap().spawn("test.waits", waits)
+        };
+        // Now and then is often enough.
+        let watched = wait();
+        for _ in 0..5 {
+            shards.faults.lock().unwatched = true;
+            shards.world.sleep(Duration::from_secs(2)).await;
+            shards.faults.lock().unwatched = false;
+            shards.world.sleep(Duration::from_millis(900)).await;
+        }
+        assert!(!watched.is_finished(), "its holder lives, and it is no circle");
+        shards.faults.lock().unwatched = true;
+        let unwatched = wait();
+        shards.world.sleep(Duration::from_secs(4)).await;
+        assert!(watched.is_finished() && unwatched.is_finished(), "nobody looks");
+        for waited in [watched, unwatched] {
+            let error = waited.join().await.unwrap().expect_err("it may be a circle");
+            assert!(matches!(error.error, KvError::LockTimeout { unwatched: true, .. }), "{error}");
+        }
+        shards.faults.lock().unwatched = false;
+        let last = wait();
+        shards.world.sleep(Duration::from_secs(1)).await;
+        holder.rollback();
+        last.join().await.unwrap().expect("the lock is free");
+    });
+}
+
+/// PROTOCOL 18: who lives keeps its record alive, however long it does nothing.
+#[test]
+fn who_lives_keeps_its_locks_and_who_dies_does_not() {
+    run(quiet(51), |shards| async move {
+        put_all(&shards, &[("a", "1")]).await;
+        let holder = begin(&shards, 1, Isolation::RepeatableRead);
+        lock(&holder, &["a"]).await;
+        let waiter = begin(&shards, 2, Isolation::ReadCommitted);
+        let waits = async move { waiter.get(&key("a"), exclusive()).await };
+        let waits = shards.world.env(NodeId(2)).unwrap().spawn("test.waits", waits);
+        // Four times as long as one who is silent is waited for.
+        shards.world.sleep(Duration::from_secs(8)).await;
+        assert!(!waits.is_finished());
+        holder.put(key("a"), value("2"));
+        holder.commit().await.expect("nobody has ended it");
+        assert_eq!(waits.join().await.unwrap().unwrap(), Some(value("2")));
+
+        let dies = begin(&shards, 1, Isolation::RepeatableRead);
+        lock(&dies, &["i"]).await;
+        shards.world.sleep(Duration::from_secs(4)).await;
+        shards.crash(NodeId(1)).await;
+        let heir = begin(&shards, 2, Isolation::ReadCommitted);
+        let found = heir.get(&key("i"), exclusive()).await;
+        assert_eq!(found.expect("nobody keeps the lock"), None);
+    });
+}

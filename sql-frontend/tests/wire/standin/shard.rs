@@ -265,7 +265,11 @@ impl Shard {
             let left = deadline.saturating_sub(self.env.boottime());
             let _counted = Counted::new(&self.waiting);
             if left.is_zero() || self.env.timeout(left, released).await.is_err() {
-                return Err(KvError::LockTimeout { key: key.clone(), holder: Some(holder) });
+                return Err(KvError::LockTimeout {
+                    key: key.clone(),
+                    holder: Some(holder),
+                    unwatched: false,
+                });
             }
         }
     }

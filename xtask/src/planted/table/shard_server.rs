@@ -261,6 +261,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("locks.txt")],
     },
     Planted {
+        names: "shard.unwatched_untold",
+        what: "19: who has waited is not told that the deadlock detector was not reached",
+        found_by: &[Script("deadlock.txt")],
+    },
+    Planted {
         names: "shard.local_circle_unnoticed",
         what: "19: circles of waiters within a shard are not broken",
         found_by: &[Script("locks.txt")],

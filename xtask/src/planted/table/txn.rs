@@ -49,6 +49,19 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "txn.no_heartbeats",
+        what: "18: nobody keeps the record of a transaction that lives alive",
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "locks::who_lives_keeps_its_locks_and_who_dies_does_not",
+        )],
+    },
+    Planted {
+        names: "txn.waits_unwatched",
+        what: "19: without the deadlock detector a wait for a lock has no end",
+        found_by: &[Test("txn-coordinator/transactions", "locks::a_wait_that_nobody_looks_at_ends_and_no_other")],
+    },
+    Planted {
         names: "txn.locks_fix_nothing",
         what: "13: a transaction that has only locked so far reads at the present time",
         found_by: &[Test(
