@@ -43,6 +43,11 @@ pub struct Extras {
     /// The shard goes on from one copy, at these epochs at least ([`crate::revive`]).
     #[n(8)]
     pub revived: Option<(u64, u64)>,
+    /// Whose intents become versions of which times, for those who are told later who has changed something
+    /// ([`crate::writers`]); records tell of theirs.
+    #[n(9)]
+    #[cbor(default)]
+    pub resolved: Vec<(Timestamp, TxnId)>,
 }
 
 /// A merge's entries ([`crate::merge`]).
@@ -159,7 +164,8 @@ impl Extras {
     fn is_empty(&self) -> bool {
         let thresholds = self.gc_threshold.max(self.record_threshold);
         let records = self.records.is_empty() && self.forgotten.is_empty();
-        records && self.intents.is_empty() && thresholds.is_none() && !self.is_alone()
+        let writes = !self.intents.is_empty() || !self.resolved.is_empty();
+        records && !writes && thresholds.is_none() && !self.is_alone()
     }
 
     /// It has an entry for itself.
@@ -186,12 +192,13 @@ impl Extras {
         self.records.iter().filter(|record| record.record.is_final()).map(|record| record.txn)
     }
 
-    /// The transactions that are committed with this, and when.
+    /// The transactions of which this may write versions, and when they were committed.
     pub fn committed(&self) -> impl Iterator<Item = (Timestamp, TxnId)> {
-        self.records.iter().filter_map(|record| match record.record {
+        let records = self.records.iter().filter_map(|record| match record.record {
             TxnRecord::Committed { ts, .. } => Some((ts, record.txn)),
             _ => None,
-        })
+        });
+        records.chain(self.resolved.iter().copied())
     }
 
     /// Writes records and intents as those of the entry at `position`, and removes records.
@@ -220,6 +227,7 @@ impl Command {
         self.extras.gc_threshold = self.extras.gc_threshold.max(other.extras.gc_threshold);
         self.extras.record_threshold = self.extras.record_threshold.max(other.extras.record_threshold);
         self.extras.forgotten.extend(other.extras.forgotten);
+        self.extras.resolved.extend(other.extras.resolved);
     }
 
     /// About as many bytes as its entry takes.
@@ -230,7 +238,9 @@ impl Command {
         });
         let records = self.extras.records.iter().map(Record::size);
         let forgotten = self.extras.forgotten.iter().map(|forgotten| forgotten.anchor.len() + 32);
-        self.batch.byte_size() + bytes.sum::<usize>() + records.sum::<usize>() + forgotten.sum::<usize>()
+        let resolved = 32 * self.extras.resolved.len();
+        let records = records.sum::<usize>() + forgotten.sum::<usize>() + resolved;
+        self.batch.byte_size() + bytes.sum::<usize>() + records
     }
 
     pub fn encode(&self) -> Bytes {

@@ -1,8 +1,8 @@
 //! Who has committed lately, by the times of the commits. Versions do not carry their writers; a transaction that has to give
 //! way to one is told whose it was as long as its node remembers.
 //!
-//! Only for people: nothing is decided by it. A node enters what it applies of records and what it resolves as a leader; that
-//! is in memory, bounded, and gone after a restart.
+//! Only for people: nothing is decided by it. A node enters what it applies, of records and of intents that are resolved, so
+//! that whoever leads next knows it too; that is in memory, bounded, and gone after a restart.
 
 use parking_lot::{Mutex, MutexGuard};
 use quorate_proto::{Timestamp, TxnId};

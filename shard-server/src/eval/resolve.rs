@@ -24,7 +24,7 @@ impl Replica {
         resolution(&*snapshot, &state, txn, decision, &keys, &mut command)?;
         drop(snapshot);
         if let Decision::Commit(ts) = decision {
-            self.context.writers.enter(ts, txn);
+            command.extras.resolved.push((ts, txn));
         }
         let latched =
             if command.batch.is_empty() { latched } else { self.propose(&leader, latched, command).await?.1 };

@@ -1,9 +1,9 @@
 //! Locks that transactions asked for, when leadership is handed over, and when it is lost.
 
 use super::{harness::*, locking::*};
-use quorate_proto::kv::{LockMode, WaitPolicy};
+use quorate_proto::kv::{CommitLocal, Decision, LockMode, Resolve, ShardOp, WaitPolicy};
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{Key, NodeId, ReplicaId, ShardId, TxnId};
+use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, Span, TxnId};
 use std::time::Duration;
 
 fn transfer(to: u64) -> ReplicaCommand {
@@ -168,5 +168,41 @@ fn locks_die_with_their_leader_and_older_ones_do_not_come_back() {
         cluster.crash(leader).await;
         cluster.other_leader("k", leader, term).await;
         assert_eq!(refused_by(&cluster, 4, "k", LockMode::Exclusive).await, None);
+    });
+}
+
+/// Versions do not tell; whoever leads next has learned it from the log, also of commits whose record is elsewhere.
+#[test]
+fn later_leaders_know_who_has_changed_a_row() {
+    run(29, |mut cluster| async move {
+        found(&mut cluster).await;
+        let before = cluster.now();
+        cluster.sim.sleep(Duration::from_millis(50)).await;
+        cluster.put(2, "local", "v").await.unwrap();
+        let ts = cluster.now();
+        let at = Key::from("k");
+        cluster.servers.send(&at, prepare_op(3, "k", ts, "k", "v")).await.unwrap();
+        let resolve = Resolve { txn: TxnId(3), decision: Decision::Commit(ts), keys: vec![at.clone()] };
+        cluster.servers.send(&at, ShardOp::Resolve(resolve)).await.unwrap();
+        for crash in [false, false, true] {
+            if crash {
+                let (old, _, term) = cluster.leader("k").await;
+                cluster.crash(old).await;
+                cluster.other_leader("k", old, term).await;
+            } else {
+                hand_over(&cluster).await;
+            }
+            for (k, writer) in [("local", 2), ("k", 3)] {
+                let ShardOp::CommitLocal(commit) = commit_op(9, cluster.now(), "z", "w") else {
+                    unreachable!()
+                };
+                let refresh = vec![Span::point(&Key::from(k))];
+                let commit = CommitLocal { refresh, read_ts: before, ..commit };
+                match cluster.servers.send(&Key::from("z"), ShardOp::CommitLocal(commit)).await {
+                    Err(KvError::Conflict { other, .. }) => assert_eq!(other, Some(TxnId(writer)), "{k}"),
+                    other => panic!("{k} has changed: {other:?}"),
+                }
+            }
+        }
     });
 }

@@ -59,7 +59,10 @@ pub const FAULTS: &[Planted] = &[
     Planted {
         names: "txn.waits_unwatched",
         what: "19: without the deadlock detector a wait for a lock has no end",
-        found_by: &[Test("txn-coordinator/transactions", "locks::a_wait_that_nobody_looks_at_ends_and_no_other")],
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "locks::a_wait_that_nobody_looks_at_ends_and_no_other",
+        )],
     },
     Planted {
         names: "txn.locks_fix_nothing",
