@@ -87,10 +87,6 @@ pub enum KvError {
         key: Key,
         #[n(1)]
         holder: Option<Party>,
-        /// All the while the deadlock detector could not be asked: it may be a circle (PROTOCOL 19).
-        #[n(2)]
-        #[cbor(default)]
-        unwatched: bool,
     },
     /// `NOWAIT`.
     #[n(7)]
@@ -246,6 +242,15 @@ pub enum KvError {
         #[n(1)]
         most: u64,
     },
+    /// [`KvError::LockTimeout`], and all the while the deadlock detector could not be asked: it may be a circle (PROTOCOL 19).
+    #[n(25)]
+    #[error("waited too long for the lock on {key:?}, and nobody looked for circles")]
+    WaitUnwatched {
+        #[n(0)]
+        key: Key,
+        #[n(1)]
+        holder: Option<Party>,
+    },
 }
 
 /// What somebody has done to a key.
@@ -282,6 +287,7 @@ impl KvError {
             | Overloaded { .. }
             | DiskFull { .. }
             | TooManyLocks { .. }
+            | WaitUnwatched { .. }
             | BadRequest { .. }
             | Internal { .. } => ErrorClass::Permanent,
         }
@@ -295,7 +301,7 @@ impl KvError {
                 "40001"
             }
             BelowGcThreshold { .. } => "72000",
-            LockTimeout { .. } | LockNotAvailable { .. } => "55P03",
+            LockTimeout { .. } | LockNotAvailable { .. } | WaitUnwatched { .. } => "55P03",
             Deadlock { .. } => "40P01",
             Exists { .. } => "23505",
             QuorumUnavailable { .. }

@@ -36,9 +36,9 @@ impl TxnError {
         match &self.error {
             KvError::Conflict { other, .. } => *other,
             KvError::LockLost { change, .. } => change.by,
-            KvError::LockTimeout { holder, .. } | KvError::LockNotAvailable { holder, .. } => {
-                holder.map(|holder| holder.txn)
-            }
+            KvError::LockTimeout { holder, .. }
+            | KvError::WaitUnwatched { holder, .. }
+            | KvError::LockNotAvailable { holder, .. } => holder.map(|holder| holder.txn),
             KvError::Deadlock { cycle } => cycle.iter().map(|stuck| stuck.who.txn).find(|t| *t != self.txn),
             _ => None,
         }

@@ -179,9 +179,10 @@ impl Replica {
     }
 
     fn check_clock(&self, txn: TxnId, deadline: Timestamp) -> Result<(), KvError> {
-        if self.context.env.clock().physical() > deadline && !quorate_env::planted!("shard.deadline_ignored")
-        {
-            return Err(KvError::TxnAborted { txn, why: "its deadline has passed".into() });
+        let now = self.context.env.clock().physical();
+        if now > deadline && !quorate_env::planted!("shard.deadline_ignored") {
+            let why = format!("its deadline {deadline} had passed at {now}");
+            return Err(KvError::TxnAborted { txn, why });
         }
         Ok(())
     }

@@ -304,7 +304,9 @@ fn foreign_intent(snapshot: &dyn Snapshot, key: &Key, txn: &TxnMeta) -> Result<O
         Some(own)
             if own.txn.attempt > txn.attempt && !quorate_env::planted!("shard.older_attempt_accepted") =>
         {
-            Err(KvError::TxnAborted { txn: txn.id, why: "a newer attempt of it has written already".into() })
+            let why =
+                format!("its attempt {} has written already, and this is {}", own.txn.attempt, txn.attempt);
+            Err(KvError::TxnAborted { txn: txn.id, why })
         }
         _ => Ok(None),
     }

@@ -194,8 +194,12 @@ impl Replica {
             let now = env.boottime();
             if now >= give_up {
                 let holder = leader.core().locks.blocker(wait.id).map(|blocker| blocker.txn.party());
-                let unwatched = reports.unwatched();
-                break Err(KvError::LockTimeout { key: key.clone(), holder, unwatched });
+                let key = key.clone();
+                break Err(if reports.unwatched() {
+                    KvError::WaitUnwatched { key, holder }
+                } else {
+                    KvError::LockTimeout { key, holder }
+                });
             }
             let next = give_up.min(push_at).min(report_at);
             if let Ok(turn) = env.timeout(next.saturating_sub(now), &mut wait.turn).await {

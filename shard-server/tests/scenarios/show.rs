@@ -139,9 +139,11 @@ impl Show {
             KvError::BoundPassed { needed, bound } => {
                 format!("needs {}, bound is {}", self.ts(*needed), self.ts(*bound))
             }
-            KvError::LockTimeout { key, holder: h, unwatched } => {
-                let unwatched = if *unwatched { ", and nobody looked for circles" } else { "" };
-                format!("timeout: {} is held by {}{unwatched}", self.key(key), holder(h))
+            KvError::LockTimeout { key, holder: h } => {
+                format!("timeout: {} is held by {}", self.key(key), holder(h))
+            }
+            KvError::WaitUnwatched { key, holder: h } => {
+                format!("timeout: {} is held by {}, and nobody looked for circles", self.key(key), holder(h))
             }
             KvError::LockNotAvailable { key, holder: h } => {
                 format!("{} is held by {}", self.key(key), holder(h))

@@ -30,7 +30,14 @@ const LOCKS_DIE: &str = "Locks live in the memory of the leader of a row's shard
 
 /// Translates; keys inside are still bytes, see [`KEY`].
 pub fn from_txn(error: TxnError) -> SqlError {
-    from_kv(&error.error, Some(error.txn))
+    let told = from_kv(&error.error, Some(error.txn));
+    match (&error.error, error.shard, &told.detail) {
+        (KvError::TxnAborted { .. } | KvError::BoundPassed { .. }, Some(shard), Some(detail)) => {
+            let detail = format!("{detail} Shard {shard} says so.");
+            told.detail(detail)
+        }
+        _ => told,
+    }
 }
 
 pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
@@ -52,16 +59,22 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
             time_of(change.ts),
         )),
         KvError::Uncertain { key, value_ts } => serialization("uncertain", "A smaller clock bound makes this rarer.")
-            .detail(format!("{} has a value at {} that may precede the read.", describe_key(key), time_of(*value_ts))),
+            .detail(format!(
+                "{} has a value at {} that may precede the read of {}.",
+                describe_key(key),
+                time_of(*value_ts),
+                this(own),
+            )),
         KvError::BoundPassed { needed, bound } => {
             serialization("schema_lease", "It is seldom met by transactions shorter than a few seconds.").detail(format!(
-                "The commit would lie at {}, beyond {}, where the node's lease on the schema, or on an advisory lock, ends.",
+                "The commit of {} would lie at {}, beyond {}, where the node's lease on the schema, or on an advisory lock, ends.",
+                this(own),
                 time_of(*needed),
                 time_of(*bound)
             ))
         }
         KvError::TxnAborted { txn, why } => {
-            let who = if own == Some(*txn) { "This transaction".into() } else { format!("Transaction {txn}") };
+            let who = if own == Some(*txn) { format!("This transaction, {txn},") } else { format!("Transaction {txn}") };
             serialization("aborted", "Shorter transactions are aborted less often.")
                 .detail(format!("{who} was aborted: {why}."))
         }
@@ -73,15 +86,15 @@ pub fn from_kv(error: &KvError, own: Option<TxnId>) -> SqlError {
                 // Rounded up: at that time it can be read.
                 datetime(threshold.unix_micros() + 1),
             )),
-        KvError::LockTimeout { key, holder, unwatched } => {
-            let error = new("canceling statement due to lock timeout");
-            let detail = held(key, holder.as_ref());
-            if !unwatched {
-                return error.detail(detail);
-            }
-            error.detail(format!("{detail} Nobody could be asked whether those who wait wait for one another."))
-                .hint("The first shard, whose leader looks for circles, has not answered; quorate.shards shows its mode.")
+        KvError::LockTimeout { key, holder } => {
+            new("canceling statement due to lock timeout").detail(held(key, holder.as_ref()))
         }
+        KvError::WaitUnwatched { key, holder } => new("canceling statement due to lock timeout")
+            .detail(format!(
+                "{} Nobody could be asked whether those who wait wait for one another.",
+                held(key, holder.as_ref())
+            ))
+            .hint("The first shard, whose leader looks for circles, has not answered; quorate.shards shows its mode."),
         KvError::LockNotAvailable { key, holder } => {
             new(&format!("could not obtain lock on row{}", describe(ROW, key))).detail(held(key, holder.as_ref()))
         }
@@ -175,6 +188,10 @@ fn datetime(unix_micros: u64) -> String {
 
 fn writer(txn: Option<TxnId>) -> String {
     txn.map_or("a transaction no longer known".into(), |txn| format!("transaction {txn}"))
+}
+
+fn this(own: Option<TxnId>) -> String {
+    own.map_or("this transaction".into(), |own| format!("this transaction, {own}"))
 }
 
 /// With the cause in a word for counters, and what makes it rarer.
@@ -295,6 +312,25 @@ mod tests {
             lost.detail.is_some_and(|detail| detail.contains("a transaction no longer known changed it"))
         );
         assert!(lost.hint.is_some_and(|hint| hint.contains("leader") && !hint.contains("FOR UPDATE")));
+    }
+
+    #[test]
+    fn who_is_aborted_or_too_late_is_told_by_what() {
+        let at = |micros: u64| Timestamp::from_unix_micros(1_795_000_000_000_000 + micros);
+        let told = |error| {
+            from_txn(TxnError { error, txn: TxnId(7), shard: Some(ShardId(3)) }).detail.expect("it says why")
+        };
+        let aborted = told(KvError::TxnAborted { txn: TxnId(7), why: "its record says so".into() });
+        let own =
+            format!("This transaction, {}, was aborted: its record says so. Shard 3 says so.", TxnId(7));
+        assert_eq!(aborted, own);
+        let late = told(KvError::BoundPassed { needed: at(5), bound: at(3) });
+        assert!(late.contains(&TxnId(7).to_string()) && late.ends_with("Shard 3 says so."), "{late}");
+        let uncertain = told(KvError::Uncertain { key: Key::from("k"), value_ts: at(5) });
+        assert!(
+            uncertain.contains(&TxnId(7).to_string()) && uncertain.contains(&at(5).to_string()),
+            "{uncertain}"
+        );
     }
 
     #[test]

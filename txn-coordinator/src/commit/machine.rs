@@ -343,7 +343,7 @@ impl Machine {
     fn taken_apart(&mut self, part: usize, maybe: bool) -> Vec<Effect> {
         quorate_env::probe!("txn.taken_apart");
         self.status[part] = if maybe { Status::Lost } else { Status::Refused };
-        let why = "a shard was split while it was committed".into();
+        let why = format!("shard {} was split while it was committed", self.plan.parts[part].shard);
         self.prepare_failed(KvError::TxnAborted { txn: self.plan.txn, why })
     }
 

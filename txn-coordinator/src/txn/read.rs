@@ -437,12 +437,13 @@ impl Inner {
                 }
                 self.move_read_ts(to).await
             }
-            KvError::LockTimeout { unwatched, .. }
+            KvError::LockTimeout { .. } | KvError::WaitUnwatched { .. }
                 if lock.is_some_and(|lock| {
                     self.wait_left(lock, waits.began).is_none_or(|left| !left.is_zero())
                 }) =>
             {
-                if self.is_blind(*unwatched, waits) {
+                let unwatched = matches!(error.error, KvError::WaitUnwatched { .. });
+                if self.is_blind(unwatched, waits) {
                     return Err(self.failed(error));
                 }
                 self.state.lock().cost += error.cost;

@@ -170,10 +170,11 @@ impl FakeShards {
                     let now = env.clock().physical();
                     self.store.lock().push(&key, &holder, lock, now, LIVENESS);
                     if lock && env.boottime() - began > cap.min(LOCK_CAP) {
-                        break Err(KvError::LockTimeout {
-                            key,
-                            holder: Some(holder.party()),
-                            unwatched: self.faults.lock().unwatched,
+                        let holder = Some(holder.party());
+                        break Err(if self.faults.lock().unwatched {
+                            KvError::WaitUnwatched { key, holder }
+                        } else {
+                            KvError::LockTimeout { key, holder }
                         });
                     }
                     if env.boottime() - began > cap {

@@ -394,7 +394,7 @@ fn a_wait_that_nobody_looks_at_ends_and_no_other() {
         assert!(watched.is_finished() && unwatched.is_finished(), "nobody looks");
         for waited in [watched, unwatched] {
             let error = waited.join().await.unwrap().expect_err("it may be a circle");
-            assert!(matches!(error.error, KvError::LockTimeout { unwatched: true, .. }), "{error}");
+            assert!(matches!(error.error, KvError::WaitUnwatched { .. }), "{error}");
         }
         shards.faults.lock().unwatched = false;
         let last = wait();

@@ -265,11 +265,7 @@ impl Shard {
             let left = deadline.saturating_sub(self.env.boottime());
             let _counted = Counted::new(&self.waiting);
             if left.is_zero() || self.env.timeout(left, released).await.is_err() {
-                return Err(KvError::LockTimeout {
-                    key: key.clone(),
-                    holder: Some(holder),
-                    unwatched: false,
-                });
+                return Err(KvError::LockTimeout { key: key.clone(), holder: Some(holder) });
             }
         }
     }
