@@ -182,6 +182,27 @@ fn a_copy_that_was_left_over_does_not_keep_a_new_one_away() {
     });
 }
 
+/// It led, was cut off, and was removed meanwhile; and it has not heard that others lead.
+#[test]
+fn a_copy_that_was_removed_goes_also_if_it_takes_itself_for_the_leader() {
+    run(14, 4, |cluster| async move {
+        let (shard, from, to) = (ShardId::FIRST, node(3), node(4));
+        {
+            let mut shards = cluster.shards.lock();
+            shards.keep_copies = true;
+            shards.deluded.insert((shard, from));
+        }
+        let moved = cluster.do_it(Operation::MoveReplica { shard, from, to }).await;
+        assert_eq!(moved.state, OperationState::Done);
+        assert!(cluster.shards.lock().copies.contains_key(&(shard, from)));
+        cluster.shards.lock().keep_copies = false;
+        cluster.world.sleep(Duration::from_secs(5)).await;
+        assert!(!cluster.shards.lock().copies.contains_key(&(shard, from)), "it goes");
+        let back = Operation::MoveReplica { shard, from: node(2), to: from };
+        assert_eq!(cluster.do_it(back).await.state, OperationState::Done);
+    });
+}
+
 #[test]
 fn a_copy_for_a_node_that_dies_meanwhile_is_given_up() {
     run(6, 4, |cluster| async move {

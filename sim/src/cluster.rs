@@ -256,6 +256,10 @@ impl Cluster {
         self.tell_space(id, 2 * RESERVE, false);
     }
 
+    pub fn is_full(&self, id: NodeId) -> bool {
+        self.disk(id).is_full()
+    }
+
     pub fn spoil_block(&self, id: NodeId, place: u64) {
         self.disk(id).engine.corrupt_block(Family::Data, place, BLOCK);
         about(id, "has a bad block");

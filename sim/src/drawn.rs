@@ -80,7 +80,8 @@ impl Drawn {
         let knobs = knobs::unusual(&self.settings);
         let knobs: Vec<String> =
             knobs.iter().map(|(name, here, usual)| format!("{name} {here} (usually {usual})")).collect();
-        let mut lines = vec!["plan:".to_owned()];
+        let how = if self.plan.overlapping { "plan, one over the other:" } else { "plan:" };
+        let mut lines = vec![how.to_owned()];
         lines.extend(self.plan.lines());
         lines.push(format!("knobs: {}", knobs.join(", ")));
         lines.push(format!("clients: {}", self.clients()));

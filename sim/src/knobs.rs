@@ -111,12 +111,12 @@ pub fn calm(seed: u64) -> Settings {
 pub fn draw(seed: u64) -> Settings {
     let mut draw = Draw(StdRng::seed_from_u64(seed ^ 0x6b_6e6f_6273));
     let mut settings = Settings::usual(seed);
-    settings.skew_part = draw.0.random_range(10..30);
+    settings.skew_part = draw.0.random_range(6..30);
     let Settings { world, knobs, .. } = &mut settings;
     draw.vary(&mut world.shake, |rng| rng.random_range(0.0..0.4));
     draw.millis(&mut world.clock_bound, 10..100);
     draw.vary(&mut world.contention, |rng| rng.random_range(0.0..1.0));
-    knobs.nodes = if draw.chance(0.3) { draw.0.random_range(4..6) } else { 3 };
+    knobs.nodes = if draw.chance(0.4) { draw.0.random_range(4..8) } else { 3 };
     knobs.clients = draw.0.random_range(2..9);
     draw_consensus(&mut draw, &mut knobs.consensus);
     draw_shard(&mut draw, &mut knobs.shard);

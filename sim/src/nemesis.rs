@@ -1,15 +1,21 @@
-//! What goes wrong: the steps of the run's plan, one after the other.
+//! What goes wrong: the steps of the run's plan, one after the other, or over one another.
+
+mod lanes;
 
 use crate::{
     cluster::Cluster,
     plan::{Change, Outage, Plan, Trouble},
 };
+use lanes::Lanes;
 use quorate_env::{
     sim::NetworkFaults,
     timeline::{self, Happening},
 };
 use quorate_proto::{NodeId, ShardDescriptor, placement::Operation};
 use std::{collections::BTreeMap, time::Duration};
+
+/// What looks after a node's process starts it again after so long.
+const START_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often each sort of trouble struck.
 pub type Struck = BTreeMap<&'static str, u64>;
@@ -19,14 +25,24 @@ pub async fn run(cluster: &Cluster, plan: &Plan, fault_points: bool) -> Struck {
     let mut struck = Struck::new();
     let world = &cluster.world;
     world.set_faults(fault_points);
+    let mut lanes = Lanes::default();
     for step in &plan.steps {
         world.sleep(step.pause).await;
-        cluster.see_off().await;
+        lanes.wait(&step.trouble).await;
+        if lanes.leaves_nodes_alone() {
+            cluster.see_off().await;
+        }
         tracing::info!(at = world.elapsed().as_secs_f64(), step = step.number, what = %step.trouble, "strikes");
         scene(|| format!("step {}: {}", step.number, step.trouble));
-        strike(cluster, &step.trouble).await;
+        let (there, trouble) = (cluster.clone(), step.trouble.clone());
+        let strike = world.spawn("sim.trouble", async move { strike(&there, &trouble).await });
+        lanes.take(&step.trouble, strike);
+        if !plan.overlapping {
+            lanes.wait_for_all().await;
+        }
         *struck.entry(step.trouble.name()).or_default() += 1;
     }
+    lanes.wait_for_all().await;
     world.sleep(plan.rest).await;
     world.set_faults(false);
     struck
@@ -45,13 +61,13 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
         }
         Trouble::Crash { node, outage } => down_and_up(cluster, pick(cluster, *node), *outage).await,
         Trouble::CrashOfAll { down, surviving } => all_down_and_up(cluster, *down, surviving).await,
-        Trouble::CrashInPartition { cut_off, crashed, outage } => {
-            isolate(cluster, pick(cluster, *cut_off));
+        Trouble::CrashInPartition { cut_off: alone, crashed, outage } => {
+            cut_off(cluster, &[pick(cluster, *alone)]);
             down_and_up(cluster, pick(cluster, *crashed), *outage).await;
             world.heal();
         }
         Trouble::Partition { shard, lasts } => {
-            isolate(cluster, leader(cluster, *shard));
+            cut_off(cluster, &[leader(cluster, *shard)]);
             world.sleep(*lasts).await;
             world.heal();
         }
@@ -60,6 +76,17 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
             if from != to {
                 world.cut(from, to);
             }
+            world.sleep(*lasts).await;
+            world.heal();
+        }
+        Trouble::PairCut { one, other, lasts } => {
+            world.partition(&[pick(cluster, *one)], &[pick(cluster, *other)]);
+            world.sleep(*lasts).await;
+            world.heal();
+        }
+        Trouble::Sides { node, nodes, lasts } => {
+            let side: Vec<NodeId> = (0..*nodes).map(|n| pick(cluster, node + n)).collect();
+            cut_off(cluster, &side);
             world.sleep(*lasts).await;
             world.heal();
         }
@@ -94,6 +121,13 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
             world.jump_clock(id, *micros);
             world.sleep(*lasts).await;
             world.jump_clock(id, -*micros);
+        }
+        Trouble::ClockShift { node, share, lasts } => {
+            let id = pick(cluster, *node);
+            let micros = share * world.clock_bound().as_micros() as i64 / 1000;
+            world.jump_clock(id, micros);
+            world.sleep(*lasts).await;
+            world.jump_clock(id, -micros);
         }
         Trouble::Replacement { node } => {
             if let Err(why) = cluster.replace(pick(cluster, *node)).await {
@@ -170,9 +204,14 @@ async fn restart(cluster: &Cluster, id: NodeId) -> Result<(), String> {
     cluster.start(id).await.map_err(|why| format!("node {id} does not start again: {why}"))
 }
 
+/// With nothing left on its disk a node does not start, and is started again.
 async fn up(cluster: &Cluster, id: NodeId) {
-    if let Err(error) = restart(cluster, id).await {
-        tracing::error!("{error}");
+    while let Err(error) = restart(cluster, id).await {
+        if !cluster.is_full(id) {
+            tracing::error!("{error}");
+            return;
+        }
+        cluster.world.sleep(START_AGAIN).await;
     }
 }
 
@@ -193,7 +232,7 @@ async fn all_down_and_up(cluster: &Cluster, down: Duration, surviving: &[u64]) {
     }
 }
 
-fn isolate(cluster: &Cluster, id: NodeId) {
-    let others: Vec<NodeId> = cluster.nodes().into_iter().filter(|other| *other != id).collect();
-    cluster.world.partition(&[id], &others);
+fn cut_off(cluster: &Cluster, side: &[NodeId]) {
+    let others: Vec<NodeId> = cluster.nodes().into_iter().filter(|other| !side.contains(other)).collect();
+    cluster.world.partition(side, &others);
 }

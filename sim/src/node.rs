@@ -19,7 +19,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,11 +37,17 @@ pub struct Disk {
     pub log: MemLog,
     /// How many times longer than usual a sync takes.
     slowness: Arc<AtomicU64>,
+    full: Arc<AtomicBool>,
 }
 
 impl Disk {
     pub fn new() -> Self {
-        Disk { engine: Arc::new(MemEngine::new()), log: MemLog::new(), slowness: Arc::new(AtomicU64::new(1)) }
+        Disk {
+            engine: Arc::new(MemEngine::new()),
+            log: MemLog::new(),
+            slowness: Arc::new(AtomicU64::new(1)),
+            full: Arc::default(),
+        }
     }
 
     /// The machine has lost its power: `torn` of the log writes that waited made it to the disk.
@@ -57,8 +63,13 @@ impl Disk {
 
     /// Whether nothing more fits on it.
     pub fn fill(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
         self.log.stall(full);
         self.engine.fail(MemFault::Full, full);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// The log as the next life of the node opens it: each sync takes a while of the node's own time.

@@ -16,6 +16,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Passes after the last one.
     pub rest: Duration,
+    /// A trouble does not wait for the end of those of other sorts.
+    pub overlapping: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +59,18 @@ pub enum Trouble {
         to: u64,
         lasts: Duration,
     },
+    /// Two nodes do not reach each other, and all others do.
+    PairCut {
+        one: u64,
+        other: u64,
+        lasts: Duration,
+    },
+    /// So many nodes, from one on, reach each other and none of the others.
+    Sides {
+        node: u64,
+        nodes: u64,
+        lasts: Duration,
+    },
     BadNetwork {
         faults: NetworkFaults,
         lasts: Duration,
@@ -85,6 +99,12 @@ pub enum Trouble {
     ClockJump {
         node: u64,
         micros: i64,
+        lasts: Duration,
+    },
+    /// By so many thousandths of ε: within what is promised.
+    ClockShift {
+        node: u64,
+        share: i64,
         lasts: Duration,
     },
     /// A node is gone for good, and one that was never seen before comes in its place.

@@ -387,6 +387,11 @@ impl SimWorld {
         }
     }
 
+    /// ε.
+    pub fn clock_bound(&self) -> Duration {
+        self.0.config.clock_bound
+    }
+
     /// How far a node's clock is from the world's, in microseconds.
     pub fn clock_offset(&self, id: NodeId) -> i64 {
         self.0.nodes.lock().get(&id).map_or(0, |node| node.clock.offset_now())

@@ -124,7 +124,10 @@ pub(super) fn is_left_over(state: &State, report: &ReplicaReport, shard: &ShardD
     let (told, known) = (report.descriptor.epochs(), shard.epochs());
     let awaited =
         || state.running().any(|record| record.gear.as_ref().is_some_and(|gear| gear.gives(report.replica)));
-    let overtaken = || !report.leader && (told < known || told == known && !awaited());
+    // One that was cut off when it was removed, and has been quiet since, still takes itself for the leader. At the present epoch a
+    // leader is about to step down.
+    let stays = report.leader && planted!("placement.overtaken_leader_stays");
+    let overtaken = || told < known && !stays || told == known && !report.leader && !awaited();
     // The old members of a shard that was recovered may have a leader among them, and have gone on.
     let ended = || state.is_ended(report.shard, report.replica) && !planted!("placement.ended_leader_stays");
     shard.replicas.iter().all(|replica| replica.id != report.replica) && (ended() || overtaken())

@@ -10,16 +10,19 @@ use std::{ops::Range, time::Duration};
 
 type Sort = fn(&mut Draw) -> Trouble;
 
-const TROUBLES: [Sort; 9] = [
+const TROUBLES: [Sort; 12] = [
     Draw::leader_crash,
     Draw::crash,
     Draw::crash_of_all,
     Draw::crash_in_partition,
     Draw::partition,
     Draw::one_way_cut,
+    Draw::pair_cut,
+    Draw::sides,
     Draw::bad_network,
     Draw::pause,
     Draw::slow_disk,
+    Draw::clock_shift,
 ];
 
 struct Draw {
@@ -62,7 +65,7 @@ pub fn draw(seed: u64, nodes: u64) -> Plan {
     let steps = if replacement.is_none() { draw.with_bad_blocks(seed, steps) } else { steps };
     let steps = draw.with_departure(seed, steps);
     let numbered = (1..).zip(steps).map(|(number, (pause, trouble))| Step { number, pause, trouble });
-    Plan { steps: numbered.collect(), rest: Duration::ZERO }
+    Plan { steps: numbered.collect(), rest: Duration::ZERO, overlapping: draw.chance(0.5) }
 }
 
 impl Draw {
@@ -140,6 +143,17 @@ impl Draw {
         Trouble::OneWayCut { from, to, lasts: self.millis(500..6000) }
     }
 
+    fn pair_cut(&mut self) -> Trouble {
+        let one = self.node();
+        let other = (one + self.range(1..self.nodes)) % self.nodes;
+        Trouble::PairCut { one, other, lasts: self.millis(500..6000) }
+    }
+
+    fn sides(&mut self) -> Trouble {
+        let nodes = self.range(1..self.nodes);
+        Trouble::Sides { node: self.node(), nodes, lasts: self.millis(500..6000) }
+    }
+
     fn bad_network(&mut self) -> Trouble {
         let longest = self.millis(1..20);
         let mut share = |most| self.range(0..most) as f64 / 1000.0;
@@ -170,6 +184,11 @@ impl Draw {
         let far = self.range(1_000..2_000_000) as i64;
         let micros = if self.chance(0.5) { far } else { -far };
         Trouble::ClockJump { node: self.node(), micros, lasts: self.millis(500..4000) }
+    }
+
+    fn clock_shift(&mut self) -> Trouble {
+        let share = self.range(0..201) as i64 - 100;
+        Trouble::ClockShift { node: self.node(), share, lasts: self.millis(500..6000) }
     }
 
     fn split(&mut self) -> Trouble {
@@ -275,7 +294,7 @@ mod tests {
             alone += usize::from(drawn.len() > 3 && drawn.iter().all(|name| *name == drawn[0]));
             sorts.into_iter().for_each(|sort| *seeds.entry(sort).or_insert(0) += 1);
         }
-        assert_eq!(seeds.len(), 18, "{seeds:?}");
+        assert_eq!(seeds.len(), 21, "{seeds:?}");
         assert!(seeds.values().all(|seeds| *seeds > 10), "{seeds:?}");
         assert!((20..100).contains(&alone), "{alone}");
     }

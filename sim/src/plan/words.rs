@@ -43,12 +43,15 @@ impl Trouble {
             Trouble::CrashInPartition { .. } => "crash in a partition",
             Trouble::Partition { .. } => "partition",
             Trouble::OneWayCut { .. } => "one-way cut",
+            Trouble::PairCut { .. } => "cut pair",
+            Trouble::Sides { .. } => "two sides",
             Trouble::BadNetwork { .. } => "bad network",
             Trouble::Pause { .. } => "pause",
             Trouble::SlowDisk { .. } => "slow disk",
             Trouble::FullDisk { .. } => "full disk",
             Trouble::BadBlock { .. } => "bad block",
             Trouble::ClockJump { .. } => "clock jump",
+            Trouble::ClockShift { .. } => "clock shift",
             Trouble::Replacement { .. } => "replacement",
             Trouble::Departure { .. } => "departure",
             Trouble::Operation { change: Change::Split { .. } | Change::SplitWork { .. }, .. } => "split",
@@ -80,6 +83,13 @@ impl fmt::Display for Trouble {
             Trouble::OneWayCut { from, to, lasts } => {
                 write!(f, "nothing gets from node {} to node {} for {lasts:?}", from + 1, to + 1)
             }
+            Trouble::PairCut { one, other, lasts } => {
+                write!(f, "nodes {} and {} do not reach each other for {lasts:?}", one + 1, other + 1)
+            }
+            Trouble::Sides { node, nodes, lasts } => {
+                let node = node + 1;
+                write!(f, "{nodes} of the nodes, from node {node} on, are cut off for {lasts:?}")
+            }
             Trouble::BadNetwork { faults, lasts } => {
                 let share = |of: f64| percent((of * 1000.0).round() as u64);
                 write!(
@@ -108,6 +118,10 @@ impl fmt::Display for Trouble {
             }
             Trouble::ClockJump { node, micros, lasts } => {
                 write!(f, "node {}'s clock is {micros} µs off for {lasts:?}", node + 1)
+            }
+            Trouble::ClockShift { node, share, lasts } => {
+                let share = *share as f64 / 10.0;
+                write!(f, "node {}'s clock is {share} % of its bound off for {lasts:?}", node + 1)
             }
             Trouble::Replacement { node } => {
                 write!(f, "node {} is gone for good, and a new one comes in its place", node + 1)

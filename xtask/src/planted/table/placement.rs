@@ -35,6 +35,14 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "placement.overtaken_leader_stays",
+        what: "8: a copy that was removed stays if it takes itself for the leader",
+        found_by: &[Test(
+            "placement/driver",
+            "a_copy_that_was_removed_goes_also_if_it_takes_itself_for_the_leader",
+        )],
+    },
+    Planted {
         names: "placement.heartbeats_tell_all",
         what: "a node leaves for good with a copy that its last heartbeat did not tell of",
         found_by: &[Test(
