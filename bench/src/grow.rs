@@ -81,8 +81,7 @@ struct Table {
 }
 
 pub async fn run(args: GrowArgs, progress: Progress) -> Result<()> {
-    eprintln!("starting …");
-    let ours = if args.url.is_empty() { Ours::start()? } else { Ours::named(&args.url).await };
+    let ours = Ours::at(&args.url).await?;
     let client = connect(&ours.urls[0]).await?;
     let create = "DROP TABLE IF EXISTS bench_grow;
                   CREATE TABLE bench_grow (id int8 PRIMARY KEY, n int8 NOT NULL DEFAULT 0, pad text NOT NULL)";

@@ -25,8 +25,7 @@ struct Run {
 }
 
 pub async fn run(args: HotArgs, progress: Progress) -> Result<()> {
-    eprintln!("starting …");
-    let ours = if args.url.is_empty() { Ours::start()? } else { Ours::named(&args.url).await };
+    let ours = Ours::at(&args.url).await?;
     let client = connect(&ours.urls[0]).await?;
     let create = "DROP TABLE IF EXISTS bench_hot;
                   CREATE TABLE bench_hot (id int8 PRIMARY KEY, n int8 NOT NULL);

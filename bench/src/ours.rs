@@ -15,6 +15,15 @@ pub struct Ours {
 }
 
 impl Ours {
+    /// The one of these URLs, or without any one that is started here.
+    ///
+    /// # Errors
+    /// If none can be started.
+    pub async fn at(urls: &[String]) -> Result<Self> {
+        eprintln!("starting …");
+        if urls.is_empty() { Ours::start() } else { Ok(Ours::named(urls).await) }
+    }
+
     /// A cluster that runs already. What its nodes count is read where they say that their HTTP listens.
     pub async fn named(urls: &[String]) -> Self {
         let http = match http_addresses(&urls[0]).await {

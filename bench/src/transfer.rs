@@ -22,8 +22,7 @@ pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
     if let Some(unknown) = args.peers.iter().find(|p| *p != "postgres") {
         bail!("unknown peer `{unknown}`; there is postgres");
     }
-    eprintln!("starting …");
-    let ours = if args.url.is_empty() { Ours::start()? } else { Ours::named(&args.url).await };
+    let ours = Ours::at(&args.url).await?;
     let waiting = progress(format!("quorate: loading {} accounts", args.accounts));
     load(&ours.urls[0], args.accounts).await.context("loading quorate")?;
     drop(waiting);

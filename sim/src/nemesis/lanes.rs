@@ -2,10 +2,9 @@
 
 use crate::plan::Trouble;
 use quorate_env::Task;
-use std::collections::BTreeMap;
 
 /// What a trouble touches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
     /// Whether nodes run, and what they read of time.
     Nodes,
@@ -39,46 +38,35 @@ fn touched(trouble: &Trouble) -> &'static [Lane] {
 
 /// The troubles under way.
 #[derive(Default)]
-pub struct Lanes {
-    tasks: BTreeMap<u64, (&'static [Lane], Task<()>)>,
-    next: u64,
-}
+pub struct Lanes(Vec<(&'static [Lane], Task<()>)>);
 
 impl Lanes {
     /// Until nothing that goes on touches what this one does.
     pub async fn wait(&mut self, trouble: &Trouble) {
-        self.wait_for(touched(trouble)).await;
+        let lanes = touched(trouble);
+        let shares = |taken: &[Lane]| taken.is_empty() || taken.iter().any(|lane| lanes.contains(lane));
+        let before: Vec<_> = self.0.extract_if(.., |(taken, _)| shares(taken)).collect();
+        end(before).await;
     }
 
     pub async fn wait_for_all(&mut self) {
-        for (_, (_, task)) in std::mem::take(&mut self.tasks) {
-            end(task).await;
-        }
-    }
-
-    async fn wait_for(&mut self, lanes: &[Lane]) {
-        let shares = |taken: &[Lane]| taken.is_empty() || taken.iter().any(|lane| lanes.contains(lane));
-        let before: Vec<u64> =
-            self.tasks.iter().filter(|(_, (taken, _))| shares(taken)).map(|(id, _)| *id).collect();
-        for id in before {
-            let (_, task) = self.tasks.remove(&id).expect("listed");
-            end(task).await;
-        }
+        end(std::mem::take(&mut self.0)).await;
     }
 
     pub fn take(&mut self, trouble: &Trouble, task: Task<()>) {
-        self.tasks.insert(self.next, (touched(trouble), task));
-        self.next += 1;
+        self.0.push((touched(trouble), task));
     }
 
     /// Nobody is about to start a node, or to wake one.
     pub fn leaves_nodes_alone(&self) -> bool {
-        self.tasks.values().all(|(taken, _)| !taken.contains(&Lane::Nodes))
+        self.0.iter().all(|(taken, _)| !taken.contains(&Lane::Nodes))
     }
 }
 
-async fn end(task: Task<()>) {
-    if let Err(error) = task.join().await {
-        tracing::error!("a trouble: {error}");
+async fn end(troubles: Vec<(&'static [Lane], Task<()>)>) {
+    for (_, task) in troubles {
+        if let Err(error) = task.join().await {
+            tracing::error!("a trouble: {error}");
+        }
     }
 }
