@@ -76,6 +76,17 @@ pub enum Command {
     /// From now on nothing counts any more that the shard's old members say: its copy is about to be told that it goes on alone.
     #[n(14)]
     BeginRecovery(#[n(0)] u64),
+    /// A merge is about to have the right sealed for the left. Refused if they are neighbours no more, and as long as another merge
+    /// may have had the left sealed, or a shard for the right: whose log decides of a seal goes on until then (PROTOCOL 26).
+    #[n(15)]
+    BeginSeal {
+        #[n(0)]
+        id: u64,
+        #[n(1)]
+        left: ShardId,
+        #[n(2)]
+        right: ShardId,
+    },
 }
 
 /// What an operation asks for.

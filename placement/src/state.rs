@@ -61,6 +61,10 @@ pub struct OperationRecord {
     pub status: OperationStatus,
     #[n(1)]
     pub gear: Option<Gear>,
+    /// The left and the right of every seal that a merge may have asked for. Whatever became of them is decided when it is over.
+    #[n(2)]
+    #[cbor(default)]
+    pub seals: BTreeSet<(ShardId, ShardId)>,
 }
 
 /// Numbers that only rise.
@@ -211,6 +215,7 @@ impl State {
                 }
                 Reply::Gear(given)
             }
+            Command::BeginSeal { id, left, right } => self.begin_seal(id, left, right, touched),
             Command::Found(nodes, at) => self.found(nodes, at, touched),
             Command::Founded(shard, node) => {
                 if let Some(record) = self.shards.get_mut(&shard) {
@@ -376,7 +381,7 @@ impl State {
             origin,
         };
         touched.operations.insert(id);
-        self.operations.insert(id, OperationRecord { status, gear: None });
+        self.operations.insert(id, OperationRecord { status, gear: None, seals: BTreeSet::new() });
         let over = |record: &OperationRecord| record.status.state != OperationState::Running;
         while self.operations.len() > KEPT {
             let Some(oldest) = self.operations.iter().find(|(_, record)| over(record)).map(|(id, _)| *id)

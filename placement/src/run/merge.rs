@@ -10,15 +10,18 @@
 //! the left cannot be reached, neither happens before it can be: only its log decides.
 
 use super::{
-    ask::{Stop, learn, tell_leader},
+    ask::{Stop, learn, propose, tell_leader},
     is_current, member,
     operation::Job,
     view,
 };
-use crate::state::{SCHEDULER, State};
+use crate::{
+    command::Command,
+    state::{SCHEDULER, State},
+};
 use quorate_env::{probe, rpc};
 use quorate_proto::{
-    NodeId, Replica, ReplicaRole, Seal, ShardDescriptor,
+    NodeId, Replica, ReplicaRole, Seal, ShardDescriptor, ShardId,
     placement::{Operation, ReplicaCommand, ReplicaReply},
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -207,25 +210,10 @@ fn changing(job: &Job, shard: &ShardDescriptor) -> Stop {
     }
 }
 
-/// The right of a merge that began earlier may be sealed for this shard, although the map shows them as neighbours no more: whose log
-/// decides must go on until then.
-async fn awaited_by_nobody(job: &Job, shard: &ShardDescriptor) -> Result<(), Stop> {
-    for (id, right) in earlier_rights(job) {
-        if status(job, &right).await?.1.is_some_and(|seal| seal.left == shard.id) {
-            return Err(Stop::Retry(format!("waiting for operation {id}")));
-        }
-    }
-    Ok(())
-}
-
-fn earlier_rights(job: &Job) -> Vec<(u64, ShardDescriptor)> {
-    let state = job.placement.machine.state();
-    let earlier = state.running().filter(|record| record.status.id < job.id);
-    let right = |operation: &Operation| match operation {
-        Operation::Merge { at } => Some(pair(&state, at)?.right),
-        _ => None,
-    };
-    earlier.filter_map(|record| Some((record.status.id, right(&record.status.operation)?))).collect()
+/// From then on neither is merged into another before this has come to its end.
+async fn begin_seal(job: &Job, left: ShardId, right: ShardId) -> Result<(), Stop> {
+    let begin = Command::BeginSeal { id: job.id, left, right };
+    propose(&job.placement, begin).await.map(|_| ()).map_err(again)
 }
 
 async fn seal(job: &Job, pair: &Pair) -> Result<Seal, Stop> {
@@ -235,7 +223,7 @@ async fn seal(job: &Job, pair: &Pair) -> Result<Seal, Stop> {
     job.at_step("asking the nodes").await?;
     let prepare = ReplicaCommand::PrepareMerge { left: left.id, right: right.id };
     everywhere(job, left, &prepare, PREPARE).await?;
-    awaited_by_nobody(job, &right).await?;
+    begin_seal(job, left.id, right.id).await?;
     job.at_step("sealing").await?;
     let command = ReplicaCommand::Seal { shard: right.id, version: right.version, left: left.clone() };
     match tell_leader(&job.placement, &job.session, &right, &command).await? {
@@ -328,7 +316,7 @@ async fn led_beside_the_left(job: &Job, right: &ShardDescriptor, left: &ShardDes
     }
 }
 
-/// It must be undone before anything else.
+/// What does not work now is tried again: it does not end the merge.
 fn again(stop: Stop) -> Stop {
     match stop {
         Stop::Failed(why) => Stop::Retry(why),

@@ -67,6 +67,37 @@ impl State {
         }
     }
 
+    /// Notes that a merge is about to have a shard sealed, before it does. By then the left may have been divided, so that the two do not
+    /// look like neighbours, and yet its log alone decides of the seal: it is not merged away before.
+    pub(super) fn begin_seal(
+        &mut self,
+        id: u64,
+        left: ShardId,
+        right: ShardId,
+        touched: &mut Touched,
+    ) -> Reply {
+        let merge = self.operations.get(&id).map(|record| &record.status.operation);
+        let Some(Operation::Merge { at }) = merge else {
+            return Reply::Refused(format!("operation {id} is no merge"));
+        };
+        if self.neighbours(at).is_none_or(|(one, other)| (one.id, other.id) != (left, right)) {
+            return Reply::Refused(format!("shards {left} and {right} are no neighbours"));
+        }
+        let decides = |(of, sealed): &(ShardId, ShardId)| *of == right || *sealed == left;
+        let others = self.running().filter(|record| record.status.id != id);
+        let before = others.filter(|record| record.seals.iter().any(decides)).map(|record| record.status.id);
+        if let Some(before) = before.min()
+            && !quorate_env::planted!("placement.awaited_left_merged_away")
+        {
+            return Reply::Refused(format!("waiting for operation {before}"));
+        }
+        touched.operations.insert(id);
+        if let Some(record) = self.operations.get_mut(&id) {
+            record.seals.insert((left, right));
+        }
+        Reply::Done
+    }
+
     /// What a scheduler has planned may have been overtaken by what somebody asked for.
     pub(super) fn refuse_if_busy(&self, operation: &Operation, origin: &str) -> Option<Reply> {
         let busy = self.busy();
@@ -98,5 +129,78 @@ impl State {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+    use quorate_proto::{Key, NodeId, Replica, ReplicaId, ReplicaRole, Span, Timestamp};
+
+    fn apply(state: &mut State, command: Command) -> Reply {
+        state.apply(command, &mut Touched::default())
+    }
+
+    fn learn(state: &mut State, shards: &[(u64, &str, Option<&str>, u64)]) {
+        let shard = |(id, start, end, version): &(u64, &str, Option<&str>, u64)| ShardDescriptor {
+            id: ShardId(*id),
+            span: Span { start: Key::from(*start), end: end.map(Key::from) },
+            version: *version,
+            config_epoch: 1,
+            replicas: vec![Replica { id: ReplicaId(*id), node: NodeId(1), role: ReplicaRole::Voter }],
+        };
+        apply(state, Command::Learn(shards.iter().map(shard).collect()));
+    }
+
+    fn merge(state: &mut State, at: &str) -> u64 {
+        let (operation, origin) = (Operation::Merge { at: Key::from(at) }, OPERATOR.to_owned());
+        let at = Timestamp::from_micros(1);
+        match apply(state, Command::StartOperation { operation, origin, at, decision: None }) {
+            Reply::Number(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn end(state: &mut State, id: u64) {
+        let at = Timestamp::from_micros(2);
+        apply(state, Command::NoteOperation { id, state: OperationState::Done, step: String::new(), at });
+    }
+
+    fn seal(state: &mut State, id: u64, left: u64, right: u64) -> Result<(), String> {
+        match apply(state, Command::BeginSeal { id, left: ShardId(left), right: ShardId(right) }) {
+            Reply::Refused(why) => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shard 3 is sealed for shard 2 when that is divided: its neighbour is shard 4 now.
+    #[test]
+    fn a_shard_that_another_may_be_sealed_for_is_not_merged_away() {
+        let mut state = State::default();
+        learn(&mut state, &[(1, "", Some("b"), 1), (2, "b", Some("m"), 1), (3, "m", None, 1)]);
+        let first = merge(&mut state, "m");
+        seal(&mut state, first, 2, 3).unwrap();
+        learn(&mut state, &[(2, "b", Some("d"), 2), (4, "d", Some("m"), 2)]);
+        let second = merge(&mut state, "b");
+        seal(&mut state, second, 1, 2).unwrap_err();
+        // Its left may have been divided again, and it be sealed for another: all of them count.
+        seal(&mut state, first, 4, 3).unwrap();
+        seal(&mut state, second, 1, 2).unwrap_err();
+        end(&mut state, first);
+        seal(&mut state, second, 1, 2).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_sealed_for_a_shard_that_may_be_sealed_itself_or_is_no_neighbour() {
+        let mut state = State::default();
+        learn(&mut state, &[(1, "", Some("b"), 1), (2, "b", Some("m"), 1), (3, "m", None, 1)]);
+        let (first, second) = (merge(&mut state, "m"), merge(&mut state, "b"));
+        seal(&mut state, second, 1, 2).unwrap();
+        seal(&mut state, first, 2, 3).unwrap_err();
+        learn(&mut state, &[(1, "", Some("m"), 2)]);
+        end(&mut state, second);
+        seal(&mut state, first, 2, 3).unwrap_err();
+        seal(&mut state, first, 1, 3).unwrap();
     }
 }

@@ -173,4 +173,12 @@ pub const FAULTS: &[Planted] = &[
             "machine::tests::merges_that_share_a_shard_do_so_also_beside_a_hole_in_the_map",
         )],
     },
+    Planted {
+        names: "placement.awaited_left_merged_away",
+        what: "26: a shard that another may be sealed for is merged away, because the map shows them as neighbours no more",
+        found_by: &[Test(
+            "placement",
+            "state::whom::tests::a_shard_that_another_may_be_sealed_for_is_not_merged_away",
+        )],
+    },
 ];
