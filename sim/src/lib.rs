@@ -9,6 +9,7 @@
 
 mod cluster;
 mod deaths;
+mod demand;
 mod departure;
 mod drawn;
 mod errors;
@@ -113,10 +114,7 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     let clients = work.clients(knobs.clients);
     let struck = nemesis::run(&cluster, &drawn.plan, drawn.fault_points).await;
     nemesis::heal(&cluster).await?;
-    world.sleep(Duration::from_secs(3)).await;
-    let before = work.acknowledged();
-    world.sleep(Duration::from_secs(5)).await;
-    let after_heal = work.acknowledged() - before;
+    let (after_heal, stuck) = demand::progress(&cluster, &work).await;
     work.close();
     for client in clients {
         client.join().await.map_err(|error| format!("a client: {error}"))?;
@@ -133,9 +131,7 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     if knobs.schedulers.are_on() {
         come_to_rest(&cluster).await?;
     }
-    if after_heal == 0 {
-        problems.push("nothing was acknowledged in the five seconds after healing".into());
-    }
+    problems.extend(stuck);
     problems.extend(whose(&cluster));
     problems.extend(replicas(&cluster));
     facts.extend(work.told());

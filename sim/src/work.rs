@@ -5,7 +5,7 @@ pub mod bank;
 mod batches;
 mod directory;
 mod duty;
-mod ground;
+pub mod ground;
 mod judged;
 mod lists;
 mod once;

@@ -206,6 +206,14 @@ pub fn put(rows: Vec<(Key, Value)>) -> impl Fn(Txn) -> Ready<Result<(), TxnError
     }
 }
 
+/// A transaction that writes, and changes nothing if there is no row at the key.
+pub fn put_nothing(key: Key) -> impl Fn(Txn) -> Ready<Result<(), TxnError>> + Clone + Send + Sync {
+    move |txn| {
+        txn.delete(key.clone());
+        ready(Ok(()))
+    }
+}
+
 /// The rows of a span, by the bytes behind the area's.
 pub async fn scan(txn: Txn, span: Span) -> Result<BTreeMap<Vec<u8>, Value>, TxnError> {
     let mut pages = txn.scan(span, ScanOptions::default());

@@ -181,4 +181,12 @@ pub const FAULTS: &[Planted] = &[
             "state::whom::tests::a_shard_that_another_may_be_sealed_for_is_not_merged_away",
         )],
     },
+    Planted {
+        names: "placement.hole_taken_for_a_merge",
+        what: "26: a merge is over because its left is not known for a while, and its right stays sealed",
+        found_by: &[Test(
+            "placement",
+            "run::merge::tests::a_merge_is_not_over_because_half_of_its_left_is_not_known",
+        )],
+    },
 ];
