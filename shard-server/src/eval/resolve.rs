@@ -12,6 +12,9 @@ use quorate_proto::{Key, KvError, Timestamp, TxnId};
 use quorate_storage::{Snapshot, intent, intent::Intent, mvcc};
 use std::sync::Arc;
 
+/// Keys of one entry. What a large transaction has left makes many, between which those of others go.
+pub(super) const AT_ONCE: usize = 2048;
+
 impl Replica {
     pub(super) async fn resolve(self: &Arc<Self>, version: u64, request: Resolve) -> Result<(), KvError> {
         let Resolve { txn, decision, keys } = request;

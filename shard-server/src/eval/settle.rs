@@ -5,14 +5,12 @@
 //! intents were laid before that, here or under an earlier leader, and a copy of a prepare that comes after lays none that
 //! stays ([`super::proof`]).
 
+use super::resolve::AT_ONCE;
 use crate::{registry::internal, replica::Replica};
 use quorate_proto::kv::{Inquiry, TxnMeta};
 use quorate_proto::{Key, KvError, Span, Timestamp, TxnId};
 use quorate_storage::{Snapshot, intent};
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Intents that are cleared away at a time.
-const AT_ONCE: usize = 2048;
 
 type Old = BTreeMap<TxnId, (Arc<TxnMeta>, Vec<Key>)>;
 

@@ -5,6 +5,7 @@
 //! the intents itself. An unreplicated lock falls with its coordinator's process or deadline. A wait that lasts is told to
 //! the deadlock detector, again and again.
 
+use super::resolve::AT_ONCE;
 use crate::{
     detector,
     leader::{Leader, LockWait, Wanted},
@@ -351,6 +352,10 @@ impl Replica {
             TxnState::Pending(_) | TxnState::Unknown => return Ok(()),
         };
         quorate_env::probe!("shard.recovered_intents");
-        self.resolve(version, Resolve { txn: txn.id, decision, keys }).await
+        let at_once = if quorate_env::planted!("shard.resolved_in_one_entry") { usize::MAX } else { AT_ONCE };
+        for keys in keys.chunks(at_once) {
+            self.resolve(version, Resolve { txn: txn.id, decision, keys: keys.to_vec() }).await?;
+        }
+        Ok(())
     }
 }

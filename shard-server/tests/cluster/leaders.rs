@@ -1,10 +1,13 @@
 //! Leaders that lose their place while something waits or is in doubt.
 
 use super::harness::*;
+use super::locking::{alive, found, lock_op};
 use quorate_env::NodeId;
-use quorate_proto::kv::{Inquiry, LockMode, QueryTxn, ReleaseLocks, ShardOp, ShardReply, TxnState};
+use quorate_proto::kv::{
+    Inquiry, LockMode, QueryTxn, ReleaseLocks, ShardOp, ShardReply, TxnState, WaitPolicy, Write,
+};
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{ErrorClass, Key, KvError, ReplicaId, ShardId, TxnId};
+use quorate_proto::{ErrorClass, Key, KvError, ReplicaId, ShardId, TxnId, Value};
 use std::time::Duration;
 
 /// PROTOCOL 9: a reader waits for the latch of a write that never commits; meanwhile its leader is deposed and another
@@ -155,5 +158,32 @@ fn intents_outlive_their_leader_and_coordinator() {
         assert_eq!(cluster.servers_up(), 3);
         cluster.put(8, "k", "whole").await.unwrap();
         assert_eq!(cluster.get("k").await.as_deref(), Some("whole"));
+    });
+}
+
+/// Who meets one of thousands of intents that are known resolves all of them, by several entries, between which those of others go.
+#[test]
+fn what_a_large_transaction_has_left_is_not_resolved_at_once() {
+    run(5, |mut cluster| async move {
+        found(&mut cluster).await;
+        let txn = alive(&cluster, 7);
+        let keys: Vec<String> = (0..5000).map(|n| format!("k{n:0>5}")).collect();
+        let to = Key::from("k");
+        let locks = lock_op(txn.clone(), &keys, LockMode::Exclusive, WaitPolicy::NoWait);
+        cluster.servers.send(&to, locks).await.unwrap();
+        let ShardOp::Prepare(mut prepare) = prepare_op(7, "k", txn.started, "k", "half") else { panic!() };
+        let write = |key: &String| Write { key: Key::from(key.as_str()), value: Some(Value::from("half")) };
+        (prepare.txn, prepare.writes) = (txn, keys.iter().map(write).collect());
+        cluster.servers.send(&to, ShardOp::Prepare(prepare)).await.unwrap();
+        cluster.crash(4).await;
+        // Until the reader's time is above theirs.
+        cluster.sim.sleep(Duration::from_secs(1)).await;
+        let (node, ..) = cluster.leader("k").await;
+        let entries = || cluster.servers.get(node).reports()[0].frontiers.applied.index;
+        let before = entries();
+        assert_eq!(cluster.get("k00000").await, None);
+        cluster.sim.sleep(Duration::from_secs(1)).await;
+        let made = entries() - before;
+        assert_eq!(made, 4, "its end, and 5000 keys by 2048");
     });
 }

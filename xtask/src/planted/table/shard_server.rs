@@ -246,6 +246,14 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("locks.txt")],
     },
     Planted {
+        names: "shard.resolved_in_one_entry",
+        what: "18: all that is known of a large transaction's intents is resolved by one entry, which every copy holds in memory",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "leaders::what_a_large_transaction_has_left_is_not_resolved_at_once",
+        )],
+    },
+    Planted {
         names: "shard.acknowledged_passed_by",
         what: "18: an intent whose commit was acknowledged counts as a lock for those who do not wait",
         found_by: &[Script("passing.txt")],
