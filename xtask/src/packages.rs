@@ -2,13 +2,17 @@
 
 use crate::run;
 use anyhow::{Result, bail};
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 /// A file that shows that a package is there, and the package.
 struct Need {
     any_of: &'static [&'static str],
     package: &'static str,
 }
+
+/// The machine's own updates may be at work, and hold the lock meanwhile.
+const TRIES: u32 = 5;
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// What RocksDB and its bindings are built with.
 const BUILD: &[Need] = &[
@@ -63,7 +67,18 @@ fn install(needs: &[Need]) -> Result<()> {
         );
     }
     println!("installing {}", missing.join(" "));
-    run::check(Command::new("sh").args(["-c", &line]).env("DEBIAN_FRONTEND", "noninteractive"))
+    for _ in 1..TRIES {
+        match install_by(&line) {
+            Ok(()) => return Ok(()),
+            Err(why) => println!("{why:#}\nagain in {AGAIN:?}"),
+        }
+        std::thread::sleep(AGAIN);
+    }
+    install_by(&line)
+}
+
+fn install_by(line: &str) -> Result<()> {
+    run::check(Command::new("sh").args(["-c", line]).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 fn is_root() -> bool {
