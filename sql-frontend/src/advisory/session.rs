@@ -29,8 +29,10 @@ use tokio::sync::oneshot;
 /// Between two looks at a line in which the session stands; doubled from the first to the longest.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(160);
-/// After so long the detector of deadlocks is told, and those in the way are looked at; then again and again.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// After so long the detector of deadlocks is told, and those in the way are looked at,
+const PATIENCE: Duration = Duration::from_millis(350);
+/// and then again and again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub struct SessionLocks {
     keeper: Arc<Keeper>,
@@ -252,7 +254,7 @@ impl SessionLocks {
                     let by = places.iter().map(|place| place.session).collect();
                     *before.lock() = places;
                     if env.boottime() >= tick {
-                        tick = env.boottime() + PATIENCE;
+                        tick = env.boottime() + AGAIN;
                         keeper.tend(lock).await.map_err(from_txn)?;
                         reports.tell(Blocked { key: lock.key(), by }).await?;
                     }

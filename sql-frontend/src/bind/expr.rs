@@ -15,8 +15,8 @@ use sqlparser::ast::{
     Value,
 };
 
-/// Nesting beyond this is refused with 54001 before the stack runs out.
-const MAX_DEPTH: usize = 256;
+/// Nesting beyond this is refused with 54001 before the stack runs out. The parser bounds chains and nesting lower.
+const MAX_DEPTH: usize = 2300;
 
 impl Binder<'_> {
     pub(super) fn expr(&mut self, expr: &ast::Expr) -> Result<Typed, SqlError> {

@@ -350,10 +350,14 @@ fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
         ast::Expr::Function(f) => super::call::function_name(&f.name).ok().map(|(_, name)| (name, true)),
         ast::Expr::Cast { expr, data_type, .. } => match figure(expr) {
             Some((name, true)) => Some((name, true)),
-            _ => super::bind_type(data_type, None).ok().map(|(ty, _)| (ty.name().to_string(), false)),
+            _ => name_of_type(data_type),
         },
-        ast::Expr::TypedString(t) => {
-            super::bind_type(&t.data_type, None).ok().map(|(ty, _)| (ty.name().to_string(), false))
+        ast::Expr::TypedString(t) => name_of_type(&t.data_type),
+        ast::Expr::Array(_) => good("array"),
+        ast::Expr::CompoundFieldAccess { root, access_chain }
+            if access_chain.iter().all(|access| matches!(access, ast::AccessExpr::Subscript(_))) =>
+        {
+            figure(root)
         }
         ast::Expr::Interval(_) => Some(("interval".into(), false)),
         ast::Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
@@ -371,7 +375,7 @@ fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
             _ => None,
         },
         ast::Expr::Extract { .. } => good("extract"),
-        ast::Expr::Substring { .. } => good("substring"),
+        ast::Expr::Substring { shorthand, .. } => good(if *shorthand { "substr" } else { "substring" }),
         ast::Expr::Position { .. } => good("position"),
         ast::Expr::Overlay { .. } => good("overlay"),
         ast::Expr::Ceil { .. } => good("ceil"),
@@ -382,12 +386,15 @@ fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
             Some(ast::TrimWhereField::Trailing) => good("rtrim"),
             _ => good("btrim"),
         },
-        ast::Expr::Value(v) => match &v.value {
-            ast::Value::Boolean(_) => Some(("bool".into(), false)),
-            _ => None,
-        },
         _ => None,
     }
+}
+
+/// An array's is that of its elements.
+fn name_of_type(of: &ast::DataType) -> Option<(String, bool)> {
+    let (ty, _) = super::bind_type(of, None).ok()?;
+    let named = if matches!(of, ast::DataType::Array(_)) { ty.element().unwrap_or(ty) } else { ty };
+    Some((named.name().to_string(), false))
 }
 
 /// The place in a select list of an expression with a subquery: bound once more, it would be another one.

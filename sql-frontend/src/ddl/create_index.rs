@@ -26,6 +26,7 @@ pub async fn run(change: &mut Change, create: &CreateIndex) -> Result<Outcome, S
     let table = change.settled_table(&create.table_name).await?;
     let newest = change.lock_table(&table).await?;
     let columns = create_table::index_columns(&newest, &create.columns)?;
+    create_table::nulls_stand_anywhere(change, &create.columns);
     let name = match &create.name {
         Some(name) => Names::split(name)?.1,
         None => naming::of_index(change.now(), &newest, &columns, "idx"),

@@ -15,7 +15,7 @@ use sqlparser::ast::{
     self, ColumnOption, CreateTable, CreateTableOptions, DataType, Expr, GeneratedAs, SchemaName, SqlOption,
     Statement, TableConstraint,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 const MAX_COLUMNS: usize = 1600;
 /// Name of the row id of tables without a key.
@@ -455,7 +455,7 @@ pub fn refuse_not_distinct(unique: &ast::UniqueConstraint) -> Result<(), SqlErro
     }
 }
 
-/// Columns of a key as written: plain names with a direction.
+/// Columns of a key as written: plain names with a direction. Where NULLs stand among them is said by [`nulls_stand_anywhere`].
 pub fn index_columns(
     table: &TableDescriptor,
     columns: &[ast::IndexColumn],
@@ -480,7 +480,6 @@ pub fn index_columns(
         })?;
         let options = &column.column.options;
         let descending = options.asc == Some(false);
-        // Where NULLs stand in an index changes no answer; keys hold them first, or last when descending.
         if out.iter().any(|c| c.column == found.id) {
             return Err(SqlError::new(
                 SqlState::DUPLICATE_COLUMN,
@@ -490,6 +489,19 @@ pub fn index_columns(
         out.push(IndexColumn { column: found.id, descending });
     }
     Ok(out)
+}
+
+/// Where NULLs stand in an index changes no answer. Keys hold them last, or first when descending: who asks for something else is
+/// told.
+pub fn nulls_stand_anywhere(change: &mut Change, columns: &[ast::IndexColumn]) {
+    for column in columns {
+        let options = &column.column.options;
+        let descending = options.asc == Some(false);
+        if let Some(first) = options.nulls_first.filter(|first| *first != descending) {
+            let where_to = if first { "FIRST" } else { "LAST" };
+            change.notice(SqlState("00000"), format!("NULLS {where_to} has no effect on an index"));
+        }
+    }
 }
 
 fn set_primary(draft: &mut Draft, name: Option<String>, columns: Vec<IndexColumn>) -> Result<(), SqlError> {
@@ -570,7 +582,10 @@ pub fn new_check(
 ) -> Result<CheckConstraint, SqlError> {
     let shared = Arc::new(table.clone());
     bind_expr_over_table(&bind_context(change)?, Some(&shared), expr, PgType::Bool, -1)?;
-    let base = name.unwrap_or_else(|| format!("{}_check", table.name));
+    let base = name.unwrap_or_else(|| match the_only_column(table, expr) {
+        Some(column) => format!("{}_{column}_check", table.name),
+        None => format!("{}_check", table.name),
+    });
     let taken = |name: &str| table.checks.iter().any(|c| c.name == name);
     let mut chosen = base.clone();
     let mut n = 0;
@@ -579,6 +594,22 @@ pub fn new_check(
         chosen = format!("{base}{n}");
     }
     Ok(CheckConstraint { name: chosen, condition: expr.to_string(), leaving: false })
+}
+
+/// The column that a condition is about, if it is about one.
+fn the_only_column(table: &TableDescriptor, expr: &Expr) -> Option<String> {
+    let mut columns = BTreeSet::new();
+    let _ = sqlparser::ast::visit_expressions(expr, |e| {
+        let named = match e {
+            Expr::Identifier(ident) => Some(ident),
+            Expr::CompoundIdentifier(idents) => idents.last(),
+            _ => None,
+        };
+        let known = |name: &String| table.columns.iter().any(|column| column.name == *name);
+        columns.extend(named.map(fold).filter(known));
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    if columns.len() == 1 { columns.pop_first() } else { None }
 }
 
 /// `CREATE SCHEMA`.

@@ -101,7 +101,7 @@ impl Session {
         open.uses(&planned);
         self.begin_statement(false).await?;
         let Body::Query(query) = &planned.body else {
-            return Err(SqlError::internal("COPY TO of something that is no query"));
+            return Err(SqlError::unsupported("COPY of what a statement that changes rows returns"));
         };
         let types = planned.types();
         let zone = *self.settings.zone();

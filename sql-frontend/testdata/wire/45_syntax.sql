@@ -159,3 +159,21 @@ ERROR 42601 26: syntax error at or near "between"
 select 1 from (values (1)) a (x) for update of public.a
 ----
 ERROR 42601 48: FOR UPDATE must specify unqualified relation names
+
+select b isnull, s isnull, a + 1 isnull, not b isnull from (values (1, 2, 'xx'), (2, -3, null), (3, null, 'xay')) v (a, b, s) order by a
+----
+f|f|f|t
+f|t|f|t
+t|f|f|f
+
+select a from (values (1, 2, 'xx'), (2, -3, null), (3, null, 'xay')) v (a, b, s) where s isnull and b notnull
+----
+2
+
+select 5 isnull is false, null isnull, 5 isnull isnull, 1 as isnull
+----
+t|t|f|1
+
+select 1 is distinct from 2 isnull
+----
+ERROR 42601 29: syntax error at or near "isnull"

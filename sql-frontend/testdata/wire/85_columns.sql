@@ -63,3 +63,18 @@ ERROR 42704 38: type "nope" does not exist
 alter table a add column e nope
 ----
 ERROR 42704 28: type "nope" does not exist
+
+create table ck (a int, b int, check (a > 0), check (a > b), check (a < 9))
+----
+
+insert into ck values (0, -1)
+----
+ERROR 23514 -: new row for relation "ck" violates check constraint "ck_a_check"
+
+insert into ck values (1, 1)
+----
+ERROR 23514 -: new row for relation "ck" violates check constraint "ck_check"
+
+insert into ck values (9, 1)
+----
+ERROR 23514 -: new row for relation "ck" violates check constraint "ck_a_check1"

@@ -135,3 +135,16 @@ async fn rows_are_whole_for_those_who_still_use_a_column_that_is_dropped() {
     assert_eq!(one(&new, "select string_agg(v::text, ',' order by id) from t").await, "100,6,7,4,9,10");
     assert_eq!(rows(&new, "select * from t").await[0].len(), 2);
 }
+
+/// As PostgreSQL 15 names them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outputs_without_an_alias_have_postgresqls_names() {
+    let node = Node::start().await;
+    let client = node.connect().await;
+    let sql = "select array[1, 2], (array[1, 2])[2], substr('a', 1), substring('a' from 1), '{1}'::int[], \
+               true, 1::int8, '1'::int8, 1 + 1";
+    let statement = client.prepare(sql).await.unwrap();
+    let names: Vec<&str> = statement.columns().iter().map(|column| column.name()).collect();
+    let expected = ["array", "array", "substr", "substring", "int4", "?column?", "int8", "int8", "?column?"];
+    assert_eq!(names, expected);
+}

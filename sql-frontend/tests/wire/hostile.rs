@@ -1,7 +1,7 @@
 //! Bytes that no client should send. The answer is a proper error or a closed connection, and the next client is served.
 
 use crate::{
-    session::{fails, one},
+    session::{fails, one, run},
     standin::Node,
 };
 use quorate_sql::server::SqlConfig;
@@ -198,4 +198,18 @@ async fn with_queries_that_multiply_are_refused_at_once() {
     // One after the other they do not.
     let chain: String = (1..=100).map(|n| format!(", c{n} as (select x + 1 as x from c{})", n - 1)).collect();
     assert_eq!(one(&c, &format!("with c0 as (select 0 x){chain} select x from c100")).await, "100");
+}
+
+/// Lists that programs write: as long as the details of the error say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chains_of_operators_may_be_long() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table chained (id int primary key, v int); insert into chained values (7, 8)").await;
+    assert_eq!(one(&c, &format!("select 1{}", " + 1".repeat(999))).await, "1000");
+    assert_eq!(one(&c, &format!("select length('a'{})", " || 'a'".repeat(900))).await, "901");
+    let pairs: Vec<String> = (0..400).map(|n| format!("(id = {n} and v = {})", n + 1)).collect();
+    assert_eq!(one(&c, &format!("select v from chained where {}", pairs.join(" or "))).await, "8");
+    let sums: Vec<String> = (0..900).map(|n| format!("v + {n}")).collect();
+    assert_eq!(one(&c, &format!("select v from chained where v in ({})", sums.join(", "))).await, "8");
 }

@@ -8,6 +8,8 @@ use crate::{
 const STATEMENTS: &str = "
 create view v as select 1
 create or replace view v as select 1
+copy (insert into t values (7) returning a) to stdout
+copy (delete from t returning a) to stdout
 create temp view v as select 1
 create recursive view v (a) as select 1
 create materialized view v as select 1

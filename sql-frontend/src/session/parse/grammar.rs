@@ -55,6 +55,11 @@ fn is(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.quote_style.is_none() && word.keyword == keyword)
 }
 
+/// `a ISNULL`, the other word for `a IS NULL`: sqlparser knows `NOTNULL` only, and would take it for an alias.
+fn is_isnull(token: &Token) -> bool {
+    matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("isnull"))
+}
+
 /// `TRIM(LEADING|TRAILING|BOTH …)` and `TRIM(FROM …)`; without these words it is sqlparser's.
 fn trim(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
     let trim_where = match parser.peek_nth_token(2).token {
@@ -100,6 +105,10 @@ pub(super) fn infix(
     if is(&next.token, Keyword::IS) {
         return distinct(dialect, parser, left);
     }
+    if is_isnull(&next.token) {
+        parser.next_token();
+        return Some(Ok(Expr::IsNull(Box::new(left.clone()))));
+    }
     // Behind `::text`; behind a plain value it is sqlparser's.
     if parser.parse_keyword(Keyword::COLLATE) {
         let expr = Box::new(left.clone());
@@ -132,7 +141,7 @@ fn associates(left: &Expr, next: &Token) -> bool {
     match left {
         Expr::BinaryOp { op, .. } if compares(op) => !is_comparison(next),
         Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => {
-            ![Keyword::IS, Keyword::NOTNULL].iter().any(|word| is(next, *word))
+            ![Keyword::IS, Keyword::NOTNULL].iter().any(|word| is(next, *word)) && !is_isnull(next)
         }
         Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => true,
         Expr::Between { .. } | Expr::Like { .. } | Expr::ILike { .. } | Expr::SimilarTo { .. } => {
@@ -163,6 +172,9 @@ fn distinct(dialect: &impl Dialect, parser: &mut Parser, left: &Expr) -> Option<
 /// `OPERATOR(…)`) binds as all other operators.
 pub(super) fn next_precedence(dialect: &impl Dialect, parser: &Parser) -> Option<u8> {
     let next = parser.peek_token().token;
+    if is_isnull(&next) {
+        return Some(dialect.prec_value(Precedence::Is));
+    }
     let binds = pattern_operator(&next).is_some() || is(&next, Keyword::OPERATOR);
     binds.then(|| dialect.prec_value(OPERATOR))
 }
