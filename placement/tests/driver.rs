@@ -78,6 +78,22 @@ fn a_leaders_copy_is_moved_although_who_stays_drains() {
     });
 }
 
+/// Whoever asked is told within seconds, not once the patience for a transfer is over.
+#[test]
+fn leadership_is_not_handed_to_a_node_that_does_not_answer() {
+    run(23, 3, |cluster| async move {
+        let shard = ShardId::FIRST;
+        let leads = cluster.shards.lock().truth[&shard].leader;
+        let away = (1..=3).map(node).find(|node| *node != leads).unwrap();
+        cluster.crash(away).await;
+        let began = cluster.world.elapsed();
+        let over = cluster.do_it(Operation::TransferLeader { shard, to: away }).await;
+        let OperationState::Failed(why) = over.state else { panic!("{over:?}") };
+        assert!(why.contains(&format!("node {away} does not answer")), "{why}");
+        assert!(cluster.world.elapsed() - began < Duration::from_secs(30));
+    });
+}
+
 #[test]
 fn moves_a_copy_and_lets_the_leader_leave_first() {
     run(2, 4, |cluster| async move {

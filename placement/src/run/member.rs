@@ -267,6 +267,15 @@ pub(super) fn is_back(job: &Job, node: NodeId) -> bool {
     state.nodes.get(&node).is_some_and(|record| record.state == NodeState::Live)
 }
 
+/// Somebody waits for the end of it: it does not wait for a node that does not answer.
+pub(super) async fn transfer_as_asked(job: &Job, shard: ShardId, to: NodeId) -> Result<(), Stop> {
+    let view = view(&job.placement, &job.session);
+    match view.nodes.get(&to) {
+        Some(node) if !node.near => Err(Stop::Failed(format!("node {to} does not answer"))),
+        _ => transfer(job, shard, to).await,
+    }
+}
+
 pub(super) async fn transfer(job: &Job, shard: ShardId, to: NodeId) -> Result<(), Stop> {
     if shard == ShardId::PLACEMENT {
         return super::own::transfer(job, to).await;

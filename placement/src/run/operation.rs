@@ -39,7 +39,9 @@ impl Job {
                 Operation::Withdraw { shard, learner } => {
                     super::member::without(&self, *shard, learner).await
                 }
-                Operation::TransferLeader { shard, to } => super::member::transfer(&self, *shard, *to).await,
+                Operation::TransferLeader { shard, to } => {
+                    super::member::transfer_as_asked(&self, *shard, *to).await
+                }
                 Operation::Scatter { span } => super::scatter::scatter(&self, span).await,
                 Operation::Merge { at } => super::merge::step(&self, at).await,
                 Operation::Decommission { node } => super::leave::decommission(&self, *node).await,
