@@ -108,12 +108,18 @@ async fn voter(demo: &Demo, client: &Client, node: i64, wanted: impl Fn(i64) -> 
 async fn led_by(demo: &Demo, client: &Client, node: u16) {
     let (shard, node) = (shard(client).await.to_string(), node.to_string());
     for _ in 0..PATIENCE {
-        let ran = demo.ask(1, &["shard", "transfer-leader", &shard, "--to", &node]).await;
+        let asked = ["shard", "transfer-leader", &shard, "--to", &node];
+        let mut asking = std::pin::pin!(demo.ask(1, &asked));
+        // The node may end while it is asked.
+        let ran = loop {
+            tokio::select! {
+                ran = &mut asking => break ran,
+                () = pause(Duration::from_millis(500)) => keep_up(demo),
+            }
+        };
         if ran.code == Some(0) {
             return;
         }
-        keep_up(demo);
-        pause(Duration::from_millis(100)).await;
     }
     panic!("node {node} does not lead");
 }
