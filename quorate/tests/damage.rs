@@ -120,6 +120,8 @@ async fn led_by(demo: &Demo, client: &Client, node: u16) {
         if ran.code == Some(0) {
             return;
         }
+        keep_up(demo);
+        pause(Duration::from_millis(100)).await;
     }
     panic!("node {node} does not lead");
 }
