@@ -22,6 +22,8 @@ pub struct ShardConfig {
     pub seal_wait: Duration,
     /// Records are kept for this long after the deadline of their transaction (PROTOCOL 12).
     pub retention: Duration,
+    /// Between two looks for locks that nobody will give back.
+    pub lock_review: Duration,
     /// How far beyond the clock's bound a request's timestamp may lie and still be waited for.
     pub clock_patience: Duration,
     /// Keys and values of one request.
@@ -64,6 +66,7 @@ impl Default for ShardConfig {
             gateway_silence: Duration::from_millis(1500),
             seal_wait: Duration::from_secs(2),
             retention: Duration::from_secs(3600),
+            lock_review: Duration::from_secs(30),
             clock_patience: Duration::from_secs(5),
             max_request_bytes: 32 << 20,
             max_scan_rows: 10_000,

@@ -52,6 +52,9 @@ pub struct Asked {
     pub number: u64,
 }
 
+/// Keys of one transaction that are looked at to find out whether it holds locks.
+const LOOKED_AT: usize = 64;
+
 /// The number of what no savepoint gives back.
 pub const NEVER_UNDONE: u64 = u64::MAX;
 
@@ -413,6 +416,18 @@ impl LockTable {
         }
         moved.sort_unstable();
         moved
+    }
+
+    /// Transactions with locks that are no intents, and when each asked for one of them.
+    pub fn holders(&self) -> Vec<(Arc<TxnMeta>, Duration)> {
+        let mut holders = Vec::new();
+        for (txn, keys) in &self.held {
+            let of = |key: &Key| self.keys.get(key)?.holders.iter().find(|holder| holder.txn.id == *txn);
+            // One whose first keys all are intents is about to commit.
+            let lock = keys.keys().take(LOOKED_AT).filter_map(of).find(|holder| !holder.intent);
+            holders.extend(lock.map(|holder| (holder.txn.clone(), holder.since)));
+        }
+        holders
     }
 
     /// All locks but intents, of those that `which` names.

@@ -1,13 +1,20 @@
 //! The shard server of a node: answers requests to its replicas.
 
-use crate::{Context, Peers, ShardConfig, admin, closed, flusher, forget, gc, news, story};
+use crate::{
+    Context, Peers, ShardConfig, admin, closed, eval::orphans, flusher, forget, gc, news, replica::Replica,
+    story,
+};
 use quorate_consensus::Consensus;
 use quorate_env::{Env, NodeId, Task, timeline::Happening};
 use quorate_proto::kv::{ShardAnswer, ShardOp, ShardRequest};
 use quorate_proto::placement::{ReplicaAnswer, ReplicaCommand, ReplicaReport};
 use quorate_proto::{KvError, ShardDescriptor, ShardId, Timestamp, rpc::Service};
 use quorate_storage::{Engine, StorageError};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 pub struct ShardServer {
     context: Arc<Context>,
@@ -42,8 +49,9 @@ impl ShardServer {
         env.transport().serve(Service::Closing, Arc::new(service));
         let closing = env.spawn("shard.closing", closed::run(context.clone()));
         let (versions, records) = (gc::run(context.clone()), forget::run(context.clone()));
+        let locks = orphans::run(context.clone());
         let collector = env.spawn("shard.gc", async move {
-            futures::join!(versions, records);
+            futures::join!(versions, records, locks);
         });
         Ok(Arc::new(ShardServer { context, flusher, closing, collector }))
     }
@@ -67,6 +75,13 @@ impl ShardServer {
     /// nobody notes is told of some seconds later.
     pub fn news(&self) -> Vec<ReplicaReport> {
         news::reports(&self.context)
+    }
+
+    /// Locks and intents that are known in the shards that the node leads, where there are any.
+    pub fn locks(&self) -> BTreeMap<ShardId, usize> {
+        let known =
+            |replica: &Arc<Replica>| Some((replica.shard, replica.leader_now()?.core().locks.locks()));
+        self.context.all().iter().filter_map(known).filter(|(_, locks)| *locks > 0).collect()
     }
 
     /// The shards of which there are replicas here.

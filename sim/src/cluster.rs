@@ -169,6 +169,13 @@ impl Cluster {
         .collect()
     }
 
+    /// Locks and intents that leaders know of, where there are any.
+    pub fn locks(&self) -> Vec<(NodeId, ShardId, usize)> {
+        let known = |id| self.running.get(id).map(|node| (id, node.shards.locks()));
+        let all = self.running.ids().into_iter().filter_map(known);
+        all.flat_map(|(id, locks)| locks.into_iter().map(move |(shard, locks)| (id, shard, locks))).collect()
+    }
+
     fn serves(&self, replica: &Replica) -> bool {
         let node = self.running.get(replica.node);
         let serves = |report: &ReplicaReport| report.replica == replica.id && report.is_sound();

@@ -49,13 +49,16 @@ pub struct Knobs {
 /// With a larger ε readers bear the uncertainty instead (DESIGN §4).
 const COMMIT_WAIT: Duration = Duration::from_millis(10);
 
+/// No lock may be left a while after the last transaction.
+const LOCK_REVIEW: Duration = Duration::from_secs(2);
+
 impl Settings {
     /// As in the absence of any seed.
     fn usual(seed: u64) -> Self {
         let knobs = Knobs {
             nodes: 3,
             consensus: ConsensusConfig::default(),
-            shard: ShardConfig::default(),
+            shard: ShardConfig { lock_review: LOCK_REVIEW, ..ShardConfig::default() },
             txn: TxnConfig { parallel_commit: true, ..TxnConfig::default() },
             gc_ttl: Duration::from_secs(4 * 3600),
             repair_after: Duration::from_secs(8),

@@ -134,6 +134,7 @@ async fn story(world: SimWorld, drawn: Drawn, facts: &mut Vec<String>) -> Result
     problems.extend(stuck);
     problems.extend(whose(&cluster));
     problems.extend(replicas(&cluster));
+    problems.extend(locks(&cluster));
     facts.extend(work.told());
     facts.push(format!("{after_heal} acknowledged after healing"));
     facts.push(struck.iter().map(|(what, n)| format!("{what}: {n}")).collect::<Vec<_>>().join(", "));
@@ -215,6 +216,12 @@ fn replicas(cluster: &Cluster) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Every transaction is over: none holds a lock.
+fn locks(cluster: &Cluster) -> Vec<String> {
+    let held = |(node, shard, locks)| format!("node {node}: {locks} locks are left in shard {shard}");
+    cluster.locks().into_iter().map(held).collect()
 }
 
 /// What only one of two nodes has, in words.

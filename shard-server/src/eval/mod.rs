@@ -4,6 +4,7 @@ mod commit;
 mod decide;
 mod follower_read;
 mod locking_read;
+pub(crate) mod orphans;
 pub(crate) mod pass_by;
 mod prepare;
 mod prevent;

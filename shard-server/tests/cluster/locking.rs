@@ -2,8 +2,8 @@
 
 use super::harness::*;
 use quorate_proto::kv::{
-    LockMode, LockRequest, ReadOp, ReadRequest, ReadResult, ReleaseLocks, Scan, ShardOp, ShardReply, TxnMeta,
-    Undone, WaitPolicy,
+    Heartbeat, LockMode, LockRequest, ReadOp, ReadRequest, ReadResult, ReleaseLocks, Scan, ShardOp,
+    ShardReply, TxnMeta, Undone, WaitPolicy,
 };
 use quorate_proto::placement::ReplicaCommand;
 use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, Span, TxnId};
@@ -203,5 +203,32 @@ fn locks_that_come_along_are_kept_beyond_the_bound() {
         }
         lock(&cluster, 2, "a", LockMode::Exclusive).await.unwrap();
         assert!(is_full(&lock(&cluster, 3, "f", LockMode::Exclusive).await));
+    });
+}
+
+/// Nobody waits for them: those of a gateway that is gone, and those that a late copy took when its transaction was over. Who keeps a
+/// record alive keeps its locks.
+#[test]
+fn locks_that_nobody_gives_back_go_by_themselves() {
+    run(37, |mut cluster| async move {
+        found(&mut cluster).await;
+        let at = Key::from("k");
+        let living = alive(&cluster, 2);
+        let lock = lock_op(living.clone(), &["kept".into()], LockMode::Exclusive, WaitPolicy::NoWait);
+        cluster.servers.send(&at, lock).await.unwrap();
+        self::lock(&cluster, 3, "late", LockMode::Exclusive).await.unwrap();
+        let (node, ..) = cluster.leader("k").await;
+        let known = |cluster: &Cluster| cluster.servers.get(node).locks().into_values().sum::<usize>();
+        assert_eq!(known(&cluster), 2);
+        for _ in 0..40 {
+            let until = cluster.now().plus(Duration::from_secs(5));
+            let beat = ShardOp::Heartbeat(Heartbeat { txn: living.clone(), until });
+            cluster.servers.send(&at, beat).await.unwrap();
+            cluster.sim.sleep(Duration::from_secs(2)).await;
+        }
+        assert_eq!(known(&cluster), 1, "that of the living is left");
+        cluster.crash(4).await;
+        cluster.sim.sleep(Duration::from_secs(80)).await;
+        assert_eq!(known(&cluster), 0);
     });
 }

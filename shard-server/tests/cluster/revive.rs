@@ -74,6 +74,8 @@ fn a_copy_goes_on_alone_with_all_that_it_has() {
         // Power loss: it is the new one that comes back.
         cluster.crash(1).await;
         cluster.up(1).await;
+        // It measures the others' clocks first.
+        cluster.sim.sleep(Duration::from_secs(1)).await;
         assert_eq!(cluster.get("b").await.as_deref(), Some("2"));
         let mut members = now.replicas.clone();
         for node in [4, 5] {

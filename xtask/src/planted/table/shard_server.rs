@@ -246,6 +246,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Script("locks.txt")],
     },
     Planted {
+        names: "shard.orphaned_locks_stay",
+        what: "18: locks that nobody will give back stay where nobody waits for them",
+        found_by: &[Test("shard-server/cluster", "locking::locks_that_nobody_gives_back_go_by_themselves")],
+    },
+    Planted {
         names: "shard.resolved_in_one_entry",
         what: "18: all that is known of a large transaction's intents is resolved by one entry, which every copy holds in memory",
         found_by: &[Test(
