@@ -318,8 +318,8 @@ fn fatal(error: StorageError) -> Fatal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::GearRequest;
-    use quorate_proto::{Key, ReplicaRole, ShardDescriptor, Span, Timestamp, placement::Operation};
+    use crate::{command::GearRequest, state::sample::shard};
+    use quorate_proto::{Key, ReplicaRole, Timestamp, placement::Operation};
     use quorate_storage::MemEngine;
 
     fn open(engine: &MemEngine, done: bool) -> Arc<Machine> {
@@ -336,12 +336,6 @@ mod tests {
         machine.apply(&[Entry { position, evaluated_term: 2, command, membership: None }]).unwrap();
     }
 
-    fn shard(id: u64, span: (&str, Option<&str>), version: u64) -> ShardDescriptor {
-        let replica = Replica { id: ReplicaId(10 * id), node: NodeId(1), role: ReplicaRole::Voter };
-        let span = Span { start: Key::from(span.0), end: span.1.map(Key::from) };
-        ShardDescriptor { id: ShardId(id), span, version, config_epoch: 1, replicas: vec![replica] }
-    }
-
     /// The split was made, and merged away again, before whoever carries it out has heard of it.
     #[test]
     fn ids_that_a_split_has_used_up_are_not_used_again() {
@@ -355,13 +349,13 @@ mod tests {
             apply(&machine, index, Command::Equip { id, gear: request });
             machine.state().operations[&id].gear.clone().expect("equipped")
         };
-        apply(&machine, 11, Command::Learn(vec![shard(1, ("", None), 1)]));
+        apply(&machine, 11, Command::Learn(vec![shard(1, "", None, 1)]));
         apply(&machine, 12, start);
         let first = equip(13);
         assert_eq!(equip(14), first, "a repetition uses the same");
-        let halves = vec![shard(1, ("", Some("m")), 2), shard(first.shard.0, ("m", None), 2)];
+        let halves = vec![shard(1, "", Some("m"), 2), shard(first.shard.0, "m", None, 2)];
         apply(&machine, 15, Command::Learn(halves));
-        apply(&machine, 16, Command::Learn(vec![shard(1, ("", None), 3)]));
+        apply(&machine, 16, Command::Learn(vec![shard(1, "", None, 3)]));
         let second = equip(17);
         assert!(second.shard != first.shard && second.replica > first.replica, "{second:?}");
     }
@@ -370,7 +364,7 @@ mod tests {
     #[test]
     fn merges_that_share_a_shard_do_so_also_beside_a_hole_in_the_map() {
         let machine = open(&MemEngine::new(), false);
-        let halves = [shard(1, ("", Some("b")), 2), shard(3, ("d", Some("m")), 1), shard(4, ("m", None), 1)];
+        let halves = [shard(1, "", Some("b"), 2), shard(3, "d", Some("m"), 1), shard(4, "m", None, 1)];
         apply(&machine, 11, Command::Learn(halves.into()));
         let concerned = |at: &str| machine.state().concerned(&Operation::Merge { at: Key::from(at) });
         assert_eq!(concerned("d"), [1, 3].map(ShardId));

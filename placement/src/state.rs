@@ -2,6 +2,8 @@
 
 mod recoveries;
 mod rules;
+#[cfg(test)]
+pub mod sample;
 mod whom;
 
 pub use whom::{OPERATOR, SCHEDULER};

@@ -2,8 +2,10 @@
 
 use crate::{
     cluster::Cluster,
-    node::on_node,
-    work::{Work, ground::put_nothing},
+    work::{
+        Work,
+        ground::{insist, put_nothing},
+    },
 };
 use quorate_proto::{Key, ShardDescriptor};
 use quorate_txn::TxnOptions;
@@ -15,7 +17,6 @@ const RECOVERY: Duration = Duration::from_secs(3);
 const ANSWERED: Duration = Duration::from_secs(5);
 /// and within this behind it every shard has taken a write: one may be sealed for its left neighbour meanwhile.
 const WRITTEN: Duration = Duration::from_secs(10);
-const AGAIN: Duration = Duration::from_millis(200);
 
 /// How many transactions were acknowledged, and what did not get on.
 pub async fn progress(cluster: &Cluster, work: &Work) -> (u64, Vec<String>) {
@@ -34,30 +35,12 @@ async fn shards_that_take_no_write(cluster: &Cluster) -> Vec<String> {
     let deadline = cluster.world.elapsed() + WRITTEN;
     let mut problems = Vec::new();
     for shard in cluster.descriptors() {
-        if let Err(why) = write_to(cluster, &shard, deadline).await {
+        let write = put_nothing(nobodys(&shard));
+        if let Err(why) = insist(cluster, deadline, TxnOptions::default(), write).await {
             problems.push(format!("shard {} takes no write after healing: {why}", shard.id));
         }
     }
     problems
-}
-
-async fn write_to(cluster: &Cluster, shard: &ShardDescriptor, deadline: Duration) -> Result<(), String> {
-    let key = nobodys(shard);
-    loop {
-        let node = cluster.running.any(&cluster.world).ok_or("no node is up")?;
-        let body = put_nothing(key.clone());
-        let write =
-            on_node(&node, |node| async move { node.coordinator.run(TxnOptions::default(), body).await });
-        let why = match write.await {
-            Some(Ok(_)) => return Ok(()),
-            Some(Err(error)) => error.to_string(),
-            None => "no answer".into(),
-        };
-        if cluster.world.elapsed() > deadline {
-            return Err(why);
-        }
-        cluster.world.sleep(AGAIN).await;
-    }
 }
 
 /// A key in the shard that no workload has a row at.

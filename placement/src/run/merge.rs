@@ -335,18 +335,11 @@ fn unexpected(reply: &ReplicaReply) -> Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::{Key, ReplicaId, Span};
+    use crate::state::sample::shard;
 
-    fn knowing(shards: &[(u64, &str, Option<&str>)]) -> State {
-        let shard = |(id, start, end): &(u64, &str, Option<&str>)| ShardDescriptor {
-            id: ShardId(*id),
-            span: Span { start: Key::from(*start), end: end.map(Key::from) },
-            version: 1,
-            config_epoch: 1,
-            replicas: vec![Replica { id: ReplicaId(*id), node: NodeId(1), role: ReplicaRole::Voter }],
-        };
+    fn knowing(shards: &[ShardDescriptor]) -> State {
         let mut state = State::default();
-        state.apply(Command::Learn(shards.iter().map(shard).collect()), &mut Default::default());
+        state.apply(Command::Learn(shards.into()), &mut Default::default());
         state
     }
 
@@ -354,10 +347,13 @@ mod tests {
     #[test]
     fn a_merge_is_not_over_because_half_of_its_left_is_not_known() {
         let at = b"m";
-        let both = knowing(&[(1, "", Some("m")), (2, "m", None)]);
+        let both = knowing(&[shard(1, "", Some("m"), 1), shard(2, "m", None, 1)]);
         assert!(matches!(pair(&both, at), Ok(Some(_))));
-        assert!(matches!(pair(&knowing(&[(1, "", None)]), at), Ok(None)));
-        assert!(matches!(pair(&knowing(&[(1, "", Some("d")), (2, "m", None)]), at), Err(Stop::Retry(_))));
-        assert!(matches!(pair(&knowing(&[(1, "", Some("m"))]), at), Err(Stop::Retry(_))));
+        assert!(matches!(pair(&knowing(&[shard(1, "", None, 1)]), at), Ok(None)));
+        assert!(matches!(
+            pair(&knowing(&[shard(1, "", Some("d"), 1), shard(2, "m", None, 1)]), at),
+            Err(Stop::Retry(_))
+        ));
+        assert!(matches!(pair(&knowing(&[shard(1, "", Some("m"), 1)]), at), Err(Stop::Retry(_))));
     }
 }

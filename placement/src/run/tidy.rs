@@ -80,9 +80,8 @@ fn missing(placement: &Placement, session: &Session) -> Vec<(ShardDescriptor, Re
     let mut absent = Vec::new();
     let groups = view.driver.iter().chain(view.shards.values());
     let state = placement.machine.state();
-    let repaired =
-        |id: ShardId| state.is_only_repaired(id) && !planted!("placement.repair_waits_for_a_member");
-    for shard in groups.filter(|shard| !view.busy.contains(&shard.id) || repaired(shard.id)) {
+    let waiting = |id: ShardId| !view.busy.contains(&id) || state.waits_for_members(id);
+    for shard in groups.filter(|shard| waiting(shard.id)) {
         let near = |member: &&Replica| {
             let node = view.nodes.get(&member.node);
             // Who leaves is not given another replica of the driver: its membership moves.

@@ -2,6 +2,7 @@
 
 use super::{OperationRecord, State, Touched};
 use crate::command::Reply;
+use quorate_env::planted;
 use quorate_proto::{
     ShardDescriptor, ShardId,
     placement::{Operation, OperationState},
@@ -35,12 +36,17 @@ impl State {
         self.running().flat_map(|record| self.concerned(&record.status.operation)).collect()
     }
 
-    /// Operations work on it, and all of them replace copies on dead nodes. Those wait for its leader, and may have to wait for a member
-    /// that was never made.
-    pub fn is_only_repaired(&self, id: ShardId) -> bool {
+    /// Operations work on it, and all of them may have to wait for a member that was never made, since without it there may be no leader:
+    /// those that replace copies on dead nodes, and merges, which do not end before their shards have told what became of a seal.
+    pub fn waits_for_members(&self, id: ShardId) -> bool {
+        let waits = |operation: &Operation| match operation {
+            Operation::Repair { .. } => !planted!("placement.repair_waits_for_a_member"),
+            Operation::Merge { .. } => !planted!("placement.merge_waits_for_a_member"),
+            _ => false,
+        };
         let operations = self.running().map(|record| &record.status.operation);
         let mut of_it = operations.filter(|operation| self.concerned(operation).contains(&id)).peekable();
-        of_it.peek().is_some() && of_it.all(|operation| matches!(operation, Operation::Repair { .. }))
+        of_it.peek().is_some() && of_it.all(waits)
     }
 
     /// The shard that begins at the key and the one before it; `None`: none begins there.
@@ -57,7 +63,7 @@ impl State {
             self.shards.values().map(|record| &record.descriptor).filter(|shard| shard.span.start[..] < *at);
         let left = before
             .max_by(|one, other| (&one.span.start, one.epochs()).cmp(&(&other.span.start, other.epochs())));
-        let holes_count = !quorate_env::planted!("placement.merges_overtake");
+        let holes_count = !planted!("placement.merges_overtake");
         match (left, right) {
             (Some(left), Some(right)) if holes_count || left.span.end.as_ref() == Some(&right.span.start) => {
                 vec![left.id, right.id]
@@ -87,7 +93,7 @@ impl State {
         let others = self.running().filter(|record| record.status.id != id);
         let before = others.filter(|record| record.seals.iter().any(decides)).map(|record| record.status.id);
         if let Some(before) = before.min()
-            && !quorate_env::planted!("placement.awaited_left_merged_away")
+            && !planted!("placement.awaited_left_merged_away")
         {
             return Reply::Refused(format!("waiting for operation {before}"));
         }
@@ -135,22 +141,15 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
-    use quorate_proto::{Key, NodeId, Replica, ReplicaId, ReplicaRole, Span, Timestamp};
+    use crate::{command::Command, state::sample::shard};
+    use quorate_proto::{Key, Timestamp};
 
     fn apply(state: &mut State, command: Command) -> Reply {
         state.apply(command, &mut Touched::default())
     }
 
-    fn learn(state: &mut State, shards: &[(u64, &str, Option<&str>, u64)]) {
-        let shard = |(id, start, end, version): &(u64, &str, Option<&str>, u64)| ShardDescriptor {
-            id: ShardId(*id),
-            span: Span { start: Key::from(*start), end: end.map(Key::from) },
-            version: *version,
-            config_epoch: 1,
-            replicas: vec![Replica { id: ReplicaId(*id), node: NodeId(1), role: ReplicaRole::Voter }],
-        };
-        apply(state, Command::Learn(shards.iter().map(shard).collect()));
+    fn learn<const N: usize>(state: &mut State, shards: [ShardDescriptor; N]) {
+        apply(state, Command::Learn(shards.into()));
     }
 
     fn merge(state: &mut State, at: &str) -> u64 {
@@ -178,10 +177,10 @@ mod tests {
     #[test]
     fn a_shard_that_another_may_be_sealed_for_is_not_merged_away() {
         let mut state = State::default();
-        learn(&mut state, &[(1, "", Some("b"), 1), (2, "b", Some("m"), 1), (3, "m", None, 1)]);
+        learn(&mut state, [shard(1, "", Some("b"), 1), shard(2, "b", Some("m"), 1), shard(3, "m", None, 1)]);
         let first = merge(&mut state, "m");
         seal(&mut state, first, 2, 3).unwrap();
-        learn(&mut state, &[(2, "b", Some("d"), 2), (4, "d", Some("m"), 2)]);
+        learn(&mut state, [shard(2, "b", Some("d"), 2), shard(4, "d", Some("m"), 2)]);
         let second = merge(&mut state, "b");
         seal(&mut state, second, 1, 2).unwrap_err();
         // Its left may have been divided again, and it be sealed for another: all of them count.
@@ -194,11 +193,11 @@ mod tests {
     #[test]
     fn nothing_is_sealed_for_a_shard_that_may_be_sealed_itself_or_is_no_neighbour() {
         let mut state = State::default();
-        learn(&mut state, &[(1, "", Some("b"), 1), (2, "b", Some("m"), 1), (3, "m", None, 1)]);
+        learn(&mut state, [shard(1, "", Some("b"), 1), shard(2, "b", Some("m"), 1), shard(3, "m", None, 1)]);
         let (first, second) = (merge(&mut state, "m"), merge(&mut state, "b"));
         seal(&mut state, second, 1, 2).unwrap();
         seal(&mut state, first, 2, 3).unwrap_err();
-        learn(&mut state, &[(1, "", Some("m"), 2)]);
+        learn(&mut state, [shard(1, "", Some("m"), 2)]);
         end(&mut state, second);
         seal(&mut state, first, 2, 3).unwrap_err();
         seal(&mut state, first, 1, 3).unwrap();

@@ -6,7 +6,7 @@ use crate::{
 };
 use quorate_proto::{
     Key, ReplicaId, ShardId,
-    placement::{Operation, OperationState},
+    placement::{Operation, OperationState, PlacementRequest},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -114,6 +114,26 @@ fn a_merge_that_a_copy_holds_up_is_undone() {
         assert!(now.version > before.version, "a seal that comes late is refused");
         cluster.shards.lock().lagging.clear();
         assert_eq!(cluster.do_it(merge("m")).await.state, OperationState::Done);
+    });
+}
+
+/// Nobody leads the right, and so nobody tells what became of its seal: one node has missed the split that made it, and another one dies.
+#[test]
+fn a_member_that_was_never_made_is_made_also_while_its_shard_is_merged() {
+    run(53, 4, |cluster| async move {
+        let (name, value) = ("placement.repair_after".to_owned(), "2s".to_owned());
+        cluster.ask(PlacementRequest::SetSetting { name, value }).await;
+        split(&cluster, "m").await;
+        cluster.shards.lock().copies.remove(&(ShardId(2), node(2)));
+        let id = cluster.begin(merge("m")).await;
+        cluster.world.sleep(Duration::from_secs(1)).await;
+        cluster.crash(node(1)).await;
+        let over = cluster.wait(id).await.state;
+        assert!(matches!(over, OperationState::Failed(_)), "{over:?}");
+        cluster.world.sleep(Duration::from_secs(30)).await;
+        let map = cluster.map().await;
+        let nodes: Vec<u64> = map[&ShardId(2)].voters().map(|voter| voter.node.0).collect();
+        assert_eq!(nodes, [2, 3, 4], "{map:?}");
     });
 }
 

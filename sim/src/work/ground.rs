@@ -20,6 +20,7 @@ use std::{
 
 /// How long what must succeed is tried.
 const PATIENCE: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What its client was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,23 +161,9 @@ impl Ground {
         F: Fn(Txn) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<T, TxnError>> + Send + 'static,
     {
-        let world = &self.cluster.world;
-        let deadline = world.elapsed() + PATIENCE;
-        loop {
-            let node = self.cluster.running.any(world).ok_or("no node is up")?;
-            let (options, body) = (options.clone(), body.clone());
-            let outcome = on_node(&node, |node| async move { node.coordinator.run(options, body).await });
-            match outcome.await {
-                Some(Ok((value, _))) => return Ok(value),
-                Some(Err(error)) if world.elapsed() > deadline => {
-                    return Err(format!("{}: {what} failed for a minute: {error}", self.name));
-                }
-                None if world.elapsed() > deadline => {
-                    return Err(format!("{}: nobody answered for a minute: {what}", self.name));
-                }
-                _ => world.sleep(Duration::from_millis(200)).await,
-            }
-        }
+        let deadline = self.cluster.world.elapsed() + PATIENCE;
+        let outcome = insist(&self.cluster, deadline, options, body).await;
+        outcome.map_err(|why| format!("{}: {what} failed for a minute: {why}", self.name))
     }
 
     /// Writes rows before anybody works on them.
@@ -203,6 +190,37 @@ pub fn put(rows: Vec<(Key, Value)>) -> impl Fn(Txn) -> Ready<Result<(), TxnError
     move |txn| {
         rows.iter().cloned().for_each(|(key, value)| txn.put(key, value));
         ready(Ok(()))
+    }
+}
+
+/// Runs a transaction through one node after the other until one acknowledges it, or the world's time is past the deadline.
+///
+/// # Errors
+/// What came of the last try.
+pub async fn insist<T, F, Fut>(
+    cluster: &Cluster,
+    deadline: Duration,
+    options: TxnOptions,
+    body: F,
+) -> Result<T, String>
+where
+    T: Send + 'static,
+    F: Fn(Txn) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<T, TxnError>> + Send + 'static,
+{
+    loop {
+        let node = cluster.running.any(&cluster.world).ok_or("no node is up")?;
+        let (options, body) = (options.clone(), body.clone());
+        let outcome = on_node(&node, |node| async move { node.coordinator.run(options, body).await });
+        let why = match outcome.await {
+            Some(Ok((value, _))) => return Ok(value),
+            Some(Err(error)) => error.to_string(),
+            None => "nobody answered".into(),
+        };
+        if cluster.world.elapsed() > deadline {
+            return Err(why);
+        }
+        cluster.world.sleep(AGAIN).await;
     }
 }
 

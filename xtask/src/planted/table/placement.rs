@@ -35,6 +35,14 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "placement.merge_waits_for_a_member",
+        what: "a member that was never made is not made while its shard is merged",
+        found_by: &[Test(
+            "placement/driver",
+            "merges::a_member_that_was_never_made_is_made_also_while_its_shard_is_merged",
+        )],
+    },
+    Planted {
         names: "placement.overtaken_leader_stays",
         what: "8: a copy that was removed stays if it takes itself for the leader",
         found_by: &[Test(
