@@ -35,6 +35,8 @@ pub enum Command {
     Check(crate::check::CheckArgs),
     /// Troubles for the nodes of a demo
     Fault(crate::fault::FaultArgs),
+    /// Whole clusters in one process, under seeds
+    Sim(crate::simulate::SimArgs),
 }
 
 #[derive(Args, Debug, Clone)]

@@ -9,6 +9,7 @@ mod logging;
 mod node;
 mod progress;
 mod shell;
+mod simulate;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -52,5 +53,6 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
         Bench(args) => runtime.block_on(quorate_bench::run(args, progress::held)),
         Check(args) => runtime.block_on(check::run(args)),
         Fault(args) => runtime.block_on(fault::run(args)),
+        Sim(args) => simulate::run(args),
     }
 }

@@ -1,6 +1,6 @@
 //! One seed, in this process.
 
-use crate::{entropy, progress::Progress};
+use crate::{called, entropy, progress::Progress};
 use anyhow::{Result, anyhow};
 use quorate_sim::{Errors, Report};
 use std::{io::IsTerminal, process::ExitCode};
@@ -8,7 +8,7 @@ use std::{io::IsTerminal, process::ExitCode};
 /// Runs it and tells how it went; `replay` are the arguments that ask for it again.
 pub fn run(
     seed: u64,
-    replay: String,
+    replay: &[String],
     verbose: bool,
     scenario: impl FnOnce(&Errors) -> Report + Send + 'static,
 ) -> Result<ExitCode> {
@@ -18,7 +18,7 @@ pub fn run(
     // draws afresh what std keeps per thread.
     let errors = quorate_sim::collect_errors(verbose);
     entropy::seed(seed);
-    let again = format!("replay: cargo xtask sim {replay}");
+    let again = called::replay(replay);
     let told = again.clone();
     let run = move || {
         let report = scenario(&errors);

@@ -4,6 +4,7 @@
 //! standard error; with `--timeline` each thing that happens to whom is told on standard output.
 
 mod alone;
+mod called;
 mod child;
 mod ddmin;
 mod entropy;
@@ -15,7 +16,7 @@ mod smaller;
 mod timeline;
 
 use anyhow::{Result, anyhow};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use quorate_env::witness;
 use quorate_sim::{Drawn, LeftOut};
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ use timeline::Timeline;
 
 /// Whole clusters in one process, each under a seed.
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask sim", about)]
+#[command(about)]
 struct Args {
     /// Run this seed
     #[arg(long, value_name = "S", required_unless_present = "seeds", conflicts_with = "seeds")]
@@ -68,7 +69,8 @@ struct Args {
 }
 
 fn main() -> Result<ExitCode> {
-    let args = Args::parse();
+    let asked = Args::command().bin_name(called::name()).get_matches();
+    let args = Args::from_arg_matches(&asked)?;
     args.timeline.listen();
     let Some(seed) = args.seed else {
         let campaign = many::Campaign {
@@ -81,7 +83,12 @@ fn main() -> Result<ExitCode> {
     };
     if args.deaths {
         let scenario = move |errors: &_| quorate_sim::deaths(seed, errors);
-        return alone::run(seed, format!("--seed {seed} --deaths"), args.verbose, scenario);
+        return alone::run(
+            seed,
+            &["--seed".into(), seed.to_string(), "--deaths".into()],
+            args.verbose,
+            scenario,
+        );
     }
     let drawn = Drawn::new(seed, &args.left_out).map_err(|why| anyhow!(why))?;
     if args.plan {
@@ -92,12 +99,12 @@ fn main() -> Result<ExitCode> {
         let bounds = shrink::Bounds { tries: args.tries, chances: args.chances, any: args.any };
         return shrink::run(seed, &args.left_out, &bounds);
     }
-    let replay = child::arguments(seed, &args.left_out).join(" ");
+    let replay = child::arguments(seed, &args.left_out);
     let scenario = move |errors: &_| {
         witness::watch();
         quorate_sim::run(drawn, errors)
     };
-    alone::run(seed, replay, args.verbose, scenario)
+    alone::run(seed, &replay, args.verbose, scenario)
 }
 
 #[cfg(test)]

@@ -92,10 +92,7 @@ pub fn run(campaign: &Campaign, left_out: &LeftOut) -> Result<ExitCode> {
         }
         tally.failed.fetch_add(1, Ordering::Relaxed);
         progress.clear();
-        println!(
-            "seed {seed} failed; replay: cargo xtask sim {}",
-            child::arguments(seed, left_out).join(" ")
-        );
+        println!("seed {seed} failed; {}", called::replay(&child::arguments(seed, left_out)));
         ended.problems.iter().for_each(|line| println!("  {line}"));
     }
     drop(progress);

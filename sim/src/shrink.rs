@@ -65,7 +65,7 @@ fn tell(seed: u64, left_out: &LeftOut, ended: &Ended) {
     // A process that died has not said how to have it again.
     if !ended.text.contains("replay: ") {
         ended.problems.iter().for_each(|line| println!("{line}"));
-        println!("replay: cargo xtask sim {}", child::arguments(seed, left_out).join(" "));
+        println!("{}", called::replay(&child::arguments(seed, left_out)));
     }
 }
 

@@ -25,7 +25,7 @@ usage: cargo xtask <task> [options]
                                       simulation, must find each
   bench [transfer] [options of `quorate bench`]  benchmarks, beside PostgreSQL where it is installed; the figures go into
                                       target/bench-NAME.json
-  dist                                the binary to ship, target/dist/quorate; building it takes long
+  dist                                what is shipped, target/dist/quorate and quorate-sim; building it takes long
   edges                               which crate may use which (also a step of `test`)
 ";
 

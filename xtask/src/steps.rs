@@ -13,10 +13,14 @@ pub fn demo(args: &[String]) -> Result<()> {
     run::check(quorate("release", "demo").args(args))
 }
 
-/// The binary to ship, `target/dist/quorate`.
+/// What is shipped: `target/dist/quorate`, and beside it the simulator that `quorate sim` starts, with all its assertions.
 pub fn dist() -> Result<()> {
     packages::for_build()?;
-    build("dist")
+    build("dist")?;
+    build_simulator("sim")?;
+    let place = |profile: &str| run::target_dir().join(profile).join(SIMULATOR);
+    std::fs::copy(place("sim"), place("dist")).context("the simulator is not laid beside")?;
+    Ok(())
 }
 
 /// With `--optimised` the simulator is built with the profile `sim`: longer to build, some times faster, equal in what it finds.
@@ -24,13 +28,14 @@ pub fn sim(args: &[String]) -> Result<()> {
     packages::for_build()?;
     let (optimised, args): (Vec<&String>, Vec<&String>) = args.iter().partition(|arg| *arg == "--optimised");
     let (profile, directory) = if optimised.is_empty() { ("dev", "debug") } else { ("sim", "sim") };
-    run::check(&mut run::cargo(&["build", "--profile", profile, "--locked", "-p", "quorate-sim"]))?;
-    run::check(simulator(directory).args(args))
+    build_simulator(profile)?;
+    run::check(Command::new(run::target_dir().join(directory).join(SIMULATOR)).args(args))
 }
 
-/// By the directory of its profile.
-fn simulator(directory: &str) -> Command {
-    Command::new(run::target_dir().join(directory).join("quorate-sim"))
+const SIMULATOR: &str = "quorate-sim";
+
+fn build_simulator(profile: &str) -> Result<()> {
+    run::check(&mut run::cargo(&["build", "--profile", profile, "--locked", "-p", SIMULATOR]))
 }
 
 pub fn build(profile: &str) -> Result<()> {
@@ -71,9 +76,10 @@ fn lints() -> Result<()> {
 /// and more, both ways to commit, splits, moves and a clock that jumps.
 const SEEDS: [&str; 2] = ["6", "24"];
 
-/// Whole clusters under seeds, each twice in processes of their own: nothing may go wrong, and the two must not differ.
+/// Whole clusters under seeds, each twice in processes of their own: nothing may go wrong, and the two must not differ. Asked for as
+/// users do.
 fn simulation() -> Result<()> {
-    let mut seeds = simulator("debug");
+    let mut seeds = quorate("debug", "sim");
     seeds.args(["--seeds", SEEDS[0], "--from", SEEDS[1], "--twice", "--jobs", "2"]);
     run::check(&mut run::gently(&seeds))
 }
