@@ -224,6 +224,9 @@ async fn seal(job: &Job, pair: &Pair) -> Result<Seal, Stop> {
     let Pair { left, right } = pair;
     // Seen anew: its copies may have moved.
     let right = job.shard(right.id)?;
+    // The driver's log decides; who would be refused by it asks nobody else first.
+    let may = job.placement.machine.state().may_begin_seal(job.id, left.id, right.id);
+    may.map_err(Stop::Retry)?;
     job.at_step("asking the nodes").await?;
     let prepare = ReplicaCommand::PrepareMerge { left: left.id, right: right.id };
     everywhere(job, left, &prepare, PREPARE).await?;

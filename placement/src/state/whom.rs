@@ -82,26 +82,35 @@ impl State {
         right: ShardId,
         touched: &mut Touched,
     ) -> Reply {
-        let merge = self.operations.get(&id).map(|record| &record.status.operation);
-        let Some(Operation::Merge { at }) = merge else {
-            return Reply::Refused(format!("operation {id} is no merge"));
-        };
-        if self.neighbours(at).is_none_or(|(one, other)| (one.id, other.id) != (left, right)) {
-            return Reply::Refused(format!("shards {left} and {right} are no neighbours"));
-        }
-        let decides = |(of, sealed): &(ShardId, ShardId)| *of == right || *sealed == left;
-        let others = self.running().filter(|record| record.status.id != id);
-        let before = others.filter(|record| record.seals.iter().any(decides)).map(|record| record.status.id);
-        if let Some(before) = before.min()
-            && !planted!("placement.awaited_left_merged_away")
-        {
-            return Reply::Refused(format!("waiting for operation {before}"));
+        if let Err(why) = self.may_begin_seal(id, left, right) {
+            return Reply::Refused(why);
         }
         touched.operations.insert(id);
         if let Some(record) = self.operations.get_mut(&id) {
             record.seals.insert((left, right));
         }
         Reply::Done
+    }
+
+    /// # Errors
+    /// Why a merge may not have a shard sealed now.
+    pub fn may_begin_seal(&self, id: u64, left: ShardId, right: ShardId) -> Result<(), String> {
+        let merge = self.operations.get(&id).map(|record| &record.status.operation);
+        let Some(Operation::Merge { at }) = merge else {
+            return Err(format!("operation {id} is no merge"));
+        };
+        if self.neighbours(at).is_none_or(|(one, other)| (one.id, other.id) != (left, right)) {
+            return Err(format!("shards {left} and {right} are no neighbours"));
+        }
+        let decides = |(of, sealed): &(ShardId, ShardId)| *of == right || *sealed == left;
+        let others = self.running().filter(|record| record.status.id != id);
+        let before = others.filter(|record| record.seals.iter().any(decides)).map(|record| record.status.id);
+        match before.min() {
+            Some(before) if !planted!("placement.awaited_left_merged_away") => {
+                Err(format!("waiting for operation {before}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a scheduler has planned may have been overtaken by what somebody asked for.
