@@ -267,8 +267,8 @@ impl Cluster {
         self.disk(id).is_full()
     }
 
-    pub fn spoil_block(&self, id: NodeId, place: u64) {
-        self.disk(id).engine.corrupt_block(Family::Data, place, BLOCK);
+    pub fn spoil_block(&self, id: NodeId, family: Family, place: u64) {
+        self.disk(id).engine.corrupt_block(family, place, BLOCK);
         about(id, "has a bad block");
     }
 

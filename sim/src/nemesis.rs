@@ -115,7 +115,7 @@ async fn strike(cluster: &Cluster, trouble: &Trouble) {
             full.iter().for_each(|id| cluster.free_disk(*id));
         }
         // Always the same disk, also when another node has left meanwhile; where disks go bad no node is replaced.
-        Trouble::BadBlock { node, place } => cluster.spoil_block(NodeId(node + 1), *place),
+        Trouble::BadBlock { node, family, place } => cluster.spoil_block(NodeId(node + 1), *family, *place),
         Trouble::ClockJump { node, micros, lasts } => {
             let id = pick(cluster, *node);
             world.jump_clock(id, *micros);

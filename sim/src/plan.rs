@@ -9,6 +9,7 @@ pub use draw::draw;
 use crate::work::bank;
 use quorate_env::sim::NetworkFaults;
 use quorate_proto::Key;
+use quorate_storage::Family;
 use std::{collections::BTreeSet, time::Duration};
 
 #[derive(Clone, Debug)]
@@ -94,6 +95,7 @@ pub enum Trouble {
     /// Some neighbouring rows of one disk do not read back any more.
     BadBlock {
         node: u64,
+        family: Family,
         place: u64,
     },
     ClockJump {

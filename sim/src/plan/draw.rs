@@ -5,6 +5,7 @@
 use super::{Change, Outage, Plan, Step, Trouble};
 use crate::work::bank::ACCOUNTS;
 use quorate_env::sim::NetworkFaults;
+use quorate_storage::Family;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{ops::Range, time::Duration};
 
@@ -24,6 +25,9 @@ const TROUBLES: [Sort; 12] = [
     Draw::slow_disk,
     Draw::clock_shift,
 ];
+
+/// Whose rows do not read back, each as likely. (Not what a node knows of itself: with that it would not start again.)
+const BAD: [Family; 4] = [Family::Data, Family::Data, Family::Intent, Family::Record];
 
 struct Draw {
     rng: StdRng,
@@ -235,7 +239,9 @@ impl Draw {
         for step in steps {
             all.push(step);
             if self.chance(0.3) {
-                all.push((self.millis(0..300), Trouble::BadBlock { node, place: self.range(0..10_000) }));
+                let family = BAD[self.range(0..BAD.len() as u64) as usize];
+                let place = self.range(0..10_000);
+                all.push((self.millis(0..300), Trouble::BadBlock { node, family, place }));
             }
         }
         all

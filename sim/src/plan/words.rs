@@ -113,8 +113,9 @@ impl fmt::Display for Trouble {
                 let node = node + 1;
                 write!(f, "{nodes} of the nodes, from node {node} on, have {left} left for {lasts:?}")
             }
-            Trouble::BadBlock { node, place } => {
-                write!(f, "rows from the {} on do not read back on node {}", Place(*place), node + 1)
+            Trouble::BadBlock { node, family, place } => {
+                let (place, node) = (Place(*place), node + 1);
+                write!(f, "{family:?} rows from the {place} on do not read back on node {node}")
             }
             Trouble::ClockJump { node, micros, lasts } => {
                 write!(f, "node {}'s clock is {micros} µs off for {lasts:?}", node + 1)
