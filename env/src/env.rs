@@ -2,7 +2,7 @@
 
 use crate::{
     Clock, Shutdown, Task, Transport, contention::Contention, fault::Faults, measure, net, random::Random,
-    scope::Scope, space::SpaceWatch, time,
+    scope::Scope, space::SpaceWatch, tempo::TempoWatch, time,
 };
 use quorate_proto::{KvError, NodeId};
 use std::{future::Future, io, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
@@ -46,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) contention: Contention,
     pub(crate) shutdown: Shutdown,
     pub(crate) space: SpaceWatch,
+    pub(crate) tempo: TempoWatch,
     /// The real transport, which can listen.
     pub(crate) real: Option<Arc<net::RealTransport>>,
 }
@@ -82,6 +83,7 @@ impl Env {
             contention: Contention::Measured,
             shutdown: Shutdown::default(),
             space: SpaceWatch::default(),
+            tempo: TempoWatch::default(),
             real: Some(real),
         }));
         measure::start(&env);
@@ -130,6 +132,11 @@ impl Env {
     /// What is left of the disk that the node's data lies on.
     pub fn space(&self) -> &SpaceWatch {
         &self.0.space
+    }
+
+    /// How fast the node's disk and network are of late.
+    pub fn tempo(&self) -> &TempoWatch {
+        &self.0.tempo
     }
 
     /// The node's tasks; see [`crate::scope`].

@@ -65,7 +65,9 @@ async fn exchange(env: Env, peer: NodeId) {
     let sent = time::now();
     let Ok(answer) = env.transport().call(peer, Service::Time, Bytes::new(), TIMEOUT).await else { return };
     let received = env.clock().physical().micros() as i64;
-    let round_trip = time::now().saturating_sub(sent).as_micros() as i64;
+    let (now, took) = (time::now(), time::now().saturating_sub(sent));
+    env.tempo().answered(peer, now, took);
+    let round_trip = took.as_micros() as i64;
     let Ok(raw) = <[u8; 8]>::try_from(&answer[..]) else { return };
     let theirs = u64::from_be_bytes(raw) as i64;
     metrics::histogram!("quorate_env_clock_round_trip_seconds").record(round_trip as f64 / 1e6);

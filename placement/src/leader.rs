@@ -5,7 +5,7 @@ use crate::{Placement, command::Command, planner::seen::Seen, run, settings};
 use parking_lot::Mutex;
 use quorate_env::{planted, watch, witness};
 use quorate_proto::{
-    NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Timestamp,
+    NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Tempo, Timestamp,
     placement::{
         Carries, Leaving, MapUpdate, NodeInfo, NodeState, NodeStatus, PlacementError, PlacementReply,
         ReplicaReport,
@@ -37,6 +37,8 @@ pub struct Session {
     memory: Mutex<Memory>,
     /// What the schedulers saw when they looked last.
     pub(crate) seen: Mutex<BTreeMap<ShardId, Seen>>,
+    /// Nodes that are slow, and why.
+    pub(crate) slow: Mutex<BTreeMap<NodeId, String>>,
     /// Wakes whoever waits for nodes to catch up with the catalog version.
     beats: watch::Sender<u64>,
 }
@@ -71,6 +73,7 @@ struct Heard {
     sessions: u64,
     /// The driver's own replica there.
     carries: Carries,
+    tempo: Tempo,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +93,7 @@ pub(crate) struct Beat {
     pub space: Space,
     pub sessions: u64,
     pub carries: Carries,
+    pub tempo: Tempo,
 }
 
 /// Follows the group's leadership: while this replica leads, operations are carried out and requests answered.
@@ -112,6 +116,7 @@ pub(crate) async fn lead(placement: Arc<Placement>) {
                     began_at: env.clock().physical(),
                     memory: Mutex::default(),
                     seen: Mutex::default(),
+                    slow: Mutex::default(),
                     beats: watch::Sender::new(0),
                 });
                 tracing::info!(term, "leading the placement driver");
@@ -234,6 +239,7 @@ impl Session {
             holds: None,
             sessions: 0,
             carries: Carries::Unsaid,
+            tempo: Tempo::default(),
         });
         if heard.incarnation != node.incarnation {
             // A new process knows nothing of an old lease, nor does it use what the old one used.
@@ -248,6 +254,7 @@ impl Session {
         heard.holds = beat.holds;
         heard.sessions = beat.sessions;
         heard.carries = beat.carries;
+        heard.tempo = beat.tempo;
         heard.schema = heard.schema.max(beat.schema_version);
         heard.complete |= beat.full;
         if beat.full {
@@ -379,6 +386,13 @@ impl Session {
         self.memory.lock().nodes.get(&node).map_or(Space::default(), |heard| heard.space)
     }
 
+    /// What nodes that were heard of within this time have told of their disks and networks.
+    pub(crate) fn tempos(&self, within: Duration, now: Duration) -> BTreeMap<NodeId, Tempo> {
+        let memory = self.memory.lock();
+        let near = memory.nodes.iter().filter(|(_, heard)| now.saturating_sub(heard.at) <= within);
+        near.map(|(node, heard)| (*node, heard.tempo)).collect()
+    }
+
     /// Whether a node has told of all its copies in this term.
     pub(crate) fn has_told_all(&self, node: NodeId) -> bool {
         self.memory.lock().nodes.get(&node).is_some_and(|heard| heard.complete)
@@ -412,7 +426,7 @@ impl Session {
         drop(state);
         let silent: BTreeSet<NodeId> =
             records.iter().map(|r| r.info.id).filter(|id| self.silence(*id, now) > suspect).collect();
-        let own = placement.own();
+        let (own, slow) = (placement.own(), self.slow.lock().clone());
         let memory = self.memory.lock();
         let status = |record: crate::state::NodeRecord| {
             let id = record.info.id;
@@ -430,6 +444,8 @@ impl Session {
                 replicas: memory.reports.keys().filter(|(_, node)| *node == id).count() as u64,
                 schema_version: heard.map_or(0, |heard| heard.schema),
                 carries_driver: own.voters().any(|member| member.node == id),
+                tempo: heard.map_or(Tempo::default(), |heard| heard.tempo),
+                slow: slow.get(&id).cloned().unwrap_or_default(),
                 leaders: memory.leaders.values().filter(|led| led.node == id).count() as u64,
                 info: record.info,
             }

@@ -21,6 +21,7 @@ pub mod rules;
 mod run;
 pub mod service;
 pub mod settings;
+mod slowness;
 pub mod state;
 mod store;
 

@@ -8,6 +8,7 @@ pub mod merge;
 pub mod place;
 pub mod recover;
 pub mod seen;
+pub mod slow;
 pub mod split;
 pub mod standing;
 pub mod why;
@@ -40,6 +41,8 @@ pub struct NodeView {
     pub holds_shards: bool,
     /// There is space on its disk.
     pub roomy: bool,
+    /// Why it takes long for whatever it does, if it does.
+    pub slow: Option<String>,
     /// Where it is, from the widest tier to the narrowest.
     pub locality: Vec<Tier>,
 }
@@ -51,7 +54,7 @@ pub struct View {
     /// The driver's own group, whose members are replaced like copies of a shard.
     pub driver: Option<ShardDescriptor>,
     pub shards: BTreeMap<ShardId, ShardDescriptor>,
-    /// Who leads, as last reported.
+    /// Who leads, as last reported; also who leads the driver.
     pub leaders: BTreeMap<ShardId, NodeId>,
     /// Shards that an operation is working on.
     pub busy: BTreeSet<ShardId>,
@@ -74,6 +77,11 @@ impl View {
 
     fn targets(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes.values().filter(|node| node.usable && node.holds_shards)
+    }
+
+    /// Those that are given more by choice.
+    fn takers(&self) -> BTreeSet<NodeId> {
+        self.targets().filter(|node| node.roomy && node.slow.is_none()).map(|node| node.id).collect()
     }
 
     /// Where nodes are.
@@ -253,7 +261,13 @@ fn rate(view: &View, shard: &ShardDescriptor, instead_of: Option<NodeId>) -> Vec
             told if told.is_empty() => format!("holds {held} copies"),
             told => format!("holds {held} copies; {told}"),
         };
-        (node.id, standing.score(held), told)
+        // Better there than nowhere.
+        match node.is_slow() {
+            Some(slow) => {
+                (node.id, standing.score(held).saturating_sub(i64::MAX / 2), format!("{slow}; {told}"))
+            }
+            None => (node.id, standing.score(held), told),
+        }
     });
     rated.collect()
 }
@@ -272,6 +286,10 @@ fn objections(view: &View, places: &Places, shard: &ShardDescriptor, node: &Node
 }
 
 impl NodeView {
+    fn is_slow(&self) -> Option<String> {
+        self.slow.as_ref().map(|why| format!("is slow: {why}"))
+    }
+
     /// Why it takes no copy of any shard, or no replica of the driver.
     fn takes_none(&self, shard: ShardId) -> Vec<String> {
         let away = !self.near || !self.usable && self.leaving == Leaving::No;
@@ -307,13 +325,13 @@ pub fn spread(view: &View, shards: &BTreeSet<ShardId>, at: Timestamp) -> Option<
 fn spread_copies(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Option<Planned> {
     let copies = view.copies(shards.iter().copied());
     let usable: BTreeSet<NodeId> = view.targets().map(|node| node.id).collect();
-    let roomy: BTreeSet<NodeId> = view.targets().filter(|node| node.roomy).map(|node| node.id).collect();
+    let takers = view.takers();
     let mut by_load: Vec<(i64, NodeId)> =
         copies.iter().filter(|(node, _)| usable.contains(node)).map(|(node, n)| (*n, *node)).collect();
     by_load.sort();
     let places = view.places();
     for (most, from) in by_load.iter().rev() {
-        for (least, to) in by_load.iter().filter(|(_, node)| roomy.contains(node)) {
+        for (least, to) in by_load.iter().filter(|(_, node)| takers.contains(node)) {
             if most - least < 2 {
                 break;
             }
@@ -334,7 +352,7 @@ fn spread_copies(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Opt
 
 fn spread_leaders(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Option<Planned> {
     let usable: BTreeSet<NodeId> = view.targets().map(|node| node.id).collect();
-    let roomy: BTreeSet<NodeId> = view.targets().filter(|node| node.roomy).map(|node| node.id).collect();
+    let takers = view.takers();
     let mut led: BTreeMap<NodeId, i64> = BTreeMap::new();
     for shard in shards {
         for replica in shard.voters().filter(|replica| usable.contains(&replica.node)) {
@@ -348,7 +366,7 @@ fn spread_leaders(view: &View, shards: &[&ShardDescriptor], at: Timestamp) -> Op
     by_load.sort();
     let places = view.places();
     for (most, from) in by_load.iter().rev() {
-        for (least, to) in by_load.iter().filter(|(_, node)| roomy.contains(node)) {
+        for (least, to) in by_load.iter().filter(|(_, node)| takers.contains(node)) {
             if most - least < 2 {
                 break;
             }

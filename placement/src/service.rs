@@ -71,6 +71,7 @@ impl Placement {
                 space,
                 sessions,
                 carries,
+                tempo,
             } => {
                 let beat = Beat {
                     clock_offset_micros,
@@ -81,6 +82,7 @@ impl Placement {
                     space,
                     sessions,
                     carries,
+                    tempo,
                 };
                 session.heartbeat(self, node, beat, map_version).await
             }

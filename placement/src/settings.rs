@@ -63,6 +63,15 @@ pub const SUSPECT_AFTER: Setting = Setting {
     range: "1s to 720h",
 };
 
+/// How long the disk, or the network, of a node may take before the node can count as slow.
+pub const SLOW_NODE: Setting = Setting {
+    name: "placement.slow_node",
+    default: "100ms",
+    about: "delay of a node's disk or network from which on it leads nothing, if the others' are a fifth of that at most",
+    valid: Valid::Time(Duration::from_millis(1)..=Duration::from_secs(3600)),
+    range: "1ms to 1h",
+};
+
 /// How far behind the present timestamps are closed (PROTOCOL 22).
 pub const CLOSING_TARGET: Setting = Setting {
     name: "closing_target",
@@ -90,7 +99,7 @@ pub const IDEMPOTENCY_TTL: Setting = Setting {
     range: "1s to 8760h",
 };
 
-pub const ALL: [&Setting; 20] = [
+pub const ALL: [&Setting; 21] = [
     &CLOSING_TARGET,
     &GC_TTL,
     &IDEMPOTENCY_TTL,
@@ -104,6 +113,7 @@ pub const ALL: [&Setting; 20] = [
     &MERGE_SIZE,
     &MOVES,
     &REPAIR_AFTER,
+    &SLOW_NODE,
     &SPLIT_BY_LOAD,
     &SPLIT_BY_SIZE,
     &SPLIT_FLOOR,

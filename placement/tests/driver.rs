@@ -10,7 +10,7 @@ mod support;
 
 use quorate_env::sim::{SimConfig, SimWorld};
 use quorate_proto::{
-    Key, NodeId, ReplicaRole, ShardId, Space, Span, Timestamp,
+    Key, NodeId, ReplicaRole, ShardId, Space, Span, Tempo, Timestamp,
     placement::{
         Carries, IdKind, NodeInfo, NodeOrder, NodeState, Operation, OperationState, PlacementReply,
         PlacementRequest,
@@ -532,6 +532,7 @@ fn a_node_that_is_two_versions_behind_gets_no_lease() {
             holds: None,
             sessions: 0,
             carries: Carries::Unsaid,
+            tempo: Tempo::default(),
         };
         let lease = async |schema_version| match cluster.ask(beat(schema_version)).await {
             PlacementReply::Heartbeat { schema_lease_until, .. } => schema_lease_until,

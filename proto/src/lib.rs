@@ -15,6 +15,7 @@ pub mod placement;
 pub mod rpc;
 pub mod shard;
 pub mod space;
+pub mod tempo;
 
 pub use error::{ErrorClass, KvError};
 pub use hlc::Timestamp;
@@ -22,6 +23,7 @@ pub use ids::{LogPosition, NodeId, ReplicaId, ShardId, TxnId};
 pub use key::{Key, Span, Value};
 pub use shard::{Replica, ReplicaRole, Seal, ShardDescriptor};
 pub use space::{Room, Space};
+pub use tempo::Tempo;
 
 /// Generated from `proto/link.proto`.
 pub mod link {

@@ -17,7 +17,9 @@ pub use recover::*;
 pub use replica::*;
 pub use rule::*;
 
-use crate::{Key, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Span, Timestamp};
+use crate::{
+    Key, LogPosition, NodeId, Replica, ReplicaId, ShardDescriptor, ShardId, Space, Span, Tempo, Timestamp,
+};
 use minicbor::{Decode, Encode};
 
 /// A node as the driver knows it.
@@ -89,6 +91,14 @@ pub struct NodeStatus {
     #[n(9)]
     #[cbor(default)]
     pub carries_driver: bool,
+    /// Of its disk and network, as it last said.
+    #[n(10)]
+    #[cbor(default)]
+    pub tempo: Tempo,
+    /// Why it counts as slow: it is given no copies, and leads nothing; see the driver's planner. Empty: it does not.
+    #[n(11)]
+    #[cbor(default)]
+    pub slow: String,
 }
 
 impl NodeStatus {
@@ -198,6 +208,9 @@ pub enum PlacementRequest {
         #[n(9)]
         #[cbor(default)]
         carries: Carries,
+        #[n(10)]
+        #[cbor(default)]
+        tempo: Tempo,
     },
     /// The map's changes after this version, waiting at most `wait_millis` for one.
     #[n(1)]

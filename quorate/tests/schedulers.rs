@@ -1,4 +1,5 @@
-//! Shards of real processes split where they are asked for most, are led by all nodes, and become one again when nobody asks.
+//! Shards of real processes split where they are asked for most, are led by all nodes, and become one again when nobody asks; a node
+//! that is slow leads none.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test of real processes, in real time")]
 
@@ -11,7 +12,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use support::{Demo, below, pause};
+use support::{Demo, below, faults::begin, pause};
 use tokio_postgres::Client;
 
 const ROWS: u64 = 20_000;
@@ -98,4 +99,37 @@ async fn a_busy_table_is_split_and_spread_and_merged_again_but_where_a_user_has_
         };
         assert!(rows.iter().any(explained), "{scheduler}: {rows:?}");
     }
+}
+
+/// What it leads goes to the others, and the driver says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_slow_disk_leads_nothing() {
+    let demo = Demo::start_with(&["--faults"]);
+    let client = demo.client(1).await;
+    let table = "CREATE TABLE t (id int8 PRIMARY KEY, n int8 NOT NULL);
+                 INSERT INTO t SELECT g, 0 FROM generate_series(0, 5) g;
+                 ALTER TABLE t SPLIT AT VALUES (1), (2), (3), (4), (5);
+                 ALTER TABLE t SCATTER";
+    client.batch_execute(table).await.unwrap();
+    demo.ask(1, &["setting", "set", "placement.look_every", "1s"]).await.done();
+    let led = "SELECT count(*) FROM quorate.shards WHERE leader_node_id = 2";
+    assert!(client.query_one(led, &[]).await.unwrap().get::<_, i64>(0) > 0);
+    let _issuer = begin(&demo, &["slow-disk", "2", "--fsync", "400ms", "--for", "1h"]).await;
+    let began = Instant::now();
+    while client.query_one(led, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        assert!(began.elapsed() < Duration::from_secs(120), "it leads still");
+        // Who writes hardly anything has hardly measured anything.
+        for id in 0..6_i64 {
+            client.execute("UPDATE t SET n = n + 1 WHERE id = $1", &[&id]).await.unwrap();
+        }
+    }
+    println!("it leads nothing after {:?}", began.elapsed());
+    let row = client.query_one("SELECT slow FROM quorate.nodes WHERE node_id = 2", &[]).await.unwrap();
+    assert!(row.get::<_, &str>(0).contains("its log is durable after"), "{row:?}");
+    let told = "SELECT seen FROM quorate.placement_decisions WHERE scheduler = 'slow nodes'";
+    let seen = client.query(told, &[]).await.unwrap();
+    assert!(
+        seen.iter().any(|row| row.get::<_, &str>(0).contains("node 2, which leads it, is slow")),
+        "{seen:?}"
+    );
 }

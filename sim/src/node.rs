@@ -195,6 +195,7 @@ async fn pulse(node: Node, consensus: Arc<Consensus>, (gc_ttl, zones): (Duration
             holds: coordinator.holds(),
             sessions: 0,
             carries: host.carries(),
+            tempo: env.tempo().get(env.boottime()),
         };
         match driver.request(request, 4 * PULSE).await {
             Ok(PlacementReply::Heartbeat {

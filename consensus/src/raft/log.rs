@@ -170,11 +170,14 @@ impl RaftLogStorage<Types> for Log {
             frontiers.cut()
         };
         let store = shared.log.clone();
+        let begun = shared.env.boottime();
         store.append(
             shared.key,
             entries,
             Box::new(move |result| {
                 if result.is_ok() {
+                    let now = shared.env.boottime();
+                    shared.env.tempo().synced(now, now.saturating_sub(begun));
                     shared.note_durable(last, cut);
                 }
                 callback.io_completed(result.map_err(storage));

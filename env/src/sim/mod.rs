@@ -20,6 +20,7 @@ use crate::{
     measure,
     random::Random,
     space::SpaceWatch,
+    tempo::TempoWatch,
     time,
 };
 use network::{Network, SimTransport};
@@ -267,6 +268,7 @@ impl SimWorld {
             contention: Contention::Given(world.config.contention),
             shutdown: Shutdown::default(),
             space: SpaceWatch::default(),
+            tempo: TempoWatch::default(),
             real: None,
         }));
         node.env = Some(env.clone());

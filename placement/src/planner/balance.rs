@@ -66,6 +66,10 @@ pub struct Node {
     /// It has space for more.
     #[n(3)]
     pub takes: bool,
+    /// It takes long for whatever it does, and is given nothing.
+    #[n(4)]
+    #[cbor(default)]
+    pub slow: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -166,7 +170,7 @@ pub(super) fn all(picture: &Picture, what: What) -> Input {
     Input { what, nodes: nodes(picture, what), shards, places: picture.view.places() }
 }
 
-fn weight(picture: &Picture, what: What, shard: ShardId) -> u64 {
+pub(super) fn weight(picture: &Picture, what: What, shard: ShardId) -> u64 {
     let seen = picture.seen.get(&shard);
     match what {
         What::Copies => COPY.saturating_add(seen.map_or(0, |seen| seen.bytes)),
@@ -175,9 +179,15 @@ fn weight(picture: &Picture, what: What, shard: ShardId) -> u64 {
 }
 
 /// All that may take copies, with what they carry of all shards.
-fn nodes(picture: &Picture, what: What) -> Vec<Node> {
+pub(super) fn nodes(picture: &Picture, what: What) -> Vec<Node> {
     let view = &picture.view;
-    let node = |node: &super::NodeView| Node { id: node.id, number: 0, weight: 0, takes: node.roomy };
+    let node = |node: &super::NodeView| Node {
+        id: node.id,
+        number: 0,
+        weight: 0,
+        takes: node.roomy,
+        slow: node.slow.is_some(),
+    };
     let mut nodes: BTreeMap<NodeId, Node> = view.targets().map(|seen| (seen.id, node(seen))).collect();
     for shard in view.shards.values() {
         let on: Vec<NodeId> = match what {
@@ -213,6 +223,12 @@ pub(super) fn movable(picture: &Picture, what: What, shard: &ShardDescriptor) ->
         leader: leader.ok_or("nobody is known to lead it")?,
         rule: picture.view.rule_of(shard).cloned(),
     })
+}
+
+impl Node {
+    pub(super) fn takes_more(&self) -> bool {
+        self.takes && !self.slow
+    }
 }
 
 impl Movable {
@@ -277,7 +293,7 @@ impl Input {
         by_weight.sort_by_key(|node| (node.weight, node.id));
         let slack = self.slack();
         for from in by_weight.iter().rev() {
-            for to in by_weight.iter().filter(|node| node.takes) {
+            for to in by_weight.iter().filter(|node| node.takes_more()) {
                 let gap = self.gap(from.id, to.id);
                 if gap < slack {
                     break;
@@ -303,6 +319,7 @@ impl Input {
             let worse = || node.id != from.id && self.stands_worse(shard, from.id, node.id).is_some();
             let out = match (self.what, shard.holders.contains(&node.id)) {
                 _ if !node.takes => "; has hardly any space left",
+                _ if node.slow => "; is slow",
                 (What::Copies, true) => "; holds a copy already",
                 (What::Copies, false) if worse() => "; the copies would stand worse",
                 (What::Leaders, false) => "; holds no copy",

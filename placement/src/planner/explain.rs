@@ -5,7 +5,7 @@ use super::{
     balance::{self, What},
     homes, kept, merge, objections, place,
     seen::Picture,
-    split,
+    slow, split,
 };
 use quorate_proto::{
     NodeId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
@@ -40,6 +40,11 @@ pub fn shard(picture: &Picture, id: ShardId, at: Timestamp) -> Option<Vec<Explai
         )),
         None => {}
     }
+    told.extend(
+        slow::of_shard(picture, shard)
+            .and_then(|input| input.decide())
+            .map(|(_, words)| line("slow nodes", format!("would do: {}: {}", words.chosen, words.seen))),
+    );
     told.push(line("constraints and spread", of_place(picture, shard)));
     told.push(line("split", of_split(picture, shard)));
     told.extend(of_merge(picture, shard));
@@ -161,7 +166,7 @@ fn of_balance(picture: &Picture, shard: &ShardDescriptor, what: What) -> String 
     }
     let mut ways: Vec<(&balance::Node, &balance::Node)> = Vec::new();
     for from in input.nodes.iter().filter(|node| movable.holders.contains(&node.id)) {
-        for to in input.nodes.iter().filter(|node| node.takes && node.id != from.id) {
+        for to in input.nodes.iter().filter(|node| node.takes_more() && node.id != from.id) {
             ways.push((from, to));
         }
     }
@@ -202,6 +207,7 @@ pub fn why_not(picture: &Picture, id: ShardId, node: NodeId, at: Timestamp) -> O
     let objections = objections(view, &view.places(), shard, seen);
     let mut told: Vec<Explained> =
         objections.iter().map(|why| line("node", format!("node {node} {why}"))).collect();
+    told.extend(seen.slow.iter().map(|why| line("node", format!("node {node} is slow: {why}"))));
     if objections.is_empty() {
         told.extend(by_choice(picture, shard, node));
     }

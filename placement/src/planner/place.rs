@@ -113,8 +113,8 @@ fn nodes(view: &View) -> Vec<Node> {
     let node = |node: &super::NodeView| Node {
         id: node.id,
         held: held.get(&node.id).and_then(|held| u64::try_from(*held).ok()).unwrap_or(0),
-        against: node.takes_none(ShardId::FIRST),
-        leads: node.usable && node.roomy,
+        against: node.takes_none(ShardId::FIRST).into_iter().chain(node.is_slow()).collect(),
+        leads: node.usable && node.roomy && node.slow.is_none(),
     };
     view.nodes.values().map(node).collect()
 }

@@ -1,6 +1,6 @@
 //! What the schedulers that watch over all shards are shown, and the limits that they keep.
 
-use super::{Planned, View, balance, merge, place, split};
+use super::{Planned, View, balance, merge, place, slow, split};
 use minicbor::{Decode, Encode};
 use quorate_proto::{
     Key, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, Timestamp,
@@ -122,13 +122,14 @@ impl Picture {
         super::repair(&self.view, at).map(|repair| format!("a repair goes first: {}", repair.decision.chosen))
     }
 
-    /// The next thing to do about it, if there is any: first what users have asked for, then what makes shards, or makes them
+    /// The next thing to do about it, if there is any: first what holds clients up, then what users have asked for, then what makes shards, or makes them
     /// fewer, then where they lie. While copies wait to be repaired, nothing else moves.
     pub fn next_step(&self, at: Timestamp) -> Option<Planned> {
         if self.holds(at).is_some() {
             return None;
         }
-        split::for_rules(self, at)
+        slow::plan(self, at)
+            .or_else(|| split::for_rules(self, at))
             .or_else(|| place::for_rules(self, at))
             .or_else(|| split::plan(self, at))
             .or_else(|| merge::plan(self, at))

@@ -2,7 +2,7 @@
 
 mod json;
 
-use super::{Planned, balance, merge, place, split};
+use super::{Planned, balance, merge, place, slow, split};
 use minicbor::{Decode, Encode};
 use quorate_proto::{NodeId, ShardId, Timestamp, placement::PlacementDecision};
 
@@ -17,6 +17,8 @@ pub enum Inputs {
     Balance(#[n(0)] balance::Input),
     #[n(3)]
     Place(#[n(0)] place::Input),
+    #[n(4)]
+    Slow(#[n(0)] slow::Input),
 }
 
 /// The reasons, in words.
@@ -37,6 +39,7 @@ impl Inputs {
             Inputs::Merge(input) => input.decide(),
             Inputs::Balance(input) => input.decide(),
             Inputs::Place(input) => input.decide(),
+            Inputs::Slow(input) => input.decide(),
         }?;
         let decision = PlacementDecision {
             id: 0,

@@ -27,7 +27,7 @@ use crate::{
 use operation::Job;
 use quorate_env::Task;
 use quorate_proto::{
-    NodeId, Room,
+    NodeId, Room, ShardId,
     placement::{Leaving, NodeState, Operation},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -144,6 +144,7 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
     let now = placement.env.boottime();
     let state = placement.machine.state();
     let suspect = settings::duration(state.setting(&settings::SUSPECT_AFTER)).unwrap_or(TICK);
+    let slow = session.slow.lock().clone();
     let nodes = state.nodes.values().map(|record| {
         let id = record.info.id;
         let near = record.state == NodeState::Live && session.silence(id, now) <= suspect;
@@ -156,6 +157,7 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
             may_carry_driver: record.info.roles & PLACEMENT_ROLE != 0,
             holds_shards: record.info.roles & SHARD_ROLE != 0,
             roomy: session.space(id).room == Room::Plenty,
+            slow: slow.get(&id).cloned(),
             locality: record.info.locality.clone(),
         };
         (id, view)
@@ -165,6 +167,7 @@ pub(crate) fn view(placement: &Placement, session: &Session) -> View {
         state.shards.iter().map(|(id, record)| (*id, record.descriptor.clone())).collect();
     let (busy, rules) = (state.busy(), state.rules.clone());
     drop(state);
-    let leaders = session.leaders();
+    let mut leaders = session.leaders();
+    leaders.insert(ShardId::PLACEMENT, placement.env.node());
     View { nodes, driver: Some(placement.own()), shards, leaders, busy, rules }
 }

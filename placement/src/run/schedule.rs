@@ -11,6 +11,7 @@ use crate::{
         seen::{Limits, Picture, Seen},
     },
     settings,
+    slowness::Judge,
     state::{SCHEDULER, State},
 };
 use quorate_proto::{
@@ -26,6 +27,8 @@ use std::{
 const SETTLE: u32 = 2;
 /// Looks for which shards rest that an operation has failed for, or that were moved.
 const REST: u32 = 12;
+/// Who was silent for longer is not compared with others.
+const HEARD_OF: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub(super) struct Schedulers {
@@ -33,6 +36,7 @@ pub(super) struct Schedulers {
     next: Duration,
     /// Shards that are small and hardly asked for: under which version, and since when.
     cold: BTreeMap<ShardId, (u64, Duration)>,
+    judge: Judge,
 }
 
 impl Schedulers {
@@ -41,12 +45,14 @@ impl Schedulers {
         if now < self.next {
             return;
         }
-        let (every, limits) = {
+        let (every, limits, slow) = {
             let state = placement.machine.state();
             let every = settings::duration(state.setting(&settings::LOOK_EVERY)).unwrap_or(super::TICK);
-            (every, settings::limits(&state))
+            let slow = settings::duration(state.setting(&settings::SLOW_NODE)).unwrap_or(Duration::MAX);
+            (every, settings::limits(&state), slow)
         };
         self.next = now + every;
+        *session.slow.lock() = self.judge.judge(&session.tempos(HEARD_OF, now), slow, now);
         *session.seen.lock() = self.watch(placement, session, &limits, every);
         for _ in 0..limits.moves {
             let at = placement.env.clock().physical();
@@ -193,6 +199,7 @@ fn probe(planned: &Planned) {
     match planned.decision.scheduler.as_str() {
         "constraints" => quorate_env::probe!("placement.kept_constraints"),
         "spread" => quorate_env::probe!("placement.spread_copies"),
+        "slow nodes" => quorate_env::probe!("placement.left_a_slow_node"),
         _ => probe_kind(&planned.operation),
     }
 }

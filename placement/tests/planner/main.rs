@@ -4,7 +4,7 @@
 //! A script is blocks of lines, `---`, and what is printed, up to an empty line; `QUORATE_REWRITE=1` writes that back.
 //!
 //! - `limits …`: any of `size=N load=N floor=N merge=BYTES,REQUESTS copies leaders rules spread moves=N`; what is left out is off
-//! - `node N [full] [dead] [region=…,zone=…]`
+//! - `node N [full] [slow] [dead] [region=…,zone=…]`
 //! - `rule FROM-TO replicas=N constraints=… leaders=…`: what a user asks for, with `;` between constraints
 //! - `shard FROM-TO on N N N bytes=N requests=N [hot] [busy] [unsettled]`: the first node leads; a `hot` one has one key that all ask for
 //! - `boundary KEY`: a user's
@@ -75,6 +75,9 @@ fn shard(model: &mut Model, words: &[&str]) -> ShardId {
 fn node(model: &mut Model, words: &[&str]) {
     let id = words[0].parse().expect("a node");
     model.node(id, !words.contains(&"full"));
+    if words.contains(&"slow") {
+        model.slow_down(id);
+    }
     if let Some(tiers) = words.iter().find(|word| word.contains('=')) {
         model.locate(id, tiers);
     }
@@ -239,6 +242,9 @@ fn random(dice: &mut Dice) -> Model {
     let mut model = Model::new(limits);
     let nodes = 3 + dice.roll(5);
     (1..=nodes).for_each(|id| model.node(id, id <= 3 || dice.roll(5) > 0));
+    if dice.roll(4) == 0 {
+        model.slow_down(1 + dice.roll(nodes));
+    }
     let shards = 1 + dice.roll(40) as u32;
     let width = model::END / shards;
     for at in 0..shards {

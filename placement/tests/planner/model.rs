@@ -47,9 +47,15 @@ impl Model {
             may_carry_driver: true,
             holds_shards: true,
             roomy,
+            slow: None,
             locality: Vec::new(),
         };
         self.picture.view.nodes.insert(id, node);
+    }
+
+    pub fn slow_down(&mut self, id: u64) {
+        let node = self.picture.view.nodes.get_mut(&NodeId(id)).expect("a node");
+        node.slow = Some("its log is durable after 200 ms, those of others after 3 ms".into());
     }
 
     pub fn locate(&mut self, id: u64, tiers: &str) {
@@ -216,11 +222,12 @@ impl Model {
     /// Every shard has as many copies as can be, where they stand best of all places that are open to them.
     pub fn assert_well_placed(&self, seed: u64) {
         let (view, places) = (&self.picture.view, self.picture.view.places());
+        let takes = |node: &NodeView| node.roomy && node.slow.is_none();
         for shard in view.shards.values() {
             let rule = view.rule_of(shard);
             let copies: Vec<NodeId> = shard.replicas.iter().map(|replica| replica.node).collect();
             let open = view.nodes.values().filter(|node| {
-                copies.contains(&node.id) || node.roomy && places.violated(rule, node.id).is_none()
+                copies.contains(&node.id) || takes(node) && places.violated(rule, node.id).is_none()
             });
             let open: Vec<NodeId> = open.map(|node| node.id).collect();
             let wanted = rule.map_or(3, |rule| rule.replicas as usize);
@@ -230,7 +237,7 @@ impl Model {
             let now = places.standing(rule, &copies);
             assert_eq!(Some(now), best, "seed {seed}: {shard:?} {rule:?}");
             let rank = |node: &NodeId| places.rank(rule, *node);
-            let leads = |node: &&NodeId| view.nodes[node].roomy;
+            let leads = |node: &&NodeId| takes(&view.nodes[node]);
             let preferred = copies.iter().filter(leads).map(rank).min().unwrap_or(usize::MAX);
             assert!(rank(&view.leaders[&shard.id]) <= preferred, "seed {seed}: {shard:?} {rule:?}");
         }

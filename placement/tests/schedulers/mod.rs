@@ -6,7 +6,7 @@ use crate::{
 };
 use quorate_placement::planner::why::Inputs;
 use quorate_proto::{
-    Key, ShardId,
+    Key, ShardId, Tempo,
     placement::{
         Cut, Operation, OperationState, PlacementDecision, PlacementReply, PlacementRequest, ShardLoad,
     },
@@ -169,5 +169,39 @@ fn what_is_switched_off_does_not_happen() {
         assert_eq!(starts(&cluster).await.len(), 2);
         let schedulers: Vec<String> = decisions(&cluster).await.into_iter().map(|d| d.scheduler).collect();
         assert_eq!(schedulers, ["split", "found"]);
+    });
+}
+
+/// Its disk takes long: it leads nothing while it does, not even the driver, whoever leads that, and as much as others again later.
+#[test]
+fn a_slow_node_leads_nothing_until_it_is_fast_again() {
+    run(76, 3, |cluster| async move {
+        for at in ["b", "d", "f", "h", "j"] {
+            cluster.do_it(Operation::Split { at: Key::from(at) }).await;
+        }
+        set(&cluster, AWAKE).await;
+        set(&cluster, &[("placement.merge", "off")]).await;
+        cluster.world.sleep(Duration::from_secs(60)).await;
+        let slow = leader(&cluster).await;
+        let led = || cluster.shards.lock().truth.values().filter(|shard| shard.leader == slow).count();
+        assert_eq!(led(), 2, "of six");
+        let fast = Tempo { sync_micros: 3000, delay_micros: 0 };
+        cluster.tempos.lock().extend((1..=3).map(|id| (node(id), fast)));
+        cluster.tempos.lock().insert(slow, Tempo { sync_micros: 400_000, ..fast });
+        cluster.world.sleep(Duration::from_secs(60)).await;
+        let second = leader(&cluster).await;
+        assert!(led() == 0 && second != slow);
+        let PlacementReply::Nodes(told) = cluster.ask(PlacementRequest::Nodes).await else { panic!() };
+        let shown: Vec<_> = told.iter().filter(|status| !status.slow.is_empty()).collect();
+        assert!(shown.len() == 1 && shown[0].info.id == slow, "{told:?}");
+        assert!(shown[0].slow.contains("durable after 400 ms, those of others after 3 ms"), "{told:?}");
+        cluster.crash(second).await;
+        cluster.up(second);
+        cluster.world.sleep(Duration::from_secs(90)).await;
+        assert!(led() == 0 && leader(&cluster).await != slow, "also when another one begins to judge");
+        cluster.tempos.lock().insert(slow, fast);
+        cluster.world.sleep(Duration::from_secs(120)).await;
+        assert_eq!(led(), 2, "of six");
+        explained(&cluster, &["slow nodes", "balance leaders"]).await;
     });
 }

@@ -12,7 +12,7 @@ use quorate_env::{
 use quorate_placement::{Founding, Host, Placement};
 use quorate_proto::{
     KvError, LogPosition, NodeId, Replica, ReplicaId, ReplicaRole, Seal, ShardDescriptor, ShardId, Space,
-    Span, Timestamp,
+    Span, Tempo, Timestamp,
     placement::{
         Frontiers, Leaving, MemberProgress, NodeInfo, Operation, OperationState, OperationStatus,
         PlacementError, PlacementReply, PlacementRequest, ReplicaAnswer, ReplicaCommand, ReplicaReply,
@@ -319,6 +319,8 @@ pub struct Cluster {
     pub schema: Arc<Mutex<BTreeMap<NodeId, u64>>>,
     /// How far back the transactions of each node look, if told.
     pub holds: Arc<Mutex<BTreeMap<NodeId, Timestamp>>>,
+    /// Of nodes that say how fast they are.
+    pub tempos: Arc<Mutex<BTreeMap<NodeId, Tempo>>>,
     /// The horizon that each node was told last.
     pub horizons: Arc<Mutex<BTreeMap<NodeId, Option<Timestamp>>>>,
     /// How many clients each node has.
@@ -355,6 +357,7 @@ impl Cluster {
             refused: Arc::default(),
             schema: Arc::default(),
             holds: Arc::default(),
+            tempos: Arc::default(),
             horizons: Arc::default(),
             sessions: Arc::default(),
             leaving: Arc::default(),
@@ -467,6 +470,7 @@ impl Cluster {
                 holds: self.holds.lock().get(&env.node()).copied(),
                 sessions: self.sessions.lock().get(&env.node()).copied().unwrap_or(0),
                 carries: host.carries(),
+                tempo: self.tempos.lock().get(&env.node()).copied().unwrap_or_default(),
             };
             if let Ok(PlacementReply::Heartbeat {
                 map, schema_version, horizon, leaving, gone, driver, ..

@@ -95,6 +95,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
         "clock offset µs",
         "disk",
         "driver",
+        "slow",
     ];
     let row = |n: &NodeStatus| {
         vec![
@@ -109,6 +110,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
             n.clock_offset_micros.to_string(),
             n.space.room.to_string(),
             if n.carries_driver { "member" } else { "" }.to_owned(),
+            n.slow.clone(),
         ]
     };
     show(&names, nodes.iter().map(row).collect(), host.json)

@@ -146,6 +146,7 @@ impl Pulse {
             holds: self.coordinator.get().and_then(|coordinator| coordinator.holds()),
             sessions: self.membership.gateway().sessions() as u64,
             carries: self.host.get().map_or(Carries::Unsaid, |host| host.carries()),
+            tempo: self.env.tempo().get(self.env.boottime()),
         };
         match self.driver.request(request, PATIENCE).await {
             Ok(PlacementReply::Heartbeat {

@@ -343,6 +343,8 @@ mod tests {
             leaders: 0,
             schema_version,
             carries_driver: false,
+            tempo: Default::default(),
+            slow: String::new(),
         }
     }
 

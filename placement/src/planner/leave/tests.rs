@@ -21,6 +21,7 @@ fn view(nodes: u64, shards: &[&[u64]]) -> View {
             may_carry_driver: true,
             holds_shards: true,
             roomy: true,
+            slow: None,
             locality: Vec::new(),
         };
         view.nodes.insert(id, seen);

@@ -1,7 +1,7 @@
 //! What decisions were made from, as JSON: for people and their tools, not to be read back.
 
 use super::Inputs;
-use crate::planner::{balance, merge, place, split, standing::Places};
+use crate::planner::{balance, merge, place, slow, split, standing::Places};
 use quorate_proto::{
     NodeId, ShardDescriptor,
     placement::{Cut, PlacementRule, show_tiers},
@@ -15,6 +15,7 @@ impl Inputs {
             Inputs::Merge(input) => json!({ "merge": of_merge(input) }),
             Inputs::Balance(input) => json!({ "balance": of_balance(input) }),
             Inputs::Place(input) => json!({ "place": of_place(input) }),
+            Inputs::Slow(input) => json!({ "slow": of_slow(input) }),
         }
     }
 }
@@ -57,6 +58,7 @@ fn of_balance(input: &balance::Input) -> Value {
             "number": node.number,
             "weight": node.weight,
             "takes": node.takes,
+            "slow": node.slow,
         })
     };
     let movable = |shard: &balance::Movable| {
@@ -72,6 +74,24 @@ fn of_balance(input: &balance::Input) -> Value {
         "what": format!("{:?}", input.what).to_lowercase(),
         "nodes": input.nodes.iter().map(node).collect::<Vec<_>>(),
         "shards": input.shards.iter().map(movable).collect::<Vec<_>>(),
+    })
+}
+
+fn of_slow(input: &slow::Input) -> Value {
+    let heir = |heir: &slow::Heir| {
+        json!({
+            "node": heir.id.0,
+            "locality": locality(&input.places, heir.id),
+            "weight": heir.weight,
+            "against": heir.against,
+        })
+    };
+    json!({
+        "shard": input.shard.0,
+        "leader": input.leader.0,
+        "why": input.why,
+        "rule": input.rule.as_ref().map(rule),
+        "nodes": input.heirs.iter().map(heir).collect::<Vec<_>>(),
     })
 }
 

@@ -28,7 +28,7 @@ pub static TABLES: &[Spec] = &[
         "nodes",
         "node_id:int8 rpc_address:text sql_address:text http_address:text locality:text roles:text state:text \
          last_heartbeat:timestamptz clock_offset_us:int8 replicas:int8 leaders:int8 incarnation:text \
-         disk:text disk_free_bytes:int8 disk_reserve_bytes:int8 carries_driver:bool",
+         disk:text disk_free_bytes:int8 disk_reserve_bytes:int8 carries_driver:bool disk_sync_us:int8 network_delay_us:int8 slow:text",
         Make::Ask(nodes),
     ),
     Spec(
@@ -128,6 +128,9 @@ fn nodes(view: &SessionView) -> BoxFuture<'_, Result<Rows, SqlError>> {
                 int8(status.space.free),
                 int8(status.space.reserve),
                 Datum::Bool(status.carries_driver),
+                int8(status.tempo.sync_micros),
+                int8(status.tempo.delay_micros),
+                if status.slow.is_empty() { Datum::Null } else { text(status.slow) },
             ]
         };
         Ok(all.into_iter().map(row).collect())

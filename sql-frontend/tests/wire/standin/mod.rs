@@ -190,6 +190,8 @@ impl World {
             leaders: 1,
             schema_version: *self.reported.borrow(),
             carries_driver: true,
+            tempo: Default::default(),
+            slow: String::new(),
         }
     }
 }

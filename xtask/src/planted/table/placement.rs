@@ -43,6 +43,11 @@ pub const FAULTS: &[Planted] = &[
         )],
     },
     Planted {
+        names: "placement.slow_nodes_lead",
+        what: "a node whose disk is slow goes on leading",
+        found_by: &[Test("placement/driver", "schedulers::a_slow_node_leads_nothing_until_it_is_fast_again")],
+    },
+    Planted {
         names: "placement.overtaken_leader_stays",
         what: "8: a copy that was removed stays if it takes itself for the leader",
         found_by: &[Test(
