@@ -14,7 +14,8 @@ pub(crate) fn trim(shared: &Arc<Shared>) -> bool {
     let config = &shared.node.config;
     let behind = flushed.index.saturating_sub(trimmed.index);
     let many = behind.saturating_sub(config.keep_entries) > config.keep_entries / 4;
-    let large = behind > 0 && shared.log_bytes() > config.keep_bytes;
+    let eagerly = || shared.env.fault("consensus.trims_eagerly");
+    let large = behind > 0 && (shared.log_bytes() > config.keep_bytes || eagerly());
     if many || large {
         fire(raft.trigger().snapshot());
     }

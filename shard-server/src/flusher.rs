@@ -50,6 +50,10 @@ pub(crate) async fn run(context: Arc<Context>) {
                 break;
             }
         }
+        if context.env.fault("shard.flush_missed") {
+            context.env.sleep(retry).await;
+            continue;
+        }
         match flush(&context).await {
             Ok(()) => retry = Duration::from_secs(1),
             Err(error @ StorageError::NoSpace(_)) => {

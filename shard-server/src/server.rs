@@ -168,7 +168,10 @@ fn not_here(context: &Context, request: &ShardRequest) -> ShardAnswer {
 
 async fn execute(context: Arc<Context>, command: ReplicaCommand) -> ReplicaAnswer {
     let what = format!("{command:?}");
-    let result = admin::execute(&context, command).await;
+    let mut result = admin::execute(&context, command).await;
+    if context.env.fault("shard.lost_command_answer") {
+        result = Err(KvError::Unreachable { node: context.env.node(), why: "by fault point".into() });
+    }
     quorate_env::timeline::tell(|| Happening {
         node: Some(context.env.node()),
         what: format!("{what} → {}", result.as_ref().map_or_else(ToString::to_string, |_| "done".into())),

@@ -116,6 +116,9 @@ impl SnapshotService {
         chunks: Vec<Bytes>,
     ) -> Result<SnapshotAnswer, String> {
         let transfer = self.find(from, route, transfer)?;
+        if self.0.env.fault("consensus.snapshot_part_refused") {
+            return Err("by fault point".into());
+        }
         let mut taken = transfer.taken.lock().await;
         // Else it is there already, and its answer was lost.
         let is_next = part == taken.parts || planted!("consensus.snapshot_part_taken_twice");

@@ -51,6 +51,10 @@ impl Job {
                 Operation::Recover { plan, .. } => super::recover::recover(&self, plan).await,
             };
             let (state, step) = match result {
+                // As if its last answer had been lost: every step may be repeated.
+                Ok(()) if env.fault("placement.step_repeated") => {
+                    (OperationState::Running, "repeated by fault point".to_owned())
+                }
                 Ok(()) => (OperationState::Done, "done".to_owned()),
                 Err(Stop::Failed(why)) => (OperationState::Failed(why.clone()), why),
                 Err(Stop::Retry(why)) if env.boottime() - began > self.patience() => {

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use quorate_proto::kv::{Decide, Decision, Prevent, ShardOp, ShardReply, TxnMeta, TxnState};
 use quorate_proto::{Key, KvError, Timestamp};
 use quorate_storage::record::TxnRecord;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Keys asked at a time.
 const PARALLEL: usize = 8;
@@ -34,6 +34,10 @@ impl Replica {
             }
         }
         drop(asking);
+        let env = &self.context.env;
+        if env.fault("shard.recovery_stalls") {
+            env.sleep(Duration::from_millis(env.random_range(1..2000))).await;
+        }
         quorate_env::probe!("shard.recovered_staged");
         tracing::debug!(shard = self.shard.0, txn = %txn.id, ?decision, "decided in the coordinator's place");
         match self

@@ -224,7 +224,7 @@ impl Cleanup {
         shards: BTreeSet<ShardId>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Option<Releasing> {
-        if shards.is_empty() {
+        if shards.is_empty() || self.env.fault("txn.kept_locks") {
             return None;
         }
         let (all_told, releasing) = oneshot::channel();
@@ -395,6 +395,9 @@ async fn beat(
         };
         let now = env.clock().physical();
         for txn in held {
+            if env.fault("txn.missed_heartbeat") {
+                continue;
+            }
             let anchor = {
                 let mut state = txn.state.lock();
                 let old = now.since(txn.started) > interval;

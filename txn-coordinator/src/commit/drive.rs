@@ -119,6 +119,11 @@ impl Driver {
                     self.start_preparing(part, commit_ts);
                 }
             }
+            if coordinator.env.fault("txn.coordinator_stalls") {
+                let longer = 2 * heartbeat.as_millis() as u64;
+                let pause = Duration::from_millis(coordinator.env.random_range(1..longer.max(2)));
+                coordinator.env.sleep(pause).await;
+            }
             self.machine.extend(self.txn.state.lock().commit_max());
             effects = self.machine.step(event);
         }
