@@ -14,8 +14,17 @@ mod simulate;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Of the whole process, RocksDB's C++ too: the system's allocator, whose place it takes (by a feature of the crate), keeps what many
+/// threads have freed.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Read by it before `main`: what was freed goes back to the system after two seconds, by threads that do nothing else.
+// SAFETY: no other crate defines it, and it is of the type that jemalloc declares (a pointer to text that ends in a zero byte).
+#[unsafe(export_name = "malloc_conf")]
+pub static MALLOC_CONF: Option<&'static libc::c_char> =
+    // SAFETY: the text lives as long as the program.
+    Some(unsafe { &*c"background_thread:true,dirty_decay_ms:2000".as_ptr() });
 
 fn main() -> ExitCode {
     let cli = match cli::arguments_with_config_file(std::env::args_os().collect()) {
