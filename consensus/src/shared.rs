@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     stirs: AtomicU64,
     /// Boottime (microseconds) before which trimming and the like need not be looked after.
     pub tidy_after: AtomicU64,
+    /// The last index that openraft was asked to trim the log up to.
+    pub trim_asked: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -153,6 +155,7 @@ impl Shared {
             rests: AtomicBool::new(false),
             stirs: AtomicU64::new(0),
             tidy_after: AtomicU64::new(0),
+            trim_asked: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         })
     }
