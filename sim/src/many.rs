@@ -1,6 +1,7 @@
 //! Many seeds, each in a process of its own.
 
 use crate::{
+    called,
     child::{self, Ended, Run},
     progress::{Progress, Stopwatch},
     reach::Reach,

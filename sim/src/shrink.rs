@@ -1,6 +1,7 @@
 //! The least of a failing seed that still fails: it is run again and again, with less each time.
 
 use crate::{
+    called,
     child::{self, Ended, Run},
     smaller::{Parts, smaller},
 };
