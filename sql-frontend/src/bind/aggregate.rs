@@ -7,14 +7,14 @@ use super::scope::Clause;
 use super::typed::Typed;
 use crate::error::{SqlError, SqlState};
 use crate::exec::ordered::Ordered;
-use crate::func::{ResolvedAggregate, key};
+use crate::func::{Place, ResolvedAggregate, key};
 use crate::types::PgType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, SortExpr};
 use sqlparser::ast;
 use std::sync::Arc;
 
@@ -66,13 +66,8 @@ impl Binder<'_> {
             exprs.push(self.coerce(arg, *ty)?);
         }
         let minmax = matches!(name, "min" | "max" | "bool_and" | "bool_or" | "every");
-        let distinct = args.distinct && !minmax;
+        let udaf = Arc::clone(&resolved.udaf);
         let exprs: Vec<Expr> = exprs.into_iter().map(|e| e.expr).collect();
-        let (udaf, exprs, distinct_flag) = if distinct {
-            resolved.distinct(exprs)
-        } else {
-            (Arc::clone(&resolved.udaf), resolved.args(exprs), false)
-        };
         let was = self.level_flag(true);
         let order_by = self.aggregate_order(&args.order_by);
         let filter = filter
@@ -85,16 +80,25 @@ impl Binder<'_> {
             .transpose();
         self.restore_level_flag(was);
         let (order_by, filter) = (order_by?, filter?);
-        if distinct && !order_by.is_empty() {
-            return Err(SqlError::unsupported("ORDER BY in an aggregate with DISTINCT"));
-        }
-        // The order's keys are arguments too: see `exec::ordered`.
-        let (udaf, exprs) = if order_by.is_empty() {
-            (udaf, exprs)
+        let (udaf, exprs, distinct_flag) = if args.distinct {
+            let keys: Vec<Expr> =
+                exprs.iter().zip(&resolved.arg_types).map(|(arg, ty)| key(*ty, arg.clone())).collect();
+            let written = args.order_by.iter().map(|o| self.positions.of(&o.expr));
+            let order: Result<_, _> =
+                order_by.iter().zip(written).map(|(item, pos)| place(item, &keys).at(pos)).collect();
+            let order = order?;
+            if minmax { (udaf, exprs, false) } else { resolved.distinct(exprs, order) }
+        } else if order_by.is_empty() {
+            (udaf, resolved.args(exprs), false)
         } else {
+            // The order's keys are arguments too: see `exec::ordered`.
             let order = order_by.iter().map(|s| (s.asc, s.nulls_first)).collect();
             let keys = order_by.into_iter().map(|s| s.expr);
-            (Arc::new(Ordered::udaf(udaf, order)), exprs.into_iter().chain(keys).collect())
+            (
+                Arc::new(Ordered::udaf(udaf, order)),
+                resolved.args(exprs).into_iter().chain(keys).collect(),
+                false,
+            )
         };
         self.level().has_aggregates = true;
         let expr = Expr::AggregateFunction(AggregateFunction {
@@ -110,10 +114,7 @@ impl Binder<'_> {
         Ok(Typed::new(expr, resolved.result, pos))
     }
 
-    fn aggregate_order(
-        &mut self,
-        order: &[ast::OrderByExpr],
-    ) -> Result<Vec<datafusion::logical_expr::SortExpr>, SqlError> {
+    fn aggregate_order(&mut self, order: &[ast::OrderByExpr]) -> Result<Vec<SortExpr>, SqlError> {
         order.iter().map(|o| self.sort_expr(o)).collect()
     }
 
@@ -306,5 +307,16 @@ impl Binder<'_> {
         let error: Result<(), SqlError> =
             Err(SqlError::new(SqlState::GROUPING_ERROR, message)).at(mention.pos);
         error.err().unwrap_or_else(|| SqlError::internal("an error was just made"))
+    }
+}
+
+/// Which of the arguments `aggregate(DISTINCT … ORDER BY …)` is ordered by; anything else is 42P10.
+fn place(item: &SortExpr, arguments: &[Expr]) -> Result<Place, SqlError> {
+    match arguments.iter().position(|argument| *argument == item.expr) {
+        Some(argument) => Ok(Place { argument, asc: item.asc, nulls_first: item.nulls_first }),
+        None => Err(SqlError::new(
+            SqlState::INVALID_COLUMN_REFERENCE,
+            "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",
+        )),
     }
 }

@@ -242,7 +242,7 @@ impl Binder<'_> {
         let order_applies = self.take_pending();
 
         let grouped = groups.is_some() || having.is_some() || self.level().has_aggregates;
-        self.check_locked_outputs(grouped, &outputs)?;
+        self.check_locked_outputs(grouped, &outputs, &items)?;
         let mut applies = (having_applies, select_applies, order_applies);
         if grouped {
             let (groups, below) = groups.unwrap_or_default();
@@ -262,13 +262,19 @@ impl Binder<'_> {
         self.lift(rel)
     }
 
-    fn check_locked_outputs(&mut self, grouped: bool, outputs: &[Output]) -> Result<(), SqlError> {
-        let windows = |e: &Expr| e.exists(|e| Ok(matches!(e, Expr::WindowFunction(_))));
+    fn check_locked_outputs(
+        &mut self,
+        grouped: bool,
+        outputs: &[Output],
+        items: &[OrderItem],
+    ) -> Result<(), SqlError> {
+        let windows = |t: &Typed| t.expr.exists(|e| Ok(matches!(e, Expr::WindowFunction(_)))).unwrap_or(true);
+        let ordered = |i: &OrderItem| matches!(&i.key, OrderKey::Expr(typed) if windows(typed));
         let level = self.level();
         if grouped {
             refuse_locks(&level.locks, "aggregate functions")?;
         }
-        if outputs.iter().any(|o| windows(&o.typed.expr).unwrap_or(true)) {
+        if outputs.iter().any(|o| windows(&o.typed)) || items.iter().any(ordered) {
             refuse_locks(&level.locks, "window functions")?;
         }
         if !level.sets.is_empty() {

@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    Expr, LogicalPlan, Projection, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition,
 };
 use sqlparser::ast::{self, Function, NamedWindowExpr, WindowSpec, WindowType};
@@ -98,9 +98,9 @@ impl Binder<'_> {
             Some(frame) => self.frame(&frame, !order_by.is_empty())?,
             None => WindowFrame::new((!order_by.is_empty()).then_some(false)),
         };
-        let fun = match &resolved.body {
-            WindowBody::Window(udwf) => WindowFunctionDefinition::WindowUDF(Arc::clone(udwf)),
-            WindowBody::Aggregate(udaf) => WindowFunctionDefinition::AggregateUDF(Arc::clone(udaf)),
+        let fun = match resolved.body(&exprs) {
+            WindowBody::Window(udwf) => WindowFunctionDefinition::WindowUDF(udwf),
+            WindowBody::Aggregate(udaf) => WindowFunctionDefinition::AggregateUDF(udaf),
         };
         let window = Expr::WindowFunction(Box::new(WindowFunction {
             fun,
@@ -218,6 +218,9 @@ impl Binder<'_> {
             // Without an order all rows are peers: a frame that reaches the current row holds the whole partition.
             return Ok(WindowFrame::new(None));
         }
+        if ends_before_it_begins(&start, &end) {
+            return Ok(empty_frame());
+        }
         Ok(WindowFrame::new_bounds(units, start, end))
     }
 
@@ -287,6 +290,7 @@ impl Binder<'_> {
         if windows.is_empty() {
             return Ok(plan);
         }
+        let mut plan = self.plan_window_inputs(plan, &mut windows)?;
         // One node for each partition and order; the plan sorts between them as needed.
         let mut groups: Vec<(WindowKey, Vec<Expr>)> = Vec::new();
         for (window, name) in windows {
@@ -298,10 +302,61 @@ impl Binder<'_> {
                 None => groups.push((key, vec![named])),
             }
         }
-        let mut plan = plan;
         for (_, exprs) in groups {
             plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(plan))?);
         }
         Ok(plan)
     }
+
+    /// Computes what the windows take beneath them, once for each row, so that they name columns. Planning by itself would compute
+    /// an expression beneath the sort under another name than the one that the window then looks for its order under.
+    fn plan_window_inputs(
+        &mut self,
+        plan: LogicalPlan,
+        windows: &mut [(Expr, String)],
+    ) -> Result<LogicalPlan, SqlError> {
+        let mut computed: Vec<(Expr, String)> = Vec::new();
+        for (window, _) in windows.iter_mut() {
+            let Expr::WindowFunction(call) = window else { continue };
+            let params = &mut call.params;
+            let order = params.order_by.iter_mut().map(|o| &mut o.expr);
+            let filter = params.filter.iter_mut().map(|f| &mut **f);
+            for input in params.args.iter_mut().chain(&mut params.partition_by).chain(order).chain(filter) {
+                if matches!(input, Expr::Column(_)) || !(input.any_column_refs() || input.is_volatile()) {
+                    continue;
+                }
+                let known = computed.iter().find(|(e, _)| e == input && !e.is_volatile());
+                let name = known.map_or_else(|| self.fresh("i"), |(_, name)| name.clone());
+                if known.is_none() {
+                    computed.push((input.clone(), name.clone()));
+                }
+                *input = Expr::Column(Column::from_name(name));
+            }
+        }
+        if computed.is_empty() {
+            return Ok(plan);
+        }
+        let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        exprs.extend(computed.into_iter().map(|(e, name)| e.alias(name)));
+        Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+    }
+}
+
+fn ends_before_it_begins(start: &WindowFrameBound, end: &WindowFrameBound) -> bool {
+    use WindowFrameBound::{Following, Preceding};
+    match (start, end) {
+        (Preceding(ScalarValue::UInt64(Some(start))), Preceding(ScalarValue::UInt64(Some(end)))) => {
+            start < end
+        }
+        (Following(ScalarValue::UInt64(Some(start))), Following(ScalarValue::UInt64(Some(end)))) => {
+            start > end
+        }
+        _ => false,
+    }
+}
+
+/// A frame behind the end of every partition. DataFusion refuses one that ends before it begins.
+fn empty_frame() -> WindowFrame {
+    let behind = || WindowFrameBound::Following(ScalarValue::UInt64(Some(1 << 48)));
+    WindowFrame::new_bounds(WindowFrameUnits::Rows, behind(), behind())
 }

@@ -1,5 +1,6 @@
 //! Aggregates: their resolution, and ours as DataFusion sees them.
 
+pub use super::accumulate::Place;
 use super::accumulate::{Adapter, Distinct, Kind, Replay, State, new_state};
 use super::cast::coercible;
 use super::resolve::no_function;
@@ -7,8 +8,7 @@ use crate::types::PgType;
 use crate::{Result, SqlError};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result as DfResult;
-use datafusion::functions_aggregate::bit_and_or_xor::{bit_and_udaf, bit_or_udaf, bit_xor_udaf};
-use datafusion::functions_aggregate::bool_and_or::{bool_and_udaf, bool_or_udaf};
+use datafusion::functions_aggregate::bit_and_or_xor::bit_xor_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -24,8 +24,8 @@ pub struct ResolvedAggregate {
     pub arg_types: Vec<PgType>,
     pub result: PgType,
     pub udaf: Arc<AggregateUDF>,
-    /// The same aggregate over the different values only.
-    distinct: Option<Arc<AggregateUDF>>,
+    /// One of ours, which can also be had over the different values only.
+    own: Option<(&'static str, Kind)>,
 }
 
 impl ResolvedAggregate {
@@ -34,11 +34,11 @@ impl ResolvedAggregate {
         if args.is_empty() { vec![lit(1i64)] } else { args }
     }
 
-    /// For `aggregate(DISTINCT …)`: the function, its arguments, and DataFusion's own `distinct` flag. Types whose equality is not Arrow's
-    /// are told apart by ours, inside; `count` counts keys.
-    pub fn distinct(&self, args: Vec<Expr>) -> (Arc<AggregateUDF>, Vec<Expr>, bool) {
-        match &self.distinct {
-            Some(udaf) => (udaf.clone(), args, false),
+    /// For `aggregate(DISTINCT … ORDER BY …)`: the function, its arguments, and DataFusion's own `distinct` flag. Types whose equality
+    /// is not Arrow's are told apart by ours, inside; `count` counts keys. The others do not depend on an order.
+    pub fn distinct(&self, args: Vec<Expr>, order: Vec<Place>) -> (Arc<AggregateUDF>, Vec<Expr>, bool) {
+        match self.own {
+            Some((name, kind)) => (ours(name, kind, &self.arg_types, self.result, Some(order)), args, false),
             None => {
                 let keys = args.into_iter().zip(&self.arg_types).map(|(a, ty)| super::key(*ty, a)).collect();
                 (self.udaf.clone(), keys, true)
@@ -53,13 +53,14 @@ struct PgAggregate {
     kind: Kind,
     params: Vec<PgType>,
     result: PgType,
-    distinct: bool,
+    /// Over the different rows only, in this order of their arguments.
+    distinct: Option<Vec<Place>>,
     signature: Signature,
 }
 
 impl PartialEq for PgAggregate {
     fn eq(&self, other: &Self) -> bool {
-        (self.kind, &self.params, self.distinct) == (other.kind, &other.params, other.distinct)
+        (self.kind, &self.params, &self.distinct) == (other.kind, &other.params, &other.distinct)
     }
 }
 
@@ -67,7 +68,7 @@ impl Eq for PgAggregate {}
 
 impl std::hash::Hash for PgAggregate {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.kind, &self.params, self.distinct).hash(state);
+        (self.kind, &self.params, &self.distinct).hash(state);
     }
 }
 
@@ -85,16 +86,15 @@ impl AggregateUDFImpl for PgAggregate {
     }
 
     fn accumulator(&self, _args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
-        let state: Box<dyn State> = if self.distinct {
-            Box::new(Distinct::new(self.kind, self.params.clone()))
-        } else {
-            new_state(self.kind, &self.params)
+        let state: Box<dyn State> = match &self.distinct {
+            Some(order) => Box::new(Distinct::new(self.kind, self.params.clone(), order)),
+            None => new_state(self.kind, &self.params),
         };
         Ok(Box::new(Adapter::new(state, self.params.clone(), self.result)))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
-        if self.distinct {
+        if self.distinct.is_some() {
             return Err(SqlError::unsupported("DISTINCT in a window aggregate").into());
         }
         if new_state(self.kind, &self.params).can_retract() {
@@ -114,7 +114,7 @@ fn ours(
     kind: Kind,
     params: &[PgType],
     result: PgType,
-    distinct: bool,
+    distinct: Option<Vec<Place>>,
 ) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::new_from_impl(PgAggregate {
         name,
@@ -142,8 +142,8 @@ fn fill() -> BTreeMap<&'static str, Vec<Entry>> {
             found: ResolvedAggregate {
                 arg_types: params.to_vec(),
                 result,
-                udaf: ours(name, kind, params, result, false),
-                distinct: Some(ours(name, kind, params, result, true)),
+                udaf: ours(name, kind, params, result, None),
+                own: Some((name, kind)),
             },
         });
     };
@@ -180,24 +180,27 @@ fn fill() -> BTreeMap<&'static str, Vec<Entry>> {
             add("array_agg", &[ty], array, Kind::ArrayAgg);
         }
     }
+    // DataFusion's of these let no row go out of a frame.
+    for (name, kind) in [("bool_and", Kind::Every), ("every", Kind::Every), ("bool_or", Kind::Any)] {
+        add(name, &[T::Bool], T::Bool, kind);
+    }
+    for ty in [T::Int2, T::Int4, T::Int8] {
+        add("bit_and", &[ty], ty, Kind::BitAnd);
+        add("bit_or", &[ty], ty, Kind::BitOr);
+    }
     add("string_agg", &[T::Text, T::Text], T::Text, Kind::StringAgg);
     add("string_agg", &[T::Bytea, T::Bytea], T::Bytea, Kind::BytesAgg);
     let mut native = |name: &'static str, params: &[T], result: T, udaf: Arc<AggregateUDF>| {
         table.entry(name).or_default().push(Entry {
             params: params.to_vec(),
-            found: ResolvedAggregate { arg_types: params.to_vec(), result, udaf, distinct: None },
+            found: ResolvedAggregate { arg_types: params.to_vec(), result, udaf, own: None },
         });
     };
     for ty in [T::Int2, T::Int4, T::Int8, T::Text, T::Date, T::Time, T::Timestamp, T::Timestamptz, T::Oid] {
         native("min", &[ty], ty, min_udaf());
         native("max", &[ty], ty, max_udaf());
     }
-    native("bool_and", &[T::Bool], T::Bool, bool_and_udaf());
-    native("every", &[T::Bool], T::Bool, bool_and_udaf());
-    native("bool_or", &[T::Bool], T::Bool, bool_or_udaf());
     for ty in [T::Int2, T::Int4, T::Int8] {
-        native("bit_and", &[ty], ty, bit_and_udaf());
-        native("bit_or", &[ty], ty, bit_or_udaf());
         native("bit_xor", &[ty], ty, bit_xor_udaf());
     }
     table
@@ -235,7 +238,7 @@ pub fn resolve_aggregate(name: &str, args: &[PgType]) -> Result<Option<ResolvedA
                     .collect(),
                 result: PgType::Int8,
                 udaf: count_udaf(),
-                distinct: None,
+                own: None,
             })),
             _ => Err(no_function(name, args)),
         };

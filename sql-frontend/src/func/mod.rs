@@ -37,6 +37,7 @@ mod made;
 mod numeric;
 mod pace;
 mod pattern;
+mod positioned;
 mod regex;
 mod resolve;
 mod scalar;
@@ -45,7 +46,7 @@ mod special;
 mod string;
 mod window;
 
-pub use aggregate::{ResolvedAggregate, resolve_aggregate};
+pub use aggregate::{Place, ResolvedAggregate, resolve_aggregate};
 pub use cast::{CastContext, CastPlan, cannot_cast, cast};
 pub use context::{ContextValue, StatementContext};
 pub(crate) use key::KEY;

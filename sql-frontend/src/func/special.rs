@@ -7,14 +7,17 @@ use super::scalar::{Function, Variadic};
 use super::{StatementContext, eval, resolve_binary_operator};
 use crate::types::{Datum, PgType, datum_at, to_scalar};
 use crate::{Result, SqlError, SqlState};
-use datafusion::logical_expr::expr::{Case, ScalarFunction};
+use datafusion::logical_expr::expr::{Case, Cast, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, ScalarUDF};
 use std::sync::Arc;
 
 #[derive(Clone)]
 pub(crate) enum Special {
     Coalesce,
-    Nullif,
+    Nullif {
+        /// What the two are compared as.
+        compared: PgType,
+    },
     Greatest,
     Least,
     /// A call whose arguments the syntax gives in reverse.
@@ -29,22 +32,26 @@ impl Special {
     pub(crate) fn by_name(name: &str) -> Option<Special> {
         Some(match name {
             "coalesce" => Special::Coalesce,
-            "nullif" => Special::Nullif,
+            "nullif" => Special::Nullif { compared: PgType::Unknown },
             "greatest" => Special::Greatest,
             "least" => Special::Least,
             _ => return None,
         })
     }
 
-    pub(crate) fn resolve(self, name: &str, args: &[PgType]) -> Result<Resolved> {
-        let (arg_types, result) = match self {
-            Special::Nullif => {
+    pub(crate) fn resolve(mut self, name: &str, args: &[PgType]) -> Result<Resolved> {
+        let (arg_types, result) = match &mut self {
+            Special::Nullif { compared } => {
                 let [a, b] = args else {
                     return Err(SqlError::new(SqlState::SYNTAX_ERROR, "NULLIF requires two arguments"));
                 };
-                // The comparison decides the types; the result is the left one's as compared.
                 let equal = resolve_binary_operator("=", *a, *b)?;
-                let result = equal.arg_types[0];
+                *compared = equal.arg_types[0];
+                // PostgreSQL's operators for two types of integers or floats take each as it is. Otherwise the left one is what
+                // it is compared as.
+                let is_float = |ty: &PgType| matches!(ty, PgType::Float4 | PgType::Float8);
+                let keeps = (a.is_integer() && b.is_integer()) || (is_float(a) && is_float(b));
+                let result = if keeps { *a } else { *compared };
                 (equal.arg_types, result)
             }
             _ => {
@@ -82,10 +89,11 @@ impl Special {
                     .collect();
                 Expr::Case(Case::new(None, branches, Some(Box::new(last))))
             }
-            Special::Nullif => {
+            Special::Nullif { compared } => {
                 let mut args = args.into_iter();
                 let (Some(a), Some(b)) = (args.next(), args.next()) else { return null(ty) };
-                let equal = binary(key(ty, a.clone()), Operator::Eq, key(ty, b));
+                let equal = binary(key(*compared, a.clone()), Operator::Eq, key(*compared, b));
+                let a = if ty == *compared { a } else { Expr::Cast(Cast::new(Box::new(a), ty.arrow())) };
                 Expr::Case(Case::new(None, vec![(Box::new(equal), Box::new(null(ty)))], Some(Box::new(a))))
             }
             Special::Greatest | Special::Least => {
@@ -100,13 +108,11 @@ impl Special {
     pub(crate) fn eval(&self, args: &[Datum], ty: PgType, context: &StatementContext) -> Result<Datum> {
         Ok(match (self, args) {
             (Special::Coalesce, args) => args.iter().find(|a| !a.is_null()).cloned().unwrap_or(Datum::Null),
-            (Special::Nullif, [a, b]) => {
-                if a.compare(b, ty).is_some_and(|o| o.is_eq()) {
-                    Datum::Null
-                } else {
-                    a.clone()
-                }
-            }
+            (Special::Nullif { compared }, [a, b]) => match a.compare(b, *compared) {
+                Some(order) if order.is_eq() => Datum::Null,
+                _ if ty == *compared => a.clone(),
+                _ => narrowed(a, ty),
+            },
             (Special::Swapped { function, negated, .. }, args) => {
                 let reversed: Vec<Datum> = args.iter().rev().cloned().collect();
                 match eval::function(function, &reversed, context)? {
@@ -116,6 +122,17 @@ impl Special {
             }
             (_, args) => extreme(matches!(self, Special::Greatest), args.iter().cloned(), ty),
         })
+    }
+}
+
+/// A value that came from `ty`, as such again.
+fn narrowed(value: &Datum, ty: PgType) -> Datum {
+    match (value, ty) {
+        (Datum::Int4(v), PgType::Int2) => Datum::Int2(*v as i16),
+        (Datum::Int8(v), PgType::Int2) => Datum::Int2(*v as i16),
+        (Datum::Int8(v), PgType::Int4) => Datum::Int4(*v as i32),
+        (Datum::Float8(v), PgType::Float4) => Datum::Float4(*v as f32),
+        (value, _) => value.clone(),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::aggregate;
 use super::cast::coercible;
+use super::positioned::Positioned;
 use super::resolve::no_function;
 use crate::types::PgType;
 use crate::{Result, SqlError, SqlState};
-use datafusion::functions_window::{cume_dist, lead_lag, nth_value, ntile, rank, row_number};
+use datafusion::common::ScalarValue;
+use datafusion::functions_window::{cume_dist, lead_lag, nth_value, rank, row_number};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{AggregateUDF, Expr, WindowUDF};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ pub struct ResolvedWindow {
     pub arg_types: Vec<PgType>,
     pub result: PgType,
     pub body: WindowBody,
+    /// Ours, where DataFusion's takes literals only.
+    positioned: Option<Positioned>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,6 +29,14 @@ pub enum WindowBody {
 }
 
 impl ResolvedWindow {
+    /// What computes the window for these arguments, which have `arg_types`.
+    pub fn body(&self, args: &[Expr]) -> WindowBody {
+        match self.positioned {
+            Some(kind) if !literal_position(kind, args) => WindowBody::Window(kind.udwf()),
+            _ => self.body.clone(),
+        }
+    }
+
     /// Brings the window expression to `result`'s Arrow type (DataFusion counts in UInt64).
     pub fn finish(&self, window: Expr) -> Expr {
         match (&self.body, self.result) {
@@ -67,6 +79,7 @@ pub fn resolve_window(name: &str, args: &[PgType]) -> Result<ResolvedWindow> {
             arg_types: found.arg_types,
             result: found.result,
             body: WindowBody::Aggregate(found.udaf),
+            positioned: None,
         });
     }
     if !exists(name) {
@@ -88,7 +101,9 @@ pub fn resolve_window(name: &str, args: &[PgType]) -> Result<ResolvedWindow> {
         ("dense_rank", []) => (rank::dense_rank_udwf(), vec![], PgType::Int8),
         ("percent_rank", []) => (rank::percent_rank_udwf(), vec![], PgType::Float8),
         ("cume_dist", []) => (cume_dist::cume_dist_udwf(), vec![], PgType::Float8),
-        ("ntile", [_]) if fits(0, PgType::Int4) => (ntile::ntile_udwf(), vec![PgType::Int4], PgType::Int4),
+        ("ntile", [_]) if fits(0, PgType::Int4) => {
+            (Positioned::Ntile.udwf(), vec![PgType::Int4], PgType::Int4)
+        }
         ("lag" | "lead", [v, ..]) if args.len() <= 3 && fits(1, PgType::Int4) => {
             let result = match args.get(2) {
                 Some(default) => super::common_type(&name.to_uppercase(), &[*v, *default])?,
@@ -105,5 +120,23 @@ pub fn resolve_window(name: &str, args: &[PgType]) -> Result<ResolvedWindow> {
         }
         _ => return Err(no_function(name, args)),
     };
-    Ok(ResolvedWindow { arg_types, result, body: WindowBody::Window(udf) })
+    let positioned = match name {
+        "lag" if args.len() > 1 => Some(Positioned::Lag),
+        "lead" if args.len() > 1 => Some(Positioned::Lead),
+        "nth_value" => Some(Positioned::NthValue),
+        _ => None,
+    };
+    Ok(ResolvedWindow { arg_types, result, body: WindowBody::Window(udf), positioned })
+}
+
+/// Whether DataFusion's function takes these arguments, and answers as PostgreSQL does.
+fn literal_position(kind: Positioned, args: &[Expr]) -> bool {
+    let number = match args.get(1) {
+        Some(Expr::Literal(ScalarValue::Int64(Some(number)), _)) => *number,
+        _ => return false,
+    };
+    match kind {
+        Positioned::Lag | Positioned::Lead => args.get(2).is_none_or(|d| matches!(d, Expr::Literal(..))),
+        Positioned::NthValue | Positioned::Ntile => number > 0,
+    }
 }

@@ -245,3 +245,20 @@ SELECT n FROM t GROUP BY n, g HAVING n > 1 ORDER BY n
 2
 4
 5
+
+SELECT array_agg(DISTINCT x ORDER BY x DESC), array_agg(DISTINCT x ORDER BY x NULLS FIRST), string_agg(DISTINCT t, ',' ORDER BY t DESC), count(DISTINCT x ORDER BY x), sum(DISTINCT x ORDER BY x DESC), max(DISTINCT x ORDER BY x) FROM (VALUES (1, 'a'), (NULL, 'b'), (3, 'c'), (1, 'a'), (-2, NULL), (3, 'b')) v (x, t)
+----
+{NULL,3,1,-2}|{NULL,-2,1,3}|c,b,a|3|2|3
+
+SELECT string_agg(DISTINCT t, d ORDER BY d DESC, t) FROM (VALUES ('a', '-'), ('b', '+'), ('ab', '-'), ('a', '+'), ('b', '+')) v (t, d)
+----
+a-ab+a+b
+
+SELECT array_agg(DISTINCT x ORDER BY x * -1) FROM (VALUES (1), (2)) v (x)
+----
+ERROR 42P10 38: in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list
+
+SELECT g, array_agg(DISTINCT n ORDER BY n DESC NULLS LAST) FROM (VALUES (1, 1.50), (1, 1.5), (2, NULL), (1, 20), (1, -3)) v (g, n) GROUP BY g ORDER BY g
+----
+1|{20,1.50,-3}
+2|{NULL}

@@ -11,27 +11,44 @@ use datafusion::scalar::ScalarValue;
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
 
+/// An argument that different rows are put in order by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub argument: usize,
+    pub asc: bool,
+    pub nulls_first: bool,
+}
+
 /// Passes each different row on once, in their order, as PostgreSQL does, which sorts them.
 #[derive(Debug)]
 pub(crate) struct Distinct {
     kind: Kind,
     params: Vec<PgType>,
+    /// Of every argument.
+    order: Vec<Place>,
     rows: BTreeMap<Vec<u8>, Vec<Datum>>,
     bytes: usize,
 }
 
 impl Distinct {
-    pub(crate) fn new(kind: Kind, params: Vec<PgType>) -> Self {
-        Distinct { kind, params, rows: BTreeMap::new(), bytes: 0 }
+    /// Arguments that `order` does not have come behind it.
+    pub(crate) fn new(kind: Kind, params: Vec<PgType>, order: &[Place]) -> Self {
+        let others = (0..params.len())
+            .filter(|argument| order.iter().all(|place| place.argument != *argument))
+            .map(|argument| Place { argument, asc: true, nulls_first: false });
+        let order = order.iter().copied().chain(others).collect();
+        Distinct { kind, params, order, rows: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Bytes that are equal for equal rows, and ordered as they are; nulls come last.
+    /// Bytes that are equal for equal rows, and ordered as they are.
     fn identity(&self, row: &[Datum]) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        for (value, ty) in row.iter().zip(&self.params) {
-            out.push(u8::from(value.is_null()));
+        for place in &self.order {
+            let value = &row[place.argument];
+            out.push(u8::from(value.is_null() != place.nulls_first));
             if !value.is_null() {
-                out.extend_from_slice(&ordered_bytes(*ty, value)?);
+                let bytes = ordered_bytes(self.params[place.argument], value)?;
+                out.extend(bytes.into_iter().map(|b| if place.asc { b } else { !b }));
             }
         }
         Ok(out)

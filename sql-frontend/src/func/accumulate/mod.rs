@@ -4,9 +4,11 @@
 //! exact; floats add as PostgreSQL's transition functions do, in the order of the rows.
 mod adapter;
 mod collect;
+mod logic;
 mod spread;
 mod sums;
 
+pub use adapter::Place;
 pub(crate) use adapter::{Adapter, Distinct, Replay};
 
 use crate::types::{Datum, Interval, Numeric, PgType};
@@ -23,6 +25,10 @@ pub(crate) enum Kind {
     StddevPop,
     Min,
     Max,
+    Every,
+    Any,
+    BitAnd,
+    BitOr,
     StringAgg,
     BytesAgg,
     ArrayAgg,
@@ -77,6 +83,10 @@ pub(crate) fn new_state(kind: Kind, params: &[PgType]) -> Box<dyn State> {
         Kind::Min | Kind::Max => {
             Box::new(collect::Extreme { ty, greatest: kind == Kind::Max, best: Datum::Null })
         }
+        Kind::Every | Kind::Any => {
+            Box::new(logic::Truths { every: kind == Kind::Every, trues: 0, falses: 0 })
+        }
+        Kind::BitAnd | Kind::BitOr => Box::new(logic::Bits { and: kind == Kind::BitAnd, bits: Datum::Null }),
         Kind::StringAgg => Box::new(collect::Joined { text: None }),
         Kind::BytesAgg => Box::new(collect::JoinedBytes { bytes: None }),
         Kind::ArrayAgg => Box::new(collect::Items { items: Vec::new(), bytes: 0 }),
