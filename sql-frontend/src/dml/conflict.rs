@@ -130,7 +130,8 @@ impl<'a> Resolver<'a> {
         proposed: Row,
         checks: &Checks,
     ) -> Result<Option<Row>, SqlError> {
-        if !self.written.insert(primary_key(self.table, &existing)?) {
+        let key = primary_key(self.table, &existing)?;
+        if self.written.contains(&key) {
             return Err(SqlError::new(
                 SqlState::CARDINALITY_VIOLATION,
                 "ON CONFLICT DO UPDATE command cannot affect row a second time",
@@ -146,6 +147,7 @@ impl<'a> Resolver<'a> {
             return Ok(None);
         }
         let Some(values) = &self.values else { return Ok(None) };
+        self.written.insert(key);
         let mut new = existing.clone();
         for (&at, value) in assigned.iter().zip(values.row(&input)?) {
             new[at] = value;
