@@ -26,3 +26,49 @@ select * from t order by a
 ----
 1|x|0
 2|y|0
+
+# What the query of the rows ends with is no alias.
+insert into t select 2, 'z' on conflict do nothing
+----
+
+insert into t select 2, 'z' as x on conflict do nothing
+----
+
+insert into t (a, b) select 2 as x, 'z' y on conflict (a) do update set b = excluded.b returning a, b
+----
+2|z
+
+insert into t select a, 'w' from t on conflict do nothing
+----
+
+insert into t select a, 'w' from t u on conflict (a) do update set b = excluded.b || t.a returning *
+----
+1|w1|0
+2|w2|0
+
+insert into t select a, max(b) from t group by a on conflict do nothing returning a
+----
+
+insert into t select x.a, y.b from t x join t y on x.a = y.a on conflict (a) do nothing returning a
+----
+
+insert into t select a, b from t order by a limit 1 on conflict do nothing returning a
+----
+
+insert into t values (9, 'i') on conflict on constraint t_pkey do nothing returning a
+----
+9
+
+select 1 on
+----
+ERROR 42601 10: syntax error at or near "on"
+
+select 1 as on
+----
+1
+
+select * from t order by a
+----
+1|w1|0
+2|w2|0
+9|i|0

@@ -95,9 +95,9 @@ impl dialect::Dialect for Dialect {
             || POSTGRES.is_reserved_for_identifier(kw)
     }
 
-    /// `SELECT v FOR UPDATE` has no column of the name `for`.
+    /// `SELECT v FOR UPDATE` has no column of the name `for`, and `SELECT v ON CONFLICT` none of the name `on`.
     fn is_column_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
-        *kw != Keyword::FOR && POSTGRES.is_column_alias(kw, parser)
+        !matches!(kw, Keyword::FOR | Keyword::ON) && POSTGRES.is_column_alias(kw, parser)
     }
 
     /// Behind the first character of an operator. `a>-1` is `a > -1`, and `a>/*…*/b` has a comment: what an operator may have
