@@ -90,12 +90,12 @@ impl Binder<'_> {
                 self.like(if *negated { "NOT ILIKE" } else { "ILIKE" }, expr, pattern, escape_char, pos)
             }
             ast::Expr::Like { negated, any: true, expr, pattern, escape_char: None } => {
-                let op = if *negated { "NOT LIKE" } else { "LIKE" };
-                self.quantified_array(expr, op, pattern, false, pos)
+                let op = if *negated { BinaryOperator::PGNotLikeMatch } else { BinaryOperator::PGLikeMatch };
+                self.quantified(expr, &op, pattern, false, pos)
             }
             ast::Expr::ILike { negated, any: true, expr, pattern, escape_char: None } => {
-                let op = if *negated { "NOT ILIKE" } else { "ILIKE" };
-                self.quantified_array(expr, op, pattern, false, pos)
+                let op = if *negated { BinaryOperator::PGNotILikeMatch } else { BinaryOperator::PGILikeMatch };
+                self.quantified(expr, &op, pattern, false, pos)
             }
             ast::Expr::SimilarTo { negated, expr, pattern, escape_char } => self.like(
                 if *negated { "NOT SIMILAR TO" } else { "SIMILAR TO" },

@@ -242,3 +242,57 @@ select 1 from fb x group by (select max(s.id) from fb s where s.c = x.c) order b
 ----
 1
 1
+
+# Lists in parentheses that begin as queries do.
+select 1 in ((select 1), 2), 3 in ((select 1), 2), 3 not in ((select 1), 2), null in ((select 1), 2)
+----
+t|f|t|NULL
+
+select 1 in ((select 1)), 1 in (((select 1))), 1 in ((select 1) + 0), 1 in ((select 1) union (select 2)), 2 in ((values (1), (2)))
+----
+t|t|t|t|t
+
+select 2 in ((select generate_series(1, 2))), 1 in ((select 2) limit 1), (1, 2) in (((select 1), 2)), 1 in ((1), (select 2))
+----
+t|f|t|t
+
+select 1 in ((select 1 from (values (1), (2)) v(a)), 2)
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+select ((select 1) union (select 1)), ((select 1)), (((select 1))), ((select 1) + 1), ((values (3)))
+----
+1|1|1|2|3
+
+# VALUES as queries.
+select (values (1)), (values (1)) + 1, (values ('a')), (values (null::int))
+----
+1|2|a|NULL
+
+select (values (1), (2))
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+select 1 = any (values (1), (2)), 3 = any (values (1), (2)), 3 <> all (values (1), (2)), 1 < some (values (1), (null))
+----
+t|f|t|NULL
+
+select 1 = any ((values (1), (2))), 'a' like any (values ('a%')), 'b' ~ any (values ('a'), ('b'))
+----
+t|t|t
+
+select exists (values (1)), not exists (values (1)), 1 in (values (1), (2)), 3 not in (values (1), (2)), array(values (1), (2))
+----
+t|f|t|t|{1,2}
+
+select 'a' not ilike any (select 'A%'), 'a' ilike any (select 'A%' union select null), 'a' like any (select null)
+----
+f|t|NULL
+
+select 1 like any (select 2)
+----
+ERROR 42883 10: operator does not exist: integer ~~ integer
+
+select (values) from (select 1 as values) v where (values) = 1 and (values) in (1, 2)
+----
+1

@@ -1,5 +1,6 @@
 //! Expressions that PostgreSQL reads otherwise than sqlparser, or that only PostgreSQL knows.
 
+use super::inner;
 use sqlparser::{
     ast::{BinaryOperator, Expr, Ident, TrimWhereField, UnaryOperator},
     dialect::{Dialect, Precedence},
@@ -36,6 +37,7 @@ pub(super) fn prefix(dialect: &impl Dialect, parser: &mut Parser) -> Option<Resu
             parser.next_token();
             Some(unary(parser, op, dialect.prec_value(OPERATOR)))
         }
+        Token::LParen => inner::subquery(parser),
         // `NOT EXISTS (…) IS NULL` is a `NOT` like any other.
         Token::Word(word) if word.keyword == Keyword::NOT && is(&second(), Keyword::EXISTS) => {
             parser.next_token();
@@ -119,6 +121,9 @@ pub(super) fn infix(
     }
     let negated = is(&next.token, Keyword::NOT);
     let at = usize::from(negated);
+    if is(&parser.peek_nth_token(at).token, Keyword::IN) {
+        return list(parser, left, negated);
+    }
     if !is(&parser.peek_nth_token(at).token, Keyword::BETWEEN) {
         return None;
     }
@@ -134,6 +139,19 @@ pub(super) fn infix(
         parser.next_token();
     }
     Some(between(dialect, parser, left, negated, symmetric))
+}
+
+/// `[NOT] IN` a list that begins with a parenthesis; other forms are sqlparser's.
+fn list(parser: &mut Parser, left: &Expr, negated: bool) -> Option<Result<Expr, ParserError>> {
+    if !inner::begins_list(parser, 1 + usize::from(negated)) {
+        return None;
+    }
+    for _ in 0..2 + usize::from(negated) {
+        parser.next_token();
+    }
+    let list = parser.parse_comma_separated(Parser::parse_expr);
+    let list = list.and_then(|list| parser.expect_token(&Token::RParen).map(|_| list));
+    Some(list.map(|list| Expr::InList { expr: Box::new(left.clone()), list, negated }))
 }
 
 /// Whether what is read so far may be followed so: `1 < 2 = true` is wrong, and `1 IS DISTINCT FROM 2 IS NULL`.
@@ -193,7 +211,7 @@ fn pattern_operator(token: &Token) -> Option<BinaryOperator> {
     })
 }
 
-/// `~ ANY (…)` and `LIKE ANY (…)`, which end with their parentheses.
+/// `~ ANY (…)`, `LIKE ANY (…)` and `= ANY (VALUES …)`, which end with their parentheses.
 fn any_pattern(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserError>> {
     use Keyword::{ALL, ANY, ILIKE, LIKE, NOT, SOME};
     let negated = is(&parser.peek_token().token, NOT);
@@ -204,7 +222,8 @@ fn any_pattern(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserEr
         return None;
     }
     let like = (is(&first, LIKE) || is(&first, ILIKE)) && is(&word, ANY);
-    let compare_op = pattern_operator(&first).filter(|_| !negated);
+    let values = || inner::begins_values(parser, at + 2).then(|| comparison(&first)).flatten();
+    let compare_op = pattern_operator(&first).or_else(values).filter(|_| !negated);
     if !like && compare_op.is_none() {
         return None;
     }
@@ -243,7 +262,19 @@ fn between(
 }
 
 fn is_comparison(token: &Token) -> bool {
-    matches!(token, Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq)
+    comparison(token).is_some()
+}
+
+fn comparison(token: &Token) -> Option<BinaryOperator> {
+    Some(match token {
+        Token::Eq => BinaryOperator::Eq,
+        Token::Neq => BinaryOperator::NotEq,
+        Token::Lt => BinaryOperator::Lt,
+        Token::LtEq => BinaryOperator::LtEq,
+        Token::Gt => BinaryOperator::Gt,
+        Token::GtEq => BinaryOperator::GtEq,
+        _ => return None,
+    })
 }
 
 fn compares(op: &BinaryOperator) -> bool {

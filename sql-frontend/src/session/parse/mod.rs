@@ -6,6 +6,7 @@ mod copy;
 mod cursor;
 mod dialect;
 mod grammar;
+mod inner;
 mod limits;
 mod locking;
 mod names;
