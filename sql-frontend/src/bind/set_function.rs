@@ -72,10 +72,16 @@ impl Binder<'_> {
         if ordinality {
             columns.push(column(self, "ordinality", PgType::Int8));
         }
-        let calls =
-            calls.into_iter().map(|(f, args)| (f, args.into_iter().map(|a| a.expr).collect())).collect();
         let names: Vec<String> = columns.iter().map(|c| c.column.name.clone()).collect();
-        let plan = self.rows_from(calls, &names)?;
+        let pending = self.take_pending();
+        let plan = if pending.is_empty() {
+            let calls =
+                calls.into_iter().map(|(f, args)| (f, args.into_iter().map(|a| a.expr).collect())).collect();
+            self.rows_from(calls, &names)?
+        } else {
+            let row = self.apply_all(super::from::one_row(), pending)?;
+            self.sets_beside(row, calls, names)?
+        };
         Ok(Rel { plan, columns })
     }
 
@@ -107,7 +113,9 @@ impl Binder<'_> {
             pos: None,
         };
         let exprs = vec![value.expr.alias(column.column.name.clone())];
-        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(super::from::one_row()))?);
+        let pending = self.take_pending();
+        let row = self.apply_all(super::from::one_row(), pending)?;
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(row))?);
         Ok(Rel { plan, columns: vec![column] })
     }
 
@@ -163,19 +171,28 @@ impl Binder<'_> {
         if grouped {
             return Err(SqlError::unsupported("a set-returning function in a grouped select list"));
         }
+        let (sets, names) = sets.into_iter().map(|s| ((s.function, s.args), s.name)).unzip();
+        self.sets_beside(plan, sets, names)
+    }
+
+    /// Rows of functions beside each row that their arguments come from.
+    fn sets_beside(
+        &mut self,
+        plan: LogicalPlan,
+        sets: Vec<(SetFunction, Vec<Typed>)>,
+        names: Vec<String>,
+    ) -> Result<LogicalPlan, SqlError> {
         let mut params = Vec::new();
         let mut calls = Vec::with_capacity(sets.len());
-        let mut names = Vec::with_capacity(sets.len());
-        for set in sets {
-            let mut args = Vec::with_capacity(set.args.len());
-            for arg in set.args {
+        for (function, typed) in sets {
+            let mut args = Vec::with_capacity(typed.len());
+            for arg in typed {
                 self.counter += 1;
                 let id = format!("$o{}", self.counter);
                 args.push(placeholder(&id, arg.ty));
                 params.push((id, arg.expr));
             }
-            calls.push((set.function, args));
-            names.push(set.name);
+            calls.push((function, args));
         }
         let inside: Vec<String> = names.iter().map(|_| self.fresh("c")).collect();
         let inner = self.rows_from(calls, &inside)?;

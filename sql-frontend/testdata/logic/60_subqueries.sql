@@ -296,3 +296,91 @@ ERROR 42883 10: operator does not exist: integer ~~ integer
 select (values) from (select 1 as values) v where (values) = 1 and (values) in (1, 2)
 ----
 1
+
+# Arguments of functions in FROM.
+create table fa (a int primary key, b int)
+----
+
+insert into fa values (1, 2), (2, 3), (3, 1)
+----
+
+select * from unnest(array(select a from fa order by a desc))
+----
+3
+2
+1
+
+select * from unnest(array(select a from fa order by a), array(select b from fa where a < 3 order by a)) with ordinality as u(x, y, n)
+----
+1|2|1
+2|3|2
+3|NULL|3
+
+select * from generate_series(1, (select max(a) from fa)) g
+----
+1
+2
+3
+
+select * from generate_series((select min(a) from fa), (select max(a) from fa) + 1, (select 2)) g
+----
+1
+3
+
+select * from upper((select 'a'))
+----
+A
+
+select * from upper((select 'a' || max(a) from fa)) u, lower((select 'B')) l
+----
+A3|b
+
+# sorted
+select fa.a, g from fa, generate_series(1, (select count(*) from fa x where x.a <= fa.a)) g
+----
+1|1
+2|1
+2|2
+3|1
+3|2
+3|3
+
+# sorted
+select fa.a, u from fa, unnest(array(select x.a from fa x where x.b < fa.b)) u
+----
+1|3
+2|1
+2|3
+
+# sorted
+select fa.a, u from fa left join lateral unnest(array(select x.a from fa x where x.b < fa.b)) u on true
+----
+1|3
+2|1
+2|3
+3|NULL
+
+select fa.a, u from fa, lateral upper((select 'x' || x.b from fa x where x.a = fa.a)) u order by 1
+----
+1|X2
+2|X3
+3|X1
+
+select a, (select sum(g) from generate_series(1, (select x.b from fa x where x.a = fa.a)) g) from fa order by a
+----
+1|3
+2|6
+3|1
+
+select * from generate_series(1, (select a from fa)) g
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+select * from unnest(array(select nope from fa))
+----
+ERROR 42703 35: column "nope" does not exist
+
+select * from fa where a in (select * from generate_series(1, (select 2))) order by a
+----
+1|2
+2|3
