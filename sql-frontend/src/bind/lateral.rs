@@ -29,6 +29,22 @@ impl Binder<'_> {
             self.add_item(item)?;
             return Ok(LogicalPlanBuilder::from(left).cross_join(plan)?.build()?);
         }
+        let kind = if outer { ApplyKind::LateralLeft } else { ApplyKind::LateralInner };
+        let rel = self.beside_rows(left, rel, params, kind)?;
+        let (plan, mut item) = self.derived_item(rel, alias.as_ref())?;
+        item.alias = name_of(factor, item.alias)?;
+        self.add_item(item)?;
+        Ok(plan)
+    }
+
+    /// The rows of a query beside each row of a plan that its parameters come from.
+    pub(super) fn beside_rows(
+        &mut self,
+        left: LogicalPlan,
+        rel: Rel,
+        params: Vec<(String, Expr)>,
+        kind: ApplyKind,
+    ) -> Result<Rel, SqlError> {
         // The inner columns get names of their own, as they come out of the node.
         let names: Vec<String> = rel.columns.iter().map(|_| self.fresh("l")).collect();
         let ordered: Vec<Expr> = rel.columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
@@ -39,13 +55,9 @@ impl Binder<'_> {
             .zip(&names)
             .map(|(c, name)| RelColumn { column: Column::from_name(name.clone()), ..c.clone() })
             .collect();
-        let kind = if outer { ApplyKind::LateralLeft } else { ApplyKind::LateralInner };
         let pending = PendingApply { name: String::new(), inner, params, probe: None, kind };
         let plan = self.apply_one(left, pending, Some(names))?;
-        let (plan, mut item) = self.derived_item(Rel { plan, columns }, alias.as_ref())?;
-        item.alias = name_of(factor, item.alias)?;
-        self.add_item(item)?;
-        Ok(plan)
+        Ok(Rel { plan, columns })
     }
 
     fn lateral_rel(&mut self, factor: &TableFactor) -> Result<(Rel, Option<ast::TableAlias>), SqlError> {

@@ -3,14 +3,17 @@
 use super::Binder;
 use super::position::At;
 use super::scope::Clause;
-use super::select::Output;
-use super::typed::Typed;
+use super::select::{Output, Rel};
+use super::typed::{Typed, placeholder};
 use crate::error::{SqlError, SqlState};
+use crate::exec::apply::ApplyKind;
+use crate::exec::params;
 use crate::exec::program::constant;
 use crate::func::{CastContext, key};
 use crate::types::PgType;
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr, Limit, LogicalPlan, SortExpr};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection, SortExpr};
 use sqlparser::ast::{self, LimitClause, OrderByKind, Value};
 use std::sync::Arc;
 
@@ -196,8 +199,8 @@ impl Binder<'_> {
         Ok(None)
     }
 
-    /// Adds the query's limits to a plan.
-    pub(super) fn limits(&mut self, plan: LogicalPlan, query: &ast::Query) -> Result<LogicalPlan, SqlError> {
+    /// Adds the query's limits.
+    pub(super) fn limits(&mut self, rel: Rel, query: &ast::Query) -> Result<Rel, SqlError> {
         let (mut limit, mut offset) = (None, None);
         match &query.limit_clause {
             None => {}
@@ -227,39 +230,64 @@ impl Binder<'_> {
             limit = Some(fetch.quantity.as_ref().unwrap_or(&one));
         }
         if limit.is_none() && offset.is_none() {
-            return Ok(plan);
+            return Ok(rel);
         }
-        let fetch = limit.map(|e| self.row_count(e, Clause::Limit)).transpose()?;
-        let skip = offset.map(|e| self.row_count(e, Clause::Offset)).transpose()?;
-        Ok(LogicalPlan::Limit(Limit {
+        let mut counts = Vec::new();
+        let fetch = limit.map(|e| self.row_count(e, Clause::Limit, &mut counts)).transpose()?;
+        let skip = offset.map(|e| self.row_count(e, Clause::Offset, &mut counts)).transpose()?;
+        let plan = LogicalPlan::Limit(Limit {
             skip: skip.map(Box::new),
             fetch: fetch.map(Box::new),
-            input: Arc::new(plan),
-        }))
+            input: Arc::new(rel.plan),
+        });
+        let rel = Rel { plan, columns: rel.columns };
+        let pending = self.take_pending();
+        if pending.is_empty() {
+            return Ok(rel);
+        }
+        if rel.plan.exists(|node| Ok(params::locks_of(node).is_some()))? {
+            return Err(SqlError::unsupported("a subquery in LIMIT or OFFSET of a query that locks rows"));
+        }
+        let row = self.apply_all(super::from::one_row(), pending)?;
+        let Rel { plan, columns } = self.beside_rows(row, rel, counts, ApplyKind::LateralInner)?;
+        let kept = columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
+        Ok(Rel { plan: LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?), columns })
     }
 
-    fn row_count(&mut self, expr: &ast::Expr, clause: Clause) -> Result<Expr, SqlError> {
+    /// A number of rows. One that subqueries make is known when they have run: a parameter until then.
+    fn row_count(
+        &mut self,
+        expr: &ast::Expr,
+        clause: Clause,
+        counts: &mut Vec<(String, Expr)>,
+    ) -> Result<Expr, SqlError> {
         let pos = self.positions.of(expr);
         let typed = self.in_clause(clause, |b| b.expr(expr))?;
+        let (ty, pos) = (typed.ty, typed.pos.or(pos));
         let typed = self.cast(typed, PgType::Int8, -1, CastContext::Assignment).map_err(|e| {
-            if e.sqlstate == SqlState::CANNOT_COERCE {
-                SqlError::new(
-                    SqlState::DATATYPE_MISMATCH,
-                    format!("argument of {} must be type bigint, not type {}", clause.name(), e.message),
-                )
-            } else {
-                e
+            if e.sqlstate != SqlState::CANNOT_COERCE {
+                return e;
             }
+            let message = format!("argument of {} must be type bigint, not type {ty}", clause.name());
+            SqlError::new(SqlState::DATATYPE_MISMATCH, message)
         });
         let typed = typed.at(pos)?;
-        if !typed.expr.column_refs().is_empty() {
+        let made = |b: &mut Self, column: &Column| b.level().pending.iter().any(|p| p.name == column.name);
+        let columns = typed.expr.column_refs();
+        if !columns.iter().all(|column| made(self, column)) {
             return Err(SqlError::new(
                 SqlState::INVALID_COLUMN_REFERENCE,
                 format!("argument of {} must not contain variables", clause.name()),
             ))
             .at(pos);
         }
-        if crate::exec::params::expr_has_placeholder(&typed.expr)? {
+        if !columns.is_empty() {
+            self.counter += 1;
+            let id = format!("$o{}", self.counter);
+            counts.push((id.clone(), typed.expr));
+            return Ok(placeholder(&id, PgType::Int8));
+        }
+        if params::expr_has_placeholder(&typed.expr)? {
             return Ok(typed.expr);
         }
         let value = constant(&typed.expr, self.ctx.engine.props())?;

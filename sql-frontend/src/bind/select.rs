@@ -125,7 +125,7 @@ impl Binder<'_> {
         let items = order::items(query.order_by.as_ref())?;
         let bare = query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
         let unknowns = if bare { unknowns } else { Unknowns::Settle };
-        let mut rel = match &*query.body {
+        let rel = match &*query.body {
             SetExpr::Select(select) => self.select(select, items, unknowns)?,
             body => {
                 let rel = self.set_expr(body, unknowns)?;
@@ -133,10 +133,9 @@ impl Binder<'_> {
             }
         };
         self.levels.push(Level::new());
-        let limited = self.limits(rel.plan, query);
+        let limited = self.limits(rel, query);
         self.levels.pop();
-        rel.plan = limited?;
-        Ok(rel)
+        limited
     }
 
     pub(super) fn set_expr(&mut self, body: &SetExpr, unknowns: Unknowns) -> Result<Rel, SqlError> {

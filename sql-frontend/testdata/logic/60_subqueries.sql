@@ -384,3 +384,97 @@ select * from fa where a in (select * from generate_series(1, (select 2))) order
 ----
 1|2
 2|3
+
+# Limits that subqueries say.
+select a from fa order by a limit (select 2)
+----
+1
+2
+
+select a from fa order by a offset (select 1) limit (select count(*) - 2 from fa)
+----
+2
+
+select a from fa order by a limit (select null::int) offset (select null::bigint)
+----
+1
+2
+3
+
+select a from fa order by a desc limit (select 1) + 1
+----
+3
+2
+
+select a from fa order by a limit (select -1)
+----
+ERROR 2201W -: LIMIT must not be negative
+
+select a from fa order by a offset (select -1)
+----
+ERROR 2201X -: OFFSET must not be negative
+
+select a from fa order by a limit (select a from fa)
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+select a from fa order by a limit (select 'x'::text)
+----
+ERROR 42804 35: argument of LIMIT must be type bigint, not type text
+
+select a from fa order by a limit (select a from fa where false)
+----
+1
+2
+3
+
+select a, (select x.a from fa x order by x.a desc limit 1 offset (select fa.a - 1)) from fa order by a
+----
+ERROR 42702 102: ORDER BY "a" is ambiguous
+
+select fa.a, l.a from fa, lateral (select x.a from fa x order by x.a limit (select fa.a)) l order by 1, 2
+----
+1|1
+2|1
+2|2
+3|1
+3|2
+3|3
+
+select a from fa union all select b from fa order by 1 limit (select 4)
+----
+1
+1
+2
+2
+
+values (1), (2), (3) limit (select 1)
+----
+1
+
+select count(*) from (select a from fa limit (select 2)) x
+----
+2
+
+select a from fa where a in (select x.a from fa x order by x.a limit (select 1))
+----
+1
+
+select a from fa order by a limit (select 1.5)
+----
+1
+2
+
+# Twice.
+select a from fa order by a limit (select 1) offset (select a from fa where b = 2)
+----
+2
+
+# ours
+select a from fa order by a limit (select 1) for update
+----
+ERROR 0A000 -: a subquery in LIMIT or OFFSET of a query that locks rows is not supported
+
+select a from fa order by a limit 'x'::text
+----
+ERROR 42804 35: argument of LIMIT must be type bigint, not type text
