@@ -8,6 +8,8 @@ enum Part {
     Any,
     One,
     Literal(char),
+    /// An escape with nothing behind it. Who gets there is told.
+    Dangling,
 }
 
 /// A pattern ready to match.
@@ -17,34 +19,29 @@ pub(super) struct Like {
 }
 
 impl Like {
-    /// Reads a pattern with `\` as the escape. 22025 when the pattern ends with it and the text gets that far is PostgreSQL's rule; here
-    /// the pattern is refused at once.
-    pub(super) fn new(pattern: &str, fold: bool) -> Result<Like> {
+    /// Reads a pattern with `\` as the escape.
+    pub(super) fn new(pattern: &str, fold: bool) -> Like {
         let mut parts = Vec::new();
         let mut chars = pattern.chars();
         while let Some(ch) = chars.next() {
             parts.push(match ch {
+                // Two in a row are as one, and would cost time; `%_%` is `%_`.
+                '%' if follows_any(&parts) => continue,
                 '%' => Part::Any,
                 '_' => Part::One,
                 '\\' => match chars.next() {
                     Some(escaped) => Part::Literal(if fold { lower(escaped) } else { escaped }),
-                    None => {
-                        return Err(SqlError::new(
-                            SqlState::INVALID_ESCAPE_SEQUENCE,
-                            "LIKE pattern must not end with escape character",
-                        ));
-                    }
+                    None => Part::Dangling,
                 },
                 ch => Part::Literal(if fold { lower(ch) } else { ch }),
             });
         }
-        // Two in a row are as one, and would cost time.
-        parts.dedup_by(|a, b| *a == Part::Any && *b == Part::Any);
-        Ok(Like { parts, fold })
+        Like { parts, fold }
     }
 
-    /// Greedy with one point to come back to, which is enough: linear for most, quadratic at worst.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    /// Greedy with one point to come back to, which is enough: linear for most, quadratic at worst. 22025 when the pattern ends
+    /// with the escape and text is left there, or was at the `%` before it.
+    pub(super) fn matches(&self, text: &str) -> Result<bool> {
         let mut rest = text.chars();
         let (mut at, mut back) = (0, None::<(usize, std::str::Chars<'_>)>);
         loop {
@@ -54,7 +51,7 @@ impl Like {
                     at += 1;
                     back = Some((at, rest.clone()));
                     if at == self.parts.len() {
-                        return true;
+                        return Ok(true);
                     }
                     continue;
                 }
@@ -68,18 +65,38 @@ impl Like {
                     rest = ahead;
                     continue;
                 }
-                (None, None) => return true,
+                (Some(Part::Dangling), Some(_)) => return Err(dangling()),
+                (Some(Part::Dangling), None) if self.began_with_text(at, back.as_ref()) => {
+                    return Err(dangling());
+                }
+                (None, None) => return Ok(true),
                 _ => {}
             }
             // Let the last `%` take one character more.
-            let Some((after, start)) = &mut back else { return false };
+            let Some((after, start)) = &mut back else { return Ok(false) };
             if start.next().is_none() {
-                return false;
+                return Ok(false);
             }
             at = *after;
             rest = start.clone();
         }
     }
+
+    /// Whether text was left at the `%` that is before this part with nothing but `_` between.
+    fn began_with_text(&self, at: usize, back: Option<&(usize, std::str::Chars<'_>)>) -> bool {
+        back.is_some_and(|(after, start)| {
+            !start.as_str().is_empty() && self.parts[*after..at].iter().all(|part| *part == Part::One)
+        })
+    }
+}
+
+/// Whether a `%` here would say nothing that the one before does not.
+fn follows_any(parts: &[Part]) -> bool {
+    parts.iter().rev().find(|part| **part != Part::One) == Some(&Part::Any)
+}
+
+fn dangling() -> SqlError {
+    SqlError::new(SqlState::INVALID_ESCAPE_SEQUENCE, "LIKE pattern must not end with escape character")
 }
 
 /// `pattern ESCAPE escape` as a pattern with `\`.
@@ -117,7 +134,7 @@ mod tests {
     use super::*;
 
     fn like(text: &str, pattern: &str) -> bool {
-        Like::new(pattern, false).unwrap().matches(text)
+        Like::new(pattern, false).matches(text).unwrap()
     }
 
     #[test]
@@ -132,8 +149,11 @@ mod tests {
         assert!(!like("abc", "a\\%c"));
         assert!(like("aXbXc", "a%X%c"));
         assert!(like("äö", "_ö"));
-        assert!(Like::new("ABC%", true).unwrap().matches("abcd"));
-        assert!(Like::new("a\\", false).is_err());
+        assert!(Like::new("ABC%", true).matches("abcd").unwrap());
+        assert!(Like::new("a\\", false).matches("ab").is_err());
+        assert!(!like("a", "a\\"));
+        assert!(like("abc", "a%_%"));
+        assert!(!like("a", "a%_%"));
         assert!(like(&"a".repeat(5000), &"%a".repeat(50)));
         assert_eq!(with_escape("a#%b\\", "#").unwrap(), "a\\%b\\\\");
     }

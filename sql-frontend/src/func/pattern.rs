@@ -32,8 +32,8 @@ fn matching<P: 'static>(
 
 pub(super) fn register(c: &mut Catalog) {
     // (operator, function of the same meaning)
-    let like = matching(|p| Like::new(p, false), |l, s| Ok(l.matches(s)));
-    let ilike = matching(|p| Like::new(p, true), |l, s| Ok(l.matches(s)));
+    let like = matching(|p| Ok(Like::new(p, false)), Like::matches);
+    let ilike = matching(|p| Ok(Like::new(p, true)), Like::matches);
     let regex = matching(|p| Regex::new(p, ""), |r, s| Ok(r.is_match(s)));
     let iregex = matching(|p| Regex::new(p, "i"), |r, s| Ok(r.is_match(s)));
     let similar = matching(|p| Regex::new(&similar_to(p, Some('\\'))?, ""), |r, s| Ok(r.is_match(s)));

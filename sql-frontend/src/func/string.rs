@@ -52,7 +52,9 @@ fn lengths(c: &mut Catalog) {
         let error = |message: String| Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         match n {
             0 => error("null character not permitted".into()),
-            n if n < 0 => error("character number must be positive".into()),
+            n if n < 0 => {
+                Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "character number must be positive"))
+            }
             n => match char::from_u32(n as u32) {
                 Some(ch) => Ok(Some(ch.to_string())),
                 None if n > 0x10_ffff => error(format!("requested character too large for encoding: {n}")),
