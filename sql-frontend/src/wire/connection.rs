@@ -191,7 +191,9 @@ async fn run(mut session: Session, mut io: Io) {
                 break;
             }
         };
-        if skipping && !matches!(message, Frontend::Sync | Frontend::Terminate) {
+        let ends_skipping =
+            matches!(message, Frontend::Sync | Frontend::Malformed(_, b'S') | Frontend::Terminate);
+        if skipping && !ends_skipping {
             continue;
         }
         let result = match message {
@@ -218,11 +220,13 @@ async fn run(mut session: Session, mut io: Io) {
                 io.fatal(&ProtocolError::violation("unexpected password message").into()).await;
                 break;
             }
-            Frontend::Malformed(error, true) => {
+            // Whoever sends these waits for what follows an error.
+            Frontend::Malformed(error, b'Q' | b'S') => {
+                skipping = false;
                 session.refuse(error.into(), &mut io).await;
                 Ok(())
             }
-            Frontend::Malformed(error, false) => Err(error.into()),
+            Frontend::Malformed(error, _) => Err(error.into()),
             message => session.extended(message, &mut io).await,
         };
         if let Err(error) = result {

@@ -71,8 +71,8 @@ pub enum Frontend {
     Password(Bytes),
     FunctionCall,
     Terminate,
-    /// A whole frame whose body makes no sense; whether it was a Query.
-    Malformed(ProtocolError, bool),
+    /// A whole frame of this type whose body makes no sense.
+    Malformed(ProtocolError, u8),
 }
 
 /// Longest startup packet (PostgreSQL's MAX_STARTUP_PACKET_LENGTH).
@@ -151,8 +151,8 @@ pub fn take_message(input: &mut BytesMut, max: usize) -> Result<Option<Frontend>
     // The frame is cut out, so the next one can be read whatever this one holds.
     Ok(Some(match parse_body(kind, &mut body) {
         Ok(message) if body.0.is_empty() => message,
-        Ok(_) => Frontend::Malformed(ProtocolError::violation("invalid message format"), kind == b'Q'),
-        Err(error) => Frontend::Malformed(error, kind == b'Q'),
+        Ok(_) => Frontend::Malformed(ProtocolError::violation("invalid message format"), kind),
+        Err(error) => Frontend::Malformed(error, kind),
     }))
 }
 

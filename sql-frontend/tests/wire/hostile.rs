@@ -101,8 +101,12 @@ async fn a_message_that_is_cut_out_whole_costs_no_connection() {
         assert!(contains(&answer, "08P01") && contains(&answer, "still here"), "{}", answer.escape_ascii());
         assert!(!contains(&answer, "FATAL"));
     }
-    let answer = exchange(&node, &[startup(), frame(b'Q', b"select 1"), next].concat(), "still here").await;
-    assert!(contains(&answer, "08P01") && contains(&answer, "still here"));
+    // These end with their own answer, in the midst of others too.
+    let unknown = frame(b'E', b"nope\0\0\0\0\0");
+    for wrong in [frame(b'Q', b"select 1"), frame(b'S', b"x"), [unknown, frame(b'S', b"x")].concat()] {
+        let answer = exchange(&node, &[startup(), wrong, next.clone()].concat(), "still here").await;
+        assert!(contains(&answer, "08P01") && contains(&answer, "still here"), "{}", answer.escape_ascii());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
