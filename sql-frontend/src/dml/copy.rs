@@ -17,6 +17,15 @@ pub struct Splitter {
     pub line: u64,
     skip_header: bool,
     ended: bool,
+    ending: Option<Ending>,
+}
+
+/// What ends a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Lf,
+    Cr,
+    CrLf,
 }
 
 /// None: the NULL marker.
@@ -48,6 +57,7 @@ impl Splitter {
             line: 0,
             skip_header,
             ended: false,
+            ending: None,
         }
     }
 
@@ -66,12 +76,12 @@ impl Splitter {
         let mut rows = Vec::new();
         let mut start = 0;
         while !self.ended {
-            let Some(end) = self.find_end(start) else { break };
+            let Some((end, next)) = self.find_end(start, last)? else { break };
             let buffer = std::mem::take(&mut self.buffer);
             self.line += lines(&buffer[start..end]);
-            let fields = self.row(strip_cr(&buffer[start..end]));
+            let fields = self.row(&buffer[start..end]);
             self.buffer = buffer;
-            start = end + 1;
+            start = next;
             rows.extend(fields?.map(|fields| Line { number: self.line, fields }));
         }
         self.buffer.drain(..start);
@@ -83,41 +93,56 @@ impl Splitter {
             }
             let line = std::mem::take(&mut self.buffer);
             self.line += lines(&line);
-            if let Some(fields) = self.row(strip_cr(&line))? {
+            if let Some(fields) = self.row(&line)? {
                 rows.push(Line { number: self.line, fields });
             }
         }
         Ok(rows)
     }
 
-    /// The line feed that ends the row that begins at `start`.
-    fn find_end(&mut self, start: usize) -> Option<usize> {
+    /// Where the row that begins at `start` ends, and where the next one begins. 22P04 if rows end in different ways.
+    fn find_end(&mut self, start: usize, last: bool) -> Result<Option<(usize, usize)>, SqlError> {
+        let (csv, quote, escape) = (self.options.csv, self.options.quote, self.options.escape);
         let mut at = self.searched.max(start);
         while let Some(&byte) = self.buffer.get(at) {
-            if self.options.csv {
-                if byte == self.options.quote {
-                    self.quoted = !self.quoted;
-                } else if byte == self.options.escape
-                    && self.quoted
-                    && self.options.escape != self.options.quote
-                {
-                    at += 1;
-                } else if byte == b'\n' && !self.quoted {
-                    self.searched = at + 1;
-                    return Some(at);
-                }
-            } else if byte == b'\\' {
+            if csv && byte == quote {
+                self.quoted = !self.quoted;
+            } else if if csv { self.quoted && byte == escape } else { byte == b'\\' } {
                 // An escaped line feed belongs to the value.
                 at += 1;
-            } else if byte == b'\n' {
-                self.searched = at + 1;
-                return Some(at);
+            } else if matches!(byte, b'\n' | b'\r') && !self.quoted {
+                let ending = match (byte, self.buffer.get(at + 1)) {
+                    (b'\n', _) => Ending::Lf,
+                    (_, Some(b'\n')) => Ending::CrLf,
+                    (_, None) if !last => break,
+                    _ => Ending::Cr,
+                };
+                self.ends_in(ending)?;
+                self.searched = at + if ending == Ending::CrLf { 2 } else { 1 };
+                return Ok(Some((at, self.searched)));
             }
             at += 1;
         }
         // A backslash at the very end waits for what it escapes.
         self.searched = if at > self.buffer.len() { at - 2 } else { at };
-        None
+        Ok(None)
+    }
+
+    /// The first row says how all end.
+    fn ends_in(&mut self, ending: Ending) -> Result<(), SqlError> {
+        let first = *self.ending.get_or_insert(ending);
+        if first == ending {
+            return Ok(());
+        }
+        self.line += 1;
+        let how = if self.options.csv { "unquoted" } else { "literal" };
+        let feeds = ending == Ending::Lf || first == Ending::Cr;
+        let (what, mark) = if feeds { ("newline", "\\n") } else { ("carriage return", "\\r") };
+        let hint = match self.options.csv {
+            true => format!("Use quoted CSV field to represent {what}."),
+            false => format!("Use \"{mark}\" to represent {what}."),
+        };
+        Err(bad(&format!("{how} {what} found in data")).hint(hint))
     }
 
     fn row(&mut self, line: &[u8]) -> Result<Option<Fields>, SqlError> {
@@ -239,10 +264,6 @@ impl Splitter {
     }
 }
 
-fn strip_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
 fn bad(message: &str) -> SqlError {
     SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message)
 }
@@ -339,13 +360,50 @@ mod tests {
     #[test]
     fn text_form() {
         for piece in 1..20 {
-            let rows = split(false, "1\t\\N\ta\\tb\\\\\\\nc\r\n2\t\tx\\x41\\101\n\\.\nrubbish", piece);
+            let rows = split(false, "1\t\\N\ta\\tb\\\\\\\nc\n2\t\tx\\x41\\101\n\\.\nrubbish", piece);
             assert_eq!(rows.len(), 2, "{piece}");
             assert_eq!(rows[0], vec![Some("1".into()), None, Some("a\tb\\\nc".into())]);
             assert_eq!(rows[1], some(&["2", "", "xAA"]));
         }
         assert_eq!(split(false, "\n", 9), vec![some(&[""])]);
         assert_eq!(split(false, "no end", 2), vec![some(&["no end"])]);
+    }
+
+    #[test]
+    fn rows_end_in_one_way() {
+        let one = |csv, input: &str| split(csv, input, 1).concat().len();
+        for csv in [false, true] {
+            for input in ["a\nb\n", "a\r\nb\r\n", "a\rb\r", "a\r\nb", "a\rb"] {
+                assert_eq!(one(csv, input), 2, "{input:?}");
+            }
+            for (input, message) in [
+                ("a\r\nb\nc", "newline"),
+                ("a\rb\r\nc", "newline"),
+                ("a\nb\r\nc", "carriage return"),
+                ("a\r\nb\rc", "carriage return"),
+                ("a\nb\rc", "carriage return"),
+            ] {
+                for piece in 1..6 {
+                    let mut splitter = Splitter::new(options(csv));
+                    let mut pieces = input.as_bytes().chunks(piece);
+                    let error = pieces
+                        .find_map(|chunk| {
+                            splitter.push(chunk).unwrap();
+                            splitter.rows(false).err()
+                        })
+                        .or_else(|| splitter.rows(true).err())
+                        .unwrap();
+                    assert_eq!(
+                        (error.sqlstate, splitter.line),
+                        (SqlState::BAD_COPY_FILE_FORMAT, 2),
+                        "{input:?}"
+                    );
+                    assert!(error.message.contains(message), "{input:?}: {}", error.message);
+                }
+            }
+        }
+        assert_eq!(split(true, "\"a\nb\"\r\nc", 2), vec![some(&["a\nb"]), some(&["c"])]);
+        assert_eq!(split(false, "a\\\r\nb", 2), vec![some(&["a\r"]), some(&["b"])]);
     }
 
     #[test]

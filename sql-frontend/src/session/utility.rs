@@ -131,6 +131,7 @@ impl Session {
             Command::Unlisten => Ok(Outcome::done("UNLISTEN")),
             Command::ShowEvidence(id) => self.evidence(id),
             Command::Refused(what) => Err(SqlError::unsupported(what)),
+            Command::Wrong(error) => Err(SqlError::clone(error)),
             Command::ShowShards(_)
             | Command::AlterSequence(_)
             | Command::SplitAt { .. }

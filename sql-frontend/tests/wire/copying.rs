@@ -28,6 +28,8 @@ async fn errors_tell_their_line() {
         ("csv", b"1,\"x\ny\"\n2,z,z\n3,z\n", "22P04", "COPY t, line 3"),
         ("csv", b"1,x\n2,\"z", "22P04", "COPY t, line 2"),
         ("", b"1\tx\n1\ty\n", "23505", "COPY t"),
+        ("", b"1\tx\r\n2\ty\n", "22P04", "COPY t, line 2"),
+        ("csv", b"1,x\n2,y\r\n", "22P04", "COPY t, line 2"),
     ] {
         let error = copy(&c, options, data).await;
         assert_eq!(error.code().code(), state, "{data:?}: {error:?}");
@@ -52,6 +54,10 @@ async fn other_forms_are_refused() {
         "copy binary t to stdout",
         "copy t from stdin (format csv, header match)",
         "copy t from stdin (encoding 'latin1')",
+        "copy t from stdin (delimiter 'ab')",
+        "copy t to stdout delimiter 'é'",
+        "copy t to stdout (format csv, quote '')",
+        "copy t to stdout (format csv, escape 'ab')",
         "copy t from '/tmp/x'",
         "copy t to program 'cat'",
     ] {
@@ -60,4 +66,5 @@ async fn other_forms_are_refused() {
     for sql in ["copy t from stdin (format nope)", "copy t from", "copy t from stdin (nope)"] {
         assert_eq!(fails(&c, sql).await, "42601", "{sql}");
     }
+    assert_eq!(fails(&c, "copy t to stdout (delimiter E'\\n')").await, "22023");
 }

@@ -1,5 +1,6 @@
 //! What a text says, sorted by who carries it out.
 
+use crate::error::SqlError;
 use quorate_proto::placement::ExplainPlacement;
 use quorate_txn::Isolation;
 use sqlparser::ast::{self, Expr, ObjectName};
@@ -153,6 +154,8 @@ pub enum Command {
     Unlisten,
     /// A statement of PostgreSQL's, by its name, that is not carried out.
     Refused(String),
+    /// Its grammar is right, what it says is not.
+    Wrong(Box<SqlError>),
 }
 
 impl Command {

@@ -3,6 +3,7 @@
 use super::command::{Command, Copy, CopyOptions, CopySource};
 use super::fold;
 use super::reader::{Parse, Reader};
+use crate::error::{SqlError, SqlState};
 use sqlparser::tokenizer::Token;
 
 impl Reader<'_, '_> {
@@ -35,7 +36,7 @@ impl Reader<'_, '_> {
         }
         let options = match self.copy_options()? {
             Ok(options) => options,
-            Err(option) => return self.refuse(option),
+            Err(error) => return self.wrong(error),
         };
         if from && self.peeks("where") {
             return self.refuse("COPY FROM with WHERE".into());
@@ -46,8 +47,8 @@ impl Reader<'_, '_> {
         Ok(Command::Copy(Box::new(Copy { source, from, options })))
     }
 
-    /// The inner error names an option that is not carried out.
-    fn copy_options(&mut self) -> Parse<Result<CopyOptions, String>> {
+    /// The inner error is about an option that is not carried out, or that cannot be.
+    fn copy_options(&mut self) -> Parse<Result<CopyOptions, SqlError>> {
         let mut csv = false;
         let (mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None);
         let (mut header, mut freeze) = (false, false);
@@ -56,14 +57,14 @@ impl Reader<'_, '_> {
         while !self.at_end() && self.parser.peek_token().token != Token::RParen && !self.peeks("where") {
             for word in ["binary", "force_quote", "force_null", "force_not_null", "force"] {
                 if self.peeks(word) {
-                    return Ok(Err(format!("COPY with {}", word.to_uppercase())));
+                    return Ok(Err(SqlError::unsupported(format!("COPY with {}", word.to_uppercase()))));
                 }
             }
             if list && self.eat("format") {
                 csv = match self.value()?.to_lowercase().as_str() {
                     "csv" => true,
                     "text" => false,
-                    "binary" => return Ok(Err("COPY in binary form".into())),
+                    "binary" => return Ok(Err(SqlError::unsupported("COPY in binary form"))),
                     _ => return self.unexpected("format text or csv"),
                 };
             } else if self.eat("csv") {
@@ -72,25 +73,34 @@ impl Reader<'_, '_> {
                 freeze = !list || self.switch()?;
             } else if self.eat("header") {
                 if list && self.peeks("match") {
-                    return Ok(Err("COPY with HEADER MATCH".into()));
+                    return Ok(Err(SqlError::unsupported("COPY with HEADER MATCH")));
                 }
                 header = !list || self.switch()?;
             } else if self.eat("delimiter") {
                 self.eat("as");
-                delimiter = Some(self.byte()?);
+                delimiter = match one_byte("delimiter", &self.text()?) {
+                    Ok(byte) => Some(byte),
+                    Err(error) => return Ok(Err(error)),
+                };
             } else if self.eat("null") {
                 self.eat("as");
                 null = Some(self.parser.parse_literal_string()?);
             } else if self.eat("quote") {
                 self.eat("as");
-                quote = Some(self.byte()?);
+                quote = match one_byte("quote", &self.text()?) {
+                    Ok(byte) => Some(byte),
+                    Err(error) => return Ok(Err(error)),
+                };
             } else if self.eat("escape") {
                 self.eat("as");
-                escape = Some(self.byte()?);
+                escape = match one_byte("escape", &self.text()?) {
+                    Ok(byte) => Some(byte),
+                    Err(error) => return Ok(Err(error)),
+                };
             } else if self.eat("encoding") {
                 let name = self.parser.parse_literal_string()?;
                 if !matches!(name.to_lowercase().as_str(), "utf8" | "utf-8") {
-                    return Ok(Err(format!("COPY with encoding {name}")));
+                    return Ok(Err(SqlError::unsupported(format!("COPY with encoding {name}"))));
                 }
             } else {
                 return self.unexpected("an option of COPY");
@@ -121,18 +131,29 @@ impl Reader<'_, '_> {
         Ok(matches!(self.value()?.to_lowercase().as_str(), "on" | "true" | "1"))
     }
 
-    pub(super) fn byte(&mut self) -> Parse<u8> {
-        let text = match self.parser.peek_token().token {
+    fn text(&mut self) -> Parse<String> {
+        match self.parser.peek_token().token {
             // E'\t'
             Token::EscapedStringLiteral(text) => {
                 self.skip();
-                text
+                Ok(text)
             }
-            _ => self.parser.parse_literal_string()?,
-        };
-        match text.as_bytes() {
-            [byte] if !matches!(byte, b'\n' | b'\r' | 0) => Ok(*byte),
-            _ => self.unexpected("a single one-byte character"),
+            _ => self.parser.parse_literal_string(),
         }
+    }
+}
+
+/// 0A000 unless it is one byte, 22023 if it ends lines.
+fn one_byte(option: &str, text: &str) -> Result<u8, SqlError> {
+    match text.as_bytes() {
+        [b'\n' | b'\r'] => Err(SqlError::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("COPY {option} cannot be newline or carriage return"),
+        )),
+        [byte] if *byte != 0 => Ok(*byte),
+        _ => Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("COPY {option} must be a single one-byte character"),
+        )),
     }
 }

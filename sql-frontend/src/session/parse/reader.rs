@@ -4,6 +4,7 @@ use super::command::{Command, Discard};
 use super::fold;
 use super::place::Lines;
 use super::placement;
+use crate::error::{SqlError, SqlState};
 use sqlparser::{
     ast::{Expr, Statement},
     keywords::Keyword,
@@ -208,10 +209,20 @@ impl Reader<'_, '_> {
 
     /// Passes the rest of a statement over that is not carried out.
     pub(super) fn refuse(&mut self, what: String) -> Parse<Command> {
+        self.pass_over();
+        Ok(Command::Refused(what))
+    }
+
+    /// The same for one that is wrong.
+    pub(super) fn wrong(&mut self, error: SqlError) -> Parse<Command> {
+        self.pass_over();
+        Ok(Command::Wrong(Box::new(error)))
+    }
+
+    fn pass_over(&mut self) {
         while !self.at_end() {
             self.skip();
         }
-        Ok(Command::Refused(what))
     }
 
     pub(super) fn at_end(&self) -> bool {
@@ -222,11 +233,23 @@ impl Reader<'_, '_> {
         self.skip();
         if self.parser.consume_token(&Token::LParen) {
             // Options say how to do what need not be done here.
-            while !self.parser.consume_token(&Token::RParen) {
-                if self.parser.next_token().token == Token::EOF {
-                    return self.unexpected(")");
+            loop {
+                let option = self.parser.peek_token();
+                let name = self.name()?;
+                if !is_option(vacuum, &name) {
+                    let verb = if vacuum { "VACUUM" } else { "ANALYZE" };
+                    let text = format!("unrecognized {verb} option \"{name}\"");
+                    let at = self.lines.char_at(option.span.start.line, option.span.start.column);
+                    return self.wrong(SqlError::new(SqlState::SYNTAX_ERROR, text).at(at));
+                }
+                if !matches!(self.parser.peek_token().token, Token::Comma | Token::RParen) {
+                    self.value()?;
+                }
+                if !self.parser.consume_token(&Token::Comma) {
+                    break;
                 }
             }
+            self.parser.expect_token(&Token::RParen)?;
         }
         while ["full", "freeze", "verbose", "analyze", "analyse"].into_iter().any(|word| self.eat(word)) {}
         let mut tables = Vec::new();
@@ -267,6 +290,21 @@ impl Reader<'_, '_> {
             None => self.statement(),
         }
     }
+}
+
+/// Whether `VACUUM` or `ANALYZE` has an option of this name.
+fn is_option(vacuum: bool, name: &str) -> bool {
+    let vacuums = [
+        "analyze",
+        "freeze",
+        "full",
+        "disable_page_skipping",
+        "index_cleanup",
+        "process_toast",
+        "truncate",
+        "parallel",
+    ];
+    matches!(name, "verbose" | "skip_locked") || vacuum && vacuums.contains(&name)
 }
 
 /// `AT VALUES (…), …`
