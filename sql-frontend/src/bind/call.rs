@@ -46,7 +46,10 @@ impl Binder<'_> {
         if function.null_treatment.is_some() {
             return Err(SqlError::unsupported("RESPECT NULLS and IGNORE NULLS"));
         }
-        let args = self.args(&function.args, is_aggregate_name(&name))?;
+        let args = match name.as_str() {
+            "coalesce" => self.in_conditional("COALESCE", |b| b.args(&function.args, false))?,
+            name => self.args(&function.args, is_aggregate_name(name))?,
+        };
         if args.star && name != "count" {
             return Err(self.no_function(schema.as_deref(), &name, &[]));
         }

@@ -94,7 +94,8 @@ impl Binder<'_> {
                 self.quantified(expr, &op, pattern, false, pos)
             }
             ast::Expr::ILike { negated, any: true, expr, pattern, escape_char: None } => {
-                let op = if *negated { BinaryOperator::PGNotILikeMatch } else { BinaryOperator::PGILikeMatch };
+                let op =
+                    if *negated { BinaryOperator::PGNotILikeMatch } else { BinaryOperator::PGILikeMatch };
                 self.quantified(expr, &op, pattern, false, pos)
             }
             ast::Expr::SimilarTo { negated, expr, pattern, escape_char } => self.like(
@@ -105,7 +106,8 @@ impl Binder<'_> {
                 pos,
             ),
             ast::Expr::Case { operand, conditions, else_result, .. } => {
-                self.case(operand.as_deref(), conditions, else_result.as_deref(), pos)
+                let otherwise = else_result.as_deref();
+                self.in_conditional("CASE", |b| b.case(operand.as_deref(), conditions, otherwise, pos))
             }
             ast::Expr::AtTimeZone { timestamp, time_zone } => {
                 self.operator("AT TIME ZONE", timestamp, time_zone, pos)

@@ -1,6 +1,7 @@
 //! `ORDER BY`, `LIMIT`, `OFFSET`, `FETCH`.
 
 use super::Binder;
+use super::expr::strip;
 use super::position::At;
 use super::scope::Clause;
 use super::select::{Output, Rel};
@@ -58,13 +59,16 @@ pub(super) fn items(order_by: Option<&ast::OrderBy>) -> Result<&[ast::OrderByExp
     }
 }
 
-/// A position in the output, if the item is an integer literal.
-pub(super) fn position_of(expr: &ast::Expr) -> Option<&str> {
+/// A position in the output, if the item is a number.
+fn position_of(expr: &ast::Expr) -> Option<String> {
     match expr {
         ast::Expr::Value(v) => match &v.value {
-            Value::Number(n, _) => Some(n),
+            Value::Number(n, _) => Some(n.clone()),
             _ => None,
         },
+        ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => {
+            position_of(strip(expr)).map(|n| format!("-{n}"))
+        }
         _ => None,
     }
 }
@@ -173,6 +177,7 @@ impl Binder<'_> {
         outputs: usize,
         pos: Option<u32>,
     ) -> Result<Option<usize>, SqlError> {
+        let expr = strip(expr);
         if let Some(number) = position_of(expr) {
             let Ok(number) = number.parse::<i32>() else {
                 return Err(SqlError::new(
@@ -191,7 +196,7 @@ impl Binder<'_> {
             };
         }
         if let ast::Expr::Value(v) = expr
-            && !matches!(v.value, Value::Placeholder(_) | Value::Null | Value::Boolean(_))
+            && !matches!(v.value, Value::Placeholder(_))
         {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("non-integer constant in {clause}")))
                 .at(pos);

@@ -43,6 +43,13 @@ impl Positions {
         if before[at] == '(' { u32::try_from(at + 1).ok() } else { pos }
     }
 
+    /// The opening parenthesis behind a place.
+    pub fn paren_after(&self, pos: Option<u32>) -> Option<u32> {
+        let pos = pos? as usize;
+        let skipped = self.chars.get(pos - 1..)?.iter().position(|c| *c == '(')?;
+        u32::try_from(pos + skipped).ok()
+    }
+
     /// The first thing after a node that is not white space or a closing bracket: the operator behind its left operand.
     pub fn after(&self, node: &impl Spanned) -> Option<u32> {
         let end = self.of_location(node.span().end)? as usize;

@@ -131,6 +131,8 @@ pub(crate) struct Level {
     pub mentions: Vec<Mention>,
     pub in_aggregate: bool,
     pub in_window: bool,
+    /// `CASE` or `COALESCE`, within which rows cannot be multiplied.
+    pub conditional: Option<&'static str>,
     pub has_aggregates: bool,
     pub windows: Vec<NamedWindowDefinition>,
     /// Set-returning functions of the select list.
@@ -157,6 +159,7 @@ impl Level {
             mentions: Vec::new(),
             in_aggregate: false,
             in_window: false,
+            conditional: None,
             has_aggregates: false,
             windows: Vec::new(),
             sets: Vec::new(),
@@ -183,6 +186,21 @@ impl Binder<'_> {
         let before = std::mem::replace(&mut self.level().clause, clause);
         let result = bind(self);
         self.level().clause = before;
+        result
+    }
+
+    /// Binds what a `CASE` or the like holds.
+    pub(crate) fn in_conditional<T>(
+        &mut self,
+        what: &'static str,
+        bind: impl FnOnce(&mut Self) -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        let set = |b: &mut Self, to| {
+            b.levels.last_mut().and_then(|level| std::mem::replace(&mut level.conditional, to))
+        };
+        let before = set(self, Some(what));
+        let result = bind(self);
+        set(self, before);
         result
     }
 

@@ -1,6 +1,7 @@
 //! Queries: from the tree to a plan with named outputs.
 
 use super::aggregate::Grouping;
+use super::datatype::fold;
 use super::locking::{RowLock, refuse_locks};
 use super::order::{OrderItem, OrderKey};
 use super::output::refuse_extras;
@@ -209,6 +210,7 @@ impl Binder<'_> {
     ) -> Result<Rel, SqlError> {
         let mut plan = self.from(&select.from)?;
         self.check_locks()?;
+        self.check_windows(&select.named_window)?;
         self.level().windows = select.named_window.clone();
         if let Some(condition) = &select.selection {
             plan = self.filter(plan, condition)?;
@@ -259,6 +261,19 @@ impl Binder<'_> {
         plan = self.apply_sets(plan, grouped)?;
         let rel = self.project(plan, outputs, items, distinct.is_some(), on)?;
         self.lift(rel)
+    }
+
+    /// 42P20 for two of one name.
+    fn check_windows(&mut self, windows: &[ast::NamedWindowDefinition]) -> Result<(), SqlError> {
+        for (at, window) in windows.iter().enumerate() {
+            let name = fold(&window.0);
+            if windows[..at].iter().any(|other| fold(&other.0) == name) {
+                let error =
+                    SqlError::new(SqlState::WINDOWING_ERROR, format!("window \"{name}\" is already defined"));
+                return Err(error).at(self.positions.paren_after(self.positions.of_span(window.0.span)));
+            }
+        }
+        Ok(())
     }
 
     fn check_locked_outputs(

@@ -140,6 +140,15 @@ impl Binder<'_> {
         pos: Option<u32>,
     ) -> Result<Typed, SqlError> {
         let clause = if self.levels.is_empty() { Clause::Default } else { self.level().clause };
+        if clause == Clause::Select
+            && let Some(within) = self.level().conditional
+        {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!("set-returning functions are not allowed in {within}"),
+            )
+            .hint("You might be able to move the set-returning function into a LATERAL FROM item."));
+        }
         if clause != Clause::Select {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
