@@ -1,7 +1,7 @@
 //! `ALTER TABLE`.
 
 use super::{
-    AfterCommit, Change, add_column, create_index, create_table, drop, drop_column, naming, rewrite,
+    AfterCommit, Change, add_column, create_index, create_table, drop, drop_column, naming, rewrite, storage,
 };
 use crate::{
     catalog::{TableDescriptor, store},
@@ -68,10 +68,8 @@ async fn one(
         AlterTableOperation::AlterColumn { column_name, op } => {
             alter_column(change, table, &fold(column_name), op).await
         }
-        AlterTableOperation::SetTblProperties { .. } | AlterTableOperation::SetOptionsParens { .. } => {
-            change.notice(SqlState("00000"), "storage parameters have no effect");
-            Ok(())
-        }
+        AlterTableOperation::SetTblProperties { table_properties: options }
+        | AlterTableOperation::SetOptionsParens { options } => storage::set(change, options),
         AlterTableOperation::OwnerTo { .. } => {
             Err(SqlError::unsupported("ALTER TABLE … OWNER TO").hint("There are no owners yet."))
         }

@@ -1,6 +1,6 @@
 //! `CREATE INDEX`: delete-only, write-only, backfill, public; each state is in use everywhere before the next.
 
-use super::{Change, create_table, job, naming};
+use super::{Change, create_table, job, naming, storage};
 use crate::{
     catalog::{IndexDescriptor, IndexState, TableDescriptor, TableState, store},
     dml::check_key_size,
@@ -23,6 +23,7 @@ const PATIENCE: u32 = 3;
 
 pub async fn run(change: &mut Change, create: &CreateIndex) -> Result<Outcome, SqlError> {
     refuse(create)?;
+    storage::of_index(&create.with)?;
     let table = change.settled_table(&create.table_name).await?;
     let newest = change.lock_table(&table).await?;
     let columns = create_table::index_columns(&newest, &create.columns)?;

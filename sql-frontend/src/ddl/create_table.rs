@@ -1,6 +1,6 @@
 //! `CREATE TABLE`, `CREATE SCHEMA`.
 
-use super::{Change, allocate_ids, naming};
+use super::{Change, allocate_ids, naming, storage};
 use crate::{
     bind::{BindContext, Positions, bind_expr_over_table, bind_type},
     catalog::{
@@ -12,8 +12,7 @@ use crate::{
     types::PgType,
 };
 use sqlparser::ast::{
-    self, ColumnOption, CreateTable, CreateTableOptions, DataType, Expr, GeneratedAs, SchemaName, SqlOption,
-    Statement, TableConstraint,
+    self, ColumnOption, CreateTable, DataType, Expr, GeneratedAs, SchemaName, Statement, TableConstraint,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -42,7 +41,7 @@ pub async fn run(change: &mut Change, create: &CreateTable) -> Result<Outcome, S
         }
         return Err(store::name_taken(&name));
     }
-    storage_parameters(change, &create.table_options);
+    storage::of_table(change, &create.table_options)?;
     let serials = create.columns.iter().filter(|c| is_serial(c)).count() as u64;
     let shared = change.shared()?;
     let first = allocate_ids(&shared, 1 + serials).await?;
@@ -103,24 +102,6 @@ fn refuse(create: &CreateTable) -> Result<(), SqlError> {
     match unsupported.iter().find(|(there, _)| *there) {
         Some((_, what)) => Err(SqlError::unsupported(what)),
         None => Ok(()),
-    }
-}
-
-/// `WITH (fillfactor = 100)` and the like tune PostgreSQL's storage.
-fn storage_parameters(change: &mut Change, options: &CreateTableOptions) {
-    let options = match options {
-        CreateTableOptions::None => return,
-        CreateTableOptions::With(options)
-        | CreateTableOptions::Options(options)
-        | CreateTableOptions::Plain(options)
-        | CreateTableOptions::TableProperties(options) => options,
-    };
-    for option in options {
-        let name = match option {
-            SqlOption::KeyValue { key, .. } => key.value.clone(),
-            other => other.to_string(),
-        };
-        change.notice(SqlState("00000"), format!("storage parameter \"{name}\" has no effect"));
     }
 }
 

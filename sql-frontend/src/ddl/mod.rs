@@ -19,6 +19,7 @@ pub mod placement;
 mod rewrite;
 mod sequence;
 pub mod shards;
+mod storage;
 mod truncate;
 
 use crate::{

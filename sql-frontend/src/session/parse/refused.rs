@@ -144,6 +144,14 @@ pub(super) fn clause(parser: &Parser<'_>, start: usize) -> Option<&'static str> 
             | ("exclude", "no", "others")
             | (_, "exclude", "ties" | "group") => Some("EXCLUDE in the frame of a window"),
             ("nulls", "not", "distinct") => Some("NULLS NOT DISTINCT"),
+            ("from" | "join" | "lateral" | ",", "rows", "from") => Some("ROWS FROM"),
+            (_, "set", "statistics") if first == "alter" => Some("ALTER COLUMN … SET STATISTICS"),
+            (_, "set", "storage") if first == "alter" => Some("ALTER COLUMN … SET STORAGE"),
+            (_, "set", "compression") if first == "alter" => Some("ALTER COLUMN … SET COMPRESSION"),
+            ("(" | ",", "toast", ".") => Some("a parameter of TOAST"),
+            ("index" | ")", "tablespace", _) if matches!(first.as_str(), "create" | "alter") => {
+                Some("a tablespace")
+            }
             ("overriding", "system" | "user", "value") => Some("OVERRIDING"),
             ("set" | ",", _, "[") if first == "update" => Some("assigning an element of an array"),
             _ => None,
