@@ -10,6 +10,7 @@ use super::scope::{Level, NsColumn, NsItem, seen_name};
 use super::select::{Rel, RelColumn, Unknowns};
 use crate::catalog::{TableDescriptor, virtuals};
 use crate::error::{SqlError, SqlState};
+use crate::exec::apply::ApplyKind;
 use crate::exec::source::{StoredTable, VirtualSource};
 use crate::func::give_way;
 use datafusion::common::{Column, TableReference};
@@ -38,7 +39,7 @@ impl Binder<'_> {
         let first = self.level().items.len();
         let mut plan = match before {
             None => self.factor(&item.relation)?,
-            Some(before) => self.beside(before, &item.relation, None)?,
+            Some(before) => self.beside(before, &item.relation)?,
         };
         for join in &item.joins {
             plan = self.join(plan, join, first)?;
@@ -51,13 +52,18 @@ impl Binder<'_> {
         &mut self,
         left: LogicalPlan,
         factor: &TableFactor,
-        outer_on: Option<&ast::Expr>,
     ) -> Result<LogicalPlan, SqlError> {
-        if !is_lateral(factor) {
-            let right = self.factor(factor)?;
-            return Ok(LogicalPlanBuilder::from(left).cross_join(right)?.build()?);
-        }
-        self.lateral(left, factor, outer_on.is_some())
+        let right = if is_lateral(factor) {
+            let side = self.side(factor)?;
+            if !side.params.is_empty() {
+                return self.lateral(left, side, ApplyKind::LateralInner);
+            }
+            self.add_item(side.item)?;
+            side.rel.plan
+        } else {
+            self.factor(factor)?
+        };
+        Ok(LogicalPlanBuilder::from(left).cross_join(right)?.build()?)
     }
 
     /// A relation on its own; it is added to the level.

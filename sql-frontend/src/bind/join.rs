@@ -3,14 +3,16 @@
 use super::Binder;
 use super::call::function_name;
 use super::from::is_lateral;
+use super::lateral::Side;
 use super::position::At;
 use super::scope::{Clause, NsColumn, NsItem};
 use super::typed::Typed;
 use crate::error::{SqlError, SqlState};
+use crate::exec::apply::ApplyKind;
 use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
-use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
+use sqlparser::ast::{self, JoinConstraint, JoinOperator};
 use std::sync::Arc;
 
 impl Binder<'_> {
@@ -30,23 +32,25 @@ impl Binder<'_> {
             JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (JoinType::Right, c),
             JoinOperator::FullOuter(c) => (JoinType::Full, c),
             JoinOperator::CrossJoin(JoinConstraint::None) => {
-                return self.beside(left, &join.relation, None);
+                return self.beside(left, &join.relation);
             }
             _ => return Err(SqlError::unsupported("this kind of join")).at(pos),
         };
         let split = self.level().items.len();
-        if is_lateral(&join.relation) {
-            return self.lateral_join(left, &join.relation, kind, constraint, pos);
-        }
-        let right = self.factor(&join.relation)?;
+        let right = if is_lateral(&join.relation) {
+            let side = self.side(&join.relation)?;
+            if !side.params.is_empty() {
+                return self.lateral_join(left, side, kind, constraint, first, pos);
+            }
+            self.add_item(side.item)?;
+            side.rel.plan
+        } else {
+            self.factor(&join.relation)?
+        };
         match constraint {
             JoinConstraint::On(condition) => {
-                // Only the two sides of this join are in sight of its condition.
-                let before: Vec<NsItem> = self.level().items.drain(..first).collect();
-                let conjuncts = self.in_clause(Clause::JoinOn, |b| b.conjuncts(condition, "JOIN/ON"));
+                let conjuncts = self.join_condition(condition, first)?;
                 let pending = self.take_pending();
-                self.level().items.splice(0..0, before);
-                let conjuncts = conjuncts?;
                 if !pending.is_empty() {
                     if kind != JoinType::Inner {
                         return Err(SqlError::unsupported("a subquery in the condition of an outer join"))
@@ -82,34 +86,40 @@ impl Binder<'_> {
         }
     }
 
+    /// Only the two sides of a join are in sight of its condition.
+    pub(super) fn join_condition(
+        &mut self,
+        condition: &ast::Expr,
+        first: usize,
+    ) -> Result<Vec<Expr>, SqlError> {
+        let before: Vec<NsItem> = self.level().items.drain(..first).collect();
+        let conjuncts = self.in_clause(Clause::JoinOn, |b| b.conjuncts(condition, "JOIN/ON"));
+        self.level().items.splice(0..0, before);
+        conjuncts
+    }
+
     fn lateral_join(
         &mut self,
         left: LogicalPlan,
-        factor: &TableFactor,
+        side: Side,
         kind: JoinType,
         constraint: &JoinConstraint,
+        first: usize,
         pos: Option<u32>,
     ) -> Result<LogicalPlan, SqlError> {
         let condition = match constraint {
             JoinConstraint::On(condition) => condition,
             _ => return Err(SqlError::unsupported("USING with LATERAL")).at(pos),
         };
-        let always = matches!(super::expr::strip(condition), ast::Expr::Value(v) if v.value == ast::Value::Boolean(true));
         match kind {
             JoinType::Inner => {
-                let plan = self.lateral(left, factor, false)?;
-                if always {
-                    return Ok(plan);
-                }
-                let conjuncts = self.in_clause(Clause::JoinOn, |b| b.conjuncts(condition, "JOIN/ON"))?;
+                let plan = self.lateral(left, side, ApplyKind::LateralInner)?;
+                let conjuncts = self.join_condition(condition, first)?;
                 let pending = self.take_pending();
                 let plan = self.apply_all(plan, pending)?;
                 self.filter_all(plan, conjuncts)
             }
-            JoinType::Left if always => self.lateral(left, factor, true),
-            JoinType::Left => {
-                Err(SqlError::unsupported("LEFT JOIN LATERAL with a condition other than true")).at(pos)
-            }
+            JoinType::Left => self.lateral_on(left, side, condition, first, pos),
             _ => Err(SqlError::new(
                 SqlState::INVALID_COLUMN_REFERENCE,
                 "The combining JOIN type must be INNER or LEFT for a LATERAL reference.",

@@ -4,37 +4,97 @@ use super::Binder;
 use super::call::function_name;
 use super::from::name_of;
 use super::position::At;
-use super::scope::{Level, PendingApply};
+use super::scope::{Level, NsItem, PendingApply};
 use super::select::{Rel, RelColumn, Unknowns};
+use super::typed::placeholder;
 use crate::error::SqlError;
 use crate::exec::apply::ApplyKind;
 use crate::session::outcome;
 use crate::session::parse::{self, Command};
+use crate::types::PgType;
 use datafusion::common::Column;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use sqlparser::ast::{self, TableFactor};
 use std::sync::Arc;
 
+/// The right side of a join that may mention the left one.
+pub(super) struct Side {
+    pub rel: Rel,
+    pub item: NsItem,
+    /// What it mentions.
+    pub params: Vec<(String, Expr)>,
+}
+
 impl Binder<'_> {
+    pub(super) fn side(&mut self, factor: &TableFactor) -> Result<Side, SqlError> {
+        let ((rel, alias), params) = self.with_outer(|b| b.lateral_rel(factor))?;
+        let (_, mut item) = self.derived_item(rel.clone(), alias.as_ref())?;
+        item.alias = name_of(factor, item.alias)?;
+        Ok(Side { rel, item, params })
+    }
+
+    /// A side beside each row of the left one.
     pub(super) fn lateral(
         &mut self,
         left: LogicalPlan,
-        factor: &TableFactor,
-        outer: bool,
+        side: Side,
+        kind: ApplyKind,
     ) -> Result<LogicalPlan, SqlError> {
-        let ((rel, alias), params) = self.with_outer(|b| b.lateral_rel(factor))?;
-        if params.is_empty() && !outer {
-            let (plan, mut item) = self.derived_item(rel, alias.as_ref())?;
-            item.alias = name_of(factor, item.alias)?;
-            self.add_item(item)?;
-            return Ok(LogicalPlanBuilder::from(left).cross_join(plan)?.build()?);
-        }
-        let kind = if outer { ApplyKind::LateralLeft } else { ApplyKind::LateralInner };
+        let Side { rel, mut item, params } = side;
         let rel = self.beside_rows(left, rel, params, kind)?;
-        let (plan, mut item) = self.derived_item(rel, alias.as_ref())?;
-        item.alias = name_of(factor, item.alias)?;
+        for (column, outside) in item.columns.iter_mut().zip(rel.columns) {
+            column.column = outside.column;
+        }
         self.add_item(item)?;
-        Ok(plan)
+        Ok(rel.plan)
+    }
+
+    /// The same with the condition of a `LEFT JOIN`, which is one of the right side's rows, for each row of the left.
+    pub(super) fn lateral_on(
+        &mut self,
+        left: LogicalPlan,
+        mut side: Side,
+        condition: &ast::Expr,
+        first: usize,
+        pos: Option<u32>,
+    ) -> Result<LogicalPlan, SqlError> {
+        self.add_item(side.item.clone())?;
+        let conjuncts = self.join_condition(condition, first)?;
+        if !self.take_pending().is_empty() {
+            return Err(SqlError::unsupported("a subquery in the condition of an outer join")).at(pos);
+        }
+        let own: Vec<Column> = side.rel.columns.iter().map(|c| c.column.clone()).collect();
+        let mut filters = Vec::with_capacity(conjuncts.len());
+        for conjunct in conjuncts {
+            let outer: Vec<Column> =
+                conjunct.column_refs().into_iter().filter(|c| !own.contains(c)).cloned().collect();
+            let mut filled = Vec::with_capacity(outer.len());
+            for column in outer {
+                let ty = self.type_in_sight(&column)?;
+                self.counter += 1;
+                let id = format!("$o{}", self.counter);
+                side.params.push((id.clone(), Expr::Column(column.clone())));
+                filled.push((column, placeholder(&id, ty)));
+            }
+            let inside = conjunct.transform_up(|e| match &e {
+                Expr::Column(c) => match filled.iter().find(|(column, _)| column == c) {
+                    Some((_, value)) => Ok(Transformed::yes(value.clone())),
+                    None => Ok(Transformed::no(e)),
+                },
+                _ => Ok(Transformed::no(e)),
+            })?;
+            filters.push(inside.data);
+        }
+        side.rel.plan = self.filter_all(side.rel.plan, filters)?;
+        self.level().items.pop();
+        self.lateral(left, side, ApplyKind::LateralLeft)
+    }
+
+    fn type_in_sight(&mut self, column: &Column) -> Result<PgType, SqlError> {
+        let mut columns = self.level().items.iter().flat_map(|item| &item.columns);
+        let found = columns.find(|c| c.column == *column).map(|c| c.ty);
+        found.ok_or_else(|| SqlError::internal(format!("a condition on {column}, which no relation has")))
     }
 
     /// The rows of a query beside each row of a plan that its parameters come from.

@@ -478,3 +478,108 @@ ERROR 0A000 -: a subquery in LIMIT or OFFSET of a query that locks rows is not s
 select a from fa order by a limit 'x'::text
 ----
 ERROR 42804 35: argument of LIMIT must be type bigint, not type text
+
+# Conditions of lateral joins.
+# sorted
+select fa.a, l.a, l.b from fa left join lateral (select x.a, x.b from fa x where x.a <= fa.a) l on l.b > fa.b
+----
+1|NULL|NULL
+2|NULL|NULL
+3|1|2
+3|2|3
+
+# sorted
+select fa.a, l.a from fa left join lateral (select x.a from fa x where x.a <= fa.a) l on l.a = fa.a and fa.b > 1
+----
+1|1
+2|2
+3|NULL
+
+# sorted
+select fa.a, l.* from fa left join lateral (select fa.a + x.b as s from fa x) l on s > 5
+----
+1|NULL
+2|NULL
+3|6
+
+# sorted
+select fa.a, g from fa left join generate_series(2, 4) g on g = fa.a
+----
+1|NULL
+2|2
+3|3
+
+# sorted
+select fa.a, g from fa right join generate_series(2, 4) g on g = fa.a
+----
+2|2
+3|3
+NULL|4
+
+# sorted
+select fa.a, g from fa full join generate_series(2, 4) g on g = fa.a
+----
+1|NULL
+2|2
+3|3
+NULL|4
+
+# sorted
+select a, g.a from fa join generate_series(2, 4) g(a) using (a)
+----
+2|2
+3|3
+
+# sorted
+select fa.a, g from fa left join generate_series(1, fa.a) g on g > 1
+----
+1|NULL
+2|2
+3|2
+3|3
+
+# sorted
+select fa.a, g, h from fa left join lateral generate_series(1, fa.a) g on g > 1 left join lateral generate_series(1, g) h on h = fa.b
+----
+1|NULL|NULL
+2|2|NULL
+3|2|1
+3|3|1
+
+# ours
+select fa.a from fa right join lateral (select fa.a) l on true
+----
+ERROR 42P10 41: The combining JOIN type must be INNER or LEFT for a LATERAL reference.
+
+select fa.a from fa left join lateral (select fa.a) l on a = 1
+----
+ERROR 42702 58: column reference "a" is ambiguous
+
+# ours
+select x.a from fa x, fa y left join lateral (select y.a) l on x.a = 1
+----
+ERROR 42P01 64: missing FROM-clause entry for table "x"
+
+# sorted
+select x.a, l.a from fa x, fa y left join lateral (select x.a) l on y.a = l.a
+----
+1|1
+1|NULL
+1|NULL
+2|2
+2|NULL
+2|NULL
+3|3
+3|NULL
+3|NULL
+
+# ours
+select fa.a from fa left join lateral (select fa.a as s) l on s in (select 1)
+----
+ERROR 0A000 40: a subquery in the condition of an outer join is not supported
+
+select fa.a, count(l.a) from fa left join lateral (select x.a from fa x where x.a < fa.a) l on l.a <> fa.b group by fa.a order by 1
+----
+1|0
+2|1
+3|1
