@@ -5,13 +5,16 @@ use super::datatype::fold;
 use super::dml::{BoundConflict, ConflictAction};
 use super::modify::{Assigned, RowInput};
 use super::position::At;
-use super::scope::Clause;
+use super::scope::{Clause, PendingApply};
 use super::{Binder, OutColumn};
 use crate::catalog::TableDescriptor;
 use crate::error::{SqlError, SqlState};
-use crate::exec::RowProgram;
+use crate::exec::{Asked, RowProgram};
 use crate::types::PgType;
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::Placeholder;
 use sqlparser::ast::{self, ConflictTarget, OnConflictAction, OnInsert};
 use std::sync::Arc;
 
@@ -47,11 +50,15 @@ impl Binder<'_> {
         let (schema, types) = self.open_rows(inputs)?;
         // Names without a relation mean the existing row.
         self.level().items[1].columns_visible = false;
-        let subqueries = std::mem::replace(&mut self.subqueries, false);
         let bound = self.conflict_exprs(table, &assigned, update.selection.as_ref());
-        self.subqueries = subqueries;
+        let pending = self.take_pending();
         self.levels.pop();
-        let (exprs, condition) = bound?;
+        let (mut exprs, mut condition) = bound?;
+        let asked = if pending.is_empty() {
+            None
+        } else {
+            Some(self.asked(pending, exprs.iter_mut().chain(&mut condition))?)
+        };
         let assigned: Vec<usize> = assigned.into_iter().map(|(at, _)| at).collect();
         let columns = assigned
             .iter()
@@ -68,7 +75,41 @@ impl Binder<'_> {
                 RowProgram::new(schema, types, vec![c], vec![column], vec![])
             })
             .transpose()?;
-        Ok(BoundConflict { arbiters, action: ConflictAction::Update { assigned, values, condition } })
+        Ok(BoundConflict { arbiters, action: ConflictAction::Update { assigned, values, condition, asked } })
+    }
+
+    /// Subqueries that the rows have no part in, apart from the expressions that use them.
+    fn asked<'e>(
+        &mut self,
+        pending: Vec<PendingApply>,
+        exprs: impl Iterator<Item = &'e mut Expr>,
+    ) -> Result<Asked, SqlError> {
+        if pending.iter().any(|p| !p.params.is_empty() || p.probe.is_some()) {
+            return Err(SqlError::unsupported(
+                "a subquery of ON CONFLICT DO UPDATE that mentions the row, or stands behind IN",
+            ));
+        }
+        let names: Vec<String> = pending.iter().map(|p| p.name.clone()).collect();
+        let plan = self.apply_all(super::from::one_row(), pending)?;
+        let answers = plan.schema().fields().iter().zip(&names);
+        let answers: Vec<(Column, Expr)> = answers
+            .map(|(field, name)| {
+                let placeholder = Placeholder::new_with_field(format!("${name}"), Some(Arc::clone(field)));
+                (Column::from_name(name), Expr::Placeholder(placeholder))
+            })
+            .collect();
+        for expr in exprs {
+            let used = std::mem::take(expr).transform_up(|e| match &e {
+                Expr::Column(c) => match answers.iter().find(|(column, _)| column == c) {
+                    Some((_, answer)) => Ok(Transformed::yes(answer.clone())),
+                    None => Ok(Transformed::no(e)),
+                },
+                _ => Ok(Transformed::no(e)),
+            })?;
+            *expr = used.data;
+        }
+        let ids = names.iter().map(|name| format!("${name}")).collect();
+        Ok(Asked::new(self.ctx.engine.optimize(plan)?, ids))
     }
 
     fn conflict_exprs(

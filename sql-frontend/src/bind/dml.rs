@@ -6,7 +6,7 @@ use super::scope::Clause;
 use super::{BindContext, Binder, BoundQuery, OutColumn};
 use crate::catalog::TableDescriptor;
 use crate::error::{SqlError, SqlState};
-use crate::exec::RowProgram;
+use crate::exec::{Asked, RowProgram};
 use crate::types::PgType;
 use sqlparser::ast;
 use std::sync::Arc;
@@ -55,6 +55,8 @@ pub enum ConflictAction {
         values: RowProgram,
         /// Only rows for which this is true are updated; same input, one boolean.
         condition: Option<RowProgram>,
+        /// Subqueries in these.
+        asked: Option<Asked>,
     },
 }
 
@@ -134,8 +136,11 @@ pub(super) fn bind_insert(
     }
     let types = bound.param_types.clone();
     if let Some(conflict) = &mut bound.on_conflict
-        && let ConflictAction::Update { values, condition, .. } = &mut conflict.action
+        && let ConflictAction::Update { values, condition, asked, .. } = &mut conflict.action
     {
+        if let Some(asked) = asked {
+            asked.set_param_types(types.clone());
+        }
         values.param_types = types.clone();
         if let Some(condition) = condition {
             condition.param_types = types.clone();

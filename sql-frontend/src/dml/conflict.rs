@@ -5,7 +5,7 @@ use crate::{
     bind::{BoundConflict, ConflictAction},
     catalog::{IndexState, TableDescriptor},
     error::{SqlError, SqlState},
-    exec::program::Compiled,
+    exec::{Answers, RowProgram, program::Compiled},
     row::{RowDecoder, index_entry, primary_key, row_key_of_entry},
     types::Datum,
 };
@@ -34,16 +34,21 @@ enum Fate {
 }
 
 impl<'a> Resolver<'a> {
-    pub fn new(
+    pub async fn new(
         writer: &'a Writer,
         table: &'a TableDescriptor,
         bound: &'a BoundConflict,
         params: &[Datum],
     ) -> Result<Self, SqlError> {
         let (mut values, mut condition) = (None, None);
-        if let ConflictAction::Update { values: program, condition: only, .. } = &bound.action {
-            values = Some(program.compile(params, &writer.ctx)?);
-            condition = only.as_ref().map(|program| program.compile(params, &writer.ctx)).transpose()?;
+        if let ConflictAction::Update { values: program, condition: only, asked, .. } = &bound.action {
+            let answers = match asked {
+                Some(asked) => asked.answers(params, &writer.ctx).await?,
+                None => Answers::new(),
+            };
+            let compile = |program: &RowProgram| program.compile_answered(params, &answers, &writer.ctx);
+            values = Some(compile(program)?);
+            condition = only.as_ref().map(compile).transpose()?;
         }
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let decoder = RowDecoder::for_rows(table, &all)?;

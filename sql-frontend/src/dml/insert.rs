@@ -17,7 +17,7 @@ pub async fn run(
     params: &[Datum],
 ) -> Result<(u64, Returned), SqlError> {
     let mut returning = Returning::new(insert.returning.as_ref(), params, &writer.ctx)?;
-    let mut target = Target::new(writer, insert, params)?;
+    let mut target = Target::new(writer, insert, params).await?;
     let mut count = 0;
     if let Some(values) = &insert.values {
         writer.reserve(&insert.table, values.len()).await?;
@@ -49,12 +49,11 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn new(writer: &'a Writer, insert: &'a BoundInsert, params: &[Datum]) -> Result<Self, SqlError> {
-        let conflict = insert
-            .on_conflict
-            .as_ref()
-            .map(|bound| conflict::Resolver::new(writer, &insert.table, bound, params))
-            .transpose()?;
+    async fn new(writer: &'a Writer, insert: &'a BoundInsert, params: &[Datum]) -> Result<Self, SqlError> {
+        let conflict = match &insert.on_conflict {
+            Some(bound) => Some(conflict::Resolver::new(writer, &insert.table, bound, params).await?),
+            None => None,
+        };
         Ok(Target { writer, insert, checks: writer.checks(&insert.table)?, conflict })
     }
 

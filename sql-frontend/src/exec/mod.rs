@@ -4,6 +4,7 @@ pub mod access;
 mod ahead;
 pub mod apply;
 mod apply_exec;
+mod asked;
 mod charged;
 pub mod engine;
 mod evaluated;
@@ -34,6 +35,7 @@ mod text;
 pub mod virtual_table;
 pub mod widened;
 
+pub use asked::{Answers, Asked};
 pub use engine::{Engine, EngineConfig};
 pub use memory::Held;
 pub use point::PointQuery;

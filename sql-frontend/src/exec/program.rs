@@ -1,7 +1,7 @@
 //! Expressions over one row, evaluated without a plan: `DEFAULT`, `CHECK`, `RETURNING`, `ON CONFLICT`, `VALUES`.
 
 use super::memory::sql_error;
-use super::{ExecContext, engine, params};
+use super::{Answers, ExecContext, engine, params};
 use crate::bind::OutColumn;
 use crate::error::SqlError;
 use crate::types::{Datum, PgType, datum_at, to_array};
@@ -55,11 +55,25 @@ impl RowProgram {
 
     /// Makes it executable with the statement's parameters; the result serves any number of rows of one execution.
     pub fn compile(&self, params: &[Datum], ctx: &ExecContext) -> Result<Compiled, SqlError> {
+        self.compile_answered(params, &vec![], ctx)
+    }
+
+    /// The same with what the statement has asked.
+    pub fn compile_answered(
+        &self,
+        params: &[Datum],
+        answers: &Answers,
+        ctx: &ExecContext,
+    ) -> Result<Compiled, SqlError> {
         engine::check_params(&self.param_types, params)?;
         if let Some(exprs) = self.compiled.get() {
             return Ok(self.with(exprs.clone()));
         }
-        let value = engine::statement_values(&self.param_types, params, ctx);
+        let given = engine::statement_values(&self.param_types, params, ctx);
+        let value = |id: &str| match answers.iter().find(|(asked, _)| asked == id) {
+            Some((_, answer)) => Some(answer.clone()),
+            None => given(id),
+        };
         let mut exprs = Vec::with_capacity(self.exprs.len());
         for expr in &self.exprs {
             let bound = params::substitute_expr(expr.clone(), &value).map_err(sql_error)?.data;

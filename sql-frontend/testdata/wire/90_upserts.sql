@@ -72,3 +72,51 @@ select * from t order by a
 1|w1|0
 2|w2|0
 9|i|0
+
+# Subqueries that mention nothing of the row are asked once, before the statement writes.
+insert into t values (1, 'p'), (2, 'q'), (7, 'r') on conflict (a) do update set n = (select count(*) from t), b = excluded.b where t.a > (select min(a) from t) returning *
+----
+2|q|3
+7|r|0
+
+insert into t values (1, 'p'), (2, 'q') on conflict (a) do update set n = default, b = coalesce((select max(b) from t where a = 100), 'none') || t.a where exists (select 1 from t where a = 7) returning *
+----
+1|none1|0
+2|none2|0
+
+insert into t values (1, 'p') on conflict (a) do update set b = array_to_string(array(select b from t order by a), ',') returning b
+----
+none1,none2,r,i
+
+insert into t values (1, 'p') on conflict (a) do update set n = (select a from t)
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+insert into t values (1, 'p') on conflict (a) do update set n = (select 'x')
+----
+ERROR 42804 65: column "n" is of type integer but expression is of type text
+
+insert into t values (1, 'p') on conflict (a) do update set n = (values (5)) + t.a where not exists (select) or (select true) returning n
+----
+6
+
+# ours
+insert into t values (1, 'p') on conflict (a) do update set n = (select count(*) from t x where x.a > excluded.a)
+----
+ERROR 0A000 -: a subquery of ON CONFLICT DO UPDATE that mentions the row, or stands behind IN is not supported
+
+# ours
+insert into t values (1, 'p') on conflict (a) do update set n = 1 where t.a in (select 1)
+----
+ERROR 0A000 -: a subquery of ON CONFLICT DO UPDATE that mentions the row, or stands behind IN is not supported
+
+prepare p (int, int) as insert into t values ($1, 'p') on conflict (a) do update set n = (select max(a) + $2 from t) returning n
+----
+
+execute p (1, 10)
+----
+19
+
+execute p (1, 20)
+----
+29
