@@ -177,3 +177,25 @@ t|t|f|1
 select 1 is distinct from 2 isnull
 ----
 ERROR 42601 29: syntax error at or near "isnull"
+
+# Numbers of rows that are expressions.
+select a from t order by a fetch first (1 + 1) rows only
+----
+1
+3
+
+select a from t order by a offset 1 rows fetch next (select 1) row only
+----
+3
+
+select a from t order by a desc fetch first (1) rows only for update
+----
+3
+
+select a from (select a from t order by a fetch first (2) rows only) x order by a fetch first row only
+----
+1
+
+select a from t limit 1 fetch first (1) rows only
+----
+ERROR 42601 25: syntax error at or near "fetch"

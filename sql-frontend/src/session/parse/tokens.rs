@@ -62,6 +62,13 @@ impl Rewriter {
                         self.put(Token::RBracket, span);
                     }
                 }
+                Keyword::FETCH if counts_rows(&tokens[1..]) => {
+                    self.put(keyword("LIMIT"), span);
+                    taken += behind(&tokens[1..], 0);
+                }
+                Keyword::ROW | Keyword::ROWS if self.ends_count(&tokens[1..]) => {
+                    return taken + behind(&tokens[1..], 0);
+                }
                 Keyword::FOR => {
                     self.out.push(tokens[0].clone());
                     taken += lock_words(&tokens[1..]);
@@ -132,6 +139,11 @@ impl Rewriter {
             }
     }
 
+    /// Whether this is the rest of what [`counts_rows`] begins.
+    fn ends_count(&self, rest: &[TokenWithSpan]) -> bool {
+        self.last == Some(Token::RParen) && follow(rest, 0).and_then(word) == Some(Keyword::ONLY)
+    }
+
     /// `SELECT` without columns and without `FROM`: of one row that has a name no statement uses.
     fn one_row(&mut self, span: Span) {
         let name = Token::make_word("?", Some('"'));
@@ -195,6 +207,18 @@ fn names_type(word: Keyword) -> bool {
 /// The token after so many others, without white space.
 fn follow(tokens: &[TokenWithSpan], skip: usize) -> Option<&Token> {
     tokens.iter().map(|t| &t.token).filter(|t| !matches!(t, Token::Whitespace(_))).nth(skip)
+}
+
+/// How many tokens there are up to the end of the one after so many others.
+fn behind(tokens: &[TokenWithSpan], skip: usize) -> usize {
+    let solid = tokens.iter().enumerate().filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
+    solid.map(|(at, _)| at + 1).nth(skip).unwrap_or(tokens.len())
+}
+
+/// `FETCH FIRST (…) ROWS ONLY`, which is `LIMIT (…)`; the parser reads plain numbers only.
+fn counts_rows(rest: &[TokenWithSpan]) -> bool {
+    matches!(follow(rest, 0).and_then(word), Some(Keyword::FIRST | Keyword::NEXT))
+        && follow(rest, 1) == Some(&Token::LParen)
 }
 
 /// Whether a select list that is empty ends here.
