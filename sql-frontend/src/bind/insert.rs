@@ -48,11 +48,15 @@ impl Binder<'_> {
             if pending.is_empty() {
                 return self.values_rel(table, rows);
             }
-            let [row] = &rows[..] else {
-                return Err(SqlError::unsupported("a subquery in VALUES of several rows"));
-            };
-            let plan = self.apply_all(super::from::one_row(), pending)?;
-            return Ok((self.row_rel(table, plan, row.clone())?, None));
+            if let [row] = &rows[..] {
+                let plan = self.apply_all(super::from::one_row(), pending)?;
+                return Ok((self.row_rel(table, plan, row.clone())?, None));
+            }
+            let mut rows = rows;
+            let columns = self.row_columns(table);
+            let params = self.cells_as_params(&mut rows, &columns);
+            let (rel, _) = self.values_rel(table, rows)?;
+            return Ok((self.beside_subqueries(pending, rel, params)?, None));
         }
         let rel = self.query(query, Unknowns::Keep)?;
         check_width(rel.columns.len(), targets.len(), insert.columns.is_empty())

@@ -120,6 +120,19 @@ impl Binder<'_> {
         Ok(Rel { plan, columns })
     }
 
+    /// The rows of a query whose parameters subqueries make: these have run before.
+    pub(super) fn beside_subqueries(
+        &mut self,
+        subqueries: Vec<PendingApply>,
+        rel: Rel,
+        params: Vec<(String, Expr)>,
+    ) -> Result<Rel, SqlError> {
+        let row = self.apply_all(super::from::one_row(), subqueries)?;
+        let Rel { plan, columns } = self.beside_rows(row, rel, params, ApplyKind::LateralInner)?;
+        let kept = columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
+        Ok(Rel { plan: LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?), columns })
+    }
+
     fn lateral_rel(&mut self, factor: &TableFactor) -> Result<(Rel, Option<ast::TableAlias>), SqlError> {
         match factor {
             TableFactor::Derived { subquery, alias, .. } => {

@@ -7,14 +7,13 @@ use super::scope::Clause;
 use super::select::{Output, Rel};
 use super::typed::{Typed, placeholder};
 use crate::error::{SqlError, SqlState};
-use crate::exec::apply::ApplyKind;
 use crate::exec::params;
 use crate::exec::program::constant;
 use crate::func::{CastContext, key};
 use crate::types::PgType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection, SortExpr};
+use datafusion::logical_expr::{Expr, Limit, LogicalPlan, SortExpr};
 use sqlparser::ast::{self, LimitClause, OrderByKind, Value};
 use std::sync::Arc;
 
@@ -253,10 +252,7 @@ impl Binder<'_> {
         if rel.plan.exists(|node| Ok(params::locks_of(node).is_some()))? {
             return Err(SqlError::unsupported("a subquery in LIMIT or OFFSET of a query that locks rows"));
         }
-        let row = self.apply_all(super::from::one_row(), pending)?;
-        let Rel { plan, columns } = self.beside_rows(row, rel, counts, ApplyKind::LateralInner)?;
-        let kept = columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
-        Ok(Rel { plan: LogicalPlan::Projection(Projection::try_new(kept, Arc::new(plan))?), columns })
+        self.beside_subqueries(pending, rel, counts)
     }
 
     /// A number of rows. One that subqueries make is known when they have run: a parameter until then.

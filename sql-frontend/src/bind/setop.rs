@@ -5,7 +5,7 @@ use super::locking::{RowLock, refuse_locks};
 use super::position::At;
 use super::scope::{Clause, Level};
 use super::select::{Rel, RelColumn, Unknowns};
-use super::typed::{Typed, field};
+use super::typed::{Typed, field, placeholder};
 use crate::error::{SqlError, SqlState};
 use crate::exec::schema;
 use crate::func::{CastContext, common_type, key};
@@ -25,9 +25,6 @@ impl Binder<'_> {
         let pending = self.take_pending();
         self.levels.pop();
         let rows = rows?;
-        if !pending.is_empty() {
-            return Err(SqlError::unsupported("a subquery in VALUES"));
-        }
         let width = rows[0].len();
         let mut columns: Vec<Vec<Typed>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {
@@ -63,8 +60,30 @@ impl Binder<'_> {
             }
             rows.push(row);
         }
+        let params = self.cells_as_params(&mut rows, &out);
         let schema = Arc::new(schema::of_fields(fields)?);
-        Ok(Rel { plan: LogicalPlan::Values(Values { schema, values: rows }), columns: out })
+        let rel = Rel { plan: LogicalPlan::Values(Values { schema, values: rows }), columns: out };
+        if pending.is_empty() { Ok(rel) } else { self.beside_subqueries(pending, rel, params) }
+    }
+
+    /// Puts parameters in the place of cells that subqueries make.
+    pub(super) fn cells_as_params(
+        &mut self,
+        rows: &mut [Vec<Expr>],
+        columns: &[RelColumn],
+    ) -> Vec<(String, Expr)> {
+        let mut params = Vec::new();
+        for row in rows {
+            for (cell, column) in row.iter_mut().zip(columns) {
+                if cell.column_refs().is_empty() {
+                    continue;
+                }
+                self.counter += 1;
+                let id = format!("$o{}", self.counter);
+                params.push((id.clone(), std::mem::replace(cell, placeholder(&id, column.ty))));
+            }
+        }
+        params
     }
 
     fn unify_values(&mut self, column: Vec<Typed>, keep: bool) -> Result<(Vec<Typed>, PgType), SqlError> {

@@ -110,6 +110,60 @@ insert into t values (1, 'p') on conflict (a) do update set n = 1 where t.a in (
 ----
 ERROR 0A000 -: a subquery of ON CONFLICT DO UPDATE that mentions the row, or stands behind IN is not supported
 
+# Subqueries in VALUES.
+create table s (id serial, a int, b text default 'd', primary key (id))
+----
+
+insert into s (a, b) values ((select 5), default), (6, (select max(b) from t)), ((select 7) + (select 1), 'x') returning *
+----
+1|5|d
+2|6|r
+3|8|x
+
+insert into s (a) values ((select max(a) from s)), ((select count(*) from s)) returning a
+----
+8
+3
+
+insert into s (a) values ((select 1)) returning a
+----
+1
+
+insert into s (a) values ((select a from s)), (1)
+----
+ERROR 21000 -: more than one row returned by a subquery used as an expression
+
+values ((select 1), 2), (3, (select 4)), (null, (select a from s where false))
+----
+1|2
+3|4
+NULL|NULL
+
+values ((select 1)), ('2'), (1.5)
+----
+1
+2
+1.5
+
+select * from (values ((select 'x')), ('y')) v(a) order by a
+----
+x
+y
+
+select a, (values (a), ((select a + 1)) order by 1 desc limit 1) from s order by id limit 2
+----
+5|6
+6|7
+
+insert into s (a) select * from (values ((select 30)), (40)) v returning a
+----
+30
+40
+
+select 8 in (values ((select 8)), (9)), array(values (1), ((select 2)))
+----
+t|{1,2}
+
 prepare p (int, int) as insert into t values ($1, 'p') on conflict (a) do update set n = (select max(a) + $2 from t) returning n
 ----
 
