@@ -122,7 +122,7 @@ pub(super) fn infix(
     let negated = is(&next.token, Keyword::NOT);
     let at = usize::from(negated);
     if is(&parser.peek_nth_token(at).token, Keyword::IN) {
-        return list(parser, left, negated);
+        return Some(is_in(parser, left, negated));
     }
     if !is(&parser.peek_nth_token(at).token, Keyword::BETWEEN) {
         return None;
@@ -141,17 +141,21 @@ pub(super) fn infix(
     Some(between(dialect, parser, left, negated, symmetric))
 }
 
-/// `[NOT] IN` a list that begins with a parenthesis; other forms are sqlparser's.
-fn list(parser: &mut Parser, left: &Expr, negated: bool) -> Option<Result<Expr, ParserError>> {
-    if !inner::begins_list(parser, 1 + usize::from(negated)) {
-        return None;
-    }
-    for _ in 0..2 + usize::from(negated) {
+/// `[NOT] IN` a list or a query.
+fn is_in(parser: &mut Parser, left: &Expr, negated: bool) -> Result<Expr, ParserError> {
+    for _ in 0..1 + usize::from(negated) {
         parser.next_token();
     }
-    let list = parser.parse_comma_separated(Parser::parse_expr);
-    let list = list.and_then(|list| parser.expect_token(&Token::RParen).map(|_| list));
-    Some(list.map(|list| Expr::InList { expr: Box::new(left.clone()), list, negated }))
+    let expr = Box::new(left.clone());
+    let query = inner::begins_query(parser);
+    parser.expect_token(&Token::LParen)?;
+    let found = if query {
+        Expr::InSubquery { expr, subquery: parser.parse_query()?, negated }
+    } else {
+        Expr::InList { expr, list: parser.parse_comma_separated(Parser::parse_expr)?, negated }
+    };
+    parser.expect_token(&Token::RParen)?;
+    Ok(found)
 }
 
 /// Whether what is read so far may be followed so: `1 < 2 = true` is wrong, and `1 IS DISTINCT FROM 2 IS NULL`.

@@ -13,7 +13,7 @@ pub(super) fn subquery(parser: &mut Parser) -> Option<Result<Expr, ParserError>>
         Token::LParen => true,
         token => word(&token) == Some(Keyword::VALUES),
     };
-    if !unclear || !is_query(parser, behind_first(parser)) {
+    if !unclear || !begins_query(parser) {
         return None;
     }
     parser.next_token();
@@ -21,13 +21,9 @@ pub(super) fn subquery(parser: &mut Parser) -> Option<Result<Expr, ParserError>>
     Some(query.and_then(|query| parser.expect_token(&Token::RParen).map(|_| Expr::Subquery(query))))
 }
 
-/// `((SELECT …), …)`: a list that begins as a query does. So many tokens are before its parenthesis.
-pub(super) fn begins_list(parser: &Parser, skip: usize) -> bool {
-    let mut at = solid(parser, parser.index());
-    for _ in 0..=skip {
-        at = solid(parser, at + 1);
-    }
-    parser.token_at(at).token == Token::LParen && !is_query(parser, at)
+/// Whether a query stands in the parentheses that come next: in `((SELECT …), …)` a list does.
+pub(super) fn begins_query(parser: &Parser) -> bool {
+    is_query(parser, behind_first(parser))
 }
 
 /// Whether `(VALUES` stands there.

@@ -345,6 +345,10 @@ mod tests {
             ("coalesce(", ")"),
             ("- ", ""),
             ("(", ")"),
+            ("1 in (select ", ")"),
+            ("1 in ((select ", "), 2)"),
+            ("(values (", "))"),
+            ("((select ", ") union select 1)"),
         ] {
             let error = parse(&nested(open, close)).unwrap_err();
             assert_eq!(error.sqlstate, SqlState::STATEMENT_TOO_COMPLEX, "{open}…{close}: {error:?}");
@@ -352,6 +356,11 @@ mod tests {
         for open in ["ceil(", "extract(year from ", "overlay(", "substring("] {
             let wrong = format!("select {}1 1", open.repeat(10));
             assert_eq!(parse(&wrong).unwrap_err().sqlstate, SqlState::SYNTAX_ERROR);
+        }
+        // What is wrong deep inside is not read once more at each level.
+        for open in ["1 in (select ", "1 in ((select ", "((select ", "(values ("] {
+            let wrong = format!("select {}1 1", open.repeat(20));
+            assert_eq!(parse(&wrong).unwrap_err().sqlstate, SqlState::SYNTAX_ERROR, "{open}");
         }
         let list = format!("select 1 in ({})", vec!["1"; 20_000].join(","));
         assert!(parse(&list).is_ok());
