@@ -127,7 +127,8 @@ async fn a_node_with_a_slow_disk_leads_nothing() {
     }
     println!("it leads nothing after {:?}", began.elapsed());
     // If it led the driver, the next one judges anew.
-    let slow = "SELECT count(*) FROM quorate.nodes WHERE node_id = 2 AND slow LIKE 'its log is durable after%'";
+    let slow =
+        "SELECT count(*) FROM quorate.nodes WHERE node_id = 2 AND slow LIKE 'its log is durable after%'";
     while client.query_one(slow, &[]).await.unwrap().get::<_, i64>(0) == 0 {
         assert!(began.elapsed() < Duration::from_secs(120), "nobody says that it is slow");
         client.execute("UPDATE t SET n = n + 1", &[]).await.unwrap();
