@@ -276,6 +276,13 @@ impl Session {
             }
             memory.reports.insert((report.shard, node.id), report.clone());
         }
+        if beat.full {
+            // Shards that have become part of others, and whose copies are gone.
+            let Memory { leaders, reports, .. } = memory;
+            let leads =
+                |shard, led: &Led| reports.get(&(shard, led.node)).is_some_and(|report| report.leader);
+            leaders.retain(|shard, led| state.shards.contains_key(shard) || leads(*shard, led));
+        }
         news
     }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use quorate_proto::{
     Key, ReplicaId, ShardId,
-    placement::{Operation, OperationState, PlacementRequest},
+    placement::{Operation, OperationState, PlacementReply, PlacementRequest},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -30,6 +30,17 @@ fn neighbours_become_one_and_stay_so() {
         let map = cluster.map().await;
         let starts: BTreeSet<Key> = map.values().map(|shard| shard.span.start.clone()).collect();
         assert_eq!(starts, ["", "b", "f"].map(Key::from).into(), "{map:?}");
+        // Nobody is said to lead what is no more.
+        let mut led = 0;
+        for _ in 0..100 {
+            let PlacementReply::Nodes(nodes) = cluster.ask(PlacementRequest::Nodes).await else { panic!() };
+            led = nodes.iter().map(|node| node.leaders).sum();
+            if led == 3 {
+                break;
+            }
+            cluster.world.sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(led, 3);
         // The keys that were given back are divided under another id.
         split(&cluster, "d").await;
         let ids: BTreeSet<ShardId> = cluster.map().await.keys().copied().collect();

@@ -43,13 +43,8 @@ impl Binder<'_> {
             .hint("For example, ON CONFLICT (column_name)."));
         }
         let assigned = self.assignments(table, &update.assignments)?;
-        let inputs = vec![
-            RowInput::of_table(table, alias, alias == table.name),
-            RowInput::of_table(table, "excluded", false),
-        ];
+        let inputs = vec![RowInput::of_table(table, alias, alias == table.name), RowInput::excluded(table)];
         let (schema, types) = self.open_rows(inputs)?;
-        // Names without a relation mean the existing row.
-        self.level().items[1].columns_visible = false;
         let bound = self.conflict_exprs(table, &assigned, update.selection.as_ref());
         let pending = self.take_pending();
         self.levels.pop();

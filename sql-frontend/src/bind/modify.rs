@@ -30,7 +30,16 @@ pub(super) struct RowInput {
 impl RowInput {
     /// All columns of a table, hidden ones too; `qualified` if `schema.table.column` finds them.
     pub fn of_table(table: &Arc<TableDescriptor>, alias: &str, qualified: bool) -> Self {
-        let reference = Some(TableReference::bare(format!("row_{alias}")));
+        Self::named(table, alias, qualified, TableReference::bare(format!("row_{alias}")))
+    }
+
+    /// The row that was to be inserted; the table may have the same name.
+    pub fn excluded(table: &Arc<TableDescriptor>) -> Self {
+        Self::named(table, "excluded", false, TableReference::bare("proposed_row"))
+    }
+
+    fn named(table: &Arc<TableDescriptor>, alias: &str, qualified: bool, reference: TableReference) -> Self {
+        let reference = Some(reference);
         let columns = table
             .columns
             .iter()

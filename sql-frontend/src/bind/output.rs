@@ -90,7 +90,7 @@ impl Binder<'_> {
                     plain_wildcard(options)?;
                     let pos = self.positions.of(name);
                     let (schema, relation) = super::call::function_name(name)?;
-                    let Some((depth, found)) = self.find_item(schema.as_deref(), &relation) else {
+                    let Some((depth, found)) = self.find_item(schema.as_deref(), &relation)? else {
                         return Err(self.missing_from(&relation)).at(pos);
                     };
                     self.expand(&found, &mut out, Some(depth));

@@ -285,7 +285,7 @@ impl Binder<'_> {
                 return Err(SqlError::unsupported(format!("the reference {}", parts.join(".")))).at(pos);
             }
         };
-        let Some((depth, item)) = self.find_item(schema, relation) else {
+        let Some((depth, item)) = self.find_item(schema, relation).at(pos)? else {
             return Err(self.missing_from(relation)).at(pos);
         };
         let mut matching = item.columns.iter().filter(|c| c.name == name);
@@ -336,18 +336,27 @@ impl Binder<'_> {
         )
     }
 
-    /// The innermost relation of that name and its level.
-    pub(crate) fn find_item(&self, schema: Option<&str>, relation: &str) -> Option<(usize, NsItem)> {
+    /// The innermost relation of that name and its level. 42P09 for a table called `excluded` beside the row of that name.
+    pub(crate) fn find_item(
+        &self,
+        schema: Option<&str>,
+        relation: &str,
+    ) -> Result<Option<(usize, NsItem)>, SqlError> {
         for depth in (0..self.levels.len()).rev() {
-            let found = self.levels[depth]
-                .items
-                .iter()
-                .find(|i| i.alias == relation && schema.is_none_or(|s| i.schema.as_deref() == Some(s)));
-            if let Some(item) = found {
-                return Some((depth, item.clone()));
+            let items = self.levels[depth].items.iter();
+            let mut found = items
+                .filter(|i| i.alias == relation && schema.is_none_or(|s| i.schema.as_deref() == Some(s)));
+            if let Some(item) = found.next() {
+                return match found.next() {
+                    None => Ok(Some((depth, item.clone()))),
+                    Some(_) => Err(SqlError::new(
+                        SqlState::AMBIGUOUS_ALIAS,
+                        format!("table reference \"{relation}\" is ambiguous"),
+                    )),
+                };
             }
         }
-        None
+        Ok(None)
     }
 
     /// The expression for a column found at `depth`: the column itself at the innermost level, else a placeholder that

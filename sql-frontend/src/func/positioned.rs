@@ -5,7 +5,7 @@ use crate::{SqlError, SqlState};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, UInt64Array};
 use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int32Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{PartitionEvaluator, Signature, Volatility, Window
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Arguments: the value (any type), the number (`Int64`; of `Ntile` alone, and `Int32`), the default (the value's type).
+/// Arguments: the value (any type; `Ntile` has none), the number (`Int32`), the default (the value's type).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Positioned {
     Lag,
@@ -77,16 +77,16 @@ struct Shift {
 
 impl Shift {
     /// The row that `offset` leads to from `row` in a partition of `rows`.
-    fn target(&self, row: usize, offset: i64, rows: usize) -> Option<u64> {
-        let offset = if self.forwards { i128::from(offset) } else { -i128::from(offset) };
-        let at = u64::try_from(row as i128 + offset).ok()?;
+    fn target(&self, row: usize, offset: i32, rows: usize) -> Option<u64> {
+        let offset = if self.forwards { i64::from(offset) } else { -i64::from(offset) };
+        let at = u64::try_from(row as i64 + offset).ok()?;
         (at < rows as u64).then_some(at)
     }
 }
 
 impl PartitionEvaluator for Shift {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
-        let offsets = values[1].as_primitive::<Int64Type>();
+        let offsets = values[1].as_primitive::<Int32Type>();
         let targets: UInt64Array = (0..rows)
             .map(|row| offsets.is_valid(row).then(|| self.target(row, offsets.value(row), rows))?)
             .collect();
@@ -110,15 +110,15 @@ impl PartitionEvaluator for NthValue {
         let row = self.row;
         self.row += 1;
         let null = || ScalarValue::try_from(values[0].data_type());
-        let numbers = values[1].as_primitive::<Int64Type>();
+        let numbers = values[1].as_primitive::<Int32Type>();
         if numbers.is_null(row) {
             return null();
         }
         let number = positive(numbers.value(row), "nth_value", SqlState::INVALID_ARGUMENT_FOR_NTH_VALUE)?;
-        match usize::try_from(number).ok().filter(|n| *n <= frame.len()) {
-            Some(n) => ScalarValue::try_from_array(&values[0], frame.start + n - 1),
-            None => null(),
+        if number > frame.len() {
+            return null();
         }
+        ScalarValue::try_from_array(&values[0], frame.start + number - 1)
     }
 
     fn uses_window_frame(&self) -> bool {
@@ -137,12 +137,12 @@ impl PartitionEvaluator for Ntile {
             return Ok(Arc::new(Int32Array::new_null(rows)));
         };
         let number = numbers.value(first);
-        let buckets = positive(number.into(), "ntile", SqlState::INVALID_ARGUMENT_FOR_NTILE)?.unsigned_abs();
+        let buckets = positive(number, "ntile", SqlState::INVALID_ARGUMENT_FOR_NTILE)?;
         // The first `larger` buckets have one row more than the others.
-        let (size, larger) = (rows as u64 / buckets, rows as u64 % buckets);
+        let (size, larger) = (rows / buckets, rows % buckets);
         let in_larger = larger * (size + 1);
         let bucket = |row: usize| {
-            let row = row.checked_sub(first)? as u64;
+            let row = row.checked_sub(first)?;
             let before = if row < in_larger { row / (size + 1) } else { larger + (row - in_larger) / size };
             i32::try_from(before + 1).ok()
         };
@@ -150,9 +150,9 @@ impl PartitionEvaluator for Ntile {
     }
 }
 
-fn positive(number: i64, function: &str, state: SqlState) -> Result<i64, SqlError> {
-    if number > 0 {
-        return Ok(number);
+fn positive(number: i32, function: &str, state: SqlState) -> Result<usize, SqlError> {
+    match usize::try_from(number) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(SqlError::new(state, format!("argument of {function} must be greater than zero"))),
     }
-    Err(SqlError::new(state, format!("argument of {function} must be greater than zero")))
 }

@@ -1,5 +1,6 @@
 //! Constructs that look like functions: COALESCE, NULLIF, GREATEST, LEAST; and three-valued logic on single values.
 
+use super::cast::{CastContext, CastPlan, cast};
 use super::catalog::{CATALOG, Catalog, Options};
 use super::kind::{Body, Int4, column, column_of};
 use super::resolve::{Form, Logic, Resolved, common_type, key};
@@ -7,7 +8,7 @@ use super::scalar::{Function, Variadic};
 use super::{StatementContext, eval, resolve_binary_operator};
 use crate::types::{Datum, PgType, datum_at, to_scalar};
 use crate::{Result, SqlError, SqlState};
-use datafusion::logical_expr::expr::{Case, Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{Case, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, ScalarUDF};
 use std::sync::Arc;
 
@@ -15,8 +16,9 @@ use std::sync::Arc;
 pub(crate) enum Special {
     Coalesce,
     Nullif {
-        /// What the two are compared as.
+        /// What the two are compared as, and how the first becomes that if it comes as something else.
         compared: PgType,
+        first: Option<CastPlan>,
     },
     Greatest,
     Least,
@@ -32,7 +34,7 @@ impl Special {
     pub(crate) fn by_name(name: &str) -> Option<Special> {
         Some(match name {
             "coalesce" => Special::Coalesce,
-            "nullif" => Special::Nullif { compared: PgType::Unknown },
+            "nullif" => Special::Nullif { compared: PgType::Unknown, first: None },
             "greatest" => Special::Greatest,
             "least" => Special::Least,
             _ => return None,
@@ -41,18 +43,18 @@ impl Special {
 
     pub(crate) fn resolve(mut self, name: &str, args: &[PgType]) -> Result<Resolved> {
         let (arg_types, result) = match &mut self {
-            Special::Nullif { compared } => {
+            Special::Nullif { compared, first } => {
                 let [a, b] = args else {
                     return Err(SqlError::new(SqlState::SYNTAX_ERROR, "NULLIF requires two arguments"));
                 };
                 let equal = resolve_binary_operator("=", *a, *b)?;
                 *compared = equal.arg_types[0];
-                // PostgreSQL's operators for two types of integers or floats take each as it is. Otherwise the left one is what
-                // it is compared as.
-                let is_float = |ty: &PgType| matches!(ty, PgType::Float4 | PgType::Float8);
-                let keeps = (a.is_integer() && b.is_integer()) || (is_float(a) && is_float(b));
-                let result = if keeps { *a } else { *compared };
-                (equal.arg_types, result)
+                // The result is what the operator takes at its left.
+                let result = if compares_as_it_is(*a, *b) { *a } else { *compared };
+                if result != *compared {
+                    *first = cast(result, *compared, -1, CastContext::Implicit);
+                }
+                (vec![result, equal.arg_types[1]], result)
             }
             _ => {
                 if args.is_empty() {
@@ -89,11 +91,11 @@ impl Special {
                     .collect();
                 Expr::Case(Case::new(None, branches, Some(Box::new(last))))
             }
-            Special::Nullif { compared } => {
+            Special::Nullif { compared, first } => {
                 let mut args = args.into_iter();
                 let (Some(a), Some(b)) = (args.next(), args.next()) else { return null(ty) };
-                let equal = binary(key(*compared, a.clone()), Operator::Eq, key(*compared, b));
-                let a = if ty == *compared { a } else { Expr::Cast(Cast::new(Box::new(a), ty.arrow())) };
+                let left = first.as_ref().map_or_else(|| a.clone(), |plan| plan.call(a.clone()));
+                let equal = binary(key(*compared, left), Operator::Eq, key(*compared, b));
                 Expr::Case(Case::new(None, vec![(Box::new(equal), Box::new(null(ty)))], Some(Box::new(a))))
             }
             Special::Greatest | Special::Least => {
@@ -108,11 +110,11 @@ impl Special {
     pub(crate) fn eval(&self, args: &[Datum], ty: PgType, context: &StatementContext) -> Result<Datum> {
         Ok(match (self, args) {
             (Special::Coalesce, args) => args.iter().find(|a| !a.is_null()).cloned().unwrap_or(Datum::Null),
-            (Special::Nullif { compared }, [a, b]) => match a.compare(b, *compared) {
-                Some(order) if order.is_eq() => Datum::Null,
-                _ if ty == *compared => a.clone(),
-                _ => narrowed(a, ty),
-            },
+            (Special::Nullif { compared, first }, [a, b]) => {
+                let left = first.as_ref().map_or_else(|| Ok(a.clone()), |plan| plan.eval(a, context))?;
+                let equal = left.compare(b, *compared).is_some_and(|order| order.is_eq());
+                if equal { Datum::Null } else { a.clone() }
+            }
             (Special::Swapped { function, negated, .. }, args) => {
                 let reversed: Vec<Datum> = args.iter().rev().cloned().collect();
                 match eval::function(function, &reversed, context)? {
@@ -125,15 +127,13 @@ impl Special {
     }
 }
 
-/// A value that came from `ty`, as such again.
-fn narrowed(value: &Datum, ty: PgType) -> Datum {
-    match (value, ty) {
-        (Datum::Int4(v), PgType::Int2) => Datum::Int2(*v as i16),
-        (Datum::Int8(v), PgType::Int2) => Datum::Int2(*v as i16),
-        (Datum::Int8(v), PgType::Int4) => Datum::Int4(*v as i32),
-        (Datum::Float8(v), PgType::Float4) => Datum::Float4(*v as f32),
-        (value, _) => value.clone(),
-    }
+/// Whether PostgreSQL has an operator for the two as they are.
+fn compares_as_it_is(a: PgType, b: PgType) -> bool {
+    let float = |ty| matches!(ty, PgType::Float4 | PgType::Float8);
+    let time = |ty| matches!(ty, PgType::Date | PgType::Timestamp | PgType::Timestamptz);
+    // A numeric becomes a float there.
+    let floats = float(a) && (float(b) || b == PgType::Numeric);
+    (a.is_integer() && b.is_integer()) || floats || (time(a) && time(b))
 }
 
 /// The greatest or least that is not null.

@@ -110,13 +110,12 @@ pub fn resolve_window(name: &str, args: &[PgType]) -> Result<ResolvedWindow> {
                 None => value(*v),
             };
             let udf = if name == "lag" { lead_lag::lag_udwf() } else { lead_lag::lead_udwf() };
-            // DataFusion takes the offset as a 64-bit literal.
-            (udf, [result, PgType::Int8, result][..args.len()].to_vec(), result)
+            (udf, [result, PgType::Int4, result][..args.len()].to_vec(), result)
         }
         ("first_value", [v]) => (nth_value::first_value_udwf(), vec![value(*v)], value(*v)),
         ("last_value", [v]) => (nth_value::last_value_udwf(), vec![value(*v)], value(*v)),
         ("nth_value", [v, _]) if fits(1, PgType::Int4) => {
-            (nth_value::nth_value_udwf(), vec![value(*v), PgType::Int8], value(*v))
+            (nth_value::nth_value_udwf(), vec![value(*v), PgType::Int4], value(*v))
         }
         _ => return Err(no_function(name, args)),
     };
@@ -132,7 +131,7 @@ pub fn resolve_window(name: &str, args: &[PgType]) -> Result<ResolvedWindow> {
 /// Whether DataFusion's function takes these arguments, and answers as PostgreSQL does.
 fn literal_position(kind: Positioned, args: &[Expr]) -> bool {
     let number = match args.get(1) {
-        Some(Expr::Literal(ScalarValue::Int64(Some(number)), _)) => *number,
+        Some(Expr::Literal(ScalarValue::Int32(Some(number)), _)) => *number,
         _ => return false,
     };
     match kind {

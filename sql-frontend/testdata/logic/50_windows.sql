@@ -358,3 +358,17 @@ SELECT k FROM many ORDER BY row_number() OVER (ORDER BY x::bigint < k, k DESC) L
 2
 1
 20
+
+SELECT nullif(date '2020-01-01', timestamp '2020-01-02 10:00'), nullif(date '2020-01-01', timestamp '2020-01-01'), pg_typeof(nullif(date '2020-01-01', now())), pg_typeof(nullif(timestamp '2020-01-01', date '2020-01-01')), pg_typeof(nullif(1::real, 2.5)), nullif(2.5::real, 2.5), pg_typeof(nullif(2.5, 2.5::real))
+----
+2020-01-01|NULL|date|timestamp without time zone|real|NULL|double precision
+
+SELECT k, bit_xor(v) OVER (ORDER BY k ROWS BETWEEN CURRENT ROW AND CURRENT ROW) FROM (VALUES (1, 5), (2, NULL)) t (k, v) ORDER BY k
+----
+1|5
+2|NULL
+
+SELECT k, bit_xor(DISTINCT v), bit_xor(v) FROM (VALUES (1, 5), (1, 5), (1, 3), (2, -7)) t (k, v) GROUP BY k ORDER BY k
+----
+1|6|3
+2|-7|-7

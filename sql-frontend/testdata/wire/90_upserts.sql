@@ -174,3 +174,31 @@ execute p (1, 10)
 execute p (1, 20)
 ----
 29
+
+create table excluded (k int primary key, x int)
+----
+
+insert into excluded as e values (1, 2), (2, 3) on conflict (k) do update set x = e.x + 1 returning k, x
+----
+1|2
+2|3
+
+insert into excluded values (1, 5) on conflict (k) do update set x = 7 returning k, x
+----
+1|7
+
+insert into excluded values (1, 5) on conflict (k) do update set x = excluded.x + 1
+----
+ERROR 42P09 70: table reference "excluded" is ambiguous
+
+insert into excluded as e values (1, 5) on conflict (k) do update set x = x + 1
+----
+ERROR 42702 75: column reference "x" is ambiguous
+
+insert into excluded as e values (1, 5) on conflict (k) do update set x = 1 where k > 0
+----
+ERROR 42702 83: column reference "k" is ambiguous
+
+insert into excluded as e values (1, 5) on conflict (k) do update set x = excluded.x + e.x where e.k > 0 returning k, x
+----
+1|12

@@ -56,10 +56,10 @@ impl State for Truths {
     }
 }
 
-/// `bit_and` and `bit_or`: null without values.
+/// `bit_and`, `bit_or` and `bit_xor`: null without values.
 #[derive(Debug)]
 pub struct Bits {
-    pub and: bool,
+    pub join: fn(i64, i64) -> i64,
     pub bits: Datum,
 }
 
@@ -67,9 +67,10 @@ impl State for Bits {
     fn add(&mut self, row: &[Datum]) -> Result<()> {
         let joined = match (&self.bits, &row[0]) {
             (_, Datum::Null) => return Ok(()),
-            (Datum::Int2(a), Datum::Int2(b)) => Datum::Int2(if self.and { a & b } else { a | b }),
-            (Datum::Int4(a), Datum::Int4(b)) => Datum::Int4(if self.and { a & b } else { a | b }),
-            (Datum::Int8(a), Datum::Int8(b)) => Datum::Int8(if self.and { a & b } else { a | b }),
+            // Sign extension commutes with all three.
+            (Datum::Int2(a), Datum::Int2(b)) => Datum::Int2((self.join)((*a).into(), (*b).into()) as i16),
+            (Datum::Int4(a), Datum::Int4(b)) => Datum::Int4((self.join)((*a).into(), (*b).into()) as i32),
+            (Datum::Int8(a), Datum::Int8(b)) => Datum::Int8((self.join)(*a, *b)),
             (_, first) => first.clone(),
         };
         self.bits = joined;

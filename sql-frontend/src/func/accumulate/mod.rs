@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Any,
     BitAnd,
     BitOr,
+    BitXor,
     StringAgg,
     BytesAgg,
     ArrayAgg,
@@ -86,7 +87,9 @@ pub(crate) fn new_state(kind: Kind, params: &[PgType]) -> Box<dyn State> {
         Kind::Every | Kind::Any => {
             Box::new(logic::Truths { every: kind == Kind::Every, trues: 0, falses: 0 })
         }
-        Kind::BitAnd | Kind::BitOr => Box::new(logic::Bits { and: kind == Kind::BitAnd, bits: Datum::Null }),
+        Kind::BitAnd => Box::new(logic::Bits { join: |a, b| a & b, bits: Datum::Null }),
+        Kind::BitOr => Box::new(logic::Bits { join: |a, b| a | b, bits: Datum::Null }),
+        Kind::BitXor => Box::new(logic::Bits { join: |a, b| a ^ b, bits: Datum::Null }),
         Kind::StringAgg => Box::new(collect::Joined { text: None }),
         Kind::BytesAgg => Box::new(collect::JoinedBytes { bytes: None }),
         Kind::ArrayAgg => Box::new(collect::Items { items: Vec::new(), bytes: 0 }),
