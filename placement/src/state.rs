@@ -336,7 +336,7 @@ impl State {
             shard: Some(ShardId::FIRST),
             seen: format!("{} nodes and no shard", self.nodes.len()),
             candidates: candidates.collect(),
-            chosen: format!("nodes {nodes:?}"),
+            chosen: format!("nodes {}", nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
             outcome: "done".into(),
             ..PlacementDecision::default()
         };
