@@ -15,7 +15,7 @@ use crate::{
     },
     error::{SqlError, SqlState},
     exec::{self, program::Compiled},
-    types::{Datum, TimeZone},
+    types::{Datum, PgType, TimeZone},
     wire::{
         backend::{self, Severity},
         connection::{Io, gone},
@@ -108,10 +108,10 @@ impl Session {
         backend::copy_out_response(&mut out.buffer, types.len());
         let mut line = String::new();
         if copy.options.header {
-            let names: Vec<String> = planned.columns.iter().flatten().map(|c| c.name.clone()).collect();
-            let delimiter = char::from(copy.options.delimiter).to_string();
-            line = names.join(&delimiter);
-            line.push('\n');
+            let names = planned.columns.iter().flatten().map(|c| Datum::Text(c.name.clone()));
+            let names: Vec<Datum> = names.collect();
+            let texts = vec![PgType::Text; names.len()];
+            dml::copy::put_row(&mut line, &names, &texts, &copy.options, &zone);
             backend::copy_data(&mut out.buffer, line.as_bytes());
         }
         let mut count = 0;

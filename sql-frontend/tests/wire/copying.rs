@@ -4,7 +4,7 @@ use crate::{
     session::{fails, run},
     standin::Node,
 };
-use futures::SinkExt;
+use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, error::DbError};
 
 async fn copy(c: &Client, options: &str, data: &'static [u8]) -> DbError {
@@ -67,4 +67,21 @@ async fn other_forms_are_refused() {
         assert_eq!(fails(&c, sql).await, "42601", "{sql}");
     }
     assert_eq!(fails(&c, "copy t to stdout (delimiter E'\\n')").await, "22023");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_written_as_values_are() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    for (sql, header) in [
+        (r#"copy (select 1 as "c,d", 2 as "q""") to stdout csv header"#, "\"c,d\",\"q\"\"\"\n"),
+        (r#"copy (select 1 as "n", 2 as b) to stdout (format csv, header, null 'n')"#, "\"n\",b\n"),
+        (
+            "copy (select 1 as \"c|d\", 2 as \"t\tx\\\") to stdout (header, delimiter '|')",
+            "c\\|d|t\\tx\\\\\n",
+        ),
+    ] {
+        let lines: Vec<bytes::Bytes> = c.copy_out(sql).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(lines[0], header, "{sql}");
+    }
 }
