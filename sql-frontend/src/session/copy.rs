@@ -32,7 +32,14 @@ impl Session {
         // The client's data comes once.
         self.open_mut()?.log.close();
         let stop = self.stop();
-        if copy.options.freeze {
+        if copy.options.freeze && copy.from {
+            if !self.is_in_explicit_tx() {
+                return Err(SqlError::new(
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "cannot perform COPY FREEZE because the table was not created or truncated in the current \
+                     subtransaction",
+                ));
+            }
             let text = "COPY FREEZE has no effect: rows are never frozen";
             self.notice(&mut io.outbox, Severity::Notice, &SqlError::new(SqlState("00000"), text));
         }

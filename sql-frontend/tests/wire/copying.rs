@@ -60,13 +60,49 @@ async fn other_forms_are_refused() {
         "copy t to stdout (format csv, escape 'ab')",
         "copy t from '/tmp/x'",
         "copy t to program 'cat'",
+        "copy t to stdout (null 'a,b', delimiter ',')",
+        "copy t to stdout csv null 'a\"b'",
+        "copy t to stdout (quote 'x')",
+        "copy t to stdout escape 'x'",
     ] {
         assert_eq!(fails(&c, sql).await, "0A000", "{sql}");
     }
-    for sql in ["copy t from stdin (format nope)", "copy t from", "copy t from stdin (nope)"] {
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_that_make_no_sense_are_wrong() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (a int primary key, b text)").await;
+    for sql in [
+        "copy t from",
+        "copy t from stdin (nope)",
+        "copy t to stdout ()",
+        "copy t to stdout (csv)",
+        "copy t to stdout (format csv header)",
+        "copy t to stdout (format csv,)",
+        "copy t to stdout (null)",
+        "copy t to stdout (header maybe)",
+        "copy t to stdout (header 2)",
+        "copy t to stdout (header yes)",
+        "copy t to stdout (freeze maybe)",
+        "copy t to stdout (header, header off)",
+        "copy t to stdout csv csv",
+    ] {
         assert_eq!(fails(&c, sql).await, "42601", "{sql}");
     }
-    assert_eq!(fails(&c, "copy t to stdout (delimiter E'\\n')").await, "22023");
+    for sql in [
+        "copy t from stdin (format nope)",
+        "copy t to stdout (format \"CSV\")",
+        "copy t to stdout (delimiter E'\\n')",
+        "copy t to stdout (delimiter a)",
+        "copy t to stdout delimiter '.'",
+        "copy t to stdout null E'a\\nb'",
+        "copy t to stdout (format csv, quote ',')",
+    ] {
+        assert_eq!(fails(&c, sql).await, "22023", "{sql}");
+    }
+    assert_eq!(fails(&c, "copy t from stdin (freeze)").await, "55000");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
