@@ -252,6 +252,11 @@ impl Session {
         let command = step.planned.command.clone();
         match (&portal.state, &*command) {
             (State::Done, _) => {
+                self.check_failed()?;
+                if let Some(tag) = no_more_rows(&step.planned) {
+                    self.complete(tag, &mut io.outbox);
+                    return Ok(());
+                }
                 return Err(SqlError::new(
                     SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
                     format!("portal \"{name}\" cannot be run"),
@@ -342,6 +347,19 @@ impl Session {
         self.finish_statement();
         self.complete(&tag, &mut io.outbox);
         Ok(())
+    }
+}
+
+/// The tag for one more run of a portal that has given all its rows; none if it returns none.
+fn no_more_rows(planned: &Planned) -> Option<&'static str> {
+    planned.columns.as_ref()?;
+    match planned.body {
+        Body::Query(_) | Body::Nothing => Some("SELECT 0"),
+        Body::Insert(_) => Some("INSERT 0 0"),
+        Body::Update(_) => Some("UPDATE 0"),
+        Body::Delete(_) => Some("DELETE 0"),
+        Body::Explain { .. } => Some("EXPLAIN"),
+        Body::Declare(_) | Body::Utility => None,
     }
 }
 

@@ -178,7 +178,11 @@ fn parse_body(kind: u8, body: &mut Body) -> Result<Frontend, ProtocolError> {
         b'H' => Frontend::Flush,
         b'S' => Frontend::Sync,
         b'd' => Frontend::CopyData(std::mem::take(&mut body.0)),
-        b'c' => Frontend::CopyDone,
+        // What it holds says nothing.
+        b'c' => {
+            body.0.clear();
+            Frontend::CopyDone
+        }
         b'f' => Frontend::CopyFail(body.cstring()?),
         b'p' => Frontend::Password(std::mem::take(&mut body.0)),
         b'F' => {

@@ -217,3 +217,32 @@ async fn chains_of_operators_may_be_long() {
     let sums: Vec<String> = (0..900).map(|n| format!("v + {n}")).collect();
     assert_eq!(one(&c, &format!("select v from chained where v in ({})", sums.join(", "))).await, "8");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_returned_its_rows_has_no_more() {
+    let node = Node::start().await;
+    let c = node.connect().await;
+    run(&c, "create table t (a int); insert into t values (1)").await;
+    let again = frame(b'E', b"\0\0\0\0\0");
+    for (sql, first, second) in [
+        ("values (1), (2)", "SELECT 2", "SELECT 0"),
+        ("update t set a = a returning a", "UPDATE 1", "UPDATE 0"),
+        ("insert into t values (1) returning a", "INSERT 0 1", "INSERT 0 0"),
+        ("update t set a = a", "UPDATE 2", "55000"),
+    ] {
+        let parse = frame(b'P', format!("\0{sql}\0\0\0").as_bytes());
+        let bind = frame(b'B', b"\0\0\0\0\0\0\0\0");
+        let bytes = [startup(), parse, bind, again.clone(), again.clone(), frame(b'S', b"")].concat();
+        let answer = exchange(&node, &bytes, second).await;
+        assert!(contains(&answer, first) && contains(&answer, second), "{}", answer.escape_ascii());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ends_the_data_may_hold_something() {
+    let node = Node::start().await;
+    run(&node.connect().await, "create table t (a int)").await;
+    let copy = [frame(b'Q', b"copy t from stdin\0"), frame(b'd', b"1\n2\n"), frame(b'c', b"xy")];
+    let answer = exchange(&node, &[startup(), copy.concat()].concat(), "COPY 2").await;
+    assert!(contains(&answer, "COPY 2"), "{}", answer.escape_ascii());
+}
