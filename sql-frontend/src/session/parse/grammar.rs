@@ -215,7 +215,7 @@ fn pattern_operator(token: &Token) -> Option<BinaryOperator> {
     })
 }
 
-/// `~ ANY (…)`, `LIKE ANY (…)` and `= ANY (VALUES …)`, which end with their parentheses.
+/// `~ ANY (…)`, `LIKE ANY (…)` (or `SOME`) and `= ANY (VALUES …)`, which end with their parentheses.
 fn any_pattern(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserError>> {
     use Keyword::{ALL, ANY, ILIKE, LIKE, NOT, SOME};
     let negated = is(&parser.peek_token().token, NOT);
@@ -225,7 +225,7 @@ fn any_pattern(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserEr
     if !quantified || parser.peek_nth_token(at + 2).token != Token::LParen {
         return None;
     }
-    let like = (is(&first, LIKE) || is(&first, ILIKE)) && is(&word, ANY);
+    let like = (is(&first, LIKE) || is(&first, ILIKE)) && !is(&word, ALL);
     let values = || inner::begins_values(parser, at + 2).then(|| comparison(&first)).flatten();
     let compare_op = pattern_operator(&first).or_else(values).filter(|_| !negated);
     if !like && compare_op.is_none() {
