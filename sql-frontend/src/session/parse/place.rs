@@ -56,17 +56,50 @@ pub(super) fn near(token: &TokenWithSpan, sql: &str, lines: &Lines<'_>) -> SqlEr
         .at(lines.char_at(token.span.start.line, token.span.start.column))
 }
 
+/// Marks the text of an error about a number that is too large.
+const TOO_LARGE: &str = "too large: ";
+
+/// The text of an error about a number that a type cannot hold, for [`syntax_error`].
+pub(super) fn out_of_range(number: &str, ty: &str) -> String {
+    format!("{TOO_LARGE}value \"{number}\" is out of range for type {ty}")
+}
+
+/// PostgreSQL takes a number that is too large for none, but behind `NUMERIC`, where it reads expressions.
+fn too_large(text: &str, sql: &str, lines: &Lines<'_>) -> Option<SqlError> {
+    let out_of_range = |message: &str| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message);
+    if let Some(message) = text.strip_prefix(TOO_LARGE) {
+        return Some(out_of_range(message));
+    }
+    let (message, line, column) = place(text)?;
+    let (number, _) = message.strip_prefix("Could not parse '")?.split_once('\'')?;
+    let before = &sql[..lines.byte_at(line, column)];
+    let before = before.rsplit_once('(').map_or(before, |(before, _)| before).trim_end();
+    let ty = before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    if ["numeric", "decimal", "dec"].contains(&ty.to_lowercase().as_str()) {
+        let error = out_of_range(&format!("value \"{number}\" is out of range for type integer"));
+        return Some(error.at(before[..before.len() - ty.len()].chars().count() as u32 + 1));
+    }
+    let text = format!("syntax error at or near \"{number}\"");
+    Some(SqlError::new(SqlState::SYNTAX_ERROR, text).at(lines.char_at(line, column)))
+}
+
+/// The parser's message, and its line and column.
+fn place(text: &str) -> Option<(&str, u64, u64)> {
+    let (message, place) = text.rsplit_once(" at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    Some((message, line.trim().parse().ok()?, column.trim().parse().ok()?))
+}
+
 /// sqlparser says `Expected: …, found: X at Line: 1, Column: 8`; PostgreSQL says `syntax error at or near "X"`.
 pub(super) fn syntax_error(error: ParserError, sql: &str, lines: &Lines<'_>) -> SqlError {
     let text = match error {
         ParserError::RecursionLimitExceeded => return too_complex(),
         ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
     };
-    let place = text.rsplit_once(" at Line: ").and_then(|(message, place)| {
-        let (line, column) = place.split_once(", Column: ")?;
-        Some((message, line.trim().parse::<u64>().ok()?, column.trim().parse::<u64>().ok()?))
-    });
-    match place {
+    if let Some(error) = too_large(&text, sql, lines) {
+        return error;
+    }
+    match place(&text) {
         Some((message, line, column)) if message.contains("found: ") => {
             let dialect = Dialect;
             let at = lines.byte_at(line, column);

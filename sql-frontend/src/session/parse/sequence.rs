@@ -1,10 +1,12 @@
 //! `CREATE SEQUENCE`, whose options may stand in any order, and `ALTER SEQUENCE`.
 
 use super::command::{AlterSequence, Command};
+use super::place::out_of_range;
 use super::reader::{Parse, Reader};
 use sqlparser::{
     ast::{Expr, SequenceOptions, Statement, Value},
     keywords::Keyword,
+    parser::ParserError,
     tokenizer::Token,
 };
 
@@ -91,11 +93,20 @@ impl Reader<'_, '_> {
         self.unexpected("an option of a sequence")
     }
 
-    /// A whole number.
     fn bound(&mut self) -> Parse<Expr> {
+        let value = self.whole()?;
+        Ok(Expr::value(Value::Number(value.to_string(), false)))
+    }
+
+    /// A whole number.
+    fn whole(&mut self) -> Parse<i64> {
         let at = self.parser.peek_token();
-        match self.value()?.parse::<i64>() {
-            Ok(value) => Ok(Expr::value(Value::Number(value.to_string(), false))),
+        let text = self.value()?;
+        match text.parse() {
+            Ok(value) => Ok(value),
+            Err(_) if text.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) => {
+                Err(ParserError::ParserError(out_of_range(&text, "bigint")))
+            }
             Err(_) => self.parser.expected("a whole number", at),
         }
     }
@@ -132,11 +143,7 @@ impl Reader<'_, '_> {
         self.eat("with");
         let mut restart = None;
         if !matches!(self.parser.peek_token().token, Token::EOF | Token::SemiColon) {
-            let value = self.value()?;
-            restart = Some(match value.parse() {
-                Ok(value) => value,
-                Err(_) => return self.unexpected("a number"),
-            });
+            restart = Some(self.whole()?);
         }
         Ok(Command::AlterSequence(AlterSequence { name, if_exists, restart }))
     }
