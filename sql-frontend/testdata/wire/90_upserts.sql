@@ -202,3 +202,124 @@ ERROR 42702 83: column reference "k" is ambiguous
 insert into excluded as e values (1, 5) on conflict (k) do update set x = excluded.x + e.x where e.k > 0 returning k, x
 ----
 1|12
+
+# A query in parentheses is no list of columns.
+create table u (a int primary key, b int default 5, c text)
+----
+
+insert into u (values (1, 1, 'a'))
+----
+
+insert into u ((select 2, 1, 'a'))
+----
+
+insert into u (with w as (select 3, 1, 'a') select * from w) returning a
+----
+3
+
+insert into u as x (values (4, 1, 'a')) union (values (1, 1, 'a')) on conflict do nothing returning x.a
+----
+4
+
+insert into u ((values (5, default, 'a'))) on conflict (a) do update set b = 0 returning *
+----
+5|5|a
+
+insert into public.u as x ((select 6, 1, 'a') union (values (7, 1, 'b') order by 1 limit 1)) returning x.a
+----
+6
+7
+
+insert into u (with w as (select 8, 2) select * from w) union all (values (9, 3)) order by 1 on conflict do nothing returning a
+----
+8
+9
+
+insert into u values ((values (10)), 1, 'a'), ((11), 1, 'b') returning a
+----
+10
+11
+
+insert into u ((values (1, 1, 'a')))) on conflict do nothing
+----
+ERROR 42601 37: syntax error at or near ")"
+
+insert into u (a, c) (values (12, 'x')) returning *
+----
+12|5|x
+
+prepare q as insert into u (values ($1, $2, $3)) returning *
+----
+
+execute q (13, null, 'q')
+----
+13|NULL|q
+
+create table d (a int default 1 primary key)
+----
+
+insert into d select on conflict do nothing
+----
+
+insert into d select on conflict do nothing returning a
+----
+
+insert into d select returning a
+----
+ERROR 23505 -: duplicate key value violates unique constraint "d_pkey"
+
+# ours
+insert into u values (1) on conflict (a) where a > 0 do nothing
+----
+ERROR 0A000 -: a condition on the target of ON CONFLICT is not supported
+
+# ours
+insert into u values (1) on conflict (a int4_ops) do nothing
+----
+ERROR 0A000 -: a collation or an operator class in the target of ON CONFLICT is not supported
+
+# ours
+insert into u values (1) on conflict (c collate "C") do nothing
+----
+ERROR 0A000 -: a collation or an operator class in the target of ON CONFLICT is not supported
+
+insert into u values (1) on conflict (a,) do nothing
+----
+ERROR 42601 41: syntax error at or near ")"
+
+insert into u values (1) on conflict (a) do nothing where
+----
+ERROR 42601 53: syntax error at or near "where"
+
+select 'abc' like some (array['a%']), 'abc' not like some (array['a%']), 'abc' ilike some (array['A%']), 'a' like some (values ('a%'))
+----
+t|f|t|t
+
+create table n (a numeric(99999999999999999999))
+----
+ERROR 22003 19: value "99999999999999999999" is out of range for type integer
+
+create table n (a numeric(5, 99999999999999999999))
+----
+ERROR 22003 19: value "99999999999999999999" is out of range for type integer
+
+create table n (a varchar(99999999999999999999))
+----
+ERROR 42601 27: syntax error at or near "99999999999999999999"
+
+create sequence n start 99999999999999999999
+----
+ERROR 22003 -: value "99999999999999999999" is out of range for type bigint
+
+create sequence n minvalue -99999999999999999999
+----
+ERROR 22003 -: value "-99999999999999999999" is out of range for type bigint
+
+create sequence n start 'a'
+----
+ERROR 42601 25: syntax error at or near "'a'"
+
+# ours
+explain placement for shard 99999999999999999999
+----
+ERROR 42601 29: syntax error at or near "99999999999999999999"

@@ -112,7 +112,7 @@ fn end_of_query(tokens: &[TokenWithSpan], at: usize) -> usize {
 }
 
 /// The next token that is not white space.
-fn next(tokens: &[TokenWithSpan], at: usize) -> usize {
+pub(super) fn next(tokens: &[TokenWithSpan], at: usize) -> usize {
     let mut at = at + 1;
     while matches!(tokens.get(at).map(|t| &t.token), Some(Token::Whitespace(_))) {
         at += 1;
@@ -120,7 +120,7 @@ fn next(tokens: &[TokenWithSpan], at: usize) -> usize {
     at
 }
 
-fn keyword(tokens: &[TokenWithSpan], at: usize) -> Option<Keyword> {
+pub(super) fn keyword(tokens: &[TokenWithSpan], at: usize) -> Option<Keyword> {
     match &tokens.get(at)?.token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
         _ => None,

@@ -17,6 +17,7 @@ mod reader;
 mod refused;
 mod sequence;
 mod settings;
+mod source;
 mod tokens;
 
 pub use command::{
@@ -56,7 +57,7 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
     })?;
     limits::limit_chains(&tokens, &lines)?;
     limits::limit_special(&tokens, &lines)?;
-    let tokens = tokens::rewrite(tokens, notices);
+    let tokens = source::plain_sources(tokens::rewrite(tokens, notices));
     let (mut tokens, clauses) = past::take_clauses(tokens, sql, &lines)?;
     let mut clauses = clauses.into_iter().peekable();
     locking::limits_first(&mut tokens);
@@ -76,7 +77,7 @@ pub fn parse_noting(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<Parsed
         let mut command = reader.command();
         if (command.is_err() || !reader.at_end())
             && let Some(what) =
-                refused.or_else(|| refused::clause(reader.parser, begun).map(ToString::to_string))
+                refused.or_else(|| refused::part(reader.parser, begun).map(ToString::to_string))
         {
             command = reader.refuse(what);
         }

@@ -123,8 +123,12 @@ pub(super) fn called(parser: &Parser<'_>) -> Option<String> {
     Some(format!("{verb} {object}").to_uppercase())
 }
 
-/// A clause of PostgreSQL's that the parser does not know, in the statement whose tokens begin at `start`.
-pub(super) fn clause(parser: &Parser<'_>, start: usize) -> Option<&'static str> {
+/// What of PostgreSQL's the parser does not know, in the statement whose tokens begin at `start`.
+pub(super) fn part(parser: &Parser<'_>, start: usize) -> Option<&'static str> {
+    clause(parser, start).or_else(|| inference(parser, start))
+}
+
+fn clause(parser: &Parser<'_>, start: usize) -> Option<&'static str> {
     let mut words =
         (start..).map(|at| &parser.token_at(at).token).filter(|t| !matches!(t, Token::Whitespace(_)));
     let first = lower(words.next()?);
@@ -160,6 +164,31 @@ pub(super) fn clause(parser: &Parser<'_>, start: usize) -> Option<&'static str> 
         before = [std::mem::take(&mut before[1]), word];
     }
     found
+}
+
+/// What else than columns the target of an `ON CONFLICT` has.
+fn inference(parser: &Parser<'_>, start: usize) -> Option<&'static str> {
+    let tokens = (start..).map(|at| &parser.token_at(at).token);
+    let mut words = tokens
+        .filter(|t| !matches!(t, Token::Whitespace(_)))
+        .take_while(|t| !matches!(t, Token::EOF | Token::SemiColon))
+        .map(lower)
+        .skip_while(|word| word != "conflict")
+        .skip(1);
+    if words.next()? != "(" {
+        return None;
+    }
+    let mut named = false;
+    for word in words.by_ref().take_while(|word| word != ")") {
+        match word.as_str() {
+            "." => return None,
+            "(" => return Some("an expression as the target of ON CONFLICT"),
+            "," => named = false,
+            _ if named => return Some("a collation or an operator class in the target of ON CONFLICT"),
+            _ => named = true,
+        }
+    }
+    (words.next()? == "where").then_some("a condition on the target of ON CONFLICT")
 }
 
 /// A word as it is compared; a quoted one is none of ours.

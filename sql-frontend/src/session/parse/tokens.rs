@@ -239,6 +239,8 @@ fn ends_list(next: Option<&Token>) -> bool {
                 | Keyword::UNION
                 | Keyword::EXCEPT
                 | Keyword::INTERSECT
+                | Keyword::ON
+                | Keyword::RETURNING
         ),
         _ => false,
     }
