@@ -323,3 +323,11 @@ ERROR 42601 25: syntax error at or near "'a'"
 explain placement for shard 99999999999999999999
 ----
 ERROR 42601 29: syntax error at or near "99999999999999999999"
+
+select 'abc' like all (array['a%', '%c']), 'abc' not like all (array['a%']), 'abc' ilike all (values ('A%'), ('b'))
+----
+t|f|f
+
+with w as (select 20 as a) insert into u (values ((select a from w), 1, 'w')) returning a
+----
+20

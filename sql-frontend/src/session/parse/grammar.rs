@@ -215,7 +215,17 @@ fn pattern_operator(token: &Token) -> Option<BinaryOperator> {
     })
 }
 
-/// `~ ANY (…)`, `LIKE ANY (…)` (or `SOME`) and `= ANY (VALUES …)`, which end with their parentheses.
+/// What `LIKE` is called as an operator.
+fn like_operator(ignoring_case: bool, negated: bool) -> BinaryOperator {
+    match (ignoring_case, negated) {
+        (false, false) => BinaryOperator::PGLikeMatch,
+        (false, true) => BinaryOperator::PGNotLikeMatch,
+        (true, false) => BinaryOperator::PGILikeMatch,
+        (true, true) => BinaryOperator::PGNotILikeMatch,
+    }
+}
+
+/// `~ ANY (…)`, `LIKE ANY (…)` (or `SOME`, or `ALL`) and `= ANY (VALUES …)`, which end with their parentheses.
 fn any_pattern(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserError>> {
     use Keyword::{ALL, ANY, ILIKE, LIKE, NOT, SOME};
     let negated = is(&parser.peek_token().token, NOT);
@@ -225,9 +235,10 @@ fn any_pattern(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserEr
     if !quantified || parser.peek_nth_token(at + 2).token != Token::LParen {
         return None;
     }
-    let like = (is(&first, LIKE) || is(&first, ILIKE)) && !is(&word, ALL);
+    let like = is(&first, LIKE) || is(&first, ILIKE);
+    let all = (like && is(&word, ALL)).then(|| like_operator(is(&first, ILIKE), negated));
     let values = || inner::begins_values(parser, at + 2).then(|| comparison(&first)).flatten();
-    let compare_op = pattern_operator(&first).or_else(values).filter(|_| !negated);
+    let compare_op = pattern_operator(&first).or_else(values).filter(|_| !negated).or(all);
     if !like && compare_op.is_none() {
         return None;
     }
