@@ -9,6 +9,7 @@ pub mod contention;
 pub mod count;
 mod env;
 pub mod fault;
+pub mod gate;
 mod measure;
 pub mod net;
 pub mod offsets;

@@ -24,6 +24,10 @@ pub struct ShardConfig {
     pub retention: Duration,
     /// Between two looks for locks that nobody will give back.
     pub lock_review: Duration,
+    /// A write stands in line for so long where the engine does not keep up, before its sender is told to come again.
+    pub write_wait: Duration,
+    /// Writes that are let in at a time even then.
+    pub least_writes: usize,
     /// How far beyond the clock's bound a request's timestamp may lie and still be waited for.
     pub clock_patience: Duration,
     /// Keys and values of one request.
@@ -67,6 +71,8 @@ impl Default for ShardConfig {
             seal_wait: Duration::from_secs(2),
             retention: Duration::from_secs(3600),
             lock_review: Duration::from_secs(30),
+            write_wait: Duration::from_secs(2),
+            least_writes: 8,
             clock_patience: Duration::from_secs(5),
             max_request_bytes: 32 << 20,
             max_scan_rows: 10_000,

@@ -1,12 +1,12 @@
 //! What all replicas of a node share, and which replicas there are. [`crate::registry`] alone adds and removes them.
 
 use crate::{
-    Peers, ShardConfig, closed::Closing, flusher::Flush, gc::Collector, merge::Absorbed, news::News,
-    replica::Replica, writers::Writers,
+    Peers, ShardConfig, closed::Closing, eval::room, flusher::Flush, gc::Collector, merge::Absorbed,
+    news::News, replica::Replica, writers::Writers,
 };
 use parking_lot::{Mutex, RwLock};
 use quorate_consensus::Consensus;
-use quorate_env::Env;
+use quorate_env::{Env, gate::Gate};
 use quorate_proto::{Key, NodeId, ShardDescriptor, ShardId, Span};
 use quorate_storage::Engine;
 use std::{
@@ -26,6 +26,8 @@ pub(crate) struct Context {
     pub collector: Collector,
     pub writers: Writers,
     pub news: News,
+    /// Writes go through here before anything is done for them.
+    pub writes: Arc<Gate>,
     pub(crate) replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     pub(crate) absorbed: Mutex<Absorbed>,
     /// One creation or destruction at a time.
@@ -45,7 +47,6 @@ impl Context {
         config: ShardConfig,
     ) -> Arc<Context> {
         Arc::new(Context {
-            engine,
             consensus,
             peers,
             flush: Flush::new(config.flush_bytes),
@@ -53,6 +54,8 @@ impl Context {
             collector: Collector::default(),
             writers: Writers::default(),
             news: News::default(),
+            writes: room::gate(&env, &engine, &config),
+            engine,
             env,
             config,
             replicas: RwLock::default(),

@@ -7,11 +7,11 @@ use crate::{
         rowid::{MAX_NODE, RowIds},
     },
     exec::{Engine, EngineConfig},
-    session::cancel::Sessions,
+    session::{cancel::Sessions, crowd},
     wire,
 };
 use async_trait::async_trait;
-use quorate_env::{Env, PlacementClient, watch};
+use quorate_env::{Env, PlacementClient, gate::Gate, watch};
 use quorate_proto::{
     NodeId, ShardDescriptor, ShardId, Timestamp,
     placement::{Leaving, NodeInfo, PlacementError, PlacementReply, PlacementRequest},
@@ -129,6 +129,8 @@ pub struct Shared {
     pub engine: Arc<Engine>,
     pub advisory: Arc<advisory::Keeper>,
     pub sessions: Arc<Sessions>,
+    /// What begins on this node goes through here.
+    pub gate: Arc<Gate>,
     pub config: SqlConfig,
     plans: AtomicU64,
 }
@@ -196,6 +198,7 @@ impl SqlServer {
             placement,
             cluster,
             catalog: catalog.clone(),
+            gate: crowd::gate(&env, engine.clone()),
             engine,
             config,
             plans: AtomicU64::new(0),

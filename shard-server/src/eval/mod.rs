@@ -15,7 +15,7 @@ mod read;
 mod recover;
 mod refresh;
 mod resolve;
-mod room;
+pub(crate) mod room;
 mod scan;
 mod settle;
 mod wait;
@@ -48,7 +48,10 @@ impl Replica {
                     self.requests.note(&op);
                     self.stir();
                 }
-                self.evaluate(version, op).await
+                match self.stand_in_line(&op).await {
+                    Ok(_pass) => self.evaluate(version, op).await,
+                    Err(error) => Err(error),
+                }
             }
             Err(error) => Err(error),
         };

@@ -18,3 +18,4 @@ mod merges;
 mod revive;
 mod split_locks;
 mod splits;
+mod strain;

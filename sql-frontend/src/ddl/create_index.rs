@@ -235,6 +235,7 @@ async fn backfill(shared: &Arc<Shared>, table: u64, index: u32) -> Result<(), Sq
     let mut span = index_span(table.id, table.primary.id);
     loop {
         let here = &span;
+        let _pass = job::give_way(shared).await;
         let last = job::transact_with(shared, options, |txn, attempt| async move {
             let lock = if attempt < PATIENCE { None } else { Some(store::exclusive()) };
             let options = ScanOptions { limit: Some(PAGE), lock, ..Default::default() };

@@ -313,6 +313,7 @@ pub async fn carry_out_removal(
 async fn remove_span(shared: &Arc<Shared>, mut span: Span) -> Result<(), SqlError> {
     loop {
         let here = &span;
+        let _pass = job::give_way(shared).await;
         let last = job::transact(shared, |txn| async move {
             let options = ScanOptions { limit: Some(PAGE), ..Default::default() };
             let pages: Vec<_> = txn.scan(here.clone(), options).try_collect().await.map_err(from_txn)?;

@@ -9,10 +9,11 @@ use crate::{
     catalog::{TableDescriptor, keys, store},
     error::{SqlError, SqlState},
     server::Shared,
-    session::errors::from_txn,
+    session::{crowd, errors::from_txn},
 };
 use futures::TryStreamExt;
 use minicbor::{Decode, Encode};
+use quorate_env::gate::{Crowded, Pass, Priority};
 use quorate_proto::{NodeId, Timestamp, Value, rpc};
 use quorate_txn::{ScanOptions, Txn, TxnOptions};
 use std::{future::Future, sync::Arc, time::Duration};
@@ -159,6 +160,11 @@ async fn lock(txn: &Txn, id: u64) -> Result<Option<Job>, SqlError> {
 
 fn decode(id: u64, raw: &[u8]) -> Result<Job, SqlError> {
     rpc::decode(raw).map_err(|e| SqlError::internal(format!("malformed job {id}: {e}")))
+}
+
+/// Before each page of many: where the node does not bear it all, what clients begin goes first, for a while.
+pub async fn give_way(shared: &Shared) -> Result<Pass, Crowded> {
+    shared.gate.enter(Priority::Low, crowd::PATIENCE).await
 }
 
 /// Runs `body` in transactions until one commits.

@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use crate::error::{SqlError, SqlState};
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 
 /// Memory that a statement holds outside of the relational engine's operators; given back when dropped.
 #[derive(Debug)]
@@ -20,6 +20,14 @@ impl Engine {
     /// Begins to count what is about to be held; `what` is shown where memory runs out.
     pub fn hold(&self, what: &str) -> Held {
         Held(MemoryConsumer::new(what).register(&self.runtime().memory_pool))
+    }
+
+    /// Whether what comes next may find none.
+    pub fn is_short_of_memory(&self) -> bool {
+        match self.runtime().memory_pool.memory_limit() {
+            MemoryLimit::Finite(limit) => self.memory_in_use() > limit / 4 * 3,
+            _ => false,
+        }
     }
 
     /// Bytes that all statements hold at present.

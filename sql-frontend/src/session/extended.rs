@@ -50,7 +50,7 @@ fn name(raw: &Bytes) -> Result<String, SqlError> {
 impl Session {
     /// Parse, Bind, Describe, Execute and Close. After an error the rest up to Sync is skipped.
     pub async fn extended(&mut self, message: Frontend, io: &mut Io) -> Result<(), SqlError> {
-        self.begin_batch();
+        self.begin_batch().await?;
         let result = match message {
             Frontend::Parse { name: statement, sql, types } => {
                 self.parse(name(&statement)?, &sql, &types, &mut io.outbox).await

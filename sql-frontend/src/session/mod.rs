@@ -6,6 +6,7 @@ pub mod cancel;
 mod commit;
 mod config;
 mod copy;
+pub(crate) mod crowd;
 pub mod cursor;
 pub mod errors;
 pub mod expiry;
@@ -50,7 +51,7 @@ use cancel::Admission;
 use extended::Portal;
 use parse::Command;
 use plan::{Planned, Prepared};
-use quorate_env::Env;
+use quorate_env::{Env, gate::Pass};
 use settings::Settings;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tx::{OpenTx, Tx};
@@ -86,6 +87,8 @@ pub struct Session {
     completed: Option<u64>,
     /// What the last commit took.
     spent: explain::Spent,
+    /// To be among those that run, from the beginning of the client's turn to its end.
+    pass: Option<Pass>,
     /// It is the client's turn.
     at_rest: bool,
     /// The connection must end.
@@ -114,6 +117,7 @@ impl Session {
             past_reads: past::PastReads::default(),
             completed: None,
             spent: explain::Spent::default(),
+            pass: None,
             at_rest: true,
             over: false,
         }

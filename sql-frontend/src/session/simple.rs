@@ -41,17 +41,21 @@ fn direct(planned: &Planned) -> bool {
 impl Session {
     /// Answers a Query message, errors included, up to ReadyForQuery.
     pub async fn simple_query(&mut self, raw: &Bytes, io: &mut Io) {
-        self.begin_batch();
         self.completed = None;
-        let result = self.run_text(raw, io).await;
+        let result = match self.begin_batch().await {
+            Ok(()) => self.run_text(raw, io).await,
+            Err(error) => Err(error),
+        };
         self.finish_batch(result, io).await;
     }
 
     /// The client's turn is over. A cancel request that came meanwhile, or that ended what ran before, is of no concern any more.
-    pub(super) fn begin_batch(&mut self) {
-        if std::mem::take(&mut self.at_rest) {
-            self.admission.entry.cancel.reset();
+    pub(super) async fn begin_batch(&mut self) -> Result<(), SqlError> {
+        if !std::mem::take(&mut self.at_rest) {
+            return Ok(());
         }
+        self.admission.entry.cancel.reset();
+        self.enter().await
     }
 
     /// Answers a Query message that could not be read.
@@ -77,6 +81,7 @@ impl Session {
             self.await_release(freed).await;
         }
         self.note_rest();
+        self.pass = None;
         self.at_rest = true;
         backend::ready_for_query(&mut io.outbox.buffer, self.status());
         if io.outbox.flush().await.is_err() {

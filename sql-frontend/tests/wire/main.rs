@@ -6,6 +6,7 @@ mod advisory;
 mod catalog;
 mod columns;
 mod copying;
+mod crowd;
 mod cursors;
 mod details;
 mod dropping;

@@ -94,6 +94,10 @@ pub trait Engine: Send + Sync + 'static {
     /// whoever can wait otherwise should; flushes fail with [`crate::StorageError::NoSpace`].
     fn is_full(&self) -> bool;
 
+    /// Whether writes come faster than they can be put in order on the disk: it slows them down by itself, on their threads, so
+    /// whoever can let fewer in should.
+    fn is_strained(&self) -> bool;
+
     /// Tells of damaged blocks from now on, on the thread that meets one. There is one listener, the last.
     fn on_damage(&self, told: OnDamage);
 

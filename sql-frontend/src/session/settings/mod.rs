@@ -10,6 +10,7 @@ use crate::{
     types::TimeZone,
 };
 use custom::Custom;
+use quorate_env::gate::Priority;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What values a setting takes.
@@ -168,6 +169,12 @@ static SPECS: &[Spec] = &[
     ),
     spec("row_security", Kind::Bool, "on", "No effect: there are no policies."),
     spec("search_path", Kind::Names, "\"$user\", public", "Schemas in which names are looked up."),
+    spec(
+        "quorate.priority",
+        Kind::Choice(&["low", "normal", "high"]),
+        "normal",
+        "Who begins first on a node that has more to do than it bears.",
+    ),
     reported("server_encoding", Kind::ReadOnly, "UTF8", "Character set of the server."),
     reported("server_version", Kind::ReadOnly, SERVER_VERSION, "The PostgreSQL version that is followed."),
     spec("server_version_num", Kind::ReadOnly, "150000", "The same as a number."),
@@ -231,6 +238,7 @@ pub struct Settings {
     idle_session: Duration,
     read_staleness: Duration,
     idempotency_key: Option<Arc<str>>,
+    priority: Priority,
 }
 
 /// The setting that holds it.
@@ -258,6 +266,7 @@ impl Settings {
             idle_session: Duration::ZERO,
             read_staleness: Duration::ZERO,
             idempotency_key: None,
+            priority: Priority::Normal,
         };
         settings.initial.insert("session_authorization", user.into());
         settings
@@ -378,6 +387,11 @@ impl Settings {
         self.read_staleness = millis(self, "read_staleness")?;
         let key = self.get(IDEMPOTENCY_KEY)?;
         self.idempotency_key = (!key.is_empty()).then(|| Arc::from(key));
+        self.priority = match self.get("quorate.priority")? {
+            "low" => Priority::Low,
+            "high" => Priority::High,
+            _ => Priority::Normal,
+        };
         Ok(())
     }
 
@@ -403,6 +417,10 @@ impl Settings {
     /// Zero: answers are as of now.
     pub fn read_staleness(&self) -> Duration {
         self.read_staleness
+    }
+
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     pub fn idempotency_key(&self) -> Option<&Arc<str>> {

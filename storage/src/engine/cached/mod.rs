@@ -97,6 +97,10 @@ impl Engine for CachedEngine {
         self.below.is_full()
     }
 
+    fn is_strained(&self) -> bool {
+        self.below.is_strained()
+    }
+
     fn on_damage(&self, told: OnDamage) {
         self.below.on_damage(told);
     }

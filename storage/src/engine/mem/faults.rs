@@ -15,6 +15,8 @@ pub enum MemFault {
     Flushes,
     /// There is no space: flushes and ingests fail until there is. What is written meanwhile stays in memory.
     Full,
+    /// [`super::super::Engine::is_strained`]; nothing fails.
+    Strained,
 }
 
 #[derive(Default)]

@@ -121,6 +121,10 @@ impl Engine for MemEngine {
         self.shared.faults.is_on(MemFault::Full)
     }
 
+    fn is_strained(&self) -> bool {
+        self.shared.faults.is_on(MemFault::Strained)
+    }
+
     fn on_damage(&self, told: OnDamage) {
         self.shared.faults.damage.tell(told);
     }

@@ -209,6 +209,14 @@ impl Engine for RocksEngine {
         self.inner.full.is_full()
     }
 
+    fn is_strained(&self) -> bool {
+        let count = |name: &str| self.inner.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        // Slowed down or stopped for its levels; or a buffer is full while another one is being flushed.
+        count("rocksdb.actual-delayed-write-rate") > 0
+            || count("rocksdb.is-write-stopped") > 0
+            || count("rocksdb.num-immutable-mem-table") > 1
+    }
+
     fn on_damage(&self, told: OnDamage) {
         self.inner.damage.tell(told);
     }
