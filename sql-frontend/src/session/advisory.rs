@@ -130,13 +130,9 @@ fn released(view: &SessionView, freed: Released) -> Result<(), SqlError> {
     wait(until_stopped(view, done))
 }
 
-/// A transaction that has happened under its key is answered again without running: that would take no lock.
 fn refuse_under_key(view: &SessionView) -> Result<(), SqlError> {
-    if view.settings.now().idempotency_key().is_some() {
-        return Err(SqlError::unsupported("session-level advisory locks under an idempotency key")
-            .hint("Locks of the transaction (pg_advisory_xact_lock) can be taken."));
-    }
-    Ok(())
+    view.refuse_under_key("session-level advisory locks")
+        .map_err(|error| error.hint("Locks of the transaction (pg_advisory_xact_lock) can be taken."))
 }
 
 impl Session {

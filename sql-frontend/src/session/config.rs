@@ -99,6 +99,11 @@ fn set_config(view: &SessionView, args: &[Datum]) -> Result<Datum, SqlError> {
             "quorate.idempotency_key must be set before the transaction's first statement",
         ));
     }
+    if args[2] != Datum::Bool(true) {
+        let refused = view.refuse_under_key("set_config for the session");
+        refused
+            .map_err(|error| error.hint("SET does it, also where the transaction has happened before."))?;
+    }
     let value = match &args[1] {
         Datum::Text(value) => Some(value.clone()),
         _ => None,

@@ -8,7 +8,6 @@
 use super::{
     Session, Tx,
     answer::Form,
-    errors::is_retryable,
     expiry,
     outcome::{self, Answer, Done, Record},
     plan::Body,
@@ -22,7 +21,7 @@ use crate::{
     wire::io::Outbox,
 };
 use quorate_proto::Key;
-use quorate_txn::{Txn, TxnOptions};
+use quorate_txn::{Guarantee, Txn, TxnOptions};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -35,6 +34,9 @@ pub const OTHER_STATEMENTS: SqlState = SqlState("25Q01");
 pub const ABORTED: SqlState = SqlState("25Q02");
 /// The transaction has committed, and its answers cannot be given again.
 pub const ANSWERS_LOST: SqlState = SqlState("25Q03");
+
+/// Why a commit under a key is to be tried again: there is a record, or nobody knows.
+const OF_KEY: &str = "idempotency_key";
 
 /// Whether the transaction is under a key: settled by its first statement on data.
 #[derive(Default)]
@@ -64,6 +66,12 @@ enum Phase {
 impl Once {
     pub fn is_settled(&self) -> bool {
         !matches!(self, Once::Unsettled)
+    }
+
+    /// An answer's guarantee with what the key adds to it: a retry gets the same one.
+    pub fn added_to(&self, guarantee: Guarantee) -> String {
+        let kept = matches!(self, Once::Keyed(_));
+        format!("{guarantee}, {}", if kept { "once" } else { "none" })
     }
 
     /// The transaction starts over.
@@ -127,7 +135,7 @@ fn happened_meanwhile() -> SqlError {
 fn run_again(text: &str) -> SqlError {
     SqlError::new(SqlState::SERIALIZATION_FAILURE, text)
         .hint("Run it again under its idempotency key: it happens once.")
-        .because("idempotency_key")
+        .because(OF_KEY)
 }
 
 fn answers_lost(key: &str) -> SqlError {
@@ -137,7 +145,7 @@ fn answers_lost(key: &str) -> SqlError {
 
 /// Whether the statement failed of what it found, and not of the session's or the node's state.
 fn is_of_data(error: &SqlError) -> bool {
-    !is_retryable(error) && !["08", "53", "57"].iter().any(|class| error.sqlstate.0.starts_with(class))
+    !["08", "53", "57"].iter().any(|class| error.sqlstate.0.starts_with(class))
 }
 
 impl Keyed {
@@ -148,6 +156,13 @@ impl Keyed {
         )
         .detail("That transaction has committed.")
         .hint("Each transaction needs a key of its own. RESET quorate.idempotency_key to go on without one.")
+    }
+
+    fn aborted(&self) -> SqlError {
+        SqlError::new(
+            ABORTED,
+            format!("the transaction with the idempotency key \"{}\" was aborted for good", self.key),
+        )
     }
 
     /// The phase that the record calls for.
@@ -172,10 +187,7 @@ impl Keyed {
                 Phase::Again { done, answered: 0 }
             }
             Some((Record::Aborted(_), _)) => {
-                return Err(SqlError::new(
-                    ABORTED,
-                    format!("the transaction with the idempotency key \"{}\" was aborted for good", self.key),
-                ));
+                return Err(self.aborted());
             }
         })
     }
@@ -245,7 +257,7 @@ impl Session {
     }
 
     /// An error is no answer if the transaction has happened under its key since its first statement looked: what the statement ran
-    /// into may be what it has itself done.
+    /// into may be what it has itself done. Nor if somebody has had the key aborted since.
     pub(super) async fn unless_happened(&self, error: SqlError) -> SqlError {
         let Tx::Open(open) = &self.tx else { return error };
         let Once::Keyed(keyed) = &open.once else { return error };
@@ -258,6 +270,7 @@ impl Session {
         now.rollback();
         match found {
             Ok(Some((Record::Committed(_), _))) => happened_meanwhile(),
+            Ok(Some((Record::Aborted(_), _))) => keyed.aborted(),
             _ => error,
         }
     }

@@ -337,7 +337,7 @@ impl Session {
         if let super::tx::Tx::Open(open) = &self.tx
             && queries
         {
-            self.guarantee = open.txn.guarantee().to_string();
+            self.guarantee = open.once.added_to(open.txn.guarantee());
         }
         Ok(outcome)
     }

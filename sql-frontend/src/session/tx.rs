@@ -327,7 +327,7 @@ impl Session {
             match commit::awaited(&self.shared.env, open, &stop).await {
                 Ok(committed) => {
                     quorate_env::count!("quorate_sql_commits_total");
-                    self.guarantee = committed.guarantee.to_string();
+                    self.guarantee = open.once.added_to(committed.guarantee);
                     if writes || open.instead_of_past {
                         self.past_reads.not_before(committed.ts);
                     }

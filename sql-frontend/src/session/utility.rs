@@ -295,7 +295,7 @@ impl Session {
         if self.guarantee.is_empty() {
             return format!("session, none, none, none, none, trust({})", self.user());
         }
-        format!("{}, none, trust({})", self.guarantee, self.user())
+        format!("{}, trust({})", self.guarantee, self.user())
     }
 
     async fn discard(&mut self, what: Discard, out: &mut Outbox) -> Result<Outcome, SqlError> {

@@ -66,6 +66,14 @@ impl SessionView {
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         self.names.snapshot()
     }
+
+    /// A transaction that has happened under its key is answered again without running, and this would not be done.
+    pub fn refuse_under_key(&self, what: &str) -> Result<(), SqlError> {
+        match self.settings.now().idempotency_key() {
+            None => Ok(()),
+            Some(_) => Err(SqlError::unsupported(format!("{what} under an idempotency key"))),
+        }
+    }
 }
 
 impl Session {

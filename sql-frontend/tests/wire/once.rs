@@ -370,6 +370,18 @@ async fn an_abort_for_good_is_for_as_long_as_keys_count() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_aborted_under_a_transaction_is_told_and_keys_show_in_the_guarantee() {
+    let (node, c) = node().await;
+    let q = node.connect().await;
+    run(&c, "begin idempotency key 'k'; update a set n = n + 1 where id = 1").await;
+    assert!(one(&c, "show guarantee").await.contains(", once, trust("));
+    assert_eq!(one(&q, "select outcome from quorate.transaction_outcome('k', true)").await, "aborted");
+    assert_eq!(fails(&c, "commit").await, "25Q02");
+    run(&c, "update a set n = n + 1 where id = 1").await;
+    assert!(one(&c, "show guarantee").await.contains(", none, trust("));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_records_are_removed_in_the_background() {
     let (node, c) = node().await;
     let q = node.connect().await;
