@@ -65,7 +65,8 @@ async fn exchange(env: Env, peer: NodeId) {
     let sent = time::now();
     let Ok(answer) = env.transport().call(peer, Service::Time, Bytes::new(), TIMEOUT).await else { return };
     let received = env.clock().physical().micros() as i64;
-    let (now, took) = (time::now(), time::now().saturating_sub(sent));
+    let now = time::now();
+    let took = now.saturating_sub(sent);
     env.tempo().answered(peer, now, took);
     let round_trip = took.as_micros() as i64;
     let Ok(raw) = <[u8; 8]>::try_from(&answer[..]) else { return };

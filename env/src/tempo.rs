@@ -76,7 +76,8 @@ impl Recent {
     }
 }
 
-fn lower_middle(mut all: Vec<u64>) -> Option<u64> {
+/// The middle one; of an even number, the smaller of the two.
+pub fn lower_middle(mut all: Vec<u64>) -> Option<u64> {
     all.sort_unstable();
     all.get(all.len().checked_sub(1)? / 2).copied()
 }

@@ -5,6 +5,7 @@
 //! and longer than a limit, for a while; and no longer so when that has been over for a longer while. They are always fewer than half:
 //! where most are slow, they are so for a common reason, and nothing is gained by turning from one to another.
 
+use quorate_env::tempo::lower_middle;
 use quorate_proto::{NodeId, Tempo};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
@@ -93,10 +94,8 @@ fn reason(told: &BTreeMap<NodeId, Tempo>, node: NodeId, limit: Duration, part: u
     let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
     MEASURES.iter().find_map(|Measure { of, told: words }| {
         let own = of(told.get(&node)?);
-        let mut others: Vec<u64> =
-            told.iter().filter(|(id, _)| **id != node).map(|(_, tempo)| of(tempo)).collect();
-        others.sort_unstable();
-        let middle = *others.get(others.len().checked_sub(1)? / 2)?;
+        let others = told.iter().filter(|(id, _)| **id != node).map(|(_, tempo)| of(tempo)).collect();
+        let middle = lower_middle(others)?;
         let bound = limit.max(middle.saturating_mul(TIMES)) / part;
         (own >= bound).then(|| words(own, middle))
     })
