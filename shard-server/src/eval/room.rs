@@ -37,10 +37,10 @@ fn writes(op: &ShardOp) -> &[Write] {
 }
 
 impl Replica {
-    /// Until the engine bears what the request writes.
+    /// Until the engine bears what the request writes. Who does not lead refuses it anyhow.
     pub(super) async fn stand_in_line(&self, op: &ShardOp) -> Result<Option<Pass>, KvError> {
         let writes = writes(op);
-        if writes.is_empty() {
+        if writes.is_empty() || self.leader_now().is_none() {
             return Ok(None);
         }
         let priority = if writes.iter().any(is_new_row) { Priority::Normal } else { Priority::High };

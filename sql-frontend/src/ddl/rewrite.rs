@@ -108,7 +108,6 @@ async fn move_rows(
     let mut span = index_span(source.id, source.primary.id);
     loop {
         let here = &span;
-        let _pass = job::give_way(shared).await;
         let last = job::transact(shared, |txn| async move {
             let options = ScanOptions { limit: Some(PAGE), ..Default::default() };
             let pages: Vec<_> = txn.scan(here.clone(), options).try_collect().await.map_err(from_txn)?;

@@ -343,6 +343,11 @@ impl Errand<'_> {
                     self.router.pause(&mut pause).await;
                 }
                 Next::Later(wait, error) => {
+                    // A copy that is given up while it stands in line might be carried out.
+                    let left = self.options.deadline.saturating_sub(self.router.env.boottime());
+                    if left < wait + self.options.attempt {
+                        return Err(self.out_of_time(shard.id, error));
+                    }
                     last_error = Some(error);
                     self.router.env.sleep(self.router.env.jittered(wait)).await;
                 }
@@ -481,7 +486,7 @@ impl Errand<'_> {
     fn out_of_time(&self, shard: ShardId, last: KvError) -> SendError {
         let error = match last {
             _ if self.maybe => KvError::Ambiguous { why: format!("no answer of shard {shard} in time") },
-            KvError::Timeout { .. } => last,
+            KvError::Timeout { .. } | KvError::Overloaded { .. } => last,
             other => KvError::Timeout { why: format!("shard {shard}: {other}") },
         };
         self.fail(Some(shard), error)

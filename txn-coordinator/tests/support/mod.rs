@@ -46,6 +46,8 @@ pub struct Faults {
     pub lose_next: Option<(&'static str, usize)>,
     /// Requests of this kind are carried out so much later.
     pub late: Option<(&'static str, Duration)>,
+    /// Requests of this kind stand in line for so long, and are then told to come again.
+    pub crowded: Option<(&'static str, Duration)>,
     /// Nobody looks for circles of waiters.
     pub unwatched: bool,
     /// The shards answer nothing any more.
@@ -157,8 +159,15 @@ impl FakeShards {
         if let Some((_, by)) = late {
             env.sleep(by).await;
         }
+        let crowded = self.faults.lock().crowded.filter(|(kind, _)| *kind == what);
+        if let Some((_, wait)) = crowded {
+            env.sleep(wait).await;
+        }
         let mut pause = Duration::from_millis(1);
         let result = loop {
+            if crowded.is_some() {
+                break Err(KvError::Overloaded { what: "a shard".into(), retry_after_millis: 100 });
+            }
             if self.faults.lock().mute {
                 std::future::pending::<()>().await;
             }

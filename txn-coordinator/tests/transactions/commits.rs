@@ -320,3 +320,24 @@ fn a_commit_that_finds_no_room_in_time_has_not_happened() {
         commit(["c", "k", "t"]).await.unwrap();
     });
 }
+
+#[test]
+fn a_commit_that_shards_never_let_in_has_not_happened() {
+    run(quiet(43), |shards| async move {
+        for (kind, keys) in [("local", &["a"][..]), ("prepare", &["a", "i", "r"])] {
+            shards.faults.lock().crowded = Some((kind, Duration::from_secs(2)));
+            let txn = shards.coordinator(1).begin(TxnOptions::default());
+            keys.iter().for_each(|k| txn.put(key(k), value("1")));
+            let error = txn.commit().await.expect_err("nobody lets it in");
+            assert!(matches!(error.error, KvError::Overloaded { .. }) && !error.retryable(), "{error}");
+            shards.faults.lock().crowded = None;
+            let txn = shards.coordinator(2).begin(TxnOptions::default());
+            assert_eq!(txn.get(&key("a"), None).await.unwrap(), None);
+            keys.iter().for_each(|k| txn.put(key(k), value("2")));
+            txn.commit().await.unwrap();
+            let again = shards.coordinator(2).begin(TxnOptions::default());
+            keys.iter().for_each(|k| again.delete(key(k)));
+            again.commit().await.unwrap();
+        }
+    });
+}
