@@ -1,6 +1,6 @@
 //! Before a transaction begins on a node that has more to do than it bears, it stands in line; those of higher priority go first.
 
-use super::{Session, stop::Stop, tx::Tx};
+use super::{Session, tx::Tx};
 use crate::{
     error::{SqlError, SqlState},
     exec::Engine,
@@ -31,8 +31,7 @@ impl Session {
             return Ok(());
         }
         let gate = &self.shared.gate;
-        let stop =
-            Stop::new(&self.shared.env, &self.admission.entry.cancel, self.settings.statement_timeout());
+        let stop = self.stop();
         let pass = tokio::select! {
             biased;
             pass = gate.enter(self.settings.priority(), PATIENCE) => pass,

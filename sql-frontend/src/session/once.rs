@@ -35,9 +35,6 @@ pub const ABORTED: SqlState = SqlState("25Q02");
 /// The transaction has committed, and its answers cannot be given again.
 pub const ANSWERS_LOST: SqlState = SqlState("25Q03");
 
-/// Why a commit under a key is to be tried again: there is a record, or nobody knows.
-const OF_KEY: &str = "idempotency_key";
-
 /// Whether the transaction is under a key: settled by its first statement on data.
 #[derive(Default)]
 pub enum Once {
@@ -68,7 +65,7 @@ impl Once {
         !matches!(self, Once::Unsettled)
     }
 
-    /// An answer's guarantee with what the key adds to it: a retry gets the same one.
+    /// An answer's guarantee with what the key adds to it.
     pub fn added_to(&self, guarantee: Guarantee) -> String {
         let kept = matches!(self, Once::Keyed(_));
         format!("{guarantee}, {}", if kept { "once" } else { "none" })
@@ -135,7 +132,12 @@ fn happened_meanwhile() -> SqlError {
 fn run_again(text: &str) -> SqlError {
     SqlError::new(SqlState::SERIALIZATION_FAILURE, text)
         .hint("Run it again under its idempotency key: it happens once.")
-        .because(OF_KEY)
+        .because("idempotency_key")
+}
+
+/// A retry is answered without running anything, and this would not be done.
+pub fn refused_under_key(what: &str) -> SqlError {
+    SqlError::unsupported(format!("{what} under an idempotency key"))
 }
 
 fn answers_lost(key: &str) -> SqlError {
@@ -318,7 +320,7 @@ impl Session {
     pub(super) fn refuse_under_key(&mut self, what: &str) -> Result<(), SqlError> {
         self.settle_key()?;
         match &self.open()?.once {
-            Once::Keyed(_) => Err(SqlError::unsupported(format!("{what} under an idempotency key"))),
+            Once::Keyed(_) => Err(refused_under_key(what)),
             _ => Ok(()),
         }
     }

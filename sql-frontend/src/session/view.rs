@@ -1,6 +1,8 @@
 //! The session as running statements see it: for virtual tables and for functions that need the session.
 
-use super::{Session, config::Live, cursor::Declared, names::Names, notes::Notes, stop::Stop};
+use super::{
+    Session, config::Live, cursor::Declared, names::Names, notes::Notes, once::refused_under_key, stop::Stop,
+};
 use crate::{
     advisory::SessionLocks, catalog::Snapshot, error::SqlError, exec::ExecContext, func::StatementContext,
     server::Shared,
@@ -67,11 +69,11 @@ impl SessionView {
         self.names.snapshot()
     }
 
-    /// A transaction that has happened under its key is answered again without running, and this would not be done.
+    /// 0A000 while a key is set.
     pub fn refuse_under_key(&self, what: &str) -> Result<(), SqlError> {
         match self.settings.now().idempotency_key() {
             None => Ok(()),
-            Some(_) => Err(SqlError::unsupported(format!("{what} under an idempotency key"))),
+            Some(_) => Err(refused_under_key(what)),
         }
     }
 }
