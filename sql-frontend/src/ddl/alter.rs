@@ -14,7 +14,7 @@ use sqlparser::ast::{
 
 pub async fn run(change: &mut Change, alter: &AlterTable) -> Result<Outcome, SqlError> {
     let done = Outcome::done("ALTER TABLE");
-    if alter.location.is_some() || alter.on_cluster.is_some() {
+    if alter.location.is_some() || alter.on_cluster.is_some() || alter.table_type.is_some() {
         return Err(SqlError::unsupported("this form of ALTER TABLE"));
     }
     if alter.if_exists {
@@ -92,13 +92,12 @@ async fn add_constraint(
 ) -> Result<(), SqlError> {
     match constraint {
         TableConstraint::PrimaryKey(key) => {
-            create_table::refuse_deferrable(key.characteristics.is_some())?;
+            create_table::refuse_primary(key)?;
             let columns = create_table::index_columns(&table, &key.columns)?;
             add_primary_key(change, table, key.name.as_ref().map(fold), columns).await
         }
         TableConstraint::Unique(unique) => {
-            create_table::refuse_deferrable(unique.characteristics.is_some())?;
-            create_table::refuse_not_distinct(unique)?;
+            create_table::refuse_unique(unique)?;
             let columns = create_table::index_columns(&table, &unique.columns)?;
             let name = match &unique.name {
                 Some(name) => fold(name),

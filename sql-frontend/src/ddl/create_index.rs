@@ -51,6 +51,10 @@ fn refuse(create: &CreateIndex) -> Result<(), SqlError> {
         (!create.include.is_empty(), "INCLUDE in an index"),
         (create.nulls_distinct == Some(false), "NULLS NOT DISTINCT"),
         (!matches!(create.using, None | Some(IndexType::BTree)), "an index that is not a btree"),
+        (
+            !create.index_options.is_empty() || !create.alter_options.is_empty(),
+            "an option behind the columns of an index",
+        ),
         (create.if_not_exists && create.name.is_none(), "IF NOT EXISTS without a name"),
     ];
     match unsupported.iter().find(|(there, _)| *there) {

@@ -13,6 +13,7 @@ use crate::{
 };
 use sqlparser::ast::{
     self, ColumnOption, CreateTable, DataType, Expr, GeneratedAs, SchemaName, Statement, TableConstraint,
+    helpers::stmt_create_table::CreateTableBuilder,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -101,8 +102,21 @@ fn refuse(create: &CreateTable) -> Result<(), SqlError> {
     ];
     match unsupported.iter().find(|(there, _)| *there) {
         Some((_, what)) => Err(SqlError::unsupported(what)),
+        None if *create != bare(create) => {
+            Err(SqlError::unsupported("a clause of CREATE TABLE that PostgreSQL does not have"))
+        }
         None => Ok(()),
     }
+}
+
+/// The statement with all that is looked at. The parser knows clauses of many databases: none of them may go unseen.
+fn bare(create: &CreateTable) -> CreateTable {
+    CreateTableBuilder::new(create.name.clone())
+        .if_not_exists(create.if_not_exists)
+        .columns(create.columns.clone())
+        .constraints(create.constraints.clone())
+        .table_options(create.table_options.clone())
+        .build()
 }
 
 fn serial_type(ty: &DataType) -> Option<PgType> {
@@ -195,15 +209,6 @@ fn add_column(
     }
     for option in &def.options {
         if let ColumnOption::Default(expr) = &option.option {
-            if column.sequence.is_some() {
-                return Err(SqlError::new(
-                    SqlState::SYNTAX_ERROR,
-                    format!(
-                        "multiple default values specified for column \"{}\" of table \"{}\"",
-                        column.name, draft.table.name
-                    ),
-                ));
-            }
             column.default = default_text(change, expr, column.ty)?;
         }
     }
@@ -251,6 +256,12 @@ pub fn plain_column(
             | PgType::Json
     ) {
         return Err(SqlError::unsupported(format!("a column of type {}", ty.sql_name())));
+    }
+    let defaults = def.options.iter().filter(|o| matches!(o.option, ColumnOption::Default(_))).count();
+    if defaults + usize::from(is_serial(def)) > 1 {
+        let text =
+            format!("multiple default values specified for column \"{name}\" of table \"{}\"", table.name);
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, text));
     }
     let not_null =
         def.options.iter().any(|o| matches!(o.option, ColumnOption::NotNull | ColumnOption::PrimaryKey(_)));
@@ -360,14 +371,15 @@ fn column_constraints(
         match &option.option {
             ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Default(_) => {}
             ColumnOption::PrimaryKey(key) => {
-                refuse_deferrable(key.characteristics.is_some())?;
+                refuse_primary(key)?;
                 set_primary(draft, given, this.clone())?;
             }
             ColumnOption::Unique(unique) => {
-                refuse_deferrable(unique.characteristics.is_some())?;
+                refuse_unique(unique)?;
                 add_unique(draft, given, this.clone());
             }
             ColumnOption::Check(check) => {
+                refuse_unenforced(check)?;
                 let table = &draft.table.name;
                 checks.push((given.or(Some(format!("{table}_{name}_check"))), (*check.expr).clone()));
             }
@@ -404,18 +416,18 @@ fn table_constraint(
 ) -> Result<(), SqlError> {
     match constraint {
         TableConstraint::PrimaryKey(key) => {
-            refuse_deferrable(key.characteristics.is_some())?;
+            refuse_primary(key)?;
             let columns = index_columns(&draft.table, &key.columns)?;
             set_primary(draft, key.name.as_ref().map(fold), columns)
         }
         TableConstraint::Unique(unique) => {
-            refuse_deferrable(unique.characteristics.is_some())?;
-            refuse_not_distinct(unique)?;
+            refuse_unique(unique)?;
             let columns = index_columns(&draft.table, &unique.columns)?;
             add_unique(draft, unique.name.as_ref().map(fold), columns);
             Ok(())
         }
         TableConstraint::Check(check) => {
+            refuse_unenforced(check)?;
             checks.push((check.name.as_ref().map(fold), (*check.expr).clone()));
             Ok(())
         }
@@ -424,16 +436,34 @@ fn table_constraint(
     }
 }
 
-pub fn refuse_deferrable(characteristics: bool) -> Result<(), SqlError> {
-    if characteristics { Err(SqlError::unsupported("a deferrable constraint")) } else { Ok(()) }
+pub fn refuse_primary(key: &ast::PrimaryKeyConstraint) -> Result<(), SqlError> {
+    refuse_forms(
+        key.characteristics.is_some(),
+        key.index_name.is_some() || key.index_type.is_some() || !key.index_options.is_empty(),
+    )
 }
 
 /// Nulls are never alike in a unique key.
-pub fn refuse_not_distinct(unique: &ast::UniqueConstraint) -> Result<(), SqlError> {
-    match unique.nulls_distinct {
-        ast::NullsDistinctOption::NotDistinct => Err(SqlError::unsupported("NULLS NOT DISTINCT")),
-        ast::NullsDistinctOption::Distinct | ast::NullsDistinctOption::None => Ok(()),
+pub fn refuse_unique(unique: &ast::UniqueConstraint) -> Result<(), SqlError> {
+    if unique.nulls_distinct == ast::NullsDistinctOption::NotDistinct {
+        return Err(SqlError::unsupported("NULLS NOT DISTINCT"));
     }
+    refuse_forms(
+        unique.characteristics.is_some(),
+        unique.index_name.is_some() || unique.index_type.is_some() || !unique.index_options.is_empty(),
+    )
+}
+
+fn refuse_forms(deferrable: bool, options: bool) -> Result<(), SqlError> {
+    match (deferrable, options) {
+        (true, _) => Err(SqlError::unsupported("a deferrable constraint")),
+        (_, true) => Err(SqlError::unsupported("an option of a key")),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_unenforced(check: &ast::CheckConstraint) -> Result<(), SqlError> {
+    if check.enforced == Some(false) { Err(SqlError::unsupported("NOT ENFORCED")) } else { Ok(()) }
 }
 
 /// Columns of a key as written: plain names with a direction. Where NULLs stand among them is said by [`nulls_stand_anywhere`].
@@ -595,9 +625,14 @@ fn the_only_column(table: &TableDescriptor, expr: &Expr) -> Option<String> {
 
 /// `CREATE SCHEMA`.
 pub async fn create_schema(change: &mut Change, statement: &Statement) -> Result<Outcome, SqlError> {
-    let Statement::CreateSchema { schema_name, if_not_exists, .. } = statement else {
+    let Statement::CreateSchema { schema_name, if_not_exists, with, options, default_collate_spec, clone } =
+        statement
+    else {
         return Err(SqlError::internal("not CREATE SCHEMA"));
     };
+    if with.is_some() || options.is_some() || default_collate_spec.is_some() || clone.is_some() {
+        return Err(SqlError::unsupported("a clause of CREATE SCHEMA that PostgreSQL does not have"));
+    }
     let SchemaName::Simple(name) = schema_name else {
         return Err(SqlError::unsupported("CREATE SCHEMA … AUTHORIZATION"));
     };

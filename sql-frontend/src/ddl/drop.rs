@@ -22,11 +22,13 @@ use std::sync::Arc;
 const PAGE: u64 = 2000;
 
 pub async fn run(change: &mut Change, statement: &Statement) -> Result<Outcome, SqlError> {
-    let Statement::Drop { object_type, if_exists, names, cascade, temporary, .. } = statement else {
+    let Statement::Drop { object_type, if_exists, names, cascade, restrict: _, purge, temporary, table } =
+        statement
+    else {
         return Err(SqlError::internal("not DROP"));
     };
-    if *temporary {
-        return Err(SqlError::unsupported("a temporary object"));
+    if *temporary || *purge || table.is_some() {
+        return Err(SqlError::unsupported("this form of DROP"));
     }
     let tag = format!("DROP {object_type}");
     for name in names {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 const SMALL: usize = 20_000;
 
 pub async fn run(change: &mut Change, truncate: &Truncate) -> Result<Outcome, SqlError> {
-    if truncate.partitions.is_some() || truncate.on_cluster.is_some() {
+    if truncate.partitions.is_some() || truncate.on_cluster.is_some() || truncate.if_exists {
         return Err(SqlError::unsupported("this form of TRUNCATE"));
     }
     // Without foreign keys there is nothing to cascade to.

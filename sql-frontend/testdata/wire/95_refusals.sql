@@ -277,3 +277,113 @@ ERROR 0A000 -: a parameter of TOAST is not supported
 select rows from (select 1 as rows) x
 ----
 1
+
+# The parser knows clauses of other databases. None goes unseen.
+
+# ours
+create table q8f (a int) partitioned by (b int)
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create table q8f (a int) order by a
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create table q8f (a int) stored as parquet
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create table q8f (a int) location 'x'
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create table q8f (a int) distkey (a)
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create table q8f (a int) sortkey (a)
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create table q8f (a int) backup no
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create table q8f on cluster c (a int)
+----
+ERROR 0A000 -: a clause of CREATE TABLE that PostgreSQL does not have is not supported
+
+# ours
+create index on q8 (a) using hash
+----
+ERROR 0A000 -: an option behind the columns of an index is not supported
+
+# ours
+create index on q8 (a) comment 'x'
+----
+ERROR 0A000 -: an option behind the columns of an index is not supported
+
+# ours
+create table q8f (a int, primary key (a) comment 'x')
+----
+ERROR 0A000 -: an option of a key is not supported
+
+# ours
+create table q8f (a int, unique (a) comment 'x')
+----
+ERROR 0A000 -: an option of a key is not supported
+
+# ours
+alter table q8 add unique (a) comment 'x'
+----
+ERROR 0A000 -: an option of a key is not supported
+
+# ours
+create table q8f (a int check (a > 0) not enforced)
+----
+ERROR 0A000 -: NOT ENFORCED is not supported
+
+# ours
+create table q8f (a int, check (a > 0) not enforced)
+----
+ERROR 0A000 -: NOT ENFORCED is not supported
+
+# ours
+create schema q8s with (x = 1)
+----
+ERROR 0A000 -: a clause of CREATE SCHEMA that PostgreSQL does not have is not supported
+
+# ours
+create schema q8s clone public
+----
+ERROR 0A000 -: a clause of CREATE SCHEMA that PostgreSQL does not have is not supported
+
+# ours
+drop table q8 purge
+----
+ERROR 0A000 -: this form of DROP is not supported
+
+# ours
+drop index q8i on q8
+----
+ERROR 0A000 -: this form of DROP is not supported
+
+# ours
+truncate if exists q8
+----
+ERROR 0A000 -: this form of TRUNCATE is not supported
+
+create table q8f (a int default 1 default 2)
+----
+ERROR 42601 -: multiple default values specified for column "a" of table "q8f"
+
+create table q8f (a serial default 1)
+----
+ERROR 42601 -: multiple default values specified for column "a" of table "q8f"
