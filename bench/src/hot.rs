@@ -1,10 +1,11 @@
 //! One row that everybody changes: how much gets through with one client and with many, how long each waits, and whether all get
-//! their turn. Every node is a gateway.
+//! their turn. Every node of ours is a gateway; the peer has one primary.
 
 use crate::{
     HotArgs, Progress, host,
     latency::Latencies,
     ours::{Ours, connect},
+    postgres::Postgres,
     report,
 };
 use anyhow::{Result, ensure};
@@ -24,9 +25,34 @@ struct Run {
     most: usize,
 }
 
+#[derive(Serialize)]
+struct Figures {
+    quorate: Vec<Run>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postgres: Option<Vec<Run>>,
+}
+
 pub async fn run(args: HotArgs, progress: Progress) -> Result<()> {
     let ours = Ours::at(&args.url).await?;
-    let client = connect(&ours.urls[0]).await?;
+    let peer = Postgres::asked_for(&args.peers, progress).await?;
+    let quorate = side("quorate", &ours.urls, &args, progress).await?;
+    let postgres = match &peer {
+        Some(peer) => Some(side("PostgreSQL", std::slice::from_ref(&peer.url), &args, progress).await?),
+        None => None,
+    };
+    eprint!("{}", words("quorate", &quorate));
+    if let Some(runs) = &postgres {
+        eprint!("{}", words("PostgreSQL", runs));
+    }
+    match &args.json {
+        Some(file) => report::write(&Figures { quorate, postgres }, file),
+        None => Ok(()),
+    }
+}
+
+/// With one client, with some and with many.
+async fn side(who: &str, urls: &[String], args: &HotArgs, progress: Progress) -> Result<Vec<Run>> {
+    let client = connect(&urls[0]).await?;
     let create = "DROP TABLE IF EXISTS bench_hot;
                   CREATE TABLE bench_hot (id int8 PRIMARY KEY, n int8 NOT NULL);
                   INSERT INTO bench_hot VALUES (1, 0)";
@@ -34,25 +60,21 @@ pub async fn run(args: HotArgs, progress: Progress) -> Result<()> {
     let mut runs = Vec::new();
     let mut done = 0;
     for clients in [1, args.clients.isqrt(), args.clients] {
-        let _waiting = progress(format!("{clients} clients change one row"));
-        let each = all(&ours, clients, args.duration).await?;
+        let _waiting = progress(format!("{who}: {clients} clients change one row"));
+        let each = all(urls, clients, args.duration).await?;
         done += each.iter().map(Latencies::count).sum::<usize>();
         runs.push(summary(clients, args.duration, each));
     }
     let n: i64 = client.query_one("SELECT n FROM bench_hot", &[]).await?.get(0);
-    ensure!(n == done as i64, "{done} changes were acknowledged, and the row says {n}");
-    eprint!("{}", words(&runs));
-    match &args.json {
-        Some(file) => report::write(&runs, file),
-        None => Ok(()),
-    }
+    ensure!(n == done as i64, "{who}: {done} changes were acknowledged, and the row says {n}");
+    Ok(runs)
 }
 
 /// What each client's changes took.
-async fn all(ours: &Ours, clients: u32, duration: Duration) -> Result<Vec<Latencies>> {
+async fn all(urls: &[String], clients: u32, duration: Duration) -> Result<Vec<Latencies>> {
     let mut sessions = Vec::new();
     for n in 0..clients as usize {
-        sessions.push(connect(&ours.urls[n % ours.urls.len()]).await?);
+        sessions.push(connect(&urls[n % urls.len()]).await?);
     }
     let tasks: Vec<_> = sessions.into_iter().map(|session| host::spawn(change(session, duration))).collect();
     let mut each = Vec::new();
@@ -83,8 +105,8 @@ fn summary(clients: u32, duration: Duration, each: Vec<Latencies>) -> Run {
     Run { clients, tps, p50_ms: at(50.0), p99_ms: at(99.0), max_ms: at(100.0), least, most }
 }
 
-fn words(runs: &[Run]) -> String {
-    let mut text = String::from("clients      tps   p50 ms   p99 ms   max ms   changes of a client\n");
+fn words(who: &str, runs: &[Run]) -> String {
+    let mut text = format!("{who}\nclients      tps   p50 ms   p99 ms   max ms   changes of a client\n");
     for run in runs {
         let ms = |value: Option<f64>| value.map_or("-".into(), |ms| format!("{ms:.1}"));
         text += &format!(

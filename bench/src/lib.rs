@@ -41,6 +41,9 @@ pub struct HotArgs {
     /// A running cluster's nodes; without it a cluster is started and removed again
     #[arg(long, value_delimiter = ',')]
     pub url: Vec<String>,
+    /// `postgres`: one primary, two synchronous standbys (ANY 1); left out where it is not installed
+    #[arg(long, value_delimiter = ',')]
+    pub peers: Vec<String>,
     /// The most clients; one alone, and the square root of these, come first
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub clients: u32,

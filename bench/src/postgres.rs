@@ -1,6 +1,6 @@
 //! The peer: PostgreSQL with one primary and two synchronous standbys of which one must confirm (`ANY 1`).
 
-use crate::host;
+use crate::{Progress, host};
 use anyhow::{Context, Result, bail};
 use std::{
     path::{Path, PathBuf},
@@ -17,12 +17,27 @@ pub struct Postgres {
     _dir: tempfile::TempDir,
 }
 
-pub fn installed() -> bool {
-    Path::new(PROGRAMS).join("initdb").exists()
-}
-
 impl Postgres {
-    pub async fn start() -> Result<Self> {
+    /// The peer, if it is among those that were asked for, and installed.
+    ///
+    /// # Errors
+    /// Of a peer that there is not, and if it cannot be started.
+    pub async fn asked_for(peers: &[String], progress: Progress) -> Result<Option<Self>> {
+        if let Some(unknown) = peers.iter().find(|peer| *peer != "postgres") {
+            bail!("unknown peer `{unknown}`; there is postgres");
+        }
+        if peers.is_empty() {
+            return Ok(None);
+        }
+        if !Path::new(PROGRAMS).join("initdb").exists() {
+            eprintln!("PostgreSQL is not installed; left out");
+            return Ok(None);
+        }
+        let _waiting = progress("PostgreSQL: starting".into());
+        Postgres::start().await.context("starting PostgreSQL").map(Some)
+    }
+
+    async fn start() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("quorate-peer").tempdir()?;
         let names = ["primary", "s1", "s2"];
         let nodes: Vec<PathBuf> = names.iter().map(|n| dir.path().join(n)).collect();

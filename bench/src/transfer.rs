@@ -7,7 +7,7 @@ use crate::{
     cpu, host,
     latency::Latencies,
     ours::{Ours, connect},
-    postgres::{self, Postgres},
+    postgres::Postgres,
     report::{self, Report, Side},
 };
 use anyhow::{Context, Result, bail};
@@ -19,9 +19,6 @@ const OPENING_BALANCE: i64 = 1000;
 const LOAD_BATCH: i64 = 500;
 
 pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
-    if let Some(unknown) = args.peers.iter().find(|p| *p != "postgres") {
-        bail!("unknown peer `{unknown}`; there is postgres");
-    }
     let ours = Ours::at(&args.url).await?;
     let waiting = progress(format!("quorate: loading {} accounts", args.accounts));
     load(&ours.urls[0], args.accounts).await.context("loading quorate")?;
@@ -29,19 +26,11 @@ pub async fn run(args: TransferArgs, progress: Progress) -> Result<()> {
     let waiting = progress(format!("quorate: spreading {} shards", args.shards));
     shard(&ours.urls[0], args.accounts, args.shards).await.context("splitting the table")?;
     drop(waiting);
-    let peer = if args.peers.is_empty() {
-        None
-    } else if postgres::installed() {
-        let waiting = progress("PostgreSQL: starting".into());
-        let peer = Postgres::start().await.context("starting PostgreSQL")?;
-        drop(waiting);
+    let peer = Postgres::asked_for(&args.peers, progress).await?;
+    if let Some(peer) = &peer {
         let _waiting = progress(format!("PostgreSQL: loading {} accounts", args.accounts));
         load(&peer.url, args.accounts).await.context("loading PostgreSQL")?;
-        Some(peer)
-    } else {
-        eprintln!("PostgreSQL is not installed; left out");
-        None
-    };
+    }
 
     let slice = args.duration / args.turns;
     let (mut mine, mut theirs) = (Total::nothing(), Total::nothing());

@@ -47,10 +47,11 @@ async fn clients_that_all_change_one_row_get_their_turns() {
     let urls: Vec<String> = demo.nodes().map(|node| demo.url(node)).collect();
     let arguments = ["bench", "hot", "--url", &urls.join(","), "--clients", "64", "--duration", "4s"];
     let figures = demo.quorate(&[&arguments[..], &["--json", "-"]].concat());
-    let runs: Vec<serde_json::Value> = serde_json::from_str(&figures).expect("nothing but the figures");
+    let figures: serde_json::Value = serde_json::from_str(&figures).expect("nothing but the figures");
+    let runs = figures["quorate"].as_array().unwrap();
     let clients: Vec<u64> = runs.iter().map(|run| run["clients"].as_u64().unwrap()).collect();
     assert_eq!(clients, [1, 8, 64]);
-    for run in &runs {
+    for run in runs {
         let (least, most) = (run["least"].as_u64().unwrap(), run["most"].as_u64().unwrap());
         assert!(least > 0 && most <= 2 * least + 2, "not in turn: {run}");
     }

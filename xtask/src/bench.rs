@@ -5,6 +5,8 @@ use anyhow::Result;
 use std::path::Path;
 
 const DEFAULT: &str = "transfer";
+/// Those that can run on others, too.
+const COMPARED: [&str; 2] = ["transfer", "hot"];
 
 pub fn bench(given: &[String]) -> Result<()> {
     packages::for_tests()?;
@@ -21,7 +23,7 @@ fn arguments(given: &[String], target: &Path) -> Vec<String> {
         _ => (DEFAULT, given),
     };
     let mut all = vec![name.to_owned()];
-    if name == "transfer" && !is_given(options, "--peers") {
+    if COMPARED.contains(&name) && !is_given(options, "--peers") {
         all.extend(["--peers", "postgres"].map(str::to_owned));
     }
     if !is_given(options, "--json") {
@@ -59,6 +61,12 @@ mod tests {
         assert_eq!(arguments("--peers=x"), "transfer --json /t/bench-transfer.json --peers=x");
         assert_eq!(arguments("transfer --json=a --peers x"), "transfer --json=a --peers x");
         assert_eq!(arguments("--peers-of x --json a"), "transfer --peers postgres --peers-of x --json a");
+    }
+
+    #[test]
+    fn one_row_is_compared_too() {
+        let usual = "hot --peers postgres --json /t/bench-hot.json --clients 8";
+        assert_eq!(arguments("hot --clients 8"), usual);
     }
 
     #[test]
