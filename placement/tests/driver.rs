@@ -267,6 +267,32 @@ fn a_copy_that_comes_to_nothing_is_taken_back() {
     }
 }
 
+/// Two moves take the same copy away. While one of them finds that it is too late, a third brings another there.
+#[test]
+fn a_new_copy_is_not_taken_for_the_one_that_was_to_go() {
+    for seed in 230..250 {
+        run(seed, 5, |cluster| async move {
+            let shard = ShardId::FIRST;
+            let moved = |from, to| Operation::MoveReplica { shard, from: node(from), to: node(to) };
+            let (first, second) = (cluster.begin(moved(2, 4)).await, cluster.begin(moved(2, 5)).await);
+            while cluster.map().await[&shard].replica_on(node(2)).is_some() {
+                cluster.world.sleep(Duration::from_millis(5)).await;
+            }
+            let back = cluster.begin(moved(1, 2)).await;
+            let mut states = Vec::new();
+            for id in [first, second, back] {
+                states.push(cluster.wait(id).await.state);
+            }
+            cluster.world.sleep(Duration::from_secs(10)).await;
+            let shard = cluster.map().await[&shard].clone();
+            assert_eq!(states[2], OperationState::Done);
+            let stays = shard.replica_on(node(2)).is_some_and(|copy| copy.role == ReplicaRole::Voter);
+            assert!(stays, "{states:?} {shard:?}");
+            assert_eq!(shard.voters().count(), 3, "{shard:?}");
+        });
+    }
+}
+
 /// An operation made it, and came to nothing before it was added.
 #[test]
 fn a_copy_that_never_became_a_member_goes() {

@@ -11,7 +11,10 @@ use super::{
     tidy::is_left_over,
     view,
 };
-use crate::{command::GearRequest, planner};
+use crate::{
+    command::{Gear, GearRequest},
+    planner,
+};
 use quorate_env::{planted, probe};
 use quorate_proto::{
     NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
@@ -31,7 +34,7 @@ pub(super) async fn replace(job: &Job, shard: ShardId, from: NodeId, to: Option<
         return super::own::replace(job, from, to).await;
     }
     let mut descriptor = job.shard(shard)?;
-    if descriptor.replica_on(from).is_none() {
+    if descriptor.replica_on(from).is_none_or(|copy| has_come_since(job, shard, copy.id)) {
         destroy_leftover(job, shard, from).await;
         return still_learns(job, &descriptor);
     }
@@ -250,11 +253,17 @@ pub(super) async fn change(
     }
 }
 
+/// Whether the copy is none that was to go: it has its id, of which none is used twice, since this work chose its own.
+fn has_come_since(job: &Job, shard: ShardId, copy: ReplicaId) -> bool {
+    let newer = |gear: Gear| gear.of == shard && copy.0 >= gear.replica + gear.replicas;
+    job.gear().is_some_and(newer) && !planted!("placement.newer_copy_replaced")
+}
+
 /// What is missed here is found by `tidy`.
 pub(super) async fn destroy_leftover(job: &Job, shard: ShardId, node: NodeId) {
     let reports = job.session.replicas();
     let left = reports.into_iter().find(|(holder, report)| *holder == node && report.shard == shard);
-    if let Some((_, report)) = left {
+    if let Some((_, report)) = left.filter(|(_, report)| !has_come_since(job, shard, report.replica)) {
         let command = ReplicaCommand::Destroy { shard, replica: report.replica };
         if let Err(error) = tell(&job.placement, node, &command).await {
             tracing::debug!(%shard, %node, %error, "the old copy is destroyed later");

@@ -111,6 +111,11 @@ pub const FAULTS: &[Planted] = &[
         ],
     },
     Planted {
+        names: "placement.newer_copy_replaced",
+        what: "a copy that has come to a node meanwhile is taken for the one that is to go from there",
+        found_by: &[Test("placement/driver", "a_new_copy_is_not_taken_for_the_one_that_was_to_go")],
+    },
+    Planted {
         names: "placement.spread_ignored",
         what: "copies are balanced closer together, and spread again, for ever",
         found_by: &[Test(
