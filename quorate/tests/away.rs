@@ -5,20 +5,16 @@
 mod support;
 
 use std::{sync::Arc, time::Duration};
-use support::{Demo, pause};
+use support::{
+    Demo,
+    frontiers::{caught_up, frontiers},
+    pause,
+};
 use tokio_postgres::Client;
-
-/// A position is printed as `term.index`.
-fn index(position: &str) -> u64 {
-    position.split_once('.').expect("term.index").1.parse().expect("an index")
-}
 
 /// `column` of the first shard's copy on a node, as the node that is asked learns it.
 async fn frontier(client: &Client, node: u16, column: &str) -> Option<u64> {
-    let query =
-        format!("SELECT {column} FROM quorate.replicas WHERE shard_id = 1 AND node_id = {node} ORDER BY 1");
-    let rows = client.query(&query, &[]).await.ok()?;
-    rows.first().map(|row| index(row.get(0)))
+    frontiers(client, node, column).await?.get(&1).copied()
 }
 
 async fn leader(client: &Client) -> u16 {
@@ -70,14 +66,7 @@ async fn a_node_that_was_away_for_long_counts_again() {
     outrun(&demo, leader, behind).await;
 
     demo.restart(away);
-    let goal = frontier(&client, leader, "applied").await.expect("the leader answers");
-    for _ in 0..300 {
-        if frontier(&client, away, "applied").await.is_some_and(|applied| applied >= goal) {
-            break;
-        }
-        pause(Duration::from_millis(100)).await;
-    }
-    assert!(frontier(&client, away, "applied").await.is_some_and(|applied| applied >= goal), "left behind");
+    caught_up(&demo, away).await;
     // Without the third node its copy is needed for every quorum.
     demo.kill(other);
     client.execute("INSERT INTO t VALUES (-1)", &[]).await.unwrap();

@@ -137,6 +137,7 @@ async fn a_damaged_block_is_never_served_and_its_copy_is_made_anew() {
     while PathBuf::from(format!("/proc/{pid}")).exists() {
         pause(Duration::from_millis(50)).await;
     }
+    demo.expect_errors();
     damage(&demo, 2, &rows);
     demo.up();
 

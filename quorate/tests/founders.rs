@@ -29,6 +29,8 @@ async fn a_founder_that_has_lost_its_disk_does_not_vote_again() {
     demo.kill(2);
     demo.wipe(2);
     demo.spawn(3);
+    // It says so in its log as well.
+    demo.expect_errors();
     demo.spawn(2);
     let said = demo.said_at_its_end(2).await;
     assert!(said.contains("it must not vote again") && said.contains("--node-id"), "{said}");

@@ -29,10 +29,12 @@ const BUILD: &[Need] = &[
     },
 ];
 
-/// Real clients for the tests, and the peer of the benchmarks: psql, pgbench and a PostgreSQL server.
+/// Real clients for the tests, and the peer of the benchmarks: psql, pgbench and a PostgreSQL server. What sends nodes their
+/// signals.
 const CLIENTS: &[Need] = &[
     Need { any_of: &["/usr/bin/psql"], package: "postgresql-client-15" },
     Need { any_of: &["/usr/lib/postgresql/15/bin/pgbench"], package: "postgresql-15" },
+    Need { any_of: &["/usr/bin/kill", "/bin/kill"], package: "procps" },
 ];
 
 /// What gives the nodes of a demo networks of their own, and cuts them.

@@ -35,6 +35,7 @@ fn is_in_real_time(target: &str) -> bool {
 fn each<'a>(commands: impl Iterator<Item = (&'a str, Command)>) -> Result<()> {
     let mut failed = Vec::new();
     for (name, mut command) in commands {
+        println!("--- {name} begins");
         let began = Instant::now();
         let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
         let outcome = if output.status.success() { "ok" } else { "FAILED" };

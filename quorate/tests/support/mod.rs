@@ -7,6 +7,7 @@
 )]
 
 pub mod faults;
+pub mod frontiers;
 pub mod raw;
 pub mod tools;
 
@@ -16,7 +17,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +31,8 @@ pub struct Demo {
     options: Vec<&'static str>,
     /// Nodes started by hand.
     children: Mutex<Vec<Child>>,
+    /// Nodes may log errors: the test has given them cause to.
+    troubled: AtomicBool,
 }
 
 /// A demo may grow by so many nodes.
@@ -45,7 +48,8 @@ impl Demo {
         let nodes = 3;
         let offset = free_offset(nodes + MORE);
         let (dir, options) = (tempfile::tempdir().unwrap(), options.to_vec());
-        let demo = Demo { dir, offset, nodes, options, children: Mutex::default() };
+        let (children, troubled) = (Mutex::default(), AtomicBool::new(false));
+        let demo = Demo { dir, offset, nodes, options, children, troubled };
         demo.up();
         demo.keep_still();
         demo
@@ -202,8 +206,9 @@ impl Demo {
         terminate(self.pid(node) as u32);
     }
 
+    /// Empty for a node that never was.
     pub fn log(&self, node: u16) -> String {
-        std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap()
+        std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap_or_default()
     }
 
     /// Hands the leadership of all shards of a table to a node, in good order.
@@ -215,19 +220,28 @@ impl Demo {
         }
     }
 
-    /// Every node answers, and none has logged an error that it did not expect.
+    /// Every node answers, and none has logged an error.
     pub async fn assert_healthy(&self) {
         for node in self.nodes() {
             let client = self.client(node).await;
             let one: i32 = client.query_one("SELECT 1", &[]).await.unwrap().get(0);
             assert_eq!(one, 1);
         }
-        for node in self.nodes() {
+        assert_eq!(self.errors(), Vec::<String>::new());
+    }
+
+    /// From here on nodes have cause to log errors; else one that is found when the demo ends fails its test.
+    pub fn expect_errors(&self) {
+        self.troubled.store(true, Ordering::SeqCst);
+    }
+
+    fn errors(&self) -> Vec<String> {
+        let is_error = |line: &&str| line.contains("\"level\":\"ERROR\"") || line.contains("panicked");
+        let of = |node: u16| {
             let log = self.log(node);
-            let errors: Vec<&str> =
-                log.lines().filter(|l| l.contains("\"level\":\"ERROR\"") || l.contains("panicked")).collect();
-            assert!(errors.is_empty(), "node {node} logged errors:\n{}", errors.join("\n"));
-        }
+            log.lines().filter(is_error).map(|line| format!("node {node}: {line}")).collect::<Vec<_>>()
+        };
+        (1..=self.nodes + MORE).flat_map(of).collect()
     }
 }
 
@@ -235,8 +249,7 @@ impl Drop for Demo {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for node in 1..=self.nodes + MORE {
-                let log =
-                    std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap_or_default();
+                let log = self.log(node);
                 let lines: Vec<&str> = log.lines().rev().take(15).collect();
                 eprintln!(
                     "--- end of n{node}.log\n{}",
@@ -255,6 +268,9 @@ impl Drop for Demo {
             // It may have ended before.
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if !std::thread::panicking() && !self.troubled.load(Ordering::SeqCst) {
+            assert_eq!(self.errors(), Vec::<String>::new());
         }
     }
 }

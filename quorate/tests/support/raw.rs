@@ -116,7 +116,7 @@ pub fn query(sql: &str) -> Vec<u8> {
 }
 
 /// A field of an error or a notice.
-fn field(body: &[u8], code: u8) -> Option<String> {
+pub fn field(body: &[u8], code: u8) -> Option<String> {
     let mut fields = body.split(|byte| *byte == 0);
     let found = fields.find(|field| field.first() == Some(&code))?;
     Some(String::from_utf8_lossy(&found[1..]).into_owned())
