@@ -154,6 +154,11 @@ pub struct ReadRequest {
     #[n(7)]
     #[cbor(default)]
     pub number: u64,
+    /// When the transaction first asked for these locks, by its gateway's clock: a long wait is several requests, and none of them
+    /// gives up its place in line to who came later.
+    #[n(8)]
+    #[cbor(default)]
+    pub asked: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

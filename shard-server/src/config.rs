@@ -6,6 +6,9 @@ use std::time::Duration;
 pub struct ShardConfig {
     /// No wait for a lock or an intent lasts longer, whatever the request asks for; coordinators ask again.
     pub lock_wait: Duration,
+    /// Longest wait of a plain read for those whose intents are in its way. Its coordinator comes again, and is to hear of that before
+    /// it takes the leader for lost.
+    pub reader_wait: Duration,
     /// How long one who meets an intent waits for it to be resolved before asking the anchor's shard.
     pub intent_patience: Duration,
     /// How long one waits for an unreplicated lock before asking whether its coordinator still lives.
@@ -62,6 +65,7 @@ impl Default for ShardConfig {
     fn default() -> Self {
         ShardConfig {
             lock_wait: Duration::from_secs(10),
+            reader_wait: Duration::from_millis(2500),
             intent_patience: Duration::from_millis(20),
             lock_patience: Duration::from_millis(500),
             deadlock_patience: Duration::from_millis(350),

@@ -65,6 +65,8 @@ pub struct Wanted {
     pub number: u64,
     /// It must be held, or be refused.
     pub firm: bool,
+    /// When the transaction first asked for it.
+    pub asked: Timestamp,
 }
 
 /// At most so many transactions are remembered in [`Core::asked`].
@@ -194,9 +196,9 @@ impl Leader {
         Ok(guard)
     }
 
-    /// A request with this number comes now.
-    pub fn asked(&self, number: u64) -> Asked {
-        Asked { at: self.env.boottime(), number }
+    /// A request that comes now.
+    pub fn asked(&self, wanted: &Wanted) -> Asked {
+        Asked { at: self.env.boottime(), first: wanted.asked, number: wanted.number }
     }
 
     /// Takes a lock, or says who holds it. Beyond the bound one that is free is refused if it was asked for; otherwise it is not
@@ -211,11 +213,11 @@ impl Leader {
         txn: &Arc<TxnMeta>,
         wanted: Wanted,
     ) -> Result<Result<(), Arc<TxnMeta>>, KvError> {
-        let Wanted { mode, number, firm } = wanted;
+        let Wanted { mode, firm, .. } = wanted;
         // What statements take by themselves leaves room: one that changes very many rows is not to refuse others their locks.
         let bound = if firm { self.max_locks } else { self.max_locks - self.max_locks / 4 };
         if core.locks.locks() < bound || core.locks.holds(key, txn.id) {
-            return Ok(core.locks.try_lock(key, txn, mode, self.asked(number)));
+            return Ok(core.locks.try_lock(key, txn, mode, self.asked(&wanted)));
         }
         let admitted = core.locks.admits(key, txn.id, mode);
         if firm && admitted.is_ok() && !quorate_env::planted!("shard.asked_locks_not_kept") {
@@ -227,7 +229,7 @@ impl Leader {
         Ok(admitted)
     }
 
-    /// Enters a waiter made by `enter` and breaks the deadlock it may close.
+    /// Enters a waiter made by `enter`.
     pub fn wait(
         self: &Arc<Self>,
         core: &mut Core,
@@ -240,7 +242,7 @@ impl Leader {
         let id = enter(&mut core.locks);
         let (sender, turn) = oneshot::channel();
         core.lock_waiters.insert(id, sender);
-        let wakes = core.locks.break_deadlock(id);
+        let wakes = core.locks.entered(id);
         core.wake_locks(wakes);
         Ok(LockWait { leader: self.clone(), id, turn })
     }

@@ -210,6 +210,7 @@ mod tests {
             ops: vec![ReadOp::Get(Key::from(key))],
             follower: false,
             number: 0,
+            asked: ts,
         })
     }
 

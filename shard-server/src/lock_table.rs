@@ -18,7 +18,7 @@ mod deadlock;
 use crate::command::HeldBy;
 use quorate_env::planted;
 use quorate_proto::kv::{LockMode, Stuck, TxnMeta, Undone};
-use quorate_proto::{Key, TxnId};
+use quorate_proto::{Key, Timestamp, TxnId};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -48,6 +48,8 @@ pub type Wakes = Vec<(WaiterId, Turn)>;
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub at: Duration,
+    /// When its transaction first asked for the lock, perhaps elsewhere: that is its place in line.
+    pub first: Timestamp,
     /// Its number among those of its transaction, or [`NEVER_UNDONE`].
     pub number: u64,
 }
@@ -193,28 +195,45 @@ impl LockTable {
         }
     }
 
-    /// Stands in line for the lock. One who holds it already (and wants more) stands in front.
+    /// Stands in line for the lock, behind those who have asked for it earlier. One who holds it already (and wants more) stands in
+    /// front. To be followed by [`LockTable::entered`].
     pub fn queue(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, asked: Asked) -> WaiterId {
+        if self.holds(key, txn.id) {
+            return self.queue_first(key, txn, mode, asked);
+        }
         let id = self.enter(key, Some(txn.clone()), Some(mode), asked);
         let entry = self.keys.entry(key.clone()).or_default();
-        if entry.holders.iter().any(|h| h.txn.id == txn.id) {
-            entry.queue.push_front(id);
-        } else {
-            entry.queue.push_back(id);
-        }
+        let earlier = |other| {
+            let waiter = self.waiters.get(other);
+            waiter.is_some_and(|waiter| waiter.asked.first <= asked.first)
+                || planted!("shard.place_in_line_lost")
+        };
+        let at = entry.queue.iter().rposition(earlier).map_or(0, |at| at + 1);
+        entry.queue.insert(at, id);
         id
     }
 
     /// Stands in front of the line: for one who had the lock and lost it to an intent that was met late.
     pub fn queue_first(&mut self, key: &Key, txn: &Arc<TxnMeta>, mode: LockMode, asked: Asked) -> WaiterId {
+        let asked = Asked { first: Timestamp::ZERO, ..asked };
         let id = self.enter(key, Some(txn.clone()), Some(mode), asked);
         self.keys.entry(key.clone()).or_default().queue.push_front(id);
         id
     }
 
+    /// A waiter has come to its place: it is let in if nobody before it stands in the way, and the deadlock that it closes is broken.
+    pub fn entered(&mut self, id: WaiterId) -> Wakes {
+        let mut wakes = Wakes::new();
+        if let Some(key) = self.waiters.get(&id).map(|waiter| waiter.key.clone()) {
+            self.advance(&key, &mut wakes);
+            wakes.extend(self.break_deadlock(id));
+        }
+        wakes
+    }
+
     /// Waits until no intent of another transaction is known on the key.
     pub fn await_intent(&mut self, key: &Key, txn: Option<&Arc<TxnMeta>>) -> WaiterId {
-        let asked = Asked { at: Duration::ZERO, number: NEVER_UNDONE };
+        let asked = Asked { at: Duration::ZERO, first: Timestamp::ZERO, number: NEVER_UNDONE };
         let id = self.enter(key, txn.cloned(), None, asked);
         self.keys.entry(key.clone()).or_default().readers.push(id);
         id
@@ -454,7 +473,8 @@ impl LockTable {
             let numbers = numbers.into_iter().chain(std::iter::repeat((0, NEVER_UNDONE)));
             for ((key, mode), (first, last)) in locks.into_iter().zip(numbers) {
                 for number in [first, last] {
-                    let _ = self.try_lock(&key, &txn, mode, Asked { at: now, number });
+                    let _ =
+                        self.try_lock(&key, &txn, mode, Asked { at: now, first: Timestamp::ZERO, number });
                 }
             }
         }

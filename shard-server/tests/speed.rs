@@ -98,6 +98,7 @@ async fn measure(env: Env) {
             ops: vec![ReadOp::Get(keys[(n % 1000) as usize].clone())],
             follower: false,
             number: 0,
+            asked: Timestamp::ZERO,
         });
         send(op).await.result.unwrap();
     }

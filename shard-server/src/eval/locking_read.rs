@@ -181,7 +181,8 @@ impl Want<'_> {
     }
 
     fn wanted(&self) -> Wanted {
-        Wanted { mode: self.lock.mode, number: self.request.number, firm: self.lock.firm }
+        let ReadRequest { number, asked, .. } = *self.request;
+        Wanted { mode: self.lock.mode, number, firm: self.lock.firm, asked }
     }
 
     fn skips(&self) -> bool {

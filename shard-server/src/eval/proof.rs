@@ -134,6 +134,7 @@ impl Replica {
         early: impl Fn(&dyn Snapshot) -> Result<Option<ShardReply>, KvError>,
     ) -> Result<Established, KvError> {
         let give_up = self.context.env.boottime() + self.context.config.lock_wait;
+        let asked = self.context.env.clock().physical();
         let mut borrowed: Option<Borrowed> = None;
         loop {
             self.wait_clock(claims.floor).await?;
@@ -178,7 +179,7 @@ impl Replica {
                 }
                 (key, met) => {
                     let met = met.as_ref();
-                    let want = Wanted { mode: LockMode::Exclusive, number: NEVER_UNDONE, firm: false };
+                    let want = Wanted { mode: LockMode::Exclusive, number: NEVER_UNDONE, firm: false, asked };
                     let waited = self.await_lock(&leader, &key, claims.txn, want, met, give_up).await?;
                     if let Waited::Over = waited {
                         let new = || Borrowed::new(leader.clone(), claims.txn.id);

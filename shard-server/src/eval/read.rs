@@ -130,7 +130,7 @@ impl Replica {
             }
             let blocked = std::mem::take(&mut view.blocked);
             drop(snapshot);
-            let give_up = *give_up.get_or_insert_with(|| env.boottime() + self.context.config.lock_wait);
+            let give_up = *give_up.get_or_insert_with(|| env.boottime() + self.context.config.reader_wait);
             let txn = request.txn.clone().map(Arc::new);
             let _waited = self.await_intents(&leader, &blocked, txn.as_ref(), give_up).await?;
         }

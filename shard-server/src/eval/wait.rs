@@ -127,7 +127,7 @@ impl Replica {
         met: Option<&Arc<TxnMeta>>,
         give_up: Duration,
     ) -> Result<Waited, KvError> {
-        let (mode, asked) = (wanted.mode, leader.asked(wanted.number));
+        let (mode, asked) = (wanted.mode, leader.asked(&wanted));
         let wait = match met {
             // It had the lock when it met the intent, or nobody did.
             Some(other) => self.enter(leader, &[(key.clone(), other.clone())], |locks| {

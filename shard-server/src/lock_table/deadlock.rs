@@ -52,7 +52,7 @@ impl LockTable {
     }
 
     /// Looks for a circle of waiters that `start` closes, and breaks it: the youngest in it leaves with the circle.
-    pub fn break_deadlock(&mut self, start: WaiterId) -> Wakes {
+    pub(super) fn break_deadlock(&mut self, start: WaiterId) -> Wakes {
         let mut wakes = Wakes::new();
         let circle = if quorate_env::planted!("shard.local_circle_unnoticed") {
             Vec::new()

@@ -6,7 +6,7 @@ const NOW: Asked = by(0);
 
 /// By the request of this number.
 const fn by(number: u64) -> Asked {
-    Asked { at: Duration::from_secs(7), number }
+    Asked { at: Duration::from_secs(7), first: Timestamp::ZERO, number }
 }
 
 fn txn(n: u64) -> Arc<TxnMeta> {
@@ -45,6 +45,28 @@ fn first_come_first_served() {
 }
 
 #[test]
+fn who_comes_back_has_its_place() {
+    let mut table = LockTable::default();
+    let (t1, t2, t3, t4) = (txn(1), txn(2), txn(3), txn(4));
+    let k = key("k");
+    let since = |n| Asked { first: Timestamp(n), ..NOW };
+    table.try_lock(&k, &t1, Shared, NOW).unwrap();
+    let w3 = table.queue(&k, &t3, Exclusive, since(5));
+    let w4 = table.queue(&k, &t4, Exclusive, since(6));
+    let w2 = table.queue(&k, &t2, Exclusive, since(3));
+    assert!([w3, w4, w2].iter().all(|id| table.entered(*id).is_empty()));
+    // Nobody before it stands in its way.
+    let w5 = table.queue(&k, &txn(5), Shared, since(2));
+    assert_eq!(table.entered(w5), vec![(w5, Turn::Granted)]);
+    // Who holds the lock goes before all.
+    let w1 = table.queue(&k, &t1, Exclusive, since(6));
+    assert_eq!(table.release(&k, TxnId(5)), vec![(w1, Turn::Granted)]);
+    for (gone, next) in [(&t1, w2), (&t2, w3), (&t3, w4)] {
+        assert_eq!(table.release(&k, gone.id), vec![(next, Turn::Granted)]);
+    }
+}
+
+#[test]
 fn upgrade_goes_first() {
     let mut table = LockTable::default();
     let (t1, t2, t3) = (txn(1), txn(2), txn(3));
@@ -54,7 +76,7 @@ fn upgrade_goes_first() {
     let w3 = table.queue(&k, &t3, Exclusive, NOW);
     assert_eq!(table.try_lock(&k, &t1, Exclusive, NOW).unwrap_err().id, t2.id);
     let w1 = table.queue(&k, &t1, Exclusive, NOW);
-    assert!(table.break_deadlock(w1).is_empty());
+    assert!(table.entered(w1).is_empty());
     assert_eq!(table.release(&k, t2.id), vec![(w1, Turn::Granted)]);
     assert_eq!(table.release(&k, t1.id), vec![(w3, Turn::Granted)]);
 }
@@ -107,11 +129,11 @@ fn the_youngest_breaks_the_circle() {
         table.try_lock(&key(k), t, Exclusive, NOW).unwrap();
     }
     let w3 = table.queue(&key("a"), &t3, Exclusive, NOW);
-    assert!(table.break_deadlock(w3).is_empty());
+    assert!(table.entered(w3).is_empty());
     let w1 = table.queue(&key("b"), &t1, Exclusive, NOW);
-    assert!(table.break_deadlock(w1).is_empty());
+    assert!(table.entered(w1).is_empty());
     let w2 = table.queue(&key("c"), &t2, Shared, NOW);
-    let wakes = table.break_deadlock(w2);
+    let wakes = table.entered(w2);
     let circle = [(&t2, "c"), (&t3, "a"), (&t1, "b")];
     let circle = circle.map(|(txn, k)| Stuck { who: txn.party(), key: key(k) });
     assert_eq!(wakes, vec![(w3, Turn::Deadlock(circle.into()))]);
@@ -126,9 +148,9 @@ fn waiting_behind_a_waiter_counts() {
     table.try_lock(&key("b"), &t3, Exclusive, NOW).unwrap();
     table.queue(&key("a"), &t2, Exclusive, NOW);
     let behind = table.queue(&key("a"), &t3, Shared, NOW);
-    assert!(table.break_deadlock(behind).is_empty());
+    assert!(table.entered(behind).is_empty());
     let closing = table.queue(&key("b"), &t2, Exclusive, NOW);
-    let wakes = table.break_deadlock(closing);
+    let wakes = table.entered(closing);
     assert_eq!(wakes.first().map(|(id, _)| *id), Some(behind), "t3 is the youngest");
 }
 
@@ -223,8 +245,9 @@ proptest::proptest! {
             match what {
                 0..=4 => {
                     if table.try_lock(&k, &t, mode, by(number)).is_err() {
-                        let id = table.queue(&k, &t, mode, by(number));
-                        table.break_deadlock(id);
+                        let first = Timestamp(7 * number % 11);
+                        let id = table.queue(&k, &t, mode, Asked { first, ..by(number) });
+                        table.entered(id);
                     }
                 }
                 5 => drop(table.release(&k, t.id)),

@@ -267,6 +267,7 @@ pub fn read_op(txn: Option<TxnMeta>, key: &str, read_ts: Timestamp, lock: Option
         ops: vec![ReadOp::Get(Key::from(key))],
         follower: false,
         number: 0,
+        asked: read_ts,
     })
 }
 

@@ -6,7 +6,8 @@ use quorate_proto::kv::{
     ShardReply, TxnMeta, Undone, WaitPolicy,
 };
 use quorate_proto::placement::ReplicaCommand;
-use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, Span, TxnId};
+use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, Span, Timestamp, TxnId};
+use quorate_shard_server::ShardConfig;
 use std::time::Duration;
 
 /// A cluster of three with a fourth node as gateway.
@@ -27,6 +28,7 @@ pub fn lock_op(txn: TxnMeta, keys: &[String], mode: LockMode, wait: WaitPolicy) 
     ShardOp::Read(ReadRequest {
         read_ts: txn.started,
         uncertain_to: txn.started,
+        asked: txn.started,
         txn: Some(txn),
         may_forward: false,
         lock: Some(LockRequest { mode, wait, firm: true }),
@@ -113,16 +115,49 @@ fn a_return_to_a_savepoint_gives_back_what_was_locked_since() {
     });
 }
 
-/// As [`found`], on nodes that keep so many locks a shard.
-async fn found_keeping(cluster: &mut Cluster, locks: [usize; 3]) {
-    for (node, max_locks) in (1..).zip(locks) {
-        cluster.crash(node).await;
-        cluster.config.max_locks = max_locks;
-        cluster.up(node).await;
+#[test]
+fn a_long_wait_keeps_its_place() {
+    run(35, |mut cluster| async move {
+        let slice = Duration::from_secs(2);
+        found_as(&mut cluster, |_, config| config.lock_wait = slice).await;
+        let ask = |txn: &TxnMeta, asked: Timestamp| {
+            let (servers, op) = (cluster.servers.clone(), numbered(txn.clone(), &["k"], 1));
+            let ShardOp::Read(read) = op else { panic!("no read") };
+            let op = ShardOp::Read(ReadRequest { asked, ..read });
+            cluster.sim.spawn("asks", async move { servers.send(&Key::from("k"), op).await })
+        };
+        let [holder, early, late] = [2, 3, 4].map(|txn| alive(&cluster, txn));
+        ask(&holder, cluster.now()).join().await.unwrap().unwrap();
+        let began = cluster.now();
+        let first = ask(&early, began);
+        cluster.sim.sleep(slice / 2).await;
+        let behind = ask(&late, cluster.now());
+        assert!(matches!(first.join().await.unwrap(), Err(KvError::LockTimeout { .. })));
+        let again = ask(&early, began);
+        cluster.sim.sleep(Duration::from_millis(50)).await;
+        release(&cluster, 2, "k").await;
+        again.join().await.unwrap().expect("it has asked before the other");
+        assert!(!behind.is_finished());
+        release(&cluster, 3, "k").await;
+        behind.join().await.unwrap().expect("its turn has come");
+    });
+}
+
+/// As [`found`], on nodes that are configured like this.
+async fn found_as(cluster: &mut Cluster, configure: impl Fn(usize, &mut ShardConfig)) {
+    for node in 1..=3u8 {
+        cluster.crash(node.into()).await;
+        configure(usize::from(node - 1), &mut cluster.config);
+        cluster.up(node.into()).await;
     }
     // They measure their clocks anew.
     cluster.sim.sleep(Duration::from_secs(5)).await;
     found(cluster).await;
+}
+
+/// As [`found`], on nodes that keep so many locks a shard.
+async fn found_keeping(cluster: &mut Cluster, locks: [usize; 3]) {
+    found_as(cluster, |node, config| config.max_locks = locks[node]).await;
 }
 
 fn is_full<T>(answer: &Result<T, KvError>) -> bool {

@@ -130,7 +130,9 @@ impl World {
             let peers = Arc::new(router);
             // Times in scripts are far in the past; what is closed is told with `closing`.
             let (closing_target, retention) = (Duration::from_secs(3600), Duration::from_secs(100));
-            let config = ShardConfig { closing_target, retention, ..ShardConfig::default() };
+            // Nobody comes again here: one request waits as long as all those of a coordinator would.
+            let reader_wait = ShardConfig::default().lock_wait;
+            let config = ShardConfig { closing_target, retention, reader_wait, ..ShardConfig::default() };
             ShardServer::start(env, engine, consensus, peers, config).await
         });
         *self.router.0.lock() = Some(server.await.expect("the server starts"));
@@ -479,6 +481,7 @@ impl World {
             ops,
             follower: args.has("follower"),
             number: 0,
+            asked: read_ts,
         };
         (keys[0].clone(), ShardOp::Read(request))
     }

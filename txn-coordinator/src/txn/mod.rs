@@ -77,8 +77,7 @@ impl Txn {
         state.fixed |= state.changes.has_locks() && !quorate_env::planted!("txn.locks_fix_nothing");
         if !self.0.historical() && (self.0.read_committed() || !state.fixed) {
             state.read_ts = clock.now().max(state.read_ts);
-            state.uncertain_to =
-                if clock.commit_wait() { state.read_ts } else { state.read_ts.plus(clock.bound()) };
+            state.uncertain_to = state::uncertain_to(clock, state.read_ts);
             state.fixed = false;
             state.spans.clear();
         }

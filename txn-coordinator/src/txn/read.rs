@@ -275,7 +275,8 @@ impl Inner {
         noted: Noted<'_>,
     ) -> Result<Option<ReadReply>, TxnError> {
         let began = self.coordinator.env.boottime();
-        let mut waits = Waits { began, watched: began };
+        let asked = self.coordinator.env.clock().physical();
+        let mut waits = Waits { asked, began, watched: began };
         loop {
             self.check_open()?;
             // The first read may choose the read timestamp, and a scan that locks may move it; both are then alone. Locked
@@ -295,7 +296,7 @@ impl Inner {
             // Where the snapshot stays, a lock shows the newest version all the same; see `face`.
             let may_forward = !self.historical() && (free || (lock.is_some() && self.keeps_snapshot()));
             let lock = lock.map(|lock| (lock, self.state.lock().next_number()));
-            let sent = match self.ask(ops.clone(), first, lock, read_ts, may_forward, began).await {
+            let sent = match self.ask(ops.clone(), first, lock, read_ts, may_forward, &waits).await {
                 Ok(sent) => sent,
                 Err(error) if error.regroup => {
                     self.state.lock().cost += error.cost;
@@ -367,7 +368,7 @@ impl Inner {
         lock: Option<(&LockRequest, Seq)>,
         read_ts: Timestamp,
         may_forward: bool,
-        began: Duration,
+        waits: &Waits,
     ) -> Result<Sent, SendError> {
         let (anchor, uncertain_to) = {
             let mut state = self.state.lock();
@@ -383,9 +384,15 @@ impl Inner {
         let mut options = self.send_options();
         options.follower = self.historical();
         let number = lock.map_or(0, |(_, number)| number);
+        let asked = match quorate_env::planted!("txn.place_in_line_lost") {
+            true => self.coordinator.env.clock().physical(),
+            false => waits.asked,
+        };
         let lock = lock.map(|(lock, _)| {
             let slice = match lock.wait {
-                WaitPolicy::Block(_) => self.wait_left(lock, began).unwrap_or(WAIT_SLICE).min(WAIT_SLICE),
+                WaitPolicy::Block(_) => {
+                    self.wait_left(lock, waits.began).unwrap_or(WAIT_SLICE).min(WAIT_SLICE)
+                }
                 WaitPolicy::NoWait | WaitPolicy::SkipLocked => Duration::ZERO,
             };
             options.attempt += slice;
@@ -405,6 +412,7 @@ impl Inner {
             ops,
             follower: options.follower,
             number,
+            asked,
         };
         self.coordinator.router.send(ShardOp::Read(request), options).await
     }
@@ -437,10 +445,11 @@ impl Inner {
                 }
                 self.move_read_ts(to).await
             }
+            // A plain read waits for a commit that is under way, however large that is.
             KvError::LockTimeout { .. } | KvError::WaitUnwatched { .. }
-                if lock.is_some_and(|lock| {
-                    self.wait_left(lock, waits.began).is_none_or(|left| !left.is_zero())
-                }) =>
+                if lock
+                    .and_then(|lock| self.wait_left(lock, waits.began))
+                    .is_none_or(|left| !left.is_zero()) =>
             {
                 let unwatched = matches!(error.error, KvError::WaitUnwatched { .. });
                 if self.is_blind(unwatched, waits) {
@@ -571,6 +580,8 @@ pub(super) enum Proof {
 /// A read that waits for locks, part by part.
 struct Waits {
     began: Duration,
+    /// The same by the clock, to be compared with others' at other gateways.
+    asked: Timestamp,
     /// Until then the deadlock detector has looked, or nobody waited.
     watched: Duration,
 }

@@ -103,6 +103,12 @@ pub(crate) enum Phase {
     },
 }
 
+/// Up to which values may have been committed before a read at this time began (PROTOCOL 16).
+pub(super) fn uncertain_to(clock: &Clock, read_ts: Timestamp) -> Timestamp {
+    let waited_out = clock.commit_wait() || quorate_env::planted!("txn.uncertainty_ignored");
+    if waited_out { read_ts } else { read_ts.plus(clock.bound()) }
+}
+
 /// Time after which an attempt to get an answer is repeated.
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// Time after which a request that is served slowly is given up.
@@ -134,8 +140,7 @@ impl Inner {
             None => clock.now(),
         };
         let historical = options.read_ts.is_some();
-        let uncertain_to =
-            if historical || clock.commit_wait() { read_ts } else { read_ts.plus(clock.bound()) };
+        let uncertain_to = if historical { read_ts } else { uncertain_to(clock, read_ts) };
         let guarantee = first_guarantee(&options, clock);
         let state = State {
             phase: Phase::Open,

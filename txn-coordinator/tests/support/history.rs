@@ -26,6 +26,9 @@ pub struct Done {
     /// Whose version was there when a key was locked that was then written by the same statement.
     pub replaced: Vec<(Key, Option<TxnId>)>,
     pub written: Vec<Key>,
+    /// In real time: before its snapshot was chosen, and after its commit was acknowledged.
+    pub began: Duration,
+    pub ended: Duration,
 }
 
 impl Done {
@@ -62,7 +65,7 @@ pub fn writer(value: &Value) -> TxnId {
 
 async fn attempt(coordinator: &Coordinator, txn: &Txn) -> Result<Done, TxnError> {
     let env = coordinator.env();
-    let mut done = Done::default();
+    let mut done = Done { began: env.boottime(), ..Done::default() };
     let mut saved = None;
     for step in 0..env.random_range(1..6) as usize {
         match env.random_range(0..6) {
@@ -121,6 +124,7 @@ async fn attempt(coordinator: &Coordinator, txn: &Txn) -> Result<Done, TxnError>
         env.sleep(Duration::from_micros(env.random_range(0..2000))).await;
     }
     txn.commit().await?;
+    done.ended = env.boottime();
     Ok(done)
 }
 
@@ -208,6 +212,8 @@ pub struct Chaos {
     pub splits: bool,
     pub crashes: bool,
     pub network: NetworkFaults,
+    /// The clocks' bound, and how far they are apart, where that is not what is usual.
+    pub clocks: Option<(Duration, Duration)>,
 }
 
 impl Chaos {
@@ -223,7 +229,7 @@ impl Chaos {
             late: 0.01,
             ..NetworkFaults::default()
         };
-        Chaos { lose_answers: 2, moves: true, splits: true, crashes: true, network }
+        Chaos { lose_answers: 2, moves: true, splits: true, crashes: true, network, clocks: None }
     }
 }
 
@@ -235,7 +241,10 @@ pub fn history(
     judge: impl FnOnce(&store::Store, &Known) + Send + 'static,
 ) {
     // Clocks that stray are other tests' business: these would end in a fence.
-    let config = SimConfig { network: chaos.network.clone(), clock_drift_ppm: 0, ..SimConfig::new(seed) };
+    let mut config = SimConfig { network: chaos.network.clone(), clock_drift_ppm: 0, ..SimConfig::new(seed) };
+    if let Some((bound, skew)) = chaos.clocks {
+        (config.clock_bound, config.clock_skew) = (bound, skew);
+    }
     run_with(config, seed.is_multiple_of(2), move |shards| async move {
         shards.faults.lock().lose_answers = chaos.lose_answers;
         let known: Arc<Mutex<Known>> = Arc::default();

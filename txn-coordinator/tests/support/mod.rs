@@ -23,6 +23,8 @@ use store::{Step, Store};
 
 /// Waits longer than this for a lock end with an error.
 const LOCK_CAP: Duration = Duration::from_millis(400);
+/// Of a plain read, for intents.
+const READER_CAP: Duration = Duration::from_secs(2);
 /// This node's transactions keep nothing in memory, as large ones do.
 pub const FRUGAL: NodeId = NodeId(3);
 /// Silence after which an undecided transaction is aborted by others.
@@ -178,7 +180,13 @@ impl FakeShards {
                 Step::Wait { key, holder, lock } => {
                     let now = env.clock().physical();
                     self.store.lock().push(&key, &holder, lock, now, LIVENESS);
-                    if lock && env.boottime() - began > cap.min(LOCK_CAP) {
+                    let plain = matches!(&request.op, ShardOp::Read(read) if read.lock.is_none());
+                    let cap = match (plain, lock) {
+                        (true, _) => READER_CAP,
+                        (_, true) => cap.min(LOCK_CAP),
+                        _ => cap,
+                    };
+                    if (plain || lock) && env.boottime() - began > cap {
                         let holder = Some(holder.party());
                         break Err(if self.faults.lock().unwatched {
                             KvError::WaitUnwatched { key, holder }
@@ -205,7 +213,9 @@ impl FakeShards {
                 ReadResult::Scan(scan) => &scan.rows,
             });
             if let Some(met) = rows.map(|row| row.ts).max() {
-                env.clock().wait_until_past(met.plus(env.clock().bound())).await;
+                let clock = env.clock();
+                let past = if clock.commit_wait() { met.plus(clock.bound()) } else { met };
+                clock.wait_until_past(past).await;
             }
         }
         if self.loses(what) {

@@ -159,6 +159,29 @@ fn one_that_waits_for_a_lock_takes_no_room_from_the_locks_owner() {
     });
 }
 
+#[test]
+fn a_long_wait_is_one_wait_in_all_its_requests() {
+    run(quiet(41), |shards| async move {
+        put_all(&shards, &[("a", "1")]).await;
+        let [owner, waiter] = [1, 2].map(|node| begin(&shards, node, Isolation::ReadCommitted));
+        lock(&owner, &["a"]).await;
+        let id = waiter.id();
+        let waits = async move {
+            lock(&waiter, &["a"]).await;
+            waiter.rollback();
+        };
+        let waits = shards.world.env(NodeId(2)).unwrap().spawn("test.waits", waits);
+        shards.world.sleep(Duration::from_secs(2)).await;
+        let asked: Vec<_> = {
+            let store = shards.store.lock();
+            store.asked.iter().filter(|((txn, _), _)| *txn == id).map(|(_, at)| *at).collect()
+        };
+        assert!(asked.len() > 2 && asked.windows(2).all(|two| two[0] == two[1]), "{asked:?}");
+        owner.rollback();
+        waits.join().await.unwrap();
+    });
+}
+
 /// Also over several shards, and however the rows are named.
 #[test]
 fn who_locks_the_same_rows_waits_in_one_line() {

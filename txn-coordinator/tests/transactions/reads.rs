@@ -2,11 +2,11 @@
 
 use crate::{
     put_all, quiet, rows,
-    support::{FRUGAL, exclusive, key, run, value},
+    support::{FRUGAL, exclusive, key, run, run_as, value},
 };
 use futures::TryStreamExt;
-use quorate_proto::{KvError, Span};
-use quorate_txn::{Isolation, ScanOptions, TxnOptions};
+use quorate_proto::{KvError, NodeId, Span};
+use quorate_txn::{Isolation, ScanOptions, TxnConfig, TxnOptions};
 use std::time::Duration;
 
 #[test]
@@ -131,5 +131,34 @@ fn absence_is_proven_at_commit() {
         let (t1, t2) = (insert(1), insert(2));
         t1.commit().await.unwrap();
         assert!(matches!(t2.commit().await.unwrap_err().error, KvError::Exists { .. }));
+    });
+}
+
+/// Longer than any request is tried for.
+#[test]
+fn a_plain_read_waits_for_a_commit_that_is_under_way() {
+    let two_phases = TxnConfig { parallel_commit: false, ..TxnConfig::default() };
+    run_as(quiet(45), two_phases, |shards| async move {
+        put_all(&shards, &[("a", "1"), ("i", "1")]).await;
+        shards.faults.lock().late = Some(("decide", Duration::from_secs(3600)));
+        let writer = shards.coordinator(1).begin(TxnOptions::default());
+        ["a", "i"].iter().for_each(|k| writer.put(key(k), value("2")));
+        let commit = async move { writer.commit().await.map(drop) };
+        let _commit = shards.world.env(NodeId(1)).unwrap().spawn("test.commit", commit);
+        let reader = shards.coordinator(2).clone();
+        let read = async move { reader.begin(TxnOptions::default()).get(&key("a"), None).await };
+        shards.world.sleep(Duration::from_secs(1)).await;
+        shards.crash(NodeId(1)).await;
+        let read = shards.world.env(NodeId(2)).unwrap().spawn("test.read", read);
+        for _ in 0..40 {
+            shards.world.sleep(Duration::from_secs(1)).await;
+            let now = shards.now();
+            // As if it had been heard of.
+            shards.store.lock().met.values_mut().for_each(|met| *met = now);
+        }
+        assert!(!read.is_finished());
+        // Nobody hears of it any more: whoever is in its way ends it.
+        shards.world.sleep(Duration::from_secs(5)).await;
+        assert_eq!(read.join().await.unwrap().unwrap(), Some(value("1")));
     });
 }

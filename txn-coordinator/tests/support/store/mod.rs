@@ -72,6 +72,8 @@ pub struct Store {
     pub entries: BTreeMap<&'static str, u64>,
     /// First time that somebody waited for this transaction.
     pub met: BTreeMap<TxnId, Timestamp>,
+    /// When each locking read, by its number, says that its locks were first asked for.
+    pub asked: BTreeMap<(TxnId, u64), Timestamp>,
     pub epsilon: std::time::Duration,
 }
 

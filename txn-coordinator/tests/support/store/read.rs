@@ -78,6 +78,7 @@ impl Store {
 
     pub(super) fn locking_read(&mut self, read: &ReadRequest, mode: LockMode, wait: WaitPolicy) -> Step {
         let txn = read.txn.clone().expect("locks have owners");
+        self.asked.insert((txn.id, read.number), read.asked);
         let mut results = Vec::new();
         let mut newest = read.read_ts;
         for op in &read.ops {

@@ -30,6 +30,11 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Test("shard-server/cluster", "leaders::stepping_down_sends_lock_waiters_away")],
     },
     Planted {
+        names: "shard.place_in_line_lost",
+        what: "10: who waits for a lock in a second request stands behind those who came meanwhile",
+        found_by: &[Test("shard-server/cluster", "locking::a_long_wait_keeps_its_place")],
+    },
+    Planted {
         names: "shard.locks_not_taken_over",
         what: "5, 18: the locks that were handed over are not taken",
         found_by: &[Test(

@@ -31,6 +31,14 @@ pub const FAULTS: &[Planted] = &[
         ],
     },
     Planted {
+        names: "txn.place_in_line_lost",
+        what: "10: each request of a wait for a lock counts as one that comes now",
+        found_by: &[Test(
+            "txn-coordinator/transactions",
+            "locks::a_long_wait_is_one_wait_in_all_its_requests",
+        )],
+    },
+    Planted {
         names: "txn.locks_in_any_order",
         what: "19: who locks several rows asks all their shards at once",
         found_by: &[Test("txn-coordinator/transactions", "locks::who_locks_the_same_rows_waits_in_one_line")],
@@ -202,6 +210,11 @@ pub const FAULTS: &[Planted] = &[
             "txn-coordinator/machine",
             "no_intents_are_laid_for_reads_that_a_split_has_taken_away",
         )],
+    },
+    Planted {
+        names: "txn.uncertainty_ignored",
+        what: "16: who reads under clocks that are far apart takes what it cannot place for later",
+        found_by: &[Test("txn-coordinator/serializable", "with_clocks_far_apart")],
     },
     Planted {
         names: "txn.commit_wait_skipped",
