@@ -169,6 +169,12 @@ impl Group {
         }
     }
 
+    /// Another replica of a group that was just founded is to lead it first: leaves it the time to. Two that campaign at once
+    /// undo each other, and may both lead in turn.
+    pub fn leave_to_another(&self) {
+        self.shared.stir(|pace| pace.handed_over(self.shared.env.boottime()));
+    }
+
     /// The nodes whose disks stand in the way of new rows; none while this one and a quorum have room.
     pub fn without_room(&self) -> Vec<(NodeId, Space)> {
         self.shared.without_room()

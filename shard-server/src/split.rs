@@ -4,7 +4,8 @@
 //! applied here, and no lock there is given back, be it by the end of a transaction that is written down in the left one. It
 //! proposes the two new descriptors in the shard's own log, with the locks that transactions asked for on the right.
 //! *Apply*, on every replica: one batch gives the left half its range and founds the right half's metadata; no data moves.
-//! *After apply*: the right half's group is opened at its founding position; on the parent's leader it campaigns first.
+//! *After apply*: the right half's group is opened at its founding position; on the parent's leader it campaigns first, and
+//! the others leave it a second: a second leader would not have the locks.
 //! Whoever leads it first has the locks, for its term's blank entry is the first behind that position. Whoever leads later
 //! has not, whatever it was told here: some may have been given back since. They go on by hand-overs ([`crate::hand_over`]).
 //! *A crash* before the batch is flushed leaves neither half's metadata; the split is applied again, and a right group's log
@@ -172,8 +173,11 @@ pub(crate) fn after_apply(replica: &Arc<Replica>, split: Split) {
             tracing::error!(shard = right.shard.0, %error, "the right half of a split cannot be opened");
             return;
         }
-        if leads && let Some(group) = right.group.load_full() {
+        let Some(group) = right.group.load_full() else { return };
+        if leads {
             group.campaign();
+        } else if !quorate_env::planted!("shard.right_half_raced_for") {
+            group.leave_to_another();
         }
     };
     replica.context.env.spawn("shard.open_right", open).detach();

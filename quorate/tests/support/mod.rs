@@ -206,9 +206,18 @@ impl Demo {
         terminate(self.pid(node) as u32);
     }
 
-    /// Empty for a node that never was.
     pub fn log(&self, node: u16) -> String {
-        std::fs::read_to_string(self.dir.path().join(format!("n{node}.log"))).unwrap_or_default()
+        std::fs::read_to_string(self.log_file(node)).unwrap()
+    }
+
+    fn log_file(&self, node: u16) -> PathBuf {
+        self.dir.path().join(format!("n{node}.log"))
+    }
+
+    /// Of those that have been.
+    fn logs(&self) -> impl Iterator<Item = (u16, String)> {
+        let ever = (1..=self.nodes + MORE).filter(|node| self.log_file(*node).exists());
+        ever.map(|node| (node, self.log(node)))
     }
 
     /// Hands the leadership of all shards of a table to a node, in good order.
@@ -237,19 +246,17 @@ impl Demo {
 
     fn errors(&self) -> Vec<String> {
         let is_error = |line: &&str| line.contains("\"level\":\"ERROR\"") || line.contains("panicked");
-        let of = |node: u16| {
-            let log = self.log(node);
+        let of = |(node, log): (u16, String)| {
             log.lines().filter(is_error).map(|line| format!("node {node}: {line}")).collect::<Vec<_>>()
         };
-        (1..=self.nodes + MORE).flat_map(of).collect()
+        self.logs().flat_map(of).collect()
     }
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for node in 1..=self.nodes + MORE {
-                let log = self.log(node);
+            for (node, log) in self.logs() {
                 let lines: Vec<&str> = log.lines().rev().take(15).collect();
                 eprintln!(
                     "--- end of n{node}.log\n{}",

@@ -1,6 +1,7 @@
 //! Locks that transactions asked for, when their shard is split (PROTOCOL 25).
 
 use super::{harness::*, locking::*};
+use quorate_env::sim::NetworkFaults;
 use quorate_proto::kv::{Check, CheckKind, CommitLocal, LockMode, ShardOp, ShardReply};
 use quorate_proto::placement::ReplicaCommand;
 use quorate_proto::{Key, KvError, NodeId, ReplicaId, ShardId, TxnId};
@@ -51,6 +52,26 @@ fn whoever_leads_the_right_half_first_has_its_locks() {
             assert_eq!(refused_by(&cluster, 6, "s", LockMode::Exclusive).await, None);
             cluster.sim.heal();
             drop(splitting.join().await);
+        });
+    }
+}
+
+/// Its votes come late. Had another campaigned meanwhile, each might lead in turn, and the second would not have the locks.
+#[test]
+fn the_parents_leader_is_left_time_to_lead_the_right_half() {
+    for seed in 67..73 {
+        run(seed, |mut cluster| async move {
+            found(&mut cluster).await;
+            lock(&cluster, 2, "s", LockMode::Exclusive).await.unwrap();
+            let (leader, ..) = cluster.leader("k").await;
+            let delay = Duration::from_millis(15)..Duration::from_millis(40);
+            cluster.sim.set_network(NetworkFaults { delay, ..NetworkFaults::default() });
+            cluster.servers.command(leader, split("m", 2, 1)).await.unwrap();
+            cluster.until("the right half is led", || led(&cluster, "s", 2).is_some()).await;
+            cluster.sim.sleep(Duration::from_secs(2)).await;
+            let (first, _, term) = cluster.leader("s").await;
+            assert_eq!((first, term), (leader, 1));
+            assert_eq!(refused_by(&cluster, 5, "s", LockMode::Shared).await, Some(TxnId(2)));
         });
     }
 }

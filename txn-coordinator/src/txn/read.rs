@@ -275,7 +275,7 @@ impl Inner {
         noted: Noted<'_>,
     ) -> Result<Option<ReadReply>, TxnError> {
         let began = self.coordinator.env.boottime();
-        let asked = self.coordinator.env.clock().physical();
+        let asked = lock.map_or(Timestamp::ZERO, |_| self.coordinator.env.clock().physical());
         let mut waits = Waits { asked, began, watched: began };
         loop {
             self.check_open()?;

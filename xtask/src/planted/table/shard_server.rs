@@ -414,6 +414,14 @@ pub const FAULTS: &[Planted] = &[
         found_by: &[Live(3)],
     },
     Planted {
+        names: "shard.right_half_raced_for",
+        what: "25: every replica of a split's right half campaigns as soon as it is there",
+        found_by: &[Test(
+            "shard-server/cluster",
+            "split_locks::the_parents_leader_is_left_time_to_lead_the_right_half",
+        )],
+    },
+    Planted {
         names: "shard.split_unlatched",
         what: "25: a split does not keep others out",
         found_by: &[Test("shard-server/cluster", "split_locks::what_is_given_back_during_a_split_is_free")],
