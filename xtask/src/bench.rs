@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the binary to ship, beside its peers.
+//! `cargo xtask bench`: the binary that the demo uses, beside its peers.
 
 use crate::{packages, run, steps};
 use anyhow::Result;
@@ -10,9 +10,9 @@ const COMPARED: [&str; 2] = ["transfer", "hot"];
 
 pub fn bench(given: &[String]) -> Result<()> {
     packages::for_tests()?;
-    steps::build("dist")?;
+    steps::build("release")?;
     let arguments = arguments(given, &run::target_dir());
-    run::check(steps::quorate("dist", "bench").args(arguments))
+    run::check(steps::quorate("release", "bench").args(arguments))
 }
 
 /// What `quorate bench` is called with: the benchmark is named, has the peers beside it and writes its figures into the target

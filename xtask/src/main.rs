@@ -5,11 +5,11 @@
 mod bench;
 mod built;
 mod edges;
+mod lanes;
 mod packages;
 mod planted;
 mod run;
 mod steps;
-mod tests;
 
 use anyhow::{Result, bail};
 

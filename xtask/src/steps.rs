@@ -1,6 +1,6 @@
 //! The tasks themselves.
 
-use crate::{edges, packages, planted, run, tests};
+use crate::{edges, lanes, packages, planted, run};
 use anyhow::{Context, Result, bail};
 use std::{
     process::Command,
@@ -61,9 +61,9 @@ const STEPS: &[Step] = &[
 ];
 
 /// Then these, and the others beside them.
-const IN_REAL_TIME: Step = ("real-time", tests::in_real_time);
+const IN_REAL_TIME: Step = ("real-time", lanes::in_real_time);
 const BESIDE: &[Step] =
-    &[("tests", tests::others), ("simulation", simulation), ("planted", planted::by_tests)];
+    &[("tests", lanes::others), ("simulation", simulation), ("planted", planted::by_tests)];
 
 /// No warning, of the compiler or of clippy: `clippy.toml` says what the code must not call. Its artefacts are cargo's for
 /// checking, which no other step makes.
