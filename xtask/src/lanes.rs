@@ -6,8 +6,6 @@ use anyhow::{Context, Result, bail};
 use std::{
     io::Write,
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
-    thread,
     time::Instant,
 };
 
@@ -39,26 +37,12 @@ fn is_in_real_time(target: &str) -> bool {
 
 /// Runs them all, also behind one that fails, `at_once` beside each other. What each prints comes in one piece.
 fn each<'a>(commands: impl Iterator<Item = (&'a str, Command)> + Send, at_once: usize) -> Result<()> {
-    let commands = Mutex::new(commands);
-    let next = || commands.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let some = || -> Result<Vec<&str>> {
-        let mut failed = Vec::new();
-        while let Some((name, command)) = next() {
-            if !passes(name, command)? {
-                failed.push(name);
-            }
-        }
-        Ok(failed)
-    };
-    let failed = thread::scope(|scope| {
-        let all: Vec<_> = (0..at_once).map(|_| scope.spawn(some)).collect();
-        let ended = all.into_iter().map(|one| one.join().expect("a lane does not panic"));
-        ended.collect::<Result<Vec<_>>>()
-    })?;
-    match failed.concat().as_slice() {
-        [] => Ok(()),
-        failed => bail!("failed: {}", failed.join(", ")),
+    let outcomes = run::beside(commands, at_once, |(name, command)| Ok((name, passes(name, command)?)))?;
+    let failed: Vec<_> = outcomes.into_iter().filter(|(_, passed)| !passed).map(|(name, _)| name).collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
     }
+    Ok(())
 }
 
 fn passes(name: &str, mut command: Command) -> Result<bool> {

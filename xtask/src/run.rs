@@ -4,6 +4,8 @@ use anyhow::{Context, Result, bail};
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 /// The root of the workspace, as cargo says at run time: a target directory that several checkouts share may hold a binary
@@ -60,4 +62,23 @@ pub fn check(command: &mut Command) -> Result<()> {
         bail!("failed ({status}): {shown}");
     }
     Ok(())
+}
+
+/// Does the same to all items, `at_once` of them beside each other; the results come in no order.
+///
+/// # Errors
+/// The first that comes up; others that are under way are not ended.
+pub fn beside<T, R: Send>(
+    items: impl IntoIterator<Item = T, IntoIter: Send>,
+    at_once: usize,
+    each: impl Fn(T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let items = Mutex::new(items.into_iter());
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let some = || std::iter::from_fn(next).map(&each).collect::<Result<Vec<R>>>();
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..at_once).map(|_| scope.spawn(some)).collect();
+        let results = all.into_iter().map(|one| one.join().expect("it does not panic"));
+        Ok(results.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    })
 }

@@ -44,6 +44,11 @@ impl Args {
         self.kind.is_none_or(|kind| kind == finder.kind())
     }
 
+    /// Of tests, one for each of two processors; the others have the machine to themselves.
+    fn at_once(&self) -> usize {
+        if self.kind == Some(Kind::Test) { 2 } else { 1 }
+    }
+
     fn chosen(&self) -> Result<Vec<&'static Planted>> {
         let chosen: Vec<_> = table::all().filter(|fault| fault.names.contains(&self.only)).collect();
         if chosen.is_empty() {
@@ -66,17 +71,18 @@ pub fn planted(given: &[String]) -> Result<()> {
     }
     let (built, outputs) = (Built::new()?, run::target_dir().join("planted"));
     std::fs::create_dir_all(&outputs)?;
-    let (mut tried, mut missed) = (0, Vec::new());
-    for fault in chosen.into_iter().filter(|fault| fault.found_by.iter().any(|finder| args.wants(finder))) {
-        println!("\n{}: {}", fault.names, fault.what);
-        for (at, finder) in fault.found_by.iter().enumerate().filter(|(_, finder)| args.wants(finder)) {
-            let output = outputs.join(format!("{}-{at}.txt", fault.names));
-            tried += 1;
-            if !holds(fault, finder, &built, output)? {
-                missed.push(format!("{} by {finder}", fault.names));
-            }
-        }
-    }
+    let wanted = chosen.into_iter().flat_map(|fault| {
+        let finders = fault.found_by.iter().enumerate().filter(|(_, finder)| args.wants(finder));
+        finders.map(move |(at, finder)| (fault, at, finder))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let tried = wanted.len();
+    let trials = run::beside(wanted, args.at_once(), |(fault, at, finder)| {
+        let output = outputs.join(format!("{}-{at}.txt", fault.names));
+        let held = holds(fault, finder, &built, output)?;
+        Ok((!held).then(|| format!("{} by {finder}", fault.names)))
+    })?;
+    let missed: Vec<_> = trials.into_iter().flatten().collect();
     if !missed.is_empty() {
         bail!("{} of {tried} not found:\n  {}", missed.len(), missed.join("\n  "));
     }
@@ -96,7 +102,7 @@ fn holds(fault: &Planted, finder: &Finder, built: &Built, output: PathBuf) -> Re
     let found = finder.search(fault.names, built, &output);
     let found =
         found.with_context(|| format!("{} cannot be tried: see {}", fault.names, output.display()))?;
-    println!("  {finder}\n    {found}");
+    println!("\n{}: {}\n  {finder}\n    {found}", fault.names, fault.what);
     Ok(matches!(found, Found::Yes(_)))
 }
 
