@@ -64,10 +64,15 @@ pub fn check(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// How many processes that only compute this machine runs at a time.
+pub fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Does the same to all items, `at_once` of them beside each other; the results come in no order.
 ///
 /// # Errors
-/// The first that comes up; others that are under way are not ended.
+/// One that came up. Whoever met it begins no further items; the others do, to the end.
 pub fn beside<T, R: Send>(
     items: impl IntoIterator<Item = T, IntoIter: Send>,
     at_once: usize,

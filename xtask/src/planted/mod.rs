@@ -44,9 +44,9 @@ impl Args {
         self.kind.is_none_or(|kind| kind == finder.kind())
     }
 
-    /// Of tests, one for each of two processors; the others have the machine to themselves.
+    /// Of tests, one for each processor; the others have the machine to themselves.
     fn at_once(&self) -> usize {
-        if self.kind == Some(Kind::Test) { 2 } else { 1 }
+        if self.kind == Some(Kind::Test) { run::processors() } else { 1 }
     }
 
     fn chosen(&self) -> Result<Vec<&'static Planted>> {

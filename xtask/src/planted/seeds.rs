@@ -4,16 +4,15 @@ use super::{
     finder::{Found, complaint},
     trial::Trial,
 };
-use crate::built::Built;
+use crate::{built::Built, run};
 use anyhow::Result;
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    thread::available_parallelism,
 };
 
 pub fn search(planted: &str, most: u64, built: &Built, output: &Path) -> Result<Found> {
-    let jobs = available_parallelism().map_or(1, usize::from);
+    let jobs = run::processors();
     let (mut left, mut running) = (1..=most, VecDeque::new());
     // Those that hang, or fail without the fault too, show nothing.
     let mut doubtful = Vec::new();
